@@ -1,0 +1,72 @@
+"""What every command shares: arguments, one-line errors, exit codes."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from spikevrt.config import Config, load_config
+from spikevrt.errors import UserError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults and keeps the examples of a description as written."""
+
+
+def command_parser(module: str, description: str) -> argparse.ArgumentParser:
+    """A parser whose `--help` names the command as it is typed."""
+    return argparse.ArgumentParser(
+        prog=f"python -m {module}", description=description, formatter_class=HelpFormatter
+    )
+
+
+def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = "default") -> None:
+    """`--config`, `--opts` and `--attn-backend`, for commands that build a model or read data."""
+    parser.add_argument(
+        "--config",
+        default=default,
+        metavar="NAME|PATH",
+        help="a preset (default, high_quality, low_memory, fast, demo) or a YAML file",
+    )
+    parser.add_argument(
+        "--opts",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="configuration keys to override, for example TRAIN.LR=5e-5 DATA.ROOT=/data/gopro",
+    )
+    parser.add_argument(
+        "--attn-backend",
+        choices=("auto", "triton", "sdpa", "naive"),
+        default=None,
+        help="attention implementation; sets MODEL.ATTN_BACKEND",
+    )
+
+
+def config_from_arguments(args: argparse.Namespace) -> Config:
+    """The configuration that `add_config_arguments` describes."""
+    return load_config(args.config, config_options(args))
+
+
+def config_options(args: argparse.Namespace) -> list[str]:
+    """`--opts` with `--attn-backend` folded in (the flag wins)."""
+    backend = [f"MODEL.ATTN_BACKEND={args.attn_backend}"] if args.attn_backend else []
+    return [*args.opts, *backend]
+
+
+def run_command(main: Callable[[Sequence[str] | None], int | None]) -> None:
+    """Run `main` and leave with its exit code; a `UserError` is one line on stderr and exit code 2."""
+    try:
+        code = main(None) or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    raise SystemExit(code)

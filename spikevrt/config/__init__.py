@@ -1,0 +1,31 @@
+"""Frozen dataclasses validated where they are built, read from YAML and `KEY=VALUE` options."""
+
+from spikevrt.config.data import DataConfig, NormConfig
+from spikevrt.config.loader import (
+    config_from_tree,
+    config_to_tree,
+    config_to_yaml,
+    load_config,
+    preset_names,
+)
+from spikevrt.config.model import FuseConfig, ModelConfig, SpikeEncoderConfig, TemporalAttnConfig, VRTConfig
+from spikevrt.config.schema import Config
+from spikevrt.config.train import TestConfig, TrainConfig
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "FuseConfig",
+    "ModelConfig",
+    "NormConfig",
+    "SpikeEncoderConfig",
+    "TemporalAttnConfig",
+    "TestConfig",
+    "TrainConfig",
+    "VRTConfig",
+    "config_from_tree",
+    "config_to_tree",
+    "config_to_yaml",
+    "load_config",
+    "preset_names",
+]

@@ -1,0 +1,207 @@
+"""From YAML and `KEY=VALUE` options to a `Config`, and back."""
+
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spikevrt.config.schema import Config
+from spikevrt.errors import UserError
+
+Tree = dict[str, Any]
+ALIASES = {"DATA.NUM_VOXEL_BINS": "DATA.K"}
+"""Old names of keys; a file that gives both must give them the same value."""
+
+
+def preset_names() -> list[str]:
+    """The configurations that ship inside the package."""
+    folder = resources.files("spikevrt.config") / "presets"
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_config(name_or_path: str, options: Sequence[str] = ()) -> Config:
+    """Load a preset by name or a YAML file by path, then apply options such as `TRAIN.LR=5e-5`.
+
+    Raises:
+        UserError: unknown preset, unreadable file, unknown key (names the nearest), wrong type or value.
+    """
+    tree = read_yaml(name_or_path)
+    for option in options:
+        apply_option(tree, option)
+    return config_from_tree(tree)
+
+
+def read_yaml(name_or_path: str) -> Tree:
+    """The tree of upper-case keys of a preset or a file, unvalidated."""
+    if name_or_path in preset_names():
+        text = (resources.files("spikevrt.config") / "presets" / f"{name_or_path}.yaml").read_text("utf-8")
+    else:
+        try:
+            text = Path(name_or_path).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"configuration {name_or_path}: neither a preset ({', '.join(preset_names())}) "
+                f"nor a readable YAML file ({error.__class__.__name__})"
+            ) from None
+    return parse_yaml(text, name_or_path)
+
+
+def parse_yaml(text: str, source: str) -> Tree:
+    """Parse `text`; `source` names it in errors."""
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise UserError(f"configuration {source}: {where}{problem}; mend the YAML there") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UserError(
+            f"configuration {source}: holds no sections; write for example 'TRAIN:\\n  LR: 0.0001'"
+        )
+    return tree
+
+
+def apply_option(tree: Tree, option: str) -> None:
+    """Set one `SECTION.KEY=VALUE` in `tree`; the value is read as YAML (numbers, lists, none)."""
+    key, equals, text = option.partition("=")
+    path = key.strip().split(".")
+    if not equals or not all(path):
+        raise UserError(f"--opts {option}: write SECTION.KEY=VALUE, for example TRAIN.LR=5e-5")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--opts {option}: the value is not YAML; quote it") from None
+    node = tree
+    for part in path[:-1]:
+        child = node.get(part)
+        if child is None:
+            child = node[part] = {}
+        if not isinstance(child, dict):
+            raise UserError(f"--opts {option}: {part} is a value, not a section")
+        node = child
+    full = ".".join(path)
+    for alias, name in ALIASES.items():
+        # An option replaces the file's value under either name.
+        if full in (alias, name):
+            node.pop(alias.rpartition(".")[2], None)
+            node.pop(name.rpartition(".")[2], None)
+    node[path[-1]] = value
+
+
+def config_from_tree(tree: Mapping[str, Any]) -> Config:
+    """Build and validate a `Config` from nested upper-case keys."""
+    return build_section(Config, resolve_aliases(tree), "")
+
+
+def resolve_aliases(tree: Mapping[str, Any]) -> Tree:
+    """`tree` with old key names replaced by today's."""
+    result = dict(tree)
+    for alias, name in ALIASES.items():
+        section, _, old = alias.partition(".")
+        new = name.partition(".")[2]
+        node = result.get(section)
+        if not isinstance(node, Mapping) or old not in node:
+            continue
+        node = dict(node)
+        value = node.pop(old)
+        if node.setdefault(new, value) != value:
+            raise UserError(
+                f"{alias} = {value} and {name} = {node[new]} are the same setting: give one value"
+            )
+        result[section] = node
+    return result
+
+
+def build_section(cls: type, tree: Mapping[str, Any], prefix: str) -> Any:
+    """An instance of the dataclass `cls` from upper-case keys; nested dataclasses are sections."""
+    hints = typing.get_type_hints(cls)
+    known = {f.name.upper(): hints[f.name] for f in fields(cls)}
+    arguments: dict[str, Any] = {}
+    for key, value in tree.items():
+        if key not in known:
+            raise UserError(unknown_key(f"{prefix}{key}"))
+        hint = known[key]
+        if is_dataclass(hint):
+            if value is None:
+                continue
+            if not isinstance(value, Mapping):
+                raise UserError(f"{prefix}{key} = {value}: is a section; nest its keys below it")
+            arguments[key.lower()] = build_section(typing.cast(type, hint), value, f"{prefix}{key}.")
+        else:
+            arguments[key.lower()] = convert(f"{prefix}{key}", value, hint)
+    return cls(**arguments)
+
+
+def all_keys(cls: type = Config, prefix: str = "") -> Iterator[str]:
+    """Every key that a configuration may hold, dotted."""
+    hints = typing.get_type_hints(cls)
+    for f in fields(cls):
+        name = f"{prefix}{f.name.upper()}"
+        if is_dataclass(hints[f.name]):
+            yield from all_keys(hints[f.name], f"{name}.")
+        else:
+            yield name
+
+
+def unknown_key(key: str) -> str:
+    """The message for a key that does not exist, with the nearest one that does."""
+    sections = {k.rpartition(".")[0] for k in all_keys()} - {""}
+    candidates = [*all_keys(), *sections, *ALIASES]
+    nearest = difflib.get_close_matches(key, candidates, n=1, cutoff=0.0)[0]
+    # A right name in the wrong section is nearer to what was meant than a look-alike.
+    leaf = key.rpartition(".")[2]
+    same_leaf = [c for c in candidates if c.rpartition(".")[2] == leaf]
+    return f"{key}: unknown configuration key; did you mean {same_leaf[0] if same_leaf else nearest}?"
+
+
+def convert(key: str, value: Any, hint: Any) -> Any:
+    """`value` as the type `hint` says (bool, int, float, str, a tuple of int, or optional)."""
+    if isinstance(hint, types.UnionType):
+        if value is None or value == "none":
+            return None
+        hint = next(h for h in typing.get_args(hint) if h is not types.NoneType)
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{key} = {value}: must be a list, for example [2, 2, 2]")
+        item = typing.get_args(hint)[0]
+        return tuple(convert(key, v, item) for v in value)
+    if hint is bool and isinstance(value, bool):
+        return value
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if hint is float and not isinstance(value, bool):
+        # YAML 1.1 reads 1e-4 (no dot) as text.
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            pass
+    if hint is str and isinstance(value, str):
+        return value
+    names = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
+    raise UserError(f"{key} = {value!r}: must be {names[hint]}")
+
+
+def config_to_tree(config: Any) -> Tree:
+    """The resolved configuration as nested upper-case keys of plain YAML values."""
+    tree: Tree = {}
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if is_dataclass(value):
+            tree[f.name.upper()] = config_to_tree(value)
+        else:
+            tree[f.name.upper()] = list(value) if isinstance(value, tuple) else value
+    return tree
+
+
+def config_to_yaml(config: Config) -> str:
+    """The resolved configuration as YAML that `load_config` reads back to an equal `Config`."""
+    return yaml.safe_dump(config_to_tree(config), sort_keys=False, default_flow_style=None)

@@ -1,0 +1,40 @@
+"""The whole configuration: four sections, and the checks that need more than one of them."""
+
+from dataclasses import dataclass, field
+
+from spikevrt.config import checks
+from spikevrt.config.data import DataConfig
+from spikevrt.config.model import ModelConfig
+from spikevrt.config.train import TestConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run's configuration. Building one resolves every derived value and validates the whole.
+
+    Raises:
+        UserError: a value outside what is allowed, naming key, value and the allowed range.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    test: TestConfig = field(default_factory=TestConfig)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", self.model.resolve(self.data.clip_len))
+        window = self.model.window_size
+        assert window is not None
+        least = 8 * max(window[1:])
+        checks.require(
+            self.data.crop_size >= least,
+            "DATA.CROP_SIZE",
+            self.data.crop_size,
+            f"at least {least}: 8 windows of MODEL.WINDOW_SIZE = {list(window)}",
+        )
+        checks.require(
+            self.test.clip_overlap < self.data.clip_len,
+            "TEST.CLIP_OVERLAP",
+            self.test.clip_overlap,
+            f"below DATA.CLIP_LEN = {self.data.clip_len}",
+        )
