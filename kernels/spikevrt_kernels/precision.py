@@ -1,0 +1,19 @@
+"""Accumulation types: what must not happen in half precision."""
+
+import torch
+from torch import Tensor
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """float32 for half types, else `dtype` itself (float64 stays float64)."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def at_least_fp32(x: Tensor) -> Tensor:
+    """`x` in its accumulation type; coordinates in bfloat16 would be 2-8 pixels off beyond x = 256."""
+    return x.to(accumulation_dtype(x.dtype))
+
+
+def softmax_fp32(scores: Tensor) -> Tensor:
+    """Softmax over the last axis, taken in at least float32, returned in the type of `scores`."""
+    return scores.softmax(-1, dtype=accumulation_dtype(scores.dtype)).to(scores.dtype)

@@ -1,0 +1,115 @@
+"""From a configuration, or a trained checkpoint, to a model."""
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from spikevrt.config import Config, ModelConfig, TemporalAttnConfig, config_from_tree, config_to_tree
+from spikevrt.errors import UserError
+from spikevrt.models.checkpoint import load_weights, read_state
+from spikevrt.models.vrt import VRT
+from spikevrt.models.vrt_with_spike import VRTWithSpike
+from spikevrt_kernels.backends import BackendError, resolve_backend
+from spikevrt_kernels.temporal_block import Chunking
+
+
+def build_model(config: Config, pretrained: bool = True) -> nn.Module:
+    """The model of a configuration: `VRTWithSpike`, or plain `VRT` with MODEL.USE_SPIKE false.
+
+    MODEL.VRT.PRETRAINED is loaded into the backbone unless `pretrained` is false.
+
+    Raises:
+        UserError: a backend that cannot run, or pretrained weights that do not fit.
+    """
+    try:
+        backend = resolve_backend(config.model.attn_backend)
+    except BackendError as error:
+        raise UserError(str(error)) from None
+    vrt = build_vrt(config.model, config.data.crop_size, backend)
+    path = config.model.vrt.pretrained
+    if path is not None and pretrained:
+        load_weights(vrt, path, strict=True)
+        print(f"VRT weights {path}: official VRT weights are CC-BY-NC 4.0 (not for commercial use)")
+    return add_spikes(vrt, config, backend) if config.model.use_spike else vrt
+
+
+def build_vrt(model: ModelConfig, crop_size: int, backend: str) -> VRT:
+    """The RGB backbone."""
+    vrt = model.vrt
+    assert model.window_size and vrt.embed_dims and vrt.num_heads and vrt.indep_reconsts is not None
+    return VRT(
+        upscale=1,
+        img_size=(model.window_size[0], crop_size, crop_size),
+        window_size=model.window_size,
+        depths=vrt.depths,
+        indep_reconsts=vrt.indep_reconsts,
+        embed_dims=vrt.embed_dims,
+        num_heads=vrt.num_heads,
+        mlp_ratio=vrt.mlp_ratio,
+        drop_path_rate=vrt.drop_path,
+        deformable_groups=vrt.deform_groups,
+        use_checkpoint_attn=vrt.use_checkpoint_attn,
+        use_checkpoint_ffn=vrt.use_checkpoint_ffn,
+        attn_backend=backend,
+    )
+
+
+def add_spikes(vrt: VRT, config: Config, backend: str) -> VRTWithSpike:
+    """The backbone with spike encoder, self-attention and fusion."""
+    model = config.model
+    return VRTWithSpike(
+        vrt,
+        config.data.k,
+        model.channels_per_scale,
+        model.spike_encoder.temporal_strides,
+        model.spike_encoder.spatial_strides,
+        tsa_heads=model.spike_tsa.heads,
+        tsa_dropout=model.spike_tsa.dropout,
+        tsa_mlp_ratio=model.spike_tsa.mlp_ratio,
+        fuse_heads=model.fuse.heads,
+        fuse_dropout=model.fuse.dropout,
+        fuse_mlp_ratio=model.fuse.mlp_ratio,
+        attn_backend=backend,
+        tsa_chunk=chunking(model.spike_tsa),
+        fuse_chunk=chunking(model.fuse),
+    )
+
+
+def chunking(section: TemporalAttnConfig) -> Chunking | None:
+    """The chunks that a section asks for; ADAPTIVE_CHUNK false = none."""
+    if not section.adaptive_chunk:
+        return None
+    return Chunking(section.max_batch_tokens, section.chunk_size, section.chunk_shape)
+
+
+def run_model(model: nn.Module, rgb: Tensor, voxels: Tensor | None) -> Tensor:
+    """rgb (B,T,3,H,W) and, unless the model is plain VRT, voxels (B,T,K,h,w) -> (B,T,3,H,W)."""
+    return model(rgb) if voxels is None else model(rgb, voxels)
+
+
+def load_trained_model(
+    path: str | Path, attn_backend: str | None = None, config: Config | None = None
+) -> tuple[nn.Module, Config]:
+    """A model in eval mode with a checkpoint's weights (the running mean where there is one).
+
+    Args:
+        path: a checkpoint of this project, or bare weights together with `config`.
+        attn_backend: overrides the checkpoint's MODEL.ATTN_BACKEND.
+        config: describes bare weights; a checkpoint of this project brings its own.
+
+    Raises:
+        UserError: no such file, no configuration, or weights that do not fit.
+    """
+    state = read_state(path)
+    if "config" in state:
+        config = config_from_tree(state["config"])
+    if config is None:
+        raise UserError(f"checkpoint {path}: holds no configuration; name one with --config")
+    tree = config_to_tree(config)
+    if attn_backend is not None:
+        tree["MODEL"]["ATTN_BACKEND"] = attn_backend
+    config = config_from_tree(tree)
+    model = build_model(config, pretrained=False)
+    weights = state.get("params_ema") or state.get("params") or state
+    load_weights(model, weights, strict=True, name=str(path))
+    return model.eval(), config

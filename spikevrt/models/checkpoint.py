@@ -1,0 +1,120 @@
+"""Reading weights: official and published files, with a report of what did not fit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikevrt.errors import UserError
+
+SHOWN = 5
+COMPUTED = (".relative_position_index", ".position_bias", "spynet.mean", "spynet.std")
+"""Buffers that a checkpoint may leave out: the model computes them."""
+OLD_NAMES = {
+    "spike_temporal_sa.sa_blocks.": "spike_temporal_sa.blocks.",
+    "cross_attn_fuse.cross_attn_blocks.": "cross_attn_fuse.fuse_blocks.",
+}
+"""The quick reference's names, and what its code and ours call them."""
+
+
+def rename(key: str) -> str:
+    """Today's name of a parameter: without the wrapper of a distributed run, old names replaced."""
+    key = key.removeprefix("module.")
+    for old, new in OLD_NAMES.items():
+        key = key.replace(old, new)
+    return key
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a load left out; empty where everything fitted."""
+
+    missing: tuple[str, ...]
+    """Names of the model that the file lacks; they keep their values."""
+    unexpected: tuple[str, ...]
+    """Names of the file that the model lacks."""
+    reshaped: tuple[str, ...]
+    """`name: shape in the file != shape in the model`."""
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.unexpected or self.reshaped)
+
+    def __str__(self) -> str:
+        parts = (
+            ("missing", self.missing),
+            ("unexpected", self.unexpected),
+            ("of another shape", self.reshaped),
+        )
+        return "; ".join(f"{len(names)} {what} ({abbreviate(names)})" for what, names in parts if names)
+
+
+def abbreviate(names: tuple[str, ...]) -> str:
+    """The first few names."""
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def read_state(path: str | Path) -> dict[str, Any]:
+    """The dictionary inside a `.pth`, `.pt` or `.safetensors` file, on the CPU.
+
+    Raises:
+        UserError: no such file, or not a checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"checkpoint {path}: no such file; give the path of a .pt, .pth or .safetensors file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # any reader may fail in its own way on a damaged file
+        raise UserError(
+            f"checkpoint {path}: cannot be read ({type(error).__name__}); it is damaged, cut short or not weights"
+        ) from None
+    if not isinstance(state, dict):
+        raise UserError(f"checkpoint {path}: holds {type(state).__name__}, not a dictionary of weights")
+    return state
+
+
+def load_weights(
+    model: nn.Module,
+    source: str | Path | Mapping[str, Any],
+    strict: bool = True,
+    name: str | None = None,
+) -> LoadReport:
+    """Load a file or a state, with or without the `params` wrapper and the computed buffers.
+
+    Args:
+        model: takes the weights.
+        source: a path, or a state.
+        strict: anything that does not fit is an error; otherwise it is printed and the rest loaded.
+        name: names `source` in messages.
+
+    Raises:
+        UserError: `strict` and something does not fit, or nothing fits at all.
+    """
+    label = name or (str(source) if isinstance(source, (str, Path)) else "state")
+    state = read_state(source) if isinstance(source, (str, Path)) else dict(source)
+    if isinstance(state.get("params"), Mapping):
+        state = dict(state["params"])
+    own = {key: value.shape for key, value in model.state_dict().items()}
+    state = {rename(key): value for key, value in state.items()}
+    wrong = {key for key, value in state.items() if key in own and value.shape != own[key]}
+    reshaped = tuple(f"{key}: {list(state[key].shape)} != {list(own[key])}" for key in sorted(wrong))
+    fitting = {key: value for key, value in state.items() if key in own and key not in wrong}
+    computed = {key for key in own if key.endswith(COMPUTED)}
+    missing = tuple(key for key in own if key not in state and key not in computed)
+    unexpected = tuple(key for key in state if key not in own)
+    report = LoadReport(missing, unexpected, reshaped)
+    if report and strict:
+        raise UserError(f"checkpoint {label}: does not fit this configuration: {report}")
+    if not fitting:
+        raise UserError(f"checkpoint {label}: holds nothing of this model: {report}")
+    model.load_state_dict(fitting, strict=False)
+    if report:
+        print(f"checkpoint {label}: loaded in part: {report}")
+    return report

@@ -1,0 +1,65 @@
+"""The spike encoder: a pyramid of 3-D convolutions over spike voxels.
+
+B clips, T steps of time, K spike bins, H x W spike pixels, C_i channels of scale i.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ResidualBlock3D(nn.Module):
+    """relu(x + conv2(relu(conv1(x)))), 3x3x3, no norm."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv3d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv3d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B,C,T,H,W) -> (B,C,T,H,W)."""
+        return F.relu(x + self.conv2(F.relu(self.conv1(x))))
+
+
+class SpikeEncoder3D(nn.Module):
+    """Voxels to four scales; each stride halves space by default and keeps time.
+
+    Args:
+        in_bins: K.
+        channels_per_scale: C_1..C_4.
+        temporal_strides: of the three downsamplings; None = (1,1,1).
+        spatial_strides: None = (2,2,2).
+    """
+
+    def __init__(
+        self,
+        in_bins: int,
+        channels_per_scale: Sequence[int],
+        temporal_strides: Sequence[int] | None = None,
+        spatial_strides: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        widths = list(channels_per_scale)
+        t_strides, s_strides = temporal_strides or (1, 1, 1), spatial_strides or (2, 2, 2)
+        self.in_proj = nn.Conv3d(in_bins, widths[0], 3, padding=1)
+        self.res0 = residual_pair(widths[0])
+        self.downs = nn.ModuleList(
+            nn.Conv3d(i, o, 3, stride=(t, s, s), padding=1)
+            for i, o, t, s in zip(widths[:-1], widths[1:], t_strides, s_strides, strict=True)
+        )
+        self.residuals = nn.ModuleList(residual_pair(width) for width in widths[1:])
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """x (B,T,K,H,W) -> 4 of (B,C_i,T_i,H_i,W_i)."""
+        feature = self.res0(F.relu(self.in_proj(x.transpose(1, 2))))
+        features = [feature]
+        for down, residual in zip(self.downs, self.residuals, strict=True):
+            feature = residual(F.relu(down(feature)))
+            features.append(feature)
+        return features
+
+
+def residual_pair(channels: int) -> nn.Sequential:
+    """Two residual blocks."""
+    return nn.Sequential(ResidualBlock3D(channels), ResidualBlock3D(channels))

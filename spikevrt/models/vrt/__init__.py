@@ -1,0 +1,5 @@
+"""The RGB backbone."""
+
+from spikevrt.models.vrt.vrt import VRT
+
+__all__ = ["VRT"]

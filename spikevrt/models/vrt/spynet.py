@@ -1,0 +1,105 @@
+"""SpyNet: optical flow by a spatial pyramid (Ranjan and Black 2017), as VRT uses it.
+
+N pairs, H x W pixels. Flow is (dx, dy) in pixels of its own scale and is computed in at least float32.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spikevrt_kernels.flow_warp import flow_warp
+from spikevrt_kernels.precision import at_least_fp32
+
+LEVELS = 6
+SCALES = 4
+"""Flow is returned at 1, 1/2, 1/4 and 1/8 of the resolution."""
+MULTIPLE = 32
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+class BasicModule(nn.Module):
+    """One level: five 7x7 convolutions 8 -> 32 -> 64 -> 32 -> 16 -> 2 that predict what is left of the flow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (8, 32, 64, 32, 16, 2)
+        layers: list[nn.Module] = []
+        for i, o in zip(widths[:-1], widths[1:], strict=True):
+            layers += [nn.Conv2d(i, o, 7, padding=3), nn.ReLU()]
+        self.basic_module = nn.Sequential(*layers[:-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N,8,h,w): reference, warped support, flow so far -> (N,2,h,w)."""
+        return self.basic_module(x)
+
+
+class SpyNet(nn.Module):
+    """Six levels, coarsest first; frames are resized to multiples of 32."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.basic_module = nn.ModuleList(BasicModule() for _ in range(LEVELS))
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
+
+    def forward(self, ref: Tensor, supp: Tensor) -> list[Tensor]:
+        """Flow that aligns `supp` to `ref`, both (N,3,H,W) in [0,1]: 4 of (N,2,H/2^s,W/2^s), finest first."""
+        frames = torch.cat((ref, supp))
+        pairs = torch.arange(len(frames), device=frames.device).view(2, -1)
+        return self.flows(frames, pairs[0], pairs[1])
+
+    def flows(self, frames: Tensor, ref: Tensor, supp: Tensor) -> list[Tensor]:
+        """Flow of many pairs in one batch; each frame's pyramid is made once.
+
+        Args:
+            frames: (F,3,H,W) in [0,1].
+            ref: (N,) indices of the frames to align to.
+            supp: (N,) indices of the frames to be aligned.
+
+        Returns:
+            4 tensors (N,2,H//2^s,W//2^s), s = 0..3, (dx, dy) in pixels of that scale, at least float32.
+        """
+        with torch.autocast(frames.device.type, enabled=False):
+            return self._flows(at_least_fp32(frames), ref, supp)
+
+    def _flows(self, frames: Tensor, ref: Tensor, supp: Tensor) -> list[Tensor]:
+        H, W = frames.shape[-2:]
+        levels = self.pyramid(frames)
+        coarsest = levels[0]
+        flow = coarsest.new_zeros(len(ref), 2, coarsest.shape[2] // 2, coarsest.shape[3] // 2)
+        flows = []
+        for level, (image, net) in enumerate(zip(levels, self.basic_module, strict=True)):
+            up = upsample_flow(flow, image.shape[-2:])
+            warped = flow_warp(image[supp], up, padding="border")
+            flow = net(torch.cat((image[ref], warped, up), 1)) + up
+            scale = LEVELS - 1 - level
+            if scale < SCALES:
+                flows.insert(0, resize_flow(flow, (H // 2**scale, W // 2**scale)))
+        return flows
+
+    def pyramid(self, frames: Tensor) -> list[Tensor]:
+        """Normalised frames at 6 levels, coarsest first."""
+        size = [-(-s // MULTIPLE) * MULTIPLE for s in frames.shape[-2:]]
+        image = F.interpolate(frames, size, mode="bilinear", align_corners=False)
+        levels = [(image - self.mean) / self.std]
+        for _ in range(LEVELS - 1):
+            levels.insert(0, F.avg_pool2d(levels[0], 2))
+        return levels
+
+
+def upsample_flow(flow: Tensor, size: torch.Size) -> Tensor:
+    """Twice the size and twice the values; a missing row or column repeats the last one."""
+    up = 2 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=True)
+    bottom, right = size[0] - up.shape[2], size[1] - up.shape[3]
+    return F.pad(up, (0, right, 0, bottom), mode="replicate") if bottom or right else up
+
+
+def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """Flow on another grid, in pixels of that grid."""
+    (h, w), (H, W) = flow.shape[-2:], size
+    resized = F.interpolate(flow, size, mode="bilinear", align_corners=False)
+    return resized * flow.new_tensor((W / w, H / h)).view(1, 2, 1, 1)

@@ -1,0 +1,254 @@
+"""VRT, a video restoration transformer (Liang et al. 2022), for deblurring.
+
+B clips, T frames, H x W pixels. Time is never shortened; stages 1-7 work at 1, 1/2, 1/4, 1/8, 1/4, 1/2, 1.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from einops.layers.torch import Rearrange
+from torch import Tensor, nn
+
+from spikevrt.errors import UserError
+from spikevrt.models.vrt.spynet import SpyNet
+from spikevrt.models.vrt.stage import RTMSA, Stage
+from spikevrt_kernels.flow_warp import flow_warp
+
+EncoderHook = Callable[[Tensor, int], Tensor]
+"""hook(x (B,C,T,h,w), scale_idx 0..3) -> the same shape: what happens after each encoder stage."""
+RESHAPES = ("none", "down", "down", "down", "up", "up", "up")
+SCALES = (1, 2, 4, 8, 4, 2, 1)
+MIN_SIZE = 33
+"""SpyNet's coarsest level must hold 2 pixels."""
+
+
+class VRT(nn.Module):
+    """The published constructor's arguments; the state is the published one, name by name.
+
+    Args:
+        upscale: 1 (deblurring); the published default 4 is super-resolution, which is not offered.
+        in_chans: 3.
+        out_chans: 3.
+        img_size: kept for compatibility; any size works.
+        window_size: (T,h,w) of self-attention; mutual attention uses (2,h,w).
+        depths: blocks of stages 1-7, then of every group of stage 8.
+        indep_reconsts: indices into `depths` of groups that attend inside single frames.
+        embed_dims: widths, as long as `depths`.
+        num_heads: heads, as long as `depths`.
+        mul_attn_ratio: share of a stage's blocks with mutual attention.
+        mlp_ratio: hidden width of the MLPs in widths.
+        qkv_bias: projections have a bias.
+        qk_scale: None = head_width^-0.5, the only one offered.
+        drop_path_rate: rate of the last block; grows linearly from 0.
+        spynet_path: a SpyNet checkpoint to start from, or None.
+        pa_frames: 2.
+        deformable_groups: of parallel warping.
+        recal_all_flows: accepted and unused, as published.
+        nonblind_denoising: False.
+        use_checkpoint_attn: recompute attention in backward.
+        use_checkpoint_ffn: recompute MLPs in backward.
+        no_checkpoint_attn_blocks: indices into `depths` that are never recomputed.
+        no_checkpoint_ffn_blocks: the same for MLPs.
+        attn_backend: auto, triton, sdpa or naive.
+
+    Raises:
+        UserError: a variant that is not for deblurring.
+    """
+
+    def __init__(
+        self,
+        upscale: int = 4,
+        in_chans: int = 3,
+        out_chans: int = 3,
+        img_size: Sequence[int] = (6, 64, 64),
+        window_size: Sequence[int] = (6, 8, 8),
+        depths: Sequence[int] = (8, 8, 8, 8, 8, 8, 8, 4, 4, 4, 4, 4, 4),
+        indep_reconsts: Sequence[int] = (11, 12),
+        embed_dims: Sequence[int] = (120,) * 7 + (180,) * 6,
+        num_heads: Sequence[int] = (6,) * 13,
+        mul_attn_ratio: float = 0.75,
+        mlp_ratio: float = 2.0,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        drop_path_rate: float = 0.2,
+        spynet_path: str | None = None,
+        pa_frames: int = 2,
+        deformable_groups: int = 16,
+        recal_all_flows: bool = False,
+        nonblind_denoising: bool = False,
+        use_checkpoint_attn: bool = False,
+        use_checkpoint_ffn: bool = False,
+        no_checkpoint_attn_blocks: Sequence[int] = (),
+        no_checkpoint_ffn_blocks: Sequence[int] = (),
+        attn_backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        check_variant(upscale, in_chans, out_chans, pa_frames, nonblind_denoising, qk_scale)
+        check_lengths(depths, embed_dims, num_heads)
+        d, h, w = window_size
+        window = (d, h, w)
+        self.window_size = window
+        rates = torch.linspace(0, drop_path_rate, sum(depths)).tolist()
+
+        def shared(i: int) -> dict[str, object]:
+            start = sum(depths[:i])
+            return {
+                "mlp_ratio": mlp_ratio,
+                "qkv_bias": qkv_bias,
+                "drop_path": rates[start : start + depths[i]],
+                "checkpoint_attn": use_checkpoint_attn and i not in no_checkpoint_attn_blocks,
+                "checkpoint_ffn": use_checkpoint_ffn and i not in no_checkpoint_ffn_blocks,
+                "attn_backend": attn_backend,
+            }
+
+        self.conv_first = nn.Conv3d(9 * in_chans, embed_dims[0], (1, 3, 3), padding=(0, 1, 1))
+        self.spynet = SpyNet()
+        for i in range(7):
+            stage = Stage(
+                embed_dims[i - 1],
+                embed_dims[i],
+                depths[i],
+                num_heads[i],
+                window,
+                RESHAPES[i],
+                SCALES[i],
+                deformable_groups,
+                mul_attn_ratio,
+                **shared(i),  # type: ignore[arg-type]
+            )
+            self.add_module(f"stage{i + 1}", stage)
+        widen = nn.Sequential(
+            Rearrange("n c d h w -> n d h w c"),
+            nn.LayerNorm(embed_dims[6]),
+            nn.Linear(embed_dims[6], embed_dims[7]),
+            Rearrange("n d h w c -> n c d h w"),
+        )
+        groups = [
+            RTMSA(
+                embed_dims[i],
+                depths[i],
+                num_heads[i],
+                (1, h, w) if i in indep_reconsts else window,
+                **shared(i),  # type: ignore[arg-type]
+            )
+            for i in range(7, len(depths))
+        ]
+        self.stage8 = nn.ModuleList([widen, *groups])
+        self.norm = nn.LayerNorm(embed_dims[-1])
+        self.conv_after_body = nn.Linear(embed_dims[-1], embed_dims[0])
+        self.conv_last = nn.Conv3d(embed_dims[0], out_chans, (1, 3, 3), padding=(0, 1, 1))
+        self.register_load_state_dict_pre_hook(unwrap_params)
+        if spynet_path is not None:
+            load_spynet(self.spynet, spynet_path)
+
+    def forward(self, x: Tensor, encoder_hook: EncoderHook | None = None) -> Tensor:
+        """Restore a clip.
+
+        Args:
+            x: (B,T,3,H,W) in [0,1]; T >= 2; H and W multiples of 8, at least 8 windows and above 32.
+            encoder_hook: called after each of stages 1-4; what it returns takes the stage's place.
+
+        Returns:
+            (B,T,3,H,W), not clamped.
+
+        Raises:
+            UserError: a size that the model cannot take.
+        """
+        self.check_input(x)
+        backward, forward = self.flows(x)
+        first = self.conv_first(aligned_input(x, backward[0], forward[0]))
+        body = self.body(first, backward, forward, encoder_hook)
+        body = self.conv_after_body(self.norm(body.permute(0, 2, 3, 4, 1))).permute(0, 4, 1, 2, 3)
+        return self.conv_last(first + body).transpose(1, 2) + x
+
+    def flows(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Backward (t+1 to t) and forward (t to t+1) flows at 4 scales, each (B,T-1,2,h,w), in one batch."""
+        B, T = x.shape[:2]
+        frame = torch.arange(B * T, device=x.device).view(B, T)
+        earlier, later = frame[:, :-1].reshape(-1), frame[:, 1:].reshape(-1)
+        ref, supp = torch.cat((earlier, later)), torch.cat((later, earlier))
+        flows = [f.view(2, B, T - 1, *f.shape[1:]) for f in self.spynet.flows(x.flatten(0, 1), ref, supp)]
+        return [f[0] for f in flows], [f[1] for f in flows]
+
+    def body(
+        self, x: Tensor, backward: list[Tensor], forward: list[Tensor], hook: EncoderHook | None
+    ) -> Tensor:
+        """Stages 1-8: (B,C,T,H,W) -> (B,C8,T,H,W)."""
+        skips = []
+        for i in range(4):
+            x = self.get_submodule(f"stage{i + 1}")(x, backward[i], forward[i])
+            if hook is not None:
+                x = hook(x, i)
+            skips.append(x)
+        for i, scale in ((5, 2), (6, 1), (7, 0)):
+            x = self.get_submodule(f"stage{i}")(x, backward[scale], forward[scale])
+            # Stage 4 has no skip: stage 5 is followed by the sum with stage 3, and so on.
+            x = x + skips[scale]
+        for group in self.stage8:
+            x = group(x)
+        return x
+
+    def check_input(self, x: Tensor) -> None:
+        """Raise a `UserError` for a clip that the model cannot take."""
+        if x.ndim != 5 or x.shape[2] != 3:
+            raise UserError(f"clip of shape {tuple(x.shape)}: must be (B,T,3,H,W)")
+        if x.shape[1] < 2:
+            raise UserError(f"clip of T = {x.shape[1]} frames: needs at least 2")
+        for name, size, window in zip("HW", x.shape[-2:], self.window_size[1:], strict=True):
+            least = max(MIN_SIZE, 8 * window)
+            if size % 8 or size < least:
+                raise UserError(
+                    f"clip with {name} = {size}: must be a multiple of 8, above 32 and at least {8 * window} "
+                    f"(8 windows of {window}); pad or resize the frames"
+                )
+
+
+def aligned_input(x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
+    """(B,T,3,H,W) and full-resolution flows (B,T-1,2,H,W) -> (B,27,T,H,W): frame, neighbours t+1 and t-1.
+
+    A neighbour is its 4 samples nearest to where the flow points; no gradient reaches the flow.
+    """
+    B, T, C, H, W = x.shape
+    neighbour = torch.cat((x[:, 1:], x[:, :-1])).flatten(0, 1)
+    flow = torch.cat((backward, forward)).flatten(0, 1).detach()
+    later, earlier = flow_warp(neighbour, flow, "nearest4").view(2, B, T - 1, 4 * C, H, W)
+    missing = x.new_zeros(B, 1, 4 * C, H, W)
+    later, earlier = torch.cat((later, missing), 1), torch.cat((missing, earlier), 1)
+    return torch.cat((x, later, earlier), 2).transpose(1, 2)
+
+
+def check_variant(
+    upscale: int, in_chans: int, out_chans: int, pa_frames: int, nonblind: bool, qk_scale: float | None
+) -> None:
+    """Raise a `UserError` for published variants that are not deblurring."""
+    for name, value, wanted in (
+        ("upscale", upscale, 1),
+        ("in_chans", in_chans, 3),
+        ("out_chans", out_chans, 3),
+        ("pa_frames", pa_frames, 2),
+        ("nonblind_denoising", nonblind, False),
+        ("qk_scale", qk_scale, None),
+    ):
+        if value != wanted:
+            raise UserError(f"VRT({name}={value}): only {name}={wanted} is offered (video deblurring)")
+
+
+def check_lengths(depths: Sequence[int], embed_dims: Sequence[int], num_heads: Sequence[int]) -> None:
+    """Raise a `UserError` where the three lists differ in length or have no stage 8."""
+    if not len(depths) == len(embed_dims) == len(num_heads) or len(depths) < 8:
+        raise UserError(
+            f"VRT: depths, embed_dims and num_heads have {len(depths)}, {len(embed_dims)} and "
+            f"{len(num_heads)} values; give the same number, at least 8 (7 stages, then the groups of stage 8)"
+        )
+
+
+def unwrap_params(module: nn.Module, state: dict[str, object], prefix: str, *_: object) -> None:
+    """Official files wrap the state in `params`."""
+    if prefix == "" and isinstance(state.get("params"), dict):
+        state.update(state.pop("params"))  # type: ignore[call-overload]
+
+
+def load_spynet(spynet: SpyNet, path: str) -> None:
+    """Start SpyNet from a checkpoint file (`params` wrapper or bare)."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    spynet.load_state_dict(state.get("params", state))

@@ -1,0 +1,228 @@
+"""VRT's window attention module, its transformer block, and groups of blocks.
+
+B clips, D frames, H x W pixels, C channels, channels last; windows of d x h x w tokens, N = d*h*w, n = h*w.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from spikevrt_kernels.window_attention import effective_window, window_attention
+
+Size3 = tuple[int, int, int]
+BUFFERS = ("relative_position_index", "position_bias")
+
+
+def relative_position_index(window: Size3) -> Tensor:
+    """(N,N) int64 row of the bias table for every pair of tokens of a window (Swin, Liu et al. 2021)."""
+    axes = torch.meshgrid(*(torch.arange(s) for s in window), indexing="ij")
+    place = torch.stack(axes).flatten(1)  # (3,N)
+    d, h, w = place[:, :, None] - place[:, None, :]
+    wd, wh, ww = window
+    return ((d + wd - 1) * (2 * wh - 1) + (h + wh - 1)) * (2 * ww - 1) + (w + ww - 1)
+
+
+def sine_position_bias(height: int, width: int, channels: int) -> Tensor:
+    """(1,height*width,channels) float32 sine encoding of the place in a frame, y in the first half."""
+    half = channels // 2
+    i = torch.arange(half, dtype=torch.float32)
+    frequency = 10000 ** (2 * torch.div(i, 2, rounding_mode="floor") / half)
+    parts = []
+    for length, shape in ((height, (height, 1)), (width, (1, width))):
+        angle = (torch.arange(length, dtype=torch.float32) + 1) / (length + 1e-6) * (2 * math.pi)
+        phase = angle[:, None] / frequency
+        code = torch.where(i % 2 == 0, phase.sin(), phase.cos())
+        parts.append(code.view(*shape, half).expand(height, width, half))
+    return torch.cat(parts, -1).view(1, height * width, channels)
+
+
+class WindowAttention(nn.Module):
+    """Self-attention in windows, with mutual attention between the two frames of a window where asked for."""
+
+    relative_position_index: Tensor
+    position_bias: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        window: Size3,
+        heads: int,
+        mutual: bool,
+        qkv_bias: bool = True,
+        attn_backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.window, self.heads, self.mutual, self.attn_backend = window, heads, mutual, attn_backend
+        rows = math.prod(2 * s - 1 for s in window)
+        self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, heads))
+        self.register_buffer("relative_position_index", relative_position_index(window))
+        self.qkv_self = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(2 * dim if mutual else dim, dim)
+        if mutual:
+            self.register_buffer("position_bias", sine_position_bias(window[1], window[2], dim))
+            self.qkv_mut = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.register_load_state_dict_pre_hook(keep_own_buffers)
+
+    def forward(self, x: Tensor, window: Size3, shift: Size3) -> Tensor:
+        """x (B,D,H,W,C) -> (B,D,H,W,C); window and shift as `effective_window` gives them."""
+        weight, mutual_offset = self.qkv_self.weight, None
+        if self.mutual:
+            # W (x + P) + b = W x + (W P + b): both projections are one product and P an offset.
+            weight = torch.cat((weight, self.qkv_mut.weight))
+            mutual_offset = self.qkv_mut(self.position_bias[0])
+        out = window_attention(
+            F.linear(x, weight),
+            self.offset(),
+            self.bias(math.prod(window)),
+            self.heads,
+            window,
+            shift,
+            mutual_offset,
+            self.attn_backend,
+        )
+        return self.proj(out)
+
+    def offset(self) -> Tensor:
+        """(3C,) bias of the self projection."""
+        bias = self.qkv_self.bias
+        return bias if bias is not None else self.qkv_self.weight.new_zeros(self.qkv_self.out_features)
+
+    def bias(self, tokens: int) -> Tensor:
+        """(heads,tokens,tokens) relative-position bias; a shrunken window takes the top-left block."""
+        index = self.relative_position_index[:tokens, :tokens]
+        rows = self.relative_position_bias_table[index.reshape(-1)]
+        return rows.view(tokens, tokens, -1).permute(2, 0, 1)
+
+
+def keep_own_buffers(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Checkpoints may come without the computed buffers: put the module's own in their place."""
+    for name in BUFFERS:
+        own = getattr(module, name, None)
+        if own is not None:
+            state.setdefault(prefix + name, own)
+
+
+class GEGLU(nn.Module):
+    """fc2(gelu(fc11 x) * fc12 x) (Shazeer 2020)."""
+
+    def __init__(self, dim: int, hidden: int, out: int | None = None) -> None:
+        super().__init__()
+        self.fc11 = nn.Linear(dim, hidden)
+        self.fc12 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, out or dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(...,dim) -> (...,out)."""
+        return self.fc2(F.gelu(self.fc11(x)) * self.fc12(x))
+
+
+class DropPath(nn.Module):
+    """Drops a residual branch of whole samples in training (Huang et al. 2016)."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape; kept samples are scaled by 1 / (1 - rate)."""
+        if not self.training or self.rate == 0:
+            return x
+        keep = 1 - self.rate
+        shape = (x.shape[0],) + (1,) * (x.ndim - 1)
+        return x * (torch.rand(shape, device=x.device) < keep).to(x.dtype) / keep
+
+
+class WindowBlock(nn.Module):
+    """x + DP(attention(LN x)), then x + DP(GEGLU(LN x))."""
+
+    def __init__(
+        self,
+        dim: int,
+        window: Size3,
+        shift: Size3,
+        heads: int,
+        mutual: bool,
+        mlp_ratio: float,
+        qkv_bias: bool,
+        drop_path: float,
+        checkpoint_attn: bool,
+        checkpoint_ffn: bool,
+        attn_backend: str,
+    ) -> None:
+        super().__init__()
+        self.window, self.shift = window, shift
+        self.checkpoint_attn, self.checkpoint_ffn = checkpoint_attn, checkpoint_ffn
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = WindowAttention(dim, window, heads, mutual, qkv_bias, attn_backend)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = GEGLU(dim, int(dim * mlp_ratio))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B,D,H,W,C) -> (B,D,H,W,C)."""
+        x = x + recomputed(self._attend, x, self.checkpoint_attn)
+        return x + recomputed(self._feed_forward, x, self.checkpoint_ffn)
+
+    def _attend(self, x: Tensor) -> Tensor:
+        _, D, H, W, _ = x.shape
+        window, shift = effective_window((D, H, W), self.window, self.shift)
+        return self.drop_path(self.attn(self.norm1(x), window, shift))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.drop_path(self.mlp(self.norm2(x)))
+
+
+def recomputed(function: Callable[[Tensor], Tensor], x: Tensor, wanted: bool) -> Tensor:
+    """function(x), with its intermediates recomputed in backward where wanted (gradient checkpointing)."""
+    if wanted and torch.is_grad_enabled():
+        return checkpoint(function, x, use_reentrant=False)
+    return function(x)
+
+
+class TMSAG(nn.Module):
+    """Temporal mutual self attention group: blocks whose windows are shifted in every second one."""
+
+    def __init__(
+        self,
+        dim: int,
+        depth: int,
+        heads: int,
+        window: Size3,
+        mutual: bool,
+        mlp_ratio: float = 2.0,
+        qkv_bias: bool = True,
+        drop_path: Sequence[float] = (),
+        checkpoint_attn: bool = False,
+        checkpoint_ffn: bool = False,
+        attn_backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        half = (window[0] // 2, window[1] // 2, window[2] // 2)
+        rates = drop_path or [0.0] * depth
+        self.blocks = nn.ModuleList(
+            WindowBlock(
+                dim,
+                window,
+                half if j % 2 else (0, 0, 0),
+                heads,
+                mutual,
+                mlp_ratio,
+                qkv_bias,
+                rates[j],
+                checkpoint_attn,
+                checkpoint_ffn,
+                attn_backend,
+            )
+            for j in range(depth)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B,D,H,W,C) -> (B,D,H,W,C)."""
+        for block in self.blocks:
+            x = block(x)
+        return x

@@ -1,0 +1,98 @@
+"""VRT with a spike branch: features of the spikes are fused after each encoder stage of the backbone.
+
+B clips, T frames, H x W RGB pixels, K spike bins, h x w spike pixels.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from spikevrt.errors import UserError
+from spikevrt.models.fusion import MultiScaleTemporalCrossAttnFuse
+from spikevrt.models.spike_encoder3d import SpikeEncoder3D
+from spikevrt.models.spike_temporal_sa import SpikeTemporalSA
+from spikevrt.models.vrt import VRT
+from spikevrt_kernels.temporal_block import Chunking
+
+DEFAULT_CHANNELS = (96, 96, 96, 96)
+
+
+class VRTWithSpike(nn.Module):
+    """The whole model.
+
+    Args:
+        vrt_backbone: the RGB backbone.
+        spike_bins: K.
+        channels_per_scale: widths of the backbone's stages 1-4; None = 96 each.
+        temporal_strides: of the spike encoder; None = (1,1,1).
+        spatial_strides: None = (2,2,2).
+        tsa_heads: heads of self-attention on the spike features, and so on for its dropout and MLP ratio.
+        tsa_dropout: on the attention probabilities.
+        tsa_mlp_ratio: hidden width of the MLP in widths.
+        fuse_heads: heads of the fusion's cross-attention, and so on.
+        fuse_dropout: on the attention probabilities.
+        fuse_mlp_ratio: hidden width of the MLP in widths.
+        attn_backend: auto, triton, sdpa or naive, for the spike branch and the fusion.
+        tsa_chunk: pixels at a time in self-attention, or None = all at once.
+        fuse_chunk: pixels at a time in the fusion, or None = all at once.
+    """
+
+    def __init__(
+        self,
+        vrt_backbone: VRT,
+        spike_bins: int,
+        channels_per_scale: Sequence[int] | None = None,
+        temporal_strides: Sequence[int] | None = None,
+        spatial_strides: Sequence[int] | None = None,
+        tsa_heads: int = 4,
+        tsa_dropout: float = 0.0,
+        tsa_mlp_ratio: float = 2,
+        fuse_heads: int = 4,
+        fuse_dropout: float = 0.0,
+        fuse_mlp_ratio: float = 2,
+        attn_backend: str = "auto",
+        tsa_chunk: Chunking | None = None,
+        fuse_chunk: Chunking | None = None,
+    ) -> None:
+        super().__init__()
+        widths = tuple(channels_per_scale or DEFAULT_CHANNELS)
+        self.spike_bins = spike_bins
+        self.vrt = vrt_backbone
+        self.spike_encoder = SpikeEncoder3D(spike_bins, widths, temporal_strides, spatial_strides)
+        self.spike_temporal_sa = SpikeTemporalSA(
+            widths, tsa_heads, tsa_dropout, tsa_mlp_ratio, attn_backend, tsa_chunk
+        )
+        self.cross_attn_fuse = MultiScaleTemporalCrossAttnFuse(
+            widths, fuse_heads, fuse_dropout, fuse_mlp_ratio, attn_backend, fuse_chunk
+        )
+
+    def forward(self, rgb_clip: Tensor, spike_vox: Tensor) -> Tensor:
+        """Restore a clip.
+
+        Args:
+            rgb_clip: (B,T,3,H,W) in [0,1]; sizes as `VRT.forward`.
+            spike_vox: (B,T,K,h,w) normalised voxels, in register with the frames.
+
+        Returns:
+            (B,T,3,H,W), not clamped.
+
+        Raises:
+            UserError: sizes that the model cannot take.
+        """
+        self.vrt.check_input(rgb_clip)
+        self.check_voxels(rgb_clip, spike_vox)
+        spikes = self.spike_temporal_sa(self.spike_encoder(spike_vox))
+
+        def fuse(x: Tensor, scale_idx: int) -> Tensor:
+            return self.cross_attn_fuse(x, spikes[scale_idx], scale_idx)
+
+        return self.vrt(rgb_clip, fuse)
+
+    def check_voxels(self, rgb_clip: Tensor, spike_vox: Tensor) -> None:
+        """Raise a `UserError` for voxels that do not belong to the clip."""
+        B, K = rgb_clip.shape[0], self.spike_bins
+        if spike_vox.ndim != 5 or spike_vox.shape[0] != B or spike_vox.shape[2] != K:
+            raise UserError(
+                f"spike voxels of shape {tuple(spike_vox.shape)}: must be ({B}, T, {K}, h, w), "
+                f"B clips and DATA.K bins, beside frames of shape {tuple(rgb_clip.shape)}"
+            )

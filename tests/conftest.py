@@ -1,0 +1,60 @@
+"""Fixtures shared by all tests, and the table of conformance errors after a run."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+CONFORMANCE_ERRORS = pytest.StashKey[list[tuple[str, float, float]]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Workers of a parallel run share the cores.
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        torch.set_num_threads(1)
+    config.stash[CONFORMANCE_ERRORS] = []
+
+
+def data_folder(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        pytest.skip(f"{variable} is not set: the reference data are not at hand")
+    return Path(value)
+
+
+@pytest.fixture(scope="session")
+def conformance_dir() -> Path:
+    return data_folder("SPIKEVRT_CONFORMANCE_DIR")
+
+
+@pytest.fixture(scope="session")
+def real_data_dir() -> Path:
+    return data_folder("SPIKEVRT_REAL_DATA_DIR")
+
+
+@pytest.fixture
+def within(request: pytest.FixtureRequest, record_property):
+    """within(name, error, tolerance): asserts and notes the figure for the table at the end of the run."""
+
+    def check(name: str, error: float, tolerance: float) -> None:
+        record_property("conformance", (name, float(error), float(tolerance)))
+        assert error <= tolerance, f"{name}: {error:.3e} > {tolerance:.1e}"
+
+    return check
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    rows = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for key, value in report.user_properties
+        if key == "conformance"
+    ]
+    if not rows:
+        return
+    terminalreporter.section("conformance: worst error against its tolerance")
+    for name, error, tolerance in sorted(rows):
+        terminalreporter.write_line(f"{name:<58} {error:10.2e} <= {tolerance:.1e}")
