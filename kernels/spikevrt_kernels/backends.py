@@ -1,7 +1,8 @@
 """Attention backends: which exist, what can run, and the sentence that says why not.
 
-`naive` is the plain PyTorch reference, `sdpa` goes through `scaled_dot_product_attention`, `triton` is a fused
-kernel. An explicit choice never falls back: it runs or raises `BackendError`. `auto` takes the first that can run.
+`naive` is the plain PyTorch reference, `sdpa` goes through `scaled_dot_product_attention`, `triton` is a
+fused kernel. An explicit choice never falls back: it runs or raises `BackendError`. `auto` takes the first
+that can run.
 """
 
 import logging

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from spikevrt.errors import UserError
 
@@ -73,7 +73,8 @@ def read_state(path: str | Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # any reader may fail in its own way on a damaged file
         raise UserError(
-            f"checkpoint {path}: cannot be read ({type(error).__name__}); it is damaged, cut short or not weights"
+            f"checkpoint {path}: cannot be read ({type(error).__name__}); it is damaged, "
+            "cut short or not a file of weights"
         ) from None
     if not isinstance(state, dict):
         raise UserError(f"checkpoint {path}: holds {type(state).__name__}, not a dictionary of weights")
@@ -118,3 +119,15 @@ def load_weights(
     if report:
         print(f"checkpoint {label}: loaded in part: {report}")
     return report
+
+
+def unwrap_params(module: nn.Module, state: dict[str, object], prefix: str, *_: object) -> None:
+    """Official files wrap the state in `params`."""
+    if prefix == "" and isinstance(state.get("params"), dict):
+        state.update(state.pop("params"))  # type: ignore[call-overload]
+
+
+def keep_own_buffers(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Checkpoints may come without the computed buffers: put the module's own in their place."""
+    for name, own in module.named_buffers(recurse=False):
+        state.setdefault(prefix + name, own)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from spikevrt.errors import UserError
+from spikevrt.models.checkpoint import unwrap_params
 from spikevrt.models.fusion import MultiScaleTemporalCrossAttnFuse
 from spikevrt.models.spike_encoder3d import SpikeEncoder3D
 from spikevrt.models.spike_temporal_sa import SpikeTemporalSA
@@ -65,6 +66,7 @@ class VRTWithSpike(nn.Module):
         self.cross_attn_fuse = MultiScaleTemporalCrossAttnFuse(
             widths, fuse_heads, fuse_dropout, fuse_mlp_ratio, attn_backend, fuse_chunk
         )
+        self.register_load_state_dict_pre_hook(unwrap_params)
 
     def forward(self, rgb_clip: Tensor, spike_vox: Tensor) -> Tensor:
         """Restore a clip.

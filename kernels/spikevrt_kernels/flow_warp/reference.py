@@ -35,15 +35,15 @@ def flow_warp(x: Tensor, flow: Tensor, mode: str = "bilinear", padding: str = "z
     Args:
         x: (N,C,H,W) floating point.
         flow: (N,2,H,W), (dx, dy) in pixels of x.
-        mode: `bilinear`, or `nearest4`: the samples at (floor x, floor y), (floor x, ceil y), (ceil x, floor y),
-            (ceil x, ceil y) side by side (VRT's aligned input; no gradient to the flow).
+        mode: `bilinear`, or `nearest4`: the samples at (floor x, floor y), (floor x, ceil y),
+            (ceil x, floor y), (ceil x, ceil y) side by side (VRT's aligned input; no gradient to the flow).
         padding: `zeros` or `border`.
 
     Returns:
         (N,C,H,W), or (N,4C,H,W) for `nearest4`; the type of x.
     """
     flow = at_least_fp32(flow)
-    position = pixel_grid(*x.shape[-2:], like=flow) + flow.permute(0, 2, 3, 1)
+    position = pixel_grid(x.shape[-2], x.shape[-1], like=flow) + flow.permute(0, 2, 3, 1)
     if mode == "bilinear":
         return sample_pixels(x, position, "bilinear", padding)
     left, top = position.floor().unbind(-1)

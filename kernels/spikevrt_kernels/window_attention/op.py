@@ -26,11 +26,12 @@ def window_attention(
     mutual_offset: Tensor | None = None,
     backend: str = "auto",
 ) -> Tensor:
-    """Shifted-window self-attention and, where there is a `mutual_offset`, VRT's mutual attention beside it.
+    """Shifted-window self-attention, and VRT's mutual attention beside it given a `mutual_offset`.
 
     Padding tokens are zero before the projection and take part unmasked: their q, k, v are the offsets alone.
-    Mutual attention (two frames a window): frame 1's slots take the attention of frame 2's queries on frame 1's
-    keys and values, and the other way round; no position bias, spatial regions only (VRT, Liang et al. 2022).
+    Mutual attention (two frames a window): frame 1's slots take the attention of frame 2's queries on frame
+    1's keys and values, and the other way round; no position bias, spatial regions only
+    (VRT, Liang et al. 2022).
 
     Args:
         qkv: (B,D,H,W,3C), projections without their bias, ordered [q|k|v], each [head, dim]; with mutual
@@ -50,7 +51,7 @@ def window_attention(
         BackendError: `backend` cannot run.
     """
     attend = attend_windows_sdpa if resolve_backend(backend) == "sdpa" else attend_windows_reference
-    B, D, H, W, _ = qkv.shape
+    D, H, W = qkv.shape[1:4]
     size = (D, H, W)
     width = offset.shape[0]
     tokens = partition(qkv, window, shift)  # (B,nD,nH,nW,N,3C or 6C)

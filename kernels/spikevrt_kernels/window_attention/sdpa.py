@@ -27,8 +27,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, ids: Tensor | N
     if ids is not None:
         blocked = region_mask(ids, q.dtype)
         mask = blocked.expand(1, 1, -1, -1) if mask is None else mask + blocked
-    flat = (x.flatten(0, 3) for x in (q, k, v))  # (windows,heads,N,E)
-    return F.scaled_dot_product_attention(*flat, attn_mask=mask, scale=1.0).unflatten(0, q.shape[:4])
+    windows = q.shape[:4]
+    q, k, v = (x.flatten(0, 3) for x in (q, k, v))  # (windows,heads,N,E)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0).unflatten(0, windows)
 
 
 def split_last(
@@ -44,7 +45,7 @@ def split_last(
     others = q.shape[axis + 1] - 1
     parts = []
     for start, length in ((0, others), (others, 1)):
-        qkv = (x.narrow(axis + 1, start, length) for x in (q, k, v))
+        part_q, part_k, part_v = (x.narrow(axis + 1, start, length) for x in (q, k, v))
         part = Regions(regions.ids.narrow(axis, start, length), tuple(rest))
-        parts.append(split_last(*qkv, bias, part, masked or start == others))
+        parts.append(split_last(part_q, part_k, part_v, bias, part, masked or start == others))
     return torch.cat(parts, axis + 1)

@@ -42,7 +42,7 @@ def padded_size(size: Size3, window: Size3) -> Size3:
 
 
 def partition(x: Tensor, window: Size3, shift: Size3) -> Tensor:
-    """(B,D,H,W,C) -> (B,nD,nH,nW,N,C): zero-padded at the end of each axis, rolled by -shift, cut in windows."""
+    """(B,D,H,W,C) -> (B,nD,nH,nW,N,C): padded with zeros at the end of each axis, rolled by -shift, cut."""
     B, D, H, W, C = x.shape
     pd, ph, pw = padded_size((D, H, W), window)
     if (pd, ph, pw) != (D, H, W):

@@ -16,7 +16,7 @@ TAPS = 9
 
 
 class DCNv2PackFlowGuided(nn.Module):
-    """Deformable 3x3 convolution whose offsets are a residue of at most `max_residue` pixels around a flow."""
+    """Deformable 3x3 convolution with offsets of at most `max_residue` pixels around a flow."""
 
     def __init__(self, channels: int, deformable_groups: int, max_residue: float) -> None:
         super().__init__()

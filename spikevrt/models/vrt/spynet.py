@@ -3,10 +3,13 @@
 N pairs, H x W pixels. Flow is (dx, dy) in pixels of its own scale and is computed in at least float32.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spikevrt.models.checkpoint import keep_own_buffers
 from spikevrt_kernels.flow_warp import flow_warp
 from spikevrt_kernels.precision import at_least_fp32
 
@@ -19,13 +22,13 @@ STD = (0.229, 0.224, 0.225)
 
 
 class BasicModule(nn.Module):
-    """One level: five 7x7 convolutions 8 -> 32 -> 64 -> 32 -> 16 -> 2 that predict what is left of the flow."""
+    """One level: 7x7 convolutions 8 -> 32 -> 64 -> 32 -> 16 -> 2 that predict what is left of the flow."""
 
     def __init__(self) -> None:
         super().__init__()
         widths = (8, 32, 64, 32, 16, 2)
         layers: list[nn.Module] = []
-        for i, o in zip(widths[:-1], widths[1:], strict=True):
+        for i, o in pairwise(widths):
             layers += [nn.Conv2d(i, o, 7, padding=3), nn.ReLU()]
         self.basic_module = nn.Sequential(*layers[:-1])
 
@@ -45,6 +48,7 @@ class SpyNet(nn.Module):
         self.basic_module = nn.ModuleList(BasicModule() for _ in range(LEVELS))
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
+        self.register_load_state_dict_pre_hook(keep_own_buffers)
 
     def forward(self, ref: Tensor, supp: Tensor) -> list[Tensor]:
         """Flow that aligns `supp` to `ref`, both (N,3,H,W) in [0,1]: 4 of (N,2,H/2^s,W/2^s), finest first."""
@@ -71,7 +75,7 @@ class SpyNet(nn.Module):
         levels = self.pyramid(frames)
         coarsest = levels[0]
         flow = coarsest.new_zeros(len(ref), 2, coarsest.shape[2] // 2, coarsest.shape[3] // 2)
-        flows = []
+        flows: list[Tensor] = []
         for level, (image, net) in enumerate(zip(levels, self.basic_module, strict=True)):
             up = upsample_flow(flow, image.shape[-2:])
             warped = flow_warp(image[supp], up, padding="border")

@@ -1,4 +1,4 @@
-"""VRT's stages 1-7: reshape, two attention groups, parallel warping and its fusion; and the groups of stage 8.
+"""VRT's stages 1-7 (reshape, two attention groups, parallel warping, fusion) and the groups of stage 8.
 
 B clips, T frames, C channels; features are (B,C,T,h,w), channels last in memory.
 """

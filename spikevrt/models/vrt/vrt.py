@@ -10,6 +10,7 @@ from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
 from spikevrt.errors import UserError
+from spikevrt.models.checkpoint import unwrap_params
 from spikevrt.models.vrt.spynet import SpyNet
 from spikevrt.models.vrt.stage import RTMSA, Stage
 from spikevrt_kernels.flow_warp import flow_warp
@@ -88,7 +89,7 @@ class VRT(nn.Module):
         d, h, w = window_size
         window = (d, h, w)
         self.window_size = window
-        rates = torch.linspace(0, drop_path_rate, sum(depths)).tolist()
+        rates = torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist()
 
         def shared(i: int) -> dict[str, object]:
             start = sum(depths[:i])
@@ -238,14 +239,8 @@ def check_lengths(depths: Sequence[int], embed_dims: Sequence[int], num_heads: S
     if not len(depths) == len(embed_dims) == len(num_heads) or len(depths) < 8:
         raise UserError(
             f"VRT: depths, embed_dims and num_heads have {len(depths)}, {len(embed_dims)} and "
-            f"{len(num_heads)} values; give the same number, at least 8 (7 stages, then the groups of stage 8)"
+            f"{len(num_heads)} values; give the same number, at least 8 (7 stages, then stage 8)"
         )
-
-
-def unwrap_params(module: nn.Module, state: dict[str, object], prefix: str, *_: object) -> None:
-    """Official files wrap the state in `params`."""
-    if prefix == "" and isinstance(state.get("params"), dict):
-        state.update(state.pop("params"))  # type: ignore[call-overload]
 
 
 def load_spynet(spynet: SpyNet, path: str) -> None:

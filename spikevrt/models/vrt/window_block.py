@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from spikevrt.models.checkpoint import keep_own_buffers
 from spikevrt_kernels.window_attention import effective_window, window_attention
 
 Size3 = tuple[int, int, int]
-BUFFERS = ("relative_position_index", "position_bias")
 
 
 def relative_position_index(window: Size3) -> Tensor:
@@ -97,14 +97,6 @@ class WindowAttention(nn.Module):
         index = self.relative_position_index[:tokens, :tokens]
         rows = self.relative_position_bias_table[index.reshape(-1)]
         return rows.view(tokens, tokens, -1).permute(2, 0, 1)
-
-
-def keep_own_buffers(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Checkpoints may come without the computed buffers: put the module's own in their place."""
-    for name in BUFFERS:
-        own = getattr(module, name, None)
-        if own is not None:
-            state.setdefault(prefix + name, own)
 
 
 class GEGLU(nn.Module):

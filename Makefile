@@ -1,0 +1,53 @@
+# Everything works on a fresh machine with Python >= 3.11, make and git.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# A second environment, to prove that the wheel stands by itself.
+WHEEL_VENV := .venv-wheel
+PIP := -m pip --disable-pip-version-check --quiet
+
+.PHONY: help install test lint types unit wheel demo demo-long bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(STAMP)  ## make .venv and install the project in it
+
+$(STAMP): pyproject.toml constraints.txt setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) install --constraint constraints.txt --editable '.[dev,demo]'
+	@touch $@
+
+test: lint types unit wheel  ## lint, types, tests, and the wheel in an environment of its own
+
+lint: $(STAMP)  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## mypy
+	$(BIN)/mypy
+
+unit: $(STAMP)  ## the tests, two processes at a time
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+wheel: $(STAMP)  ## build the wheel, install it elsewhere, run a command outside the checkout
+	rm -rf dist build
+	$(BIN)/python -m build --wheel --outdir dist . > /dev/null
+	rm -rf $(WHEEL_VENV)
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/python $(PIP) install --constraint constraints.txt dist/*.whl
+	cd / && $(CURDIR)/$(WHEEL_VENV)/bin/python -m spikevrt.plan --config demo > /dev/null
+	@echo "the wheel works outside the checkout"
+
+demo: $(STAMP)  ## the main job on CPU: prepare, train with and without spikes, evaluate, deblur
+	$(BIN)/python -m bench.demo
+
+demo-long: $(STAMP)  ## the same for an hour
+	$(BIN)/python -m bench.demo --long
+
+bench: $(STAMP)  ## time and memory by backend
+	$(BIN)/python -m pytest bench --benchmark-only
+
+clean:  ## remove what the targets above made
+	rm -rf $(VENV) $(WHEEL_VENV) build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,95 @@
+"""Parameters and feature shapes of a configuration, counted on a model without storage."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import nn
+
+from spikevrt.config import Config
+from spikevrt.models.build import build_model
+from spikevrt.models.vrt.vrt import SCALES
+
+MIB = 2**20
+Row = tuple[str, tuple[int, ...]]
+"""A feature and its shape."""
+
+
+def model_without_storage(config: Config) -> nn.Module:
+    """The model on the meta device: shapes without memory or initialisation."""
+    with torch.device("meta"):
+        return build_model(config, pretrained=False)
+
+
+def parameter_table(config: Config) -> str:
+    """Parameters of every module, in the order of the data flow, with the total."""
+    model = model_without_storage(config)
+    rows = [(name, count(module)) for name, module in leading_modules(model)]
+    rows.append(("total", count(model)))
+    lines = [(name, f"{n:,}", f"{n * 4 / MIB:.1f}") for name, n in rows]
+    return format_table(("module", "parameters", "MiB in float32"), lines)
+
+
+def leading_modules(model: nn.Module) -> Iterable[tuple[str, nn.Module]]:
+    """The parts that a reader of the architecture knows by name."""
+    for name, child in model.named_children():
+        if name == "vrt":
+            yield from ((f"vrt.{part}", module) for part, module in child.named_children())
+        else:
+            yield name, child
+
+
+def count(module: nn.Module) -> int:
+    """Parameters of a module."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def feature_table(config: Config) -> str:
+    """Shape and size of the features that leave every stage, for one batch of training crops."""
+    B, T, S = config.train.batch_size, config.data.clip_len, config.data.crop_size
+    model = config.model
+    assert model.vrt.embed_dims
+    rows: list[Row] = [("input frames", (B, T, 3, S, S))]
+    if model.use_spike:
+        rows.append(("spike voxels (at the frames' size)", (B, T, config.data.k, S, S)))
+        rows += spike_rows(config)
+    for i, scale in enumerate(SCALES):
+        rows.append((f"stage{i + 1}", (B, model.vrt.embed_dims[i], T, S // scale, S // scale)))
+    rows.append(("stage8", (B, model.vrt.embed_dims[-1], T, S, S)))
+    rows.append(("output frames", (B, T, 3, S, S)))
+    lines = [(name, shape_text(shape), f"{elements(shape) * 4 / MIB:.1f}") for name, shape in rows]
+    return format_table(("feature", "shape", "MiB in float32"), lines)
+
+
+def spike_rows(config: Config) -> list[Row]:
+    """Features of the spike encoder; self-attention along time keeps their shapes."""
+    encoder = config.model.spike_encoder
+    B, T, S = config.train.batch_size, config.data.clip_len, config.data.crop_size
+    rows: list[Row] = []
+    for i, channels in enumerate(config.model.channels_per_scale):
+        if i:
+            # A 3x3x3 convolution with padding 1 keeps ceil(size / stride).
+            T = -(-T // encoder.temporal_strides[i - 1])
+            S = -(-S // encoder.spatial_strides[i - 1])
+        rows.append((f"spike scale {i + 1}", (B, channels, T, S, S)))
+    return rows
+
+
+def elements(shape: Sequence[int]) -> int:
+    """Product of a shape."""
+    return torch.Size(shape).numel()
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """(2, 96, 5, 256, 256) -> `2x96x5x256x256`."""
+    return "x".join(str(s) for s in shape)
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns aligned: text left, numbers right."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
+        return "  ".join(cells)
+
+    return "\n".join([line(header), "  ".join("-" * w for w in widths), *(line(row) for row in rows)])
