@@ -196,7 +196,7 @@ def test_every_parameter_learns_and_checkpointing_changes_nothing():
 
 def test_half_precision_keeps_flow_in_fp32():
     torch.manual_seed(0)
-    model = VRTWithSpike(small_vrt(), 6, (8, 8, 8, 8), tsa_heads=2, fuse_heads=2)
+    model = VRTWithSpike(small_vrt(), 6, (8, 8, 8, 8), tsa_heads=2, fuse_heads=2).eval()
     rgb, vox = torch.rand(1, 2, 3, 40, 40), torch.rand(1, 2, 6, 20, 20)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         backward, _ = model.vrt.flows(rgb)

@@ -1,0 +1,48 @@
+"""Voxels in plain NumPy: what the Numba kernel is held against.
+
+n spike frames of H x W pixels, K bins; bin(t) = floor(t * K / n).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes = NDArray[np.uint8]
+Crop = tuple[int, int, int, int]
+"""top, left, height, width in upright pixels."""
+
+
+def bin_of_frame(frames: int, bins: int) -> NDArray[np.int64]:
+    """(n,) bin of every spike frame."""
+    return np.arange(frames, dtype=np.int64) * bins // max(frames, 1)
+
+
+def frames_per_bin(frames: int, bins: int) -> NDArray[np.int64]:
+    """(K,) how many of n spike frames fall in each bin (0 where n < K leaves it empty)."""
+    return np.bincount(bin_of_frame(frames, bins), minlength=bins)
+
+
+def count_dtype(frames: int, bins: int) -> type[np.uint8] | type[np.uint16]:
+    """uint8, or uint16 where a bin holds more than 255 frames."""
+    most = int(frames_per_bin(frames, bins).max(initial=0))
+    if most > np.iinfo(np.uint16).max:
+        raise ValueError(f"a bin of {most} spike frames overflows uint16: use more than {bins} bins")
+    return np.uint8 if most <= np.iinfo(np.uint8).max else np.uint16
+
+
+def unpack_frames(packed: Bytes, height: int, width: int, flip: bool) -> Bytes:
+    """(n,H*W/8) bytes, least significant bit first -> (n,H,W) of 0 and 1, row 0 on top."""
+    bits = np.unpackbits(packed, axis=1, bitorder="little")[:, : height * width]
+    frames = bits.reshape(-1, height, width)
+    return frames[:, ::-1] if flip else frames
+
+
+def voxelize_reference(frames: Bytes, bins: int, crop: Crop | None = None) -> NDArray:
+    """(n,H,W) of 0 and 1, upright -> (K,h,w) counts."""
+    if crop is not None:
+        top, left, h, w = crop
+        frames = frames[:, top : top + h, left : left + w]
+    which = bin_of_frame(len(frames), bins)
+    counts = np.zeros((bins, *frames.shape[1:]), count_dtype(len(frames), bins))
+    for t, frame in enumerate(frames):
+        counts[which[t]] += frame
+    return counts

@@ -1,0 +1,1 @@
+"""Spike files, voxels, clips and samples."""
