@@ -17,9 +17,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 
 def command_parser(module: str, description: str) -> argparse.ArgumentParser:
     """A parser whose `--help` names the command as it is typed."""
-    return argparse.ArgumentParser(
-        prog=f"python -m {module}", description=description, formatter_class=HelpFormatter
-    )
+    return argparse.ArgumentParser(prog=f"python -m {module}", description=description, formatter_class=HelpFormatter)
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = "default") -> None:

@@ -22,9 +22,7 @@ class BackendError(ValueError):
 def why_not_triton() -> str | None:
     """None when the Triton backend can run here, else one sentence that says why it cannot."""
     if not TRITON_OPS:
-        return (
-            "attention backend triton cannot run: no operator has a Triton kernel in this version; use sdpa"
-        )
+        return "attention backend triton cannot run: no operator has a Triton kernel in this version; use sdpa"
     return None
 
 

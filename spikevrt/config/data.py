@@ -22,9 +22,7 @@ class NormConfig:
     def __post_init__(self) -> None:
         checks.require_choice("DATA.NORM.MODE", self.mode, NORM_MODES)
         checks.require(math.isfinite(self.mean), "DATA.NORM.MEAN", self.mean, "finite")
-        checks.require(
-            self.std > 0 and math.isfinite(self.std), "DATA.NORM.STD", self.std, "a positive finite number"
-        )
+        checks.require(self.std > 0 and math.isfinite(self.std), "DATA.NORM.STD", self.std, "a positive finite number")
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,7 @@ def parse_yaml(text: str, source: str) -> Tree:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise UserError(
-            f"configuration {source}: holds no sections; write for example 'TRAIN:\\n  LR: 0.0001'"
-        )
+        raise UserError(f"configuration {source}: holds no sections; write for example 'TRAIN:\\n  LR: 0.0001'")
     return tree
 
 
@@ -114,9 +112,7 @@ def resolve_aliases(tree: Mapping[str, Any]) -> Tree:
         node = dict(node)
         value = node.pop(old)
         if node.setdefault(new, value) != value:
-            raise UserError(
-                f"{alias} = {value} and {name} = {node[new]} are the same setting: give one value"
-            )
+            raise UserError(f"{alias} = {value} and {name} = {node[new]} are the same setting: give one value")
         result[section] = node
     return result
 

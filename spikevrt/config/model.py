@@ -86,15 +86,10 @@ class VRTConfig:
         )
         heads = self.num_heads or tuple(default_heads(width) for width in widths)
         for index, (width, head) in enumerate(zip(widths, heads, strict=True)):
-            if self.embed_dims is None:
-                # The mirrored list repeats each width: the first four name the user's own key.
-                key = f"MODEL.CHANNELS_PER_SCALE[{index}]"
-            else:
-                key = f"MODEL.VRT.EMBED_DIMS[{index}]"
+            own = "MODEL.CHANNELS_PER_SCALE" if self.embed_dims is None else "MODEL.VRT.EMBED_DIMS"
+            key = f"{own}[{index}]"
             checks.require(width % 4 == 0, key, width, "divisible by 4")
-            checks.require(
-                width % head == 0, key, width, f"divisible by its {head} heads (MODEL.VRT.NUM_HEADS)"
-            )
+            checks.require(width % head == 0, key, width, f"divisible by its {head} heads (MODEL.VRT.NUM_HEADS)")
             if index < U_STAGES:
                 checks.require(
                     width % self.deform_groups == 0,
@@ -103,11 +98,7 @@ class VRTConfig:
                     f"divisible by MODEL.VRT.DEFORM_GROUPS = {self.deform_groups}",
                 )
         last_two = (len(self.depths) - 2, len(self.depths) - 1)
-        indep = (
-            tuple(i for i in last_two if i >= U_STAGES)
-            if self.indep_reconsts is None
-            else self.indep_reconsts
-        )
+        indep = tuple(i for i in last_two if i >= U_STAGES) if self.indep_reconsts is None else self.indep_reconsts
         return replace(self, embed_dims=tuple(widths), num_heads=tuple(heads), indep_reconsts=indep)
 
 

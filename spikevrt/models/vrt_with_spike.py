@@ -60,9 +60,7 @@ class VRTWithSpike(nn.Module):
         self.spike_bins = spike_bins
         self.vrt = vrt_backbone
         self.spike_encoder = SpikeEncoder3D(spike_bins, widths, temporal_strides, spatial_strides)
-        self.spike_temporal_sa = SpikeTemporalSA(
-            widths, tsa_heads, tsa_dropout, tsa_mlp_ratio, attn_backend, tsa_chunk
-        )
+        self.spike_temporal_sa = SpikeTemporalSA(widths, tsa_heads, tsa_dropout, tsa_mlp_ratio, attn_backend, tsa_chunk)
         self.cross_attn_fuse = MultiScaleTemporalCrossAttnFuse(
             widths, fuse_heads, fuse_dropout, fuse_mlp_ratio, attn_backend, fuse_chunk
         )

@@ -80,9 +80,7 @@ def test_the_documents_scenarios_load_as_written(name, tmp_path):
 
 
 def test_derived_widths_and_heads():
-    config = config_from_tree(
-        {"MODEL": {"CHANNELS_PER_SCALE": [64, 96, 128, 160], "SPIKE_TSA": {"HEADS": 4}}}
-    )
+    config = config_from_tree({"MODEL": {"CHANNELS_PER_SCALE": [64, 96, 128, 160], "SPIKE_TSA": {"HEADS": 4}}})
     assert config.model.vrt.embed_dims == (64, 96, 128, 160, 128, 96, 64, *[64] * 6)
     assert config.model.vrt.num_heads == (4, 6, 4, 5, 4, 6, 4, *[4] * 6)
 
@@ -90,9 +88,7 @@ def test_derived_widths_and_heads():
 def test_official_backbone_is_expressible():
     tree = {
         "DATA": {"CLIP_LEN": 6},
-        "MODEL": {
-            "VRT": {"DEPTHS": [8] * 7 + [4] * 4, "EMBED_DIMS": [96] * 7 + [120] * 4, "NUM_HEADS": [6] * 11}
-        },
+        "MODEL": {"VRT": {"DEPTHS": [8] * 7 + [4] * 4, "EMBED_DIMS": [96] * 7 + [120] * 4, "NUM_HEADS": [6] * 11}},
     }
     config = config_from_tree(tree)
     assert config.model.window_size == (6, 8, 8)

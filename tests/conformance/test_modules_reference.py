@@ -115,9 +115,7 @@ def test_attention_groups(name, backend, arrays, fill, within):
 
 def test_deformable_alignment(arrays, fill, within):
     module = fill(DCNv2PackFlowGuided(16, 4, 10), "dcn.")
-    x, warped, current, flow = (
-        torch.from_numpy(arrays[f"dcn.{n}"]) for n in ("x", "x_warped", "x_current", "flow")
-    )
+    x, warped, current, flow = (torch.from_numpy(arrays[f"dcn.{n}"]) for n in ("x", "x_warped", "x_current", "flow"))
     within("modules dcn", worst(module(x, warped, current, flow), arrays["dcn.out"]), TOLERANCE)
 
 

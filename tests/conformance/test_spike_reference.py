@@ -32,19 +32,14 @@ def fill(module, prefix, dtype):
 def test_spike_branch(dtype, tolerance, backend, conformance_dir, within):
     arrays = np.load(conformance_dir / "spike_odd.npz")
     meta = ast.literal_eval(str(arrays["meta"]))
-    encoder = fill(
-        SpikeEncoder3D(meta["K"], meta["chans"], meta["tstr"], meta["sstr"]), "spike_encoder", dtype
-    )
+    encoder = fill(SpikeEncoder3D(meta["K"], meta["chans"], meta["tstr"], meta["sstr"]), "spike_encoder", dtype)
     args = {"heads": meta["heads"], "mlp_ratio": meta["ratio"], "attn_backend": backend}
     attention = fill(SpikeTemporalSA(meta["chans"], **args), "spike_temporal_sa", dtype)
     fusion = fill(MultiScaleTemporalCrossAttnFuse(meta["chans"], **args), "cross_attn_fuse", dtype)
     with torch.no_grad():
         encoded = encoder(torch.from_numpy(arrays["vox"]).to(dtype))
         attended = attention(encoded)
-        fused = [
-            fusion(torch.from_numpy(arrays[f"rgb{i}"]).to(dtype), attended[i], i)
-            for i in range(len(attended))
-        ]
+        fused = [fusion(torch.from_numpy(arrays[f"rgb{i}"]).to(dtype), attended[i], i) for i in range(len(attended))]
     for kind, found in (("enc", encoded), ("tsa", attended), ("fuse", fused)):
         errors = []
         for i, actual in enumerate(found):

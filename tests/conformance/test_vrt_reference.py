@@ -61,9 +61,7 @@ def run_with_stages(model: VRT, x: Tensor) -> dict[str, Tensor]:
     names |= {"conv_first": "conv_first", "norm": "norm_ndhwc"}
     handles = [model.get_submodule(n).register_forward_hook(keep(k)) for n, k in names.items()]
     handles.append(
-        model.conv_first.register_forward_pre_hook(
-            lambda m, args: found.__setitem__("conv_first_in", args[0])
-        )
+        model.conv_first.register_forward_pre_hook(lambda m, args: found.__setitem__("conv_first_in", args[0]))
     )
     with torch.no_grad():
         found["out"] = model(x)

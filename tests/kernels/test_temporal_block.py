@@ -43,9 +43,7 @@ def pixel_loop(x, context, block):
 
 @pytest.mark.parametrize("chunk", CHUNKS.values(), ids=CHUNKS)
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize(
-    ("T", "Tk"), [(3, None), (5, 3), (2, 7)], ids=["self-T3", "cross-T5-Tk3", "cross-T2-Tk7"]
-)
+@pytest.mark.parametrize(("T", "Tk"), [(3, None), (5, 3), (2, 7)], ids=["self-T3", "cross-T5-Tk3", "cross-T2-Tk7"])
 def test_block_and_all_gradients_equal_a_loop_over_pixels(T, Tk, backend, chunk):
     torch.manual_seed(0)
     kind = TemporalSelfBlock if Tk is None else TemporalCrossBlock

@@ -28,9 +28,7 @@ def model(config):
 
 
 def same(a, b) -> bool:
-    return all(
-        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
-    )
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
 @pytest.mark.parametrize("wrapped", [True, False], ids=["params", "bare"])

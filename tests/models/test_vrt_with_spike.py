@@ -96,9 +96,7 @@ def test_fusion_with_other_times_and_sizes(T, T_spk, size, backend):
     rgb = torch.randn(2, 12, T, 6, 7, dtype=torch.float64)
     spikes = torch.randn(2, 12, T_spk, *size, dtype=torch.float64)
     out = fusion(rgb, spikes, 1)
-    frames = [
-        F.interpolate(spikes[:, :, t], (6, 7), mode="bilinear", align_corners=False) for t in range(T_spk)
-    ]
+    frames = [F.interpolate(spikes[:, :, t], (6, 7), mode="bilinear", align_corners=False) for t in range(T_spk)]
     resized = torch.stack(frames, 2)
     block = fusion.fuse_blocks[1]
     attention = mha(block.attn.attn, 2)
@@ -153,9 +151,7 @@ def plain_forward(model: VRTWithSpike, rgb, vox):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize(
-    ("strides", "spike_size"), [((1, 1, 1), 40), ((2, 1, 1), 20), ((1, 1, 2), 25)], ids=str
-)
+@pytest.mark.parametrize(("strides", "spike_size"), [((1, 1, 1), 40), ((2, 1, 1), 20), ((1, 1, 2), 25)], ids=str)
 def test_whole_model_equals_its_data_flow(strides, spike_size, backend):
     model = randomise(
         VRTWithSpike(
@@ -182,9 +178,7 @@ def test_every_parameter_learns_and_checkpointing_changes_nothing():
     rgb, vox = torch.rand(1, 3, 3, 40, 40), torch.rand(1, 3, 6, 20, 20)
     gradients = []
     for checkpointing in (False, True):
-        vrt = small_vrt(
-            use_checkpoint_attn=checkpointing, use_checkpoint_ffn=checkpointing, drop_path_rate=0.3
-        )
+        vrt = small_vrt(use_checkpoint_attn=checkpointing, use_checkpoint_ffn=checkpointing, drop_path_rate=0.3)
         model = VRTWithSpike(vrt, 6, (8, 8, 8, 8), tsa_heads=2, fuse_heads=2, tsa_dropout=0.1)
         randomise(model).train()
         torch.manual_seed(2)
@@ -230,9 +224,7 @@ def test_voxels_that_do_not_belong():
         model(torch.rand(1, 2, 3, 40, 40), torch.rand(1, 2, 5, 20, 20))
 
 
-@pytest.mark.parametrize(
-    "argument", [{"upscale": 4}, {"pa_frames": 4}, {"nonblind_denoising": True}], ids=str
-)
+@pytest.mark.parametrize("argument", [{"upscale": 4}, {"pa_frames": 4}, {"nonblind_denoising": True}], ids=str)
 def test_variants_that_are_not_deblurring(argument):
     with pytest.raises(UserError, match=next(iter(argument))):
         VRT(**({"upscale": 1} | argument))

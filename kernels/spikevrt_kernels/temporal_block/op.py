@@ -44,9 +44,7 @@ def temporal_block(
 
     def run(rows: slice, columns: slice) -> Tensor:
         part = context if context is None else context[..., rows, columns]
-        return temporal_block_reference(x[..., rows, columns], part, weights, heads, dropout_p, attention).to(
-            x.dtype
-        )
+        return temporal_block_reference(x[..., rows, columns], part, weights, heads, dropout_p, attention).to(x.dtype)
 
     if (h, w) == (H, W):
         return run(slice(None), slice(None))

@@ -20,9 +20,7 @@ def region_mask(ids: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros(different.shape, dtype=dtype, device=ids.device).masked_fill_(different, MASKED)
 
 
-def attend_windows_reference(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, regions: Regions | None
-) -> Tensor:
+def attend_windows_reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, regions: Regions | None) -> Tensor:
     """softmax(q k^T + bias + mask) v in every window.
 
     Args:

@@ -12,9 +12,7 @@ from spikevrt_kernels.window_attention.reference import region_mask
 from spikevrt_kernels.window_attention.windows import Regions
 
 
-def attend_windows_sdpa(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, regions: Regions | None
-) -> Tensor:
+def attend_windows_sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, regions: Regions | None) -> Tensor:
     """softmax(q k^T + bias + mask) v in every window; arguments as `attend_windows_reference`."""
     if regions is None:
         return attend(q, k, v, bias, None)
@@ -32,9 +30,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, ids: Tensor | N
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0).unflatten(0, windows)
 
 
-def split_last(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, regions: Regions, masked: bool
-) -> Tensor:
+def split_last(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, regions: Regions, masked: bool) -> Tensor:
     """Attention on the last windows of every shifted axis and on the others apart.
 
     `masked` says that an axis split before was cut to its last window.

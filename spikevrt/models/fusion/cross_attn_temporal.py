@@ -54,9 +54,7 @@ class TemporalCrossBlock(nn.Module):
             mlp_out=affine(self.ffn[2]),  # type: ignore[arg-type]
         )
         dropout = self.dropout if self.training else 0.0
-        return temporal_block(
-            rgb_feat, spike_feat, weights, self.heads, dropout, self.chunk, self.attn_backend
-        )
+        return temporal_block(rgb_feat, spike_feat, weights, self.heads, dropout, self.chunk, self.attn_backend)
 
 
 class MultiScaleTemporalCrossAttnFuse(nn.Module):

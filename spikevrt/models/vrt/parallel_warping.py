@@ -56,9 +56,7 @@ class DCNv2PackFlowGuided(nn.Module):
         return deform_conv(x, offset, at_least_fp32(logits).sigmoid(), self.weight, self.bias)
 
 
-def warp_neighbours(
-    align: DCNv2PackFlowGuided, x: Tensor, backward: Tensor, forward: Tensor
-) -> tuple[Tensor, Tensor]:
+def warp_neighbours(align: DCNv2PackFlowGuided, x: Tensor, backward: Tensor, forward: Tensor) -> tuple[Tensor, Tensor]:
     """Each frame's later and earlier neighbour aligned to it, all pairs in one batch.
 
     Args:

@@ -84,9 +84,7 @@ class Stage(nn.Module):
         x = x + self.linear2(self.residual_group2(x))
         frames = x.permute(0, 1, 4, 2, 3)  # (B,T,C,h,w)
         later, earlier = warp_neighbours(self.pa_deform, frames, backward, forward)
-        return self.pa_fuse(torch.cat((frames, later, earlier), 2).permute(0, 1, 3, 4, 2)).permute(
-            0, 4, 1, 2, 3
-        )
+        return self.pa_fuse(torch.cat((frames, later, earlier), 2).permute(0, 1, 3, 4, 2)).permute(0, 4, 1, 2, 3)
 
 
 class RTMSA(nn.Module):

@@ -171,9 +171,7 @@ class VRT(nn.Module):
         flows = [f.view(2, B, T - 1, *f.shape[1:]) for f in self.spynet.flows(x.flatten(0, 1), ref, supp)]
         return [f[0] for f in flows], [f[1] for f in flows]
 
-    def body(
-        self, x: Tensor, backward: list[Tensor], forward: list[Tensor], hook: EncoderHook | None
-    ) -> Tensor:
+    def body(self, x: Tensor, backward: list[Tensor], forward: list[Tensor], hook: EncoderHook | None) -> Tensor:
         """Stages 1-8: (B,C,T,H,W) -> (B,C8,T,H,W)."""
         skips = []
         for i in range(4):

@@ -1,0 +1,95 @@
+"""Crops, flips, quarter turns and time reversal of frames and voxels together.
+
+T frames of H x W pixels, K bins of h x w spike pixels; one spike pixel covers `pitch` RGB pixels.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikevrt.errors import UserError
+
+Crop = tuple[int, int, int, int]
+"""top, left, height, width."""
+
+
+def pixel_step(frame: tuple[int, int], spikes: tuple[int, int]) -> tuple[int, Fraction]:
+    """RGB pixels after which both grids meet again, and spike pixels per RGB pixel.
+
+    Raises:
+        UserError: the two grids differ in shape.
+    """
+    ratio, other = Fraction(spikes[0], frame[0]), Fraction(spikes[1], frame[1])
+    if ratio != other:
+        raise UserError(
+            f"frames of {frame[0]}x{frame[1]} and spikes of {spikes[0]}x{spikes[1]} differ in shape: "
+            "crop one of them to the view that both see"
+        )
+    return ratio.denominator, ratio
+
+
+def check_crop(size: int, frame: tuple[int, int], step: int) -> None:
+    """Raise a `UserError` for a crop that does not fit the frames or ends inside a spike pixel."""
+    if size > min(frame):
+        raise UserError(f"DATA.CROP_SIZE = {size}: larger than the frames of {frame[0]}x{frame[1]}")
+    if size % step:
+        raise UserError(
+            f"DATA.CROP_SIZE = {size}: must be a multiple of {step}, so that crops end on whole spike pixels"
+        )
+
+
+def random_crop(size: int, frame: tuple[int, int], step: int, random: np.random.Generator) -> Crop:
+    """A square crop of `size` RGB pixels at a multiple of `step`."""
+    check_crop(size, frame, step)
+    top, left = (int(random.integers(0, (s - size) // step + 1)) * step for s in frame)
+    return top, left, size, size
+
+
+def centre_crop(size: int, frame: tuple[int, int], step: int) -> Crop:
+    """The square crop nearest to the middle, at a multiple of `step`."""
+    check_crop(size, frame, step)
+    top, left = ((s - size) // 2 // step * step for s in frame)
+    return top, left, size, size
+
+
+def scaled(crop: Crop, ratio: Fraction) -> Crop:
+    """The same view in spike pixels."""
+    top, left, h, w = (int(v * ratio) for v in crop)
+    return top, left, h, w
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Which of the symmetries a sample takes."""
+
+    horizontal: bool = False
+    vertical: bool = False
+    quarter_turn: bool = False
+    reverse_time: bool = False
+
+    @classmethod
+    def draw(cls, random: np.random.Generator) -> "Flips":
+        """Each with probability one half."""
+        return cls(*(bool(b) for b in random.integers(0, 2, 4)))
+
+    def in_space(self, x: NDArray) -> NDArray:
+        """(...,H,W), quarter turn last."""
+        if self.horizontal:
+            x = x[..., ::-1]
+        if self.vertical:
+            x = x[..., ::-1, :]
+        return x.swapaxes(-1, -2)[..., ::-1] if self.quarter_turn else x
+
+    def frames(self, x: NDArray) -> NDArray:
+        """(T,3,H,W)."""
+        x = self.in_space(x)
+        return x[::-1] if self.reverse_time else x
+
+    def voxels(self, counts: NDArray, bin_frames: NDArray) -> tuple[NDArray, NDArray]:
+        """(T,K,h,w) and frames per bin (T,K): reversed time reverses the frames and the bins inside each."""
+        counts = self.in_space(counts)
+        if self.reverse_time:
+            return counts[::-1, ::-1], bin_frames[::-1, ::-1]
+        return counts, bin_frames

@@ -1,0 +1,45 @@
+"""Pictures: 8-bit RGB in and out."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from spikevrt.data.atomic import replacing
+from spikevrt.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """(H,W,3) RGB.
+
+    Raises:
+        UserError: the file is missing or does not decode.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise UserError(f"{path}: cannot be read as a picture ({error}); replace or remove it") from None
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(H,W) from the header alone."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, UnidentifiedImageError) as error:
+        raise UserError(f"{path}: cannot be read as a picture ({error}); replace or remove it") from None
+
+
+def write_png(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write (H,W,3) or (H,W) as PNG; atomic."""
+    with replacing(path.with_suffix(".png")) as temporary:
+        Image.fromarray(image).save(temporary, compress_level=1)
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """The pictures of a folder, in order of their names."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))

@@ -1,0 +1,98 @@
+"""The unified layout: `<root>/<split>/<clip>/{blur,sharp,spike}/<stem>.{png,dat}`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from spikevrt.config import DataConfig
+from spikevrt.data.images import image_size, picture_files
+from spikevrt.data.spike_geometry import SpikeGeometry, geometry_for
+from spikevrt.errors import UserError
+
+EXPECTED = "<root>/<split>/<clip>/{blur,sharp,spike}/000001.{png,png,dat}"
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip of a split; frames are found by their stem."""
+
+    folder: Path
+    stems: tuple[str, ...]
+    blurred: dict[str, Path]
+    sharp: dict[str, Path]
+    """Empty where sharp frames were not asked for."""
+    spikes: dict[str, Path]
+    """Empty where spikes were not asked for."""
+    frame_size: tuple[int, int]
+    """(H,W) of the frames."""
+    geometry: SpikeGeometry | None
+
+    @property
+    def name(self) -> str:
+        """The clip's folder."""
+        return self.folder.name
+
+
+def find_clips(data: DataConfig, split: str, need_sharp: bool = True, need_spikes: bool = True) -> list[Clip]:
+    """All clips of a split, checked for matching frames and for their length.
+
+    Raises:
+        UserError: DATA.ROOT missing, no such split, no clips, or a clip that is not whole.
+    """
+    if data.root is None:
+        raise UserError("DATA.ROOT: required here; give --opts DATA.ROOT=PATH")
+    folder = Path(data.root) / split
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; DATA.ROOT holds {EXPECTED}, made by spikevrt.prepare")
+    folders = sorted(p for p in folder.iterdir() if (p / data.blur_dir).is_dir())
+    if not folders:
+        raise UserError(f"{folder}: holds no clips with a folder {data.blur_dir}; expected {EXPECTED}")
+    clips = [open_clip(p, data, need_sharp, need_spikes) for p in folders]
+    for clip in clips:
+        if len(clip.stems) < data.clip_len:
+            raise UserError(
+                f"{clip.folder}: {len(clip.stems)} frames, fewer than DATA.CLIP_LEN = {data.clip_len}; "
+                "remove the clip or lower DATA.CLIP_LEN"
+            )
+    return clips
+
+
+def open_clip(folder: Path, data: DataConfig, need_sharp: bool = True, need_spikes: bool = True) -> Clip:
+    """One clip, with the frames of its folders matched by their stems."""
+    blurred = by_stem(folder / data.blur_dir, None)
+    if not blurred:
+        raise UserError(f"{folder / data.blur_dir}: holds no pictures")
+    sharp = by_stem(folder / data.sharp_dir, None) if need_sharp else {}
+    spikes = by_stem(folder / data.spike_dir, ".dat") if need_spikes else {}
+    if need_sharp:
+        require_same(folder / data.sharp_dir, sharp, folder / data.blur_dir, blurred)
+    if need_spikes:
+        if not spikes:
+            raise UserError(
+                f"{folder / data.spike_dir}: holds no .dat files; expected one a frame ({EXPECTED}); no voxel cache "
+                "is needed (python -m spikevrt.prepare --voxels ROOT makes one)"
+            )
+        require_same(folder / data.spike_dir, spikes, folder / data.blur_dir, blurred)
+    stems = tuple(sorted(blurred))
+    geometry = geometry_for(folder / data.spike_dir, data) if need_spikes else None
+    return Clip(folder, stems, blurred, sharp, spikes, image_size(blurred[stems[0]]), geometry)
+
+
+def by_stem(folder: Path, suffix: str | None) -> dict[str, Path]:
+    """Files of a folder by stem: pictures, or files of one suffix; empty where there is no folder."""
+    if not folder.is_dir():
+        return {}
+    files = picture_files(folder) if suffix is None else sorted(folder.glob(f"*{suffix}"))
+    return {p.stem: p for p in files if not p.name.startswith(".")}
+
+
+def require_same(folder: Path, files: dict[str, Path], other: Path, wanted: dict[str, Path]) -> None:
+    """Raise a `UserError` where two folders do not hold the same stems."""
+    missing, extra = sorted(wanted.keys() - files.keys()), sorted(files.keys() - wanted.keys())
+    if missing or extra:
+        parts = [f"missing {', '.join(missing[:SHOWN])}"] if missing else []
+        parts += [f"without a counterpart {', '.join(extra[:SHOWN])}"] if extra else []
+        raise UserError(
+            f"{folder}: {len(files)} files beside {len(wanted)} in {other} ({'; '.join(parts)}); "
+            "every frame needs one file of the same stem in each folder"
+        )

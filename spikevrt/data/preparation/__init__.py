@@ -1,0 +1,1 @@
+"""Turning sharp video into the unified layout, and checking a layout."""

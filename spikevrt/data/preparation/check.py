@@ -1,0 +1,55 @@
+"""What is wrong with an existing tree, file by file."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from spikevrt.config import DataConfig
+from spikevrt.data.augmentation import pixel_step
+from spikevrt.data.images import read_image
+from spikevrt.data.layout import Clip, open_clip
+from spikevrt.data.spike_file import SpikeFile
+from spikevrt.errors import UserError
+
+
+def problems(root: Path, data: DataConfig, progress: Callable[[], None] = lambda: None) -> Iterator[str]:
+    """One line for everything wrong below `<root>/<split>/<clip>`; reads every file."""
+    clips = sorted(p.parent for p in root.glob(f"*/*/{data.blur_dir}"))
+    if not clips:
+        yield f"{root}: holds no <split>/<clip>/{data.blur_dir} folders"
+    for folder in clips:
+        try:
+            clip = open_clip(folder, data)
+        except UserError as error:
+            yield str(error)
+            continue
+        if len(clip.stems) < data.clip_len:
+            yield f"{folder}: {len(clip.stems)} frames, fewer than DATA.CLIP_LEN = {data.clip_len}"
+        yield from clip_problems(clip, progress)
+
+
+def clip_problems(clip: Clip, progress: Callable[[], None]) -> Iterator[str]:
+    """Files of one clip that do not decode, differ in size, or are not whole."""
+    assert clip.geometry is not None
+    try:
+        pixel_step(clip.frame_size, (clip.geometry.height, clip.geometry.width))
+    except UserError as error:
+        yield f"{clip.folder}: {error}"
+    for stem in clip.stems:
+        for path in (clip.blurred[stem], clip.sharp[stem]):
+            yield from picture_problems(path, clip.frame_size)
+        try:
+            SpikeFile(clip.spikes[stem], clip.geometry)
+        except UserError as error:
+            yield str(error)
+        progress()
+
+
+def picture_problems(path: Path, size: tuple[int, int]) -> Iterator[str]:
+    """A picture that does not decode or is of another size."""
+    try:
+        found = read_image(path).shape[:2]
+    except UserError as error:
+        yield str(error)
+        return
+    if found != size:
+        yield f"{path}: {found[0]}x{found[1]} pixels, the clip's first frame has {size[0]}x{size[1]}"

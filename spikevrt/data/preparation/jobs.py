@@ -1,0 +1,100 @@
+"""The jobs of the prepare command, with their progress bars."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from spikevrt.config import DataConfig
+from spikevrt.data.layout import open_clip
+from spikevrt.data.preparation.check import problems
+from spikevrt.data.preparation.make import Target, make_clips
+from spikevrt.data.preparation.moving_photos import moving_photo, scikit_image_photos
+from spikevrt.data.preparation.recipe import Recipe
+from spikevrt.data.preparation.splits import split_by_clip, split_by_time, whole_clip
+from spikevrt.data.video import frame_names, read_frames
+from spikevrt.data.voxel_cache import VoxelCache
+from spikevrt.errors import UserError
+
+PHOTO_SIZE = (160, 160)
+PHOTO_EXPOSURES = 12
+"""Blurred frames of every moved photo."""
+
+
+def prepare_videos(
+    sources: list[Path],
+    out: Path,
+    recipe: Recipe,
+    split_by: str,
+    train: float,
+    val: float,
+    splits: tuple[str, str],
+) -> None:
+    """Each source becomes one clip a split (by time) or one clip in one split (by clip)."""
+    names = [source.stem for source in sources]
+    if len(set(names)) < len(names):
+        raise UserError(f"sources share a name ({', '.join(sorted(names))}): rename them, clips are named by source")
+    held_out = split_by_clip(names, val, recipe.seed) if split_by == "clip" else set()
+    for source, name in zip(sources, names, strict=True):
+        count = count_frames(source)
+        if split_by == "time":
+            targets = split_by_time(out, name, count, recipe, train, val, splits)
+        else:
+            targets = [whole_clip(out / splits[name in held_out] / name, count, recipe)]
+        frames = tqdm(read_frames(source), f"prepare {name}", count, unit="frame")
+        make_clips(frames, targets, recipe, source.name)
+        report(targets)
+
+
+def prepare_photos(out: Path, recipe: Recipe, split: str) -> None:
+    """Moved photos as further training clips: every sub-frame is rendered, none interpolated."""
+    fast = replace(recipe, factor=1, exposure=recipe.subframes, stride=recipe.stride * recipe.factor)
+    frames = fast.exposure + 1 + fast.stride * (PHOTO_EXPOSURES - 1)
+    for number, path in enumerate(tqdm(scikit_image_photos(), desc="prepare photos", unit="clip")):
+        target = Target(out / split / f"photo-{path.stem}", fast.centres(0, frames))
+        views = moving_photo(path, PHOTO_SIZE, frames, recipe.seed + number)
+        make_clips(views, [target], replace(fast, seed=recipe.seed + number), path.name)
+
+
+def count_frames(source: Path) -> int:
+    """Frames of a video (decoded once: containers often do not say) or pictures of a folder."""
+    names = frame_names(source)
+    return len(names) if names is not None else sum(1 for _ in read_frames(source))
+
+
+def report(targets: list[Target]) -> None:
+    """One line a clip."""
+    for target in targets:
+        print(f"{target.folder}: {len(target.centres)} blurred frames")
+
+
+def check_tree(root: Path, data: DataConfig) -> int:
+    """Print every problem on a line of its own; 2 where there are any."""
+    with tqdm(desc="check", unit="frame") as bar:
+
+        def advance() -> None:
+            bar.update()
+
+        found = list(problems(root, data, advance))
+    for line in found:
+        print(line)
+    print(f"{root}: {len(found)} problems" if found else f"{root}: nothing wrong")
+    return 2 if found else 0
+
+
+def build_caches(root: Path, data: DataConfig) -> int:
+    """Voxel caches of every clip; what is valid already stays."""
+    folders = sorted(p.parent for p in root.glob(f"*/*/{data.blur_dir}"))
+    if not folders:
+        raise UserError(f"{root}: holds no <split>/<clip>/{data.blur_dir} folders")
+    made = 0
+    with tqdm(desc="voxels", unit="frame") as bar:
+
+        def advance(stem: str) -> None:
+            bar.update()
+
+        for folder in folders:
+            cache = VoxelCache(open_clip(folder, data, need_sharp=False), data)
+            made += cache.build(advance)
+    print(f"{root}: {made} voxel files made")
+    return 0

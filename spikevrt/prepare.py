@@ -1,0 +1,77 @@
+"""`python -m spikevrt.prepare`: video into the unified layout, checks of a layout, voxel caches."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from spikevrt.cli import add_config_arguments, command_parser, config_from_arguments, run_command
+from spikevrt.data.preparation.jobs import build_caches, check_tree, prepare_photos, prepare_videos
+from spikevrt.data.preparation.recipe import Recipe
+from spikevrt.errors import UserError
+
+DESCRIPTION = """Turn sharp video into blurred frames, sharp frames and spikes; or check such a data set.
+
+  python -m spikevrt.prepare video.mp4 --out data                 # first 70% trains, last 20% is held out
+  python -m spikevrt.prepare a.mp4 b.mp4 frames/ --out data --split-by clip
+  python -m spikevrt.prepare --photos --out data                  # moved scikit-image photos, for training
+  python -m spikevrt.prepare --check data                         # what is wrong, file by file
+  python -m spikevrt.prepare --voxels data --opts DATA.K=32       # voxel caches (optional)
+
+A source is a video file or a folder of consecutive sharp frames. Frames are cropped to multiples of 8 pixels.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All options with their defaults."""
+    recipe = Recipe()
+    parser = command_parser("spikevrt.prepare", DESCRIPTION)
+    parser.add_argument("sources", nargs="*", type=Path, metavar="SOURCE", help="video files or folders of frames")
+    parser.add_argument("--out", type=Path, help="root of the data set to write")
+    parser.add_argument("--photos", action="store_true", help="add clips of moved photos to the training split")
+    parser.add_argument("--check", type=Path, metavar="ROOT", help="check an existing tree and exit")
+    parser.add_argument("--voxels", type=Path, metavar="ROOT", help="make the voxel caches of an existing tree")
+    parser.add_argument("--factor", type=int, default=recipe.factor, help="sub-frames between source frames")
+    parser.add_argument("--exposure", type=int, default=recipe.exposure, help="source frames in a blurred frame")
+    parser.add_argument("--stride", type=int, default=recipe.stride, help="source frames between blurred frames")
+    parser.add_argument("--theta", type=float, default=recipe.theta, help="threshold of the spike camera")
+    parser.add_argument("--spike-scale", type=int, default=recipe.spike_scale, help="RGB pixels a spike pixel")
+    parser.add_argument("--linear-light", action="store_true", help="average light instead of pixel values")
+    parser.add_argument("--noise", action="store_true", help="spurious spikes")
+    parser.add_argument("--seed", type=int, default=recipe.seed)
+    parser.add_argument("--split-by", choices=("time", "clip"), default="time")
+    parser.add_argument("--train", type=float, default=0.7, help="share of the time that trains")
+    parser.add_argument("--val", type=float, default=0.2, help="share of the time, or of the clips, held out")
+    add_config_arguments(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run the jobs asked for."""
+    args = make_parser().parse_args(argv)
+    data = config_from_arguments(args).data
+    if args.check:
+        return check_tree(args.check, data)
+    if args.voxels:
+        return build_caches(args.voxels, data)
+    if not args.out or not (args.sources or args.photos):
+        raise UserError("nothing to do: name sources (or --photos) and --out, or --check ROOT, or --voxels ROOT")
+    recipe = Recipe(
+        args.factor,
+        args.exposure,
+        args.stride,
+        args.theta,
+        args.spike_scale,
+        args.linear_light,
+        args.noise,
+        args.seed,
+    )
+    splits = (data.train_split, data.val_split)
+    if args.sources:
+        prepare_videos(args.sources, args.out, recipe, args.split_by, args.train, args.val, splits)
+    if args.photos:
+        prepare_photos(args.out, recipe, splits[0])
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

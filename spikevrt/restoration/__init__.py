@@ -1,0 +1,1 @@
+"""Restoring long clips, metrics and reports."""

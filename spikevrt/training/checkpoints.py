@@ -1,0 +1,75 @@
+"""Checkpoints: whole or not there, readable without running code, checked against the configuration."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import spikevrt
+from spikevrt.config import Config, config_from_tree, config_to_tree
+from spikevrt.data.atomic import replacing
+from spikevrt.errors import UserError
+from spikevrt.models.checkpoint import read_state
+
+FORMAT = 1
+LAST, BEST = "last.pt", "best.pt"
+MAY_DIFFER = frozenset(
+    "ATTN_BACKEND PRETRAINED USE_CHECKPOINT_ATTN USE_CHECKPOINT_FFN ADAPTIVE_CHUNK MAX_BATCH_TOKENS CHUNK_SIZE "
+    "CHUNK_SHAPE DROPOUT DROP_PATH".split()
+)
+"""MODEL keys that change how a model runs and not what its weights are."""
+
+
+def save_checkpoint(path: Path, config: Config, state: dict[str, Any]) -> None:
+    """Write `state` with the configuration and versions; an interrupted save leaves the old file."""
+    versions = {"spikevrt": spikevrt.__version__, "torch": torch.__version__.split("+")[0]}
+    whole = {"format": FORMAT, "versions": versions, "config": config_to_tree(config), **state}
+    with replacing(path) as temporary:
+        torch.save(whole, temporary)
+
+
+def read_checkpoint(path: Path, config: Config) -> dict[str, Any]:
+    """A training checkpoint that fits `config`.
+
+    Raises:
+        UserError: missing, damaged, not of a training run, or of another configuration (names the first key).
+    """
+    state = read_state(path)
+    if state.get("format") != FORMAT or "training" not in state:
+        raise UserError(f"checkpoint {path}: not a training checkpoint; use MODEL.VRT.PRETRAINED for bare weights")
+    stored = config_from_tree(state["config"])
+    difference = first_difference(config_to_tree(stored)["MODEL"], config_to_tree(config)["MODEL"], "MODEL.")
+    if difference is None and stored.data.k != config.data.k:
+        difference = f"DATA.K = {stored.data.k} there, {config.data.k} here"
+    if difference is not None:
+        raise UserError(
+            f"checkpoint {path}: of another configuration ({difference}); resume with the run's own config.yaml, "
+            "or start in another TRAIN.OUTPUT_DIR"
+        )
+    return state
+
+
+def first_difference(there: dict[str, Any], here: dict[str, Any], prefix: str) -> str | None:
+    """The first key whose value differs, with both values."""
+    for key, value in there.items():
+        if key in MAY_DIFFER:
+            continue
+        if isinstance(value, dict):
+            found = first_difference(value, here[key], f"{prefix}{key}.")
+            if found:
+                return found
+        elif value != here[key]:
+            return f"{prefix}{key} = {value} there, {here[key]} here"
+    return None
+
+
+def numbered(folder: Path, step: int) -> Path:
+    """The checkpoint of one step."""
+    return folder / f"step_{step:08}.pt"
+
+
+def drop_old(folder: Path, keep: int) -> None:
+    """Keep the newest numbered checkpoints."""
+    files = sorted(folder.glob("step_*.pt"))
+    for path in files[: len(files) - keep]:
+        path.unlink()

@@ -1,0 +1,53 @@
+"""One process, or many under torchrun."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among all."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """The process that writes files and bars."""
+        return self.rank == 0
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model whose gradients are averaged over all processes."""
+        if self.world == 1:
+            return model
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=ids)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Mean over all processes."""
+        if self.world > 1:
+            distributed.all_reduce(value)
+            value = value / self.world
+        return value
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.world > 1:
+            distributed.barrier()
+
+
+def start_processes(device: str | None = None) -> Processes:
+    """Join torchrun's group if there is one; the device is CUDA's where there is one."""
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    chosen = torch.device(device or (f"cuda:{local}" if torch.cuda.is_available() else "cpu"))
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if world > 1:
+        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    return Processes(rank, world, chosen)

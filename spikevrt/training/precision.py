@@ -1,0 +1,20 @@
+"""Mixed precision: bf16 where the CUDA device has it, else fp16 with a scaler; fp32 on CPU."""
+
+import torch
+
+
+def half_type(device: torch.device, wanted: bool) -> torch.dtype | None:
+    """The type of autocast, or None for float32."""
+    if not wanted or device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def autocast(device: torch.device, half: torch.dtype | None) -> torch.autocast:
+    """Autocast to `half`, or a context that does nothing."""
+    return torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None)
+
+
+def make_scaler(device: torch.device, half: torch.dtype | None) -> torch.amp.GradScaler:
+    """A gradient scaler that works for fp16 only."""
+    return torch.amp.GradScaler(device.type, enabled=half is torch.float16)

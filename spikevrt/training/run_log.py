@@ -1,0 +1,63 @@
+"""What a run writes as it goes: a line a row in `log.jsonl`, a progress bar, TensorBoard where it is installed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from spikevrt.data.atomic import replacing
+
+LOG = "log.jsonl"
+
+
+class RunLog:
+    """Rows of a run; rows after the step that a run resumes from are dropped, so that none stands twice."""
+
+    def __init__(self, folder: Path, step: int, steps: int, shown: bool) -> None:
+        self.path = folder / LOG
+        if shown:
+            keep = [line for line in read_lines(self.path) if json.loads(line)["step"] <= step]
+            with replacing(self.path) as temporary:
+                temporary.write_text("".join(keep))
+        self.shown = shown
+        self.bar = tqdm(total=steps, initial=step, desc="train", unit="step", disable=not shown)
+        self._board = tensorboard(folder) if shown else None
+
+    def row(self, kind: str, step: int, **values: float) -> None:
+        """Write one row of `kind` (train or val)."""
+        if not self.shown:
+            return
+        with self.path.open("a") as file:
+            file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def advance(self, loss: float | None, wait_share: float) -> None:
+        """One step further on the bar (rate and time left are the bar's own)."""
+        if loss is not None:
+            self.bar.set_postfix(loss=f"{loss:.4f}", data_wait=f"{wait_share:.0%}", refresh=False)
+        self.bar.update()
+
+    def close(self) -> None:
+        """End the bar."""
+        self.bar.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def read_lines(path: Path) -> list[str]:
+    """Whole lines of a log; a last line cut short by a crash is left out."""
+    if not path.is_file():
+        return []
+    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+
+
+def tensorboard(folder: Path) -> Any | None:
+    """A TensorBoard writer, or None where the extra `log` is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(folder / "tensorboard")

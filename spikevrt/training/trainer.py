@@ -1,0 +1,236 @@
+"""The training loop: fetch, micro-batches, clip, check, optimise, log, checkpoint, validate."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from spikevrt.config import Config, config_to_yaml
+from spikevrt.data.atomic import replacing
+from spikevrt.data.samples import ClipDataset, DrawSampler, collate
+from spikevrt.errors import UserError
+from spikevrt.memory import TRAINING_ADVICE, memory_advice
+from spikevrt.models import build_model, run_model
+from spikevrt.training import checkpoints
+from spikevrt.training.batches import to_device
+from spikevrt.training.distributed import Processes
+from spikevrt.training.ema import WeightMean
+from spikevrt.training.optimisation import (
+    charbonnier,
+    freeze_flow,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
+    total_steps,
+)
+from spikevrt.training.precision import autocast, half_type, make_scaler
+from spikevrt.training.run_log import RunLog
+from spikevrt.training.validation import validate, validation_windows
+
+
+class Trainer:
+    """A run in TRAIN.OUTPUT_DIR; `step` counts optimiser steps that were taken or skipped.
+
+    All randomness of a step follows from TRAIN.SEED and the step's number, so that a resumed run repeats
+    exactly what an uninterrupted one does (bit for bit on one process on CPU).
+    """
+
+    def __init__(self, config: Config, processes: Processes, resume: Path | None = None) -> None:
+        self.config, self.processes = config, processes
+        self.folder = Path(config.train.output_dir)
+        self.step, self.bad_steps, self.best = 0, 0, float("-inf")
+        self.stopped = False
+        torch.manual_seed(config.train.seed)
+        self.dataset = ClipDataset(
+            config.data,
+            config.data.train_split,
+            augment=True,
+            use_spike=config.model.use_spike,
+            seed=config.train.seed,
+            crop=config.data.crop_size,
+        )
+        self.validation = validation_windows(config)
+        self.steps = total_steps(config.train, len(self.dataset), processes.world)
+        self.model = build_model(config).to(processes.device)
+        self.optimizer = make_optimizer(self.model, config.train)
+        self.mean = WeightMean(self.model, config.train.ema_decay) if config.train.ema_decay else None
+        self.half = half_type(processes.device, config.train.mixed_precision)
+        self.scaler = make_scaler(processes.device, self.half)
+        if resume is not None:
+            self.load(resume)
+
+    def run(self) -> bool:
+        """Train to the last step; False where a signal stopped it. Either way the state is saved."""
+        if self.processes.first:
+            with replacing(self.folder / "config.yaml") as temporary:
+                temporary.write_text(config_to_yaml(self.config))
+        self.log = RunLog(self.folder, self.step, self.steps, self.processes.first)
+        handlers = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with memory_advice(TRAINING_ADVICE):
+                self._steps()
+        finally:
+            self.log.close()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        return not self.stopped
+
+    def _steps(self) -> None:
+        train = self.config.train
+        batches = self._batches()
+        wrapped = self._wrap()
+        while self.step < self.steps and not self.stopped:
+            if train.freeze_flow_steps and self.step == train.freeze_flow_steps:
+                wrapped = self._wrap()
+            self._one_step(wrapped, batches)
+            last = self.step == self.steps
+            if self.step % train.val_every == 0 or last:
+                self._validate()
+            if self.step % train.save_every == 0 or last or self.stopped:
+                self.save()
+
+    def _wrap(self) -> nn.Module:
+        """The model as it is called: flow frozen or not, compiled, distributed."""
+        train = self.config.train
+        freeze_flow(self.model, self.step < train.freeze_flow_steps)
+        model = torch.compile(self.model) if train.compile else self.model
+        return self.processes.wrap(model)  # type: ignore[arg-type]
+
+    def _batches(self) -> Iterator[dict[str, Any]]:
+        train, processes = self.config.train, self.processes
+        draws = self.step * train.batch_size * train.accumulate_grad * processes.world
+        sampler = DrawSampler(len(self.dataset), train.seed, draws, processes.rank, processes.world)
+        return iter(
+            DataLoader(
+                self.dataset,
+                batch_size=train.batch_size,
+                sampler=sampler,
+                num_workers=train.num_workers,
+                collate_fn=collate,
+                pin_memory=processes.device.type == "cuda",
+                persistent_workers=train.num_workers > 0,
+            )
+        )
+
+    def _one_step(self, model: nn.Module, batches: Iterator[dict[str, Any]]) -> None:
+        train, start, waited = self.config.train, time.perf_counter(), 0.0
+        model.train()
+        torch.manual_seed(train.seed + 1_000_003 * (self.step + 1) + 7919 * self.processes.rank)
+        rate = learning_rate(train, self.step, self.steps)
+        set_learning_rate(self.optimizer, rate)
+        loss = torch.zeros((), device=self.processes.device)
+        for _ in range(train.accumulate_grad):
+            before = time.perf_counter()
+            raw = next(batches)
+            waited += time.perf_counter() - before
+            loss += self._micro_batch(model, raw)
+        taken = self._optimise(loss)
+        self.step += 1
+        if taken and self.mean is not None:
+            self.mean.update(self.model, self.step)
+        self._log(loss, rate, waited / (time.perf_counter() - start))
+
+    def _micro_batch(self, model: nn.Module, raw: dict[str, Any]) -> Tensor:
+        train = self.config.train
+        batch = to_device(raw, self.processes.device, self.config.data.norm)
+        with autocast(self.processes.device, self.half):
+            out = run_model(model, batch.blur, batch.voxels)
+        loss = charbonnier(out, batch.sharp, train.charbonnier_eps) / train.accumulate_grad
+        self.scaler.scale(loss).backward()
+        return loss.detach()
+
+    def _optimise(self, loss: Tensor) -> bool:
+        """One update, unless loss or gradients are not finite; True where it was taken."""
+        train = self.config.train
+        self.scaler.unscale_(self.optimizer)
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        norm = nn.utils.clip_grad_norm_(parameters, train.clip_grad_norm or float("inf"))
+        finite = self.processes.mean((torch.isfinite(norm) & torch.isfinite(loss)).float()) == 1
+        taken = bool(finite)
+        if taken:
+            self.scaler.step(self.optimizer)
+            self.bad_steps = 0
+        else:
+            self.bad_steps += 1
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.bad_steps >= train.max_bad_steps:
+            raise UserError(
+                f"step {self.step}: loss or gradients were not finite for {self.bad_steps} steps in a row "
+                f"(TRAIN.MAX_BAD_STEPS); {self.folder / checkpoints.LAST} holds the last good state: lower TRAIN.LR, "
+                "set TRAIN.CLIP_GRAD_NORM, check DATA.NORM, or turn TRAIN.MIXED_PRECISION off"
+            )
+        return taken
+
+    def _log(self, loss: Tensor, rate: float, wait_share: float) -> None:
+        shown = None
+        if self.step % self.config.train.log_every == 0 or self.step in (1, self.steps):
+            shown = float(self.processes.mean(loss))
+            self.log.row("train", self.step, loss=shown, lr=rate, wait_share=round(wait_share, 4))
+        self.log.advance(shown, wait_share)
+
+    def _validate(self) -> None:
+        if self.mean is not None:
+            with self.mean.applied(self.model):
+                scores = validate(self.model, self.validation, self.config, self.processes)
+        else:
+            scores = validate(self.model, self.validation, self.config, self.processes)
+        self.log.row("val", self.step, **scores)
+        if self.processes.first:
+            self.log.bar.write(f"step {self.step}: PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}")
+        if scores["psnr"] > self.best:
+            self.best = scores["psnr"]
+            self._write(self.folder / checkpoints.BEST)
+
+    def save(self) -> None:
+        """Write `last` and, if wanted, a numbered checkpoint."""
+        if self.bad_steps:
+            return  # `last` stays the last good state
+        self._write(self.folder / checkpoints.LAST)
+        if self.config.train.keep_last and self.step % self.config.train.save_every == 0:
+            self._write(checkpoints.numbered(self.folder, self.step))
+            if self.processes.first:
+                checkpoints.drop_old(self.folder, self.config.train.keep_last)
+
+    def _write(self, path: Path) -> None:
+        if self.processes.first:
+            checkpoints.save_checkpoint(path, self.config, self.state())
+        self.processes.barrier()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that decides how the run goes on."""
+        return {
+            "params": self.model.state_dict(),
+            "params_ema": self.mean.state if self.mean is not None else None,
+            "training": {
+                "step": self.step,
+                "best": self.best,
+                "bad_steps": self.bad_steps,
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+            },
+        }
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint of the same configuration."""
+        state = checkpoints.read_checkpoint(path, self.config)
+        self.model.load_state_dict(state["params"])
+        if self.mean is not None and state["params_ema"] is not None:
+            for name, value in state["params_ema"].items():
+                self.mean.state[name].copy_(value)
+        training = state["training"]
+        self.step, self.best, self.bad_steps = training["step"], training["best"], training["bad_steps"]
+        self.optimizer.load_state_dict(training["optimizer"])
+        self.scaler.load_state_dict(training["scaler"])
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """A signal: finish the step, save, leave. A second one leaves at once."""
+        if self.stopped:
+            raise KeyboardInterrupt
+        self.stopped = True

@@ -1,0 +1,43 @@
+"""PSNR and SSIM on the validation split while training."""
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+
+from spikevrt.config import Config
+from spikevrt.data.samples import ClipDataset, collate
+from spikevrt.models import run_model
+from spikevrt.restoration.metrics import psnr, ssim
+from spikevrt.training.batches import to_device
+from spikevrt.training.distributed import Processes
+from spikevrt.training.precision import autocast, half_type
+
+MOST_WINDOWS = 16
+"""Windows of CLIP_LEN frames, spread evenly over the split."""
+
+
+def validation_windows(config: Config) -> Subset:
+    """Centre crops of at most `MOST_WINDOWS` windows."""
+    data = ClipDataset(config.data, config.data.val_split, False, config.model.use_spike, crop=config.data.crop_size)
+    count = min(MOST_WINDOWS, len(data))
+    return Subset(data, [i * len(data) // count for i in range(count)])
+
+
+@torch.no_grad()
+def validate(model: nn.Module, windows: Subset, config: Config, processes: Processes) -> dict[str, float]:
+    """Mean PSNR and SSIM over all frames (RGB, float, no border), shared out over the processes."""
+    mine = Subset(windows, range(processes.rank, len(windows), processes.world))
+    half = half_type(processes.device, config.train.mixed_precision)
+    totals = torch.zeros(3, dtype=torch.float64, device=processes.device)
+    model.eval()
+    for raw in DataLoader(mine, batch_size=1, collate_fn=collate):
+        batch = to_device(raw, processes.device, config.data.norm)
+        with autocast(processes.device, half):
+            out = run_model(model, batch.blur, batch.voxels)
+        out = out.float().clamp(0, 1)
+        values = torch.stack((psnr(out, batch.sharp).sum(), ssim(out, batch.sharp).sum()))
+        totals[:2] += values.to(totals)
+        totals[2] += out.shape[0] * out.shape[1]
+    model.train()
+    totals = processes.mean(totals)
+    return {"psnr": float(totals[0] / totals[2]), "ssim": float(totals[1] / totals[2])}
