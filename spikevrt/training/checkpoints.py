@@ -14,8 +14,18 @@ from spikevrt.models.checkpoint import read_state
 FORMAT = 1
 LAST, BEST = "last.pt", "best.pt"
 MAY_DIFFER = frozenset(
-    "ATTN_BACKEND PRETRAINED USE_CHECKPOINT_ATTN USE_CHECKPOINT_FFN ADAPTIVE_CHUNK MAX_BATCH_TOKENS CHUNK_SIZE "
-    "CHUNK_SHAPE DROPOUT DROP_PATH".split()
+    [
+        "ATTN_BACKEND",
+        "PRETRAINED",
+        "USE_CHECKPOINT_ATTN",
+        "USE_CHECKPOINT_FFN",
+        "ADAPTIVE_CHUNK",
+        "MAX_BATCH_TOKENS",
+        "CHUNK_SIZE",
+        "CHUNK_SHAPE",
+        "DROPOUT",
+        "DROP_PATH",
+    ]
 )
 """MODEL keys that change how a model runs and not what its weights are."""
 
