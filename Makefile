@@ -41,13 +41,13 @@ wheel: $(STAMP)  ## build the wheel, install it elsewhere, run a command outside
 	@echo "the wheel works outside the checkout"
 
 demo: $(STAMP)  ## the main job on CPU: prepare, train with and without spikes, evaluate, deblur
-	$(BIN)/python -m bench.demo
+	$(BIN)/python -m spikevrt.demo
 
 demo-long: $(STAMP)  ## the same for an hour
-	$(BIN)/python -m bench.demo --long
+	$(BIN)/python -m spikevrt.demo --long --out demo-long
 
 bench: $(STAMP)  ## time and memory by backend
 	$(BIN)/python -m pytest bench --benchmark-only
 
 clean:  ## remove what the targets above made
-	rm -rf $(VENV) $(WHEEL_VENV) build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(WHEEL_VENV) build dist demo demo-long *.egg-info .pytest_cache .mypy_cache .ruff_cache

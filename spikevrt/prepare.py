@@ -27,7 +27,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser = command_parser("spikevrt.prepare", DESCRIPTION)
     parser.add_argument("sources", nargs="*", type=Path, metavar="SOURCE", help="video files or folders of frames")
     parser.add_argument("--out", type=Path, help="root of the data set to write")
-    parser.add_argument("--photos", action="store_true", help="add clips of moved photos to the training split")
+    parser.add_argument(
+        "--photos", nargs="*", metavar="NAME", help="add clips of moved scikit-image photos (all of them without names)"
+    )
+    parser.add_argument("--photo-split", metavar="SPLIT", help="where they go (default: the training split)")
     parser.add_argument("--check", type=Path, metavar="ROOT", help="check an existing tree and exit")
     parser.add_argument("--voxels", type=Path, metavar="ROOT", help="make the voxel caches of an existing tree")
     parser.add_argument("--factor", type=int, default=recipe.factor, help="sub-frames between source frames")
@@ -53,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return check_tree(args.check, data)
     if args.voxels:
         return build_caches(args.voxels, data)
-    if not args.out or not (args.sources or args.photos):
+    if not args.out or not (args.sources or args.photos is not None):
         raise UserError("nothing to do: name sources (or --photos) and --out, or --check ROOT, or --voxels ROOT")
     recipe = Recipe(
         args.factor,
@@ -68,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     splits = (data.train_split, data.val_split)
     if args.sources:
         prepare_videos(args.sources, args.out, recipe, args.split_by, args.train, args.val, splits)
-    if args.photos:
-        prepare_photos(args.out, recipe, splits[0])
+    if args.photos is not None:
+        prepare_photos(args.out, args.photos, recipe, args.photo_split or splits[0])
     return 0
 
 

@@ -1,10 +1,13 @@
 """Fixtures shared by all tests, and the table of conformance errors after a run."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.small_data import make_tree
 
 CONFORMANCE_ERRORS = pytest.StashKey[list[tuple[str, float, float]]]()
 
@@ -58,3 +61,15 @@ def pytest_terminal_summary(terminalreporter) -> None:
     terminalreporter.section("conformance: worst error against its tolerance")
     for name, error, tolerance in sorted(rows):
         terminalreporter.write_line(f"{name:<58} {error:10.2e} <= {tolerance:.1e}")
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set that tests only read."""
+    return make_tree(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def own_tree(tree: Path, tmp_path: Path) -> Path:
+    """A copy of the small data set to damage."""
+    return Path(shutil.copytree(tree, tmp_path / "tree"))

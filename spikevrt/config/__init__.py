@@ -2,11 +2,13 @@
 
 from spikevrt.config.data import DataConfig, NormConfig
 from spikevrt.config.loader import (
+    apply_option,
     config_from_tree,
     config_to_tree,
     config_to_yaml,
     load_config,
     preset_names,
+    read_yaml,
 )
 from spikevrt.config.model import FuseConfig, ModelConfig, SpikeEncoderConfig, TemporalAttnConfig, VRTConfig
 from spikevrt.config.schema import Config
@@ -23,9 +25,11 @@ __all__ = [
     "TestConfig",
     "TrainConfig",
     "VRTConfig",
+    "apply_option",
     "config_from_tree",
     "config_to_tree",
     "config_to_yaml",
     "load_config",
     "preset_names",
+    "read_yaml",
 ]

@@ -1,5 +1,6 @@
 """Pictures: 8-bit RGB in and out."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -41,5 +42,12 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The pictures of a folder, in order of their names."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    """The pictures of a folder, in the order of their stems."""
+    files = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    return sorted(files, key=lambda p: natural_order(p.stem))
+
+
+def natural_order(stem: str) -> list[tuple[int, str]]:
+    """Sorting key: numbers inside a name count as numbers, so that frame 10 follows frame 9."""
+    parts = re.findall(r"\d+|\D+", stem)
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]

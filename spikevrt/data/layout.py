@@ -1,13 +1,17 @@
 """The unified layout: `<root>/<split>/<clip>/{blur,sharp,spike}/<stem>.{png,dat}`."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from spikevrt.config import DataConfig
-from spikevrt.data.images import image_size, picture_files
+from spikevrt.data.images import image_size, natural_order, picture_files
 from spikevrt.data.spike_geometry import SpikeGeometry, geometry_for
 from spikevrt.errors import UserError
 
+NOTES = "clip.json"
+"""How `spikevrt.prepare` made a clip, beside its folders."""
 EXPECTED = "<root>/<split>/<clip>/{blur,sharp,spike}/000001.{png,png,dat}"
 SHOWN = 3
 
@@ -73,7 +77,7 @@ def open_clip(folder: Path, data: DataConfig, need_sharp: bool = True, need_spik
                 "is needed (python -m spikevrt.prepare --voxels ROOT makes one)"
             )
         require_same(folder / data.spike_dir, spikes, folder / data.blur_dir, blurred)
-    stems = tuple(sorted(blurred))
+    stems = tuple(sorted(blurred, key=natural_order))
     geometry = geometry_for(folder / data.spike_dir, data) if need_spikes else None
     return Clip(folder, stems, blurred, sharp, spikes, image_size(blurred[stems[0]]), geometry)
 
@@ -83,7 +87,14 @@ def by_stem(folder: Path, suffix: str | None) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
     files = picture_files(folder) if suffix is None else sorted(folder.glob(f"*{suffix}"))
-    return {p.stem: p for p in files if not p.name.startswith(".")}
+    found: dict[str, Path] = {}
+    for path in files:
+        if path.name.startswith("."):
+            continue
+        other = found.setdefault(path.stem, path)
+        if other != path:
+            raise UserError(f"{folder}: holds {other.name} and {path.name}; a frame has one file, remove one of them")
+    return found
 
 
 def require_same(folder: Path, files: dict[str, Path], other: Path, wanted: dict[str, Path]) -> None:
@@ -96,3 +107,12 @@ def require_same(folder: Path, files: dict[str, Path], other: Path, wanted: dict
             f"{folder}: {len(files)} files beside {len(wanted)} in {other} ({'; '.join(parts)}); "
             "every frame needs one file of the same stem in each folder"
         )
+
+
+def clip_notes(folder: Path) -> dict[str, Any]:
+    """How a clip was made, or nothing where that is not written down."""
+    try:
+        notes = json.loads((folder / NOTES).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return notes if isinstance(notes, dict) else {}

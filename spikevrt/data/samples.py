@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from spikevrt.config import DataConfig
-from spikevrt.data.augmentation import Crop, Flips, centre_crop, pixel_step, random_crop, scaled
+from spikevrt.data.augmentation import Crop, Flips, centre_crop, cut, pixel_step, random_crop, scaled
 from spikevrt.data.images import read_image
 from spikevrt.data.layout import Clip, find_clips
 from spikevrt.data.voxel_cache import VoxelCache, read_voxels
-from spikevrt.errors import UserError
 
 Sample = dict[str, Any]
 """`blur`, `sharp` uint8 (T,3,H,W); `counts` (T,K,h,w) and `bin_frames` int64 (T,K) with spikes; `clip`, `stems`."""
@@ -67,7 +66,7 @@ class ClipDataset(Dataset[Sample]):
         flips = Flips.draw(random) if self.augment else Flips()
         sample: Sample = {"clip": clip.name, "stems": list(stems)}
         for name, files in (("blur", clip.blurred), ("sharp", clip.sharp)):
-            frames = np.stack([cropped(read_image(files[s]), crop, clip, s) for s in stems])
+            frames = np.stack([cut(read_image(files[s]), crop, clip.frame_size, files[s]) for s in stems])
             sample[name] = as_tensor(flips.frames(frames.transpose(0, 3, 1, 2)))
         if self.use_spike:
             voxels = [self._voxels(c, s, scaled(crop, ratio)) for s in stems]
@@ -89,20 +88,11 @@ class ClipDataset(Dataset[Sample]):
         return centre_crop(self.crop, clip.frame_size, step)
 
     def _voxels(self, c: int, stem: str, crop: Crop) -> tuple[NDArray, NDArray]:
-        cached = self.caches[c].load(stem, crop)
-        return cached if cached is not None else read_voxels(self.clips[c], stem, self.data, crop)
-
-
-def cropped(image: NDArray[np.uint8], crop: Crop, clip: Clip, stem: str) -> NDArray[np.uint8]:
-    """A crop of a frame whose size is checked against its clip's."""
-    if image.shape[:2] != clip.frame_size:
-        H, W = clip.frame_size
-        raise UserError(
-            f"{clip.folder}: frame {stem} is {image.shape[0]}x{image.shape[1]}, the first one {H}x{W}; "
-            "all frames of a clip must have one size"
-        )
-    top, left, h, w = crop
-    return image[top : top + h, left : left + w]
+        clip, cached = self.clips[c], self.caches[c].load(stem, crop)
+        if cached is not None:
+            return cached
+        assert clip.geometry is not None
+        return read_voxels(clip.spikes[stem], clip.geometry, self.data, crop)
 
 
 def as_tensor(x: NDArray) -> torch.Tensor:

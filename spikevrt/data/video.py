@@ -15,6 +15,7 @@ from spikevrt.data.images import picture_files, read_image
 from spikevrt.errors import UserError
 
 Frame = NDArray[np.uint8]
+DEFAULT_RATE = 24.0
 
 
 def require_av() -> ModuleType:
@@ -51,9 +52,24 @@ def read_frames(path: Path) -> Iterator[Frame]:
         raise UserError(f"{path}: cannot be decoded as video ({error.strerror})") from None
 
 
+def frame_rate(path: Path) -> float:
+    """Frames a second of a video; 24 for a folder of pictures."""
+    if path.is_dir():
+        return DEFAULT_RATE
+    with require_av().open(str(path)) as container:
+        rate = container.streams.video[0].average_rate
+    return float(rate) if rate else DEFAULT_RATE
+
+
 def frame_names(path: Path) -> list[str] | None:
     """Stems of a folder's pictures; None for a video."""
     return [p.stem for p in picture_files(path)] if path.is_dir() else None
+
+
+def count_frames(path: Path) -> int:
+    """Frames of a video (decoded once: containers often do not say) or pictures of a folder."""
+    names = frame_names(path)
+    return len(names) if names is not None else sum(1 for _ in read_frames(path))
 
 
 class Writer(Protocol):
@@ -76,7 +92,8 @@ def video_writer(path: Path, fps: float) -> Iterator[Writer]:
             # Chroma is stored at half the size: odd rows and columns are repeated once.
             H, W = frame.shape[:2]
             even = np.pad(frame, ((0, H % 2), (0, W % 2), (0, 0)), mode="edge")
-            stream.height, stream.width = even.shape[:2]
+            if not stream.codec_context.is_open:
+                stream.height, stream.width = even.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
 
         yield write

@@ -16,6 +16,7 @@ from spikevrt.config import DataConfig
 from spikevrt.data.atomic import replacing
 from spikevrt.data.layout import Clip
 from spikevrt.data.spike_file import Crop, SpikeFile
+from spikevrt.data.spike_geometry import SpikeGeometry
 from spikevrt_kernels.voxelize import frames_per_bin
 
 VERSION = 1
@@ -74,7 +75,7 @@ class VoxelCache:
     def _store(self, stem: str) -> None:
         path = self.clip.spikes[stem]
         source = fingerprint(path)
-        counts, bin_frames = read_voxels(self.clip, stem, self.data, None)
+        counts, bin_frames = read_voxels(path, self.geometry, self.data, None)
         with replacing(self.folder / f"{stem}.npy") as temporary, temporary.open("wb") as file:
             np.save(file, counts)
         self._sources[stem] = {"source": source, "bin_frames": bin_frames.tolist()}
@@ -94,10 +95,11 @@ def fingerprint(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def read_voxels(clip: Clip, stem: str, data: DataConfig, crop: Crop | None) -> tuple[NDArray, NDArray[np.int64]]:
+def read_voxels(
+    path: Path, geometry: SpikeGeometry, data: DataConfig, crop: Crop | None
+) -> tuple[NDArray, NDArray[np.int64]]:
     """Counts (K,h,w) and frames per bin (K,), straight from the recording."""
-    assert clip.geometry is not None
-    recording = SpikeFile(clip.spikes[stem], clip.geometry)
+    recording = SpikeFile(path, geometry)
     window = recording.window(data.spike_time_offset)
     counts = recording.voxels(data.k, crop, data.spike_time_offset)
     return counts, frames_per_bin(window.stop - window.start, data.k)

@@ -1,10 +1,11 @@
 """From a configuration, or a trained checkpoint, to a model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from spikevrt.config import Config, ModelConfig, TemporalAttnConfig, config_from_tree, config_to_tree
+from spikevrt.config import Config, ModelConfig, TemporalAttnConfig, apply_option, config_from_tree, read_yaml
 from spikevrt.errors import UserError
 from spikevrt.models.checkpoint import load_weights, read_state
 from spikevrt.models.vrt import VRT
@@ -91,28 +92,26 @@ def run_model(model: nn.Module, rgb: Tensor, voxels: Tensor | None) -> Tensor:
 
 
 def load_trained_model(
-    path: str | Path, attn_backend: str | None = None, config: Config | None = None
+    path: str | Path, options: Sequence[str] = (), config: str | None = None
 ) -> tuple[nn.Module, Config]:
     """A model in eval mode with a checkpoint's weights (the running mean where there is one).
 
     Args:
         path: a checkpoint of this project, or bare weights together with `config`.
-        attn_backend: overrides the checkpoint's MODEL.ATTN_BACKEND.
-        config: describes bare weights; a checkpoint of this project brings its own.
+        options: `KEY=VALUE` on top of the checkpoint's configuration.
+        config: a preset or a YAML file that describes bare weights; a checkpoint of this project brings its own.
 
     Raises:
         UserError: no such file, no configuration, or weights that do not fit.
     """
     state = read_state(path)
-    if "config" in state:
-        config = config_from_tree(state["config"])
-    if config is None:
+    if "config" not in state and config is None:
         raise UserError(f"checkpoint {path}: holds no configuration; name one with --config")
-    tree = config_to_tree(config)
-    if attn_backend is not None:
-        tree["MODEL"]["ATTN_BACKEND"] = attn_backend
-    config = config_from_tree(tree)
-    model = build_model(config, pretrained=False)
+    tree = state["config"] if "config" in state else read_yaml(str(config))
+    for option in options:
+        apply_option(tree, option)
+    built = config_from_tree(tree)
+    model = build_model(built, pretrained=False)
     weights = state.get("params_ema") or state.get("params") or state
     load_weights(model, weights, strict=True, name=str(path))
-    return model.eval(), config
+    return model.eval(), built

@@ -8,6 +8,7 @@ from torch import nn
 from spikevrt.config import Config
 from spikevrt.models.build import build_model
 from spikevrt.models.vrt.vrt import SCALES
+from spikevrt.table import format_table
 
 MIB = 2**20
 Row = tuple[str, tuple[int, ...]]
@@ -82,14 +83,3 @@ def elements(shape: Sequence[int]) -> int:
 def shape_text(shape: Sequence[int]) -> str:
     """(2, 96, 5, 256, 256) -> `2x96x5x256x256`."""
     return "x".join(str(s) for s in shape)
-
-
-def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned: text left, numbers right."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-
-    def line(row: Sequence[str]) -> str:
-        cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
-        return "  ".join(cells)
-
-    return "\n".join([line(header), "  ".join("-" * w for w in widths), *(line(row) for row in rows)])

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from spikevrt.device import choose_device
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -45,7 +47,7 @@ def start_processes(device: str | None = None) -> Processes:
     """Join torchrun's group if there is one; the device is CUDA's where there is one."""
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local = int(os.environ.get("LOCAL_RANK", 0))
-    chosen = torch.device(device or (f"cuda:{local}" if torch.cuda.is_available() else "cpu"))
+    chosen = choose_device(device, local)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if world > 1:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from spikevrt.config import Config, config_to_yaml
 from spikevrt.data.atomic import replacing
 from spikevrt.data.samples import ClipDataset, DrawSampler, collate
+from spikevrt.device import autocast, half_type, make_scaler
 from spikevrt.errors import UserError
 from spikevrt.memory import TRAINING_ADVICE, memory_advice
 from spikevrt.models import build_model, run_model
@@ -29,7 +30,6 @@ from spikevrt.training.optimisation import (
     set_learning_rate,
     total_steps,
 )
-from spikevrt.training.precision import autocast, half_type, make_scaler
 from spikevrt.training.run_log import RunLog
 from spikevrt.training.validation import validate, validation_windows
 

@@ -6,11 +6,11 @@ from torch.utils.data import DataLoader, Subset
 
 from spikevrt.config import Config
 from spikevrt.data.samples import ClipDataset, collate
+from spikevrt.device import autocast, half_type
 from spikevrt.models import run_model
 from spikevrt.restoration.metrics import psnr, ssim
 from spikevrt.training.batches import to_device
 from spikevrt.training.distributed import Processes
-from spikevrt.training.precision import autocast, half_type
 
 MOST_WINDOWS = 16
 """Windows of CLIP_LEN frames, spread evenly over the split."""

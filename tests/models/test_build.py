@@ -99,7 +99,7 @@ def test_a_trained_checkpoint_brings_its_configuration_and_its_mean_weights(mode
     path = tmp_path / "last.pt"
     zeros = {k: torch.zeros_like(v) for k, v in model.state_dict().items()}
     torch.save({"config": config_to_tree(config), "params": zeros, "params_ema": model.state_dict()}, path)
-    loaded, found = load_trained_model(path, attn_backend="naive")
+    loaded, found = load_trained_model(path, ["MODEL.ATTN_BACKEND=naive"])
     assert same(loaded, model)
     assert not loaded.training
     assert (found.model.attn_backend, found.data) == ("naive", config.data)

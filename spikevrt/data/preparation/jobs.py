@@ -1,5 +1,6 @@
 """The jobs of the prepare command, with their progress bars."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from spikevrt.data.preparation.make import Target, make_clips
 from spikevrt.data.preparation.moving_photos import moving_photo, scikit_image_photos
 from spikevrt.data.preparation.recipe import Recipe
 from spikevrt.data.preparation.splits import split_by_clip, split_by_time, whole_clip
-from spikevrt.data.video import frame_names, read_frames
+from spikevrt.data.video import count_frames, read_frames
 from spikevrt.data.voxel_cache import VoxelCache
 from spikevrt.errors import UserError
 
@@ -46,20 +47,14 @@ def prepare_videos(
         report(targets)
 
 
-def prepare_photos(out: Path, recipe: Recipe, split: str) -> None:
-    """Moved photos as further training clips: every sub-frame is rendered, none interpolated."""
+def prepare_photos(out: Path, names: Sequence[str], recipe: Recipe, split: str) -> None:
+    """Moved photos as further clips: every sub-frame is rendered, none interpolated."""
     fast = replace(recipe, factor=1, exposure=recipe.subframes, stride=recipe.stride * recipe.factor)
     frames = fast.exposure + 1 + fast.stride * (PHOTO_EXPOSURES - 1)
-    for number, path in enumerate(tqdm(scikit_image_photos(), desc="prepare photos", unit="clip")):
+    for number, path in enumerate(tqdm(scikit_image_photos(names), desc="prepare photos", unit="clip")):
         target = Target(out / split / f"photo-{path.stem}", fast.centres(0, frames))
         views = moving_photo(path, PHOTO_SIZE, frames, recipe.seed + number)
         make_clips(views, [target], replace(fast, seed=recipe.seed + number), path.name)
-
-
-def count_frames(source: Path) -> int:
-    """Frames of a video (decoded once: containers often do not say) or pictures of a folder."""
-    names = frame_names(source)
-    return len(names) if names is not None else sum(1 for _ in read_frames(source))
 
 
 def report(targets: list[Target]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikevrt.data.images import write_png
+from spikevrt.data.layout import NOTES
 from spikevrt.data.preparation.recipe import Recipe, average
 from spikevrt.data.simulator import SpikeSimulator, area_downsample, to_grey
 from spikevrt.data.spike_file import write_packed
@@ -134,4 +135,4 @@ def write_notes(folder: Path, spike_size: tuple[int, int], target: Target, recip
     h, w = spike_size
     (folder / "spike" / "config.yaml").write_text(f"filename: spike\nspike_h: {h}\nspike_w: {w}\n")
     notes: dict[str, Any] = {"source": source, "centres": target.centres, **recipe.settings()}
-    (folder / "clip.json").write_text(json.dumps(notes, indent=1) + "\n")
+    (folder / NOTES).write_text(json.dumps(notes, indent=1) + "\n")

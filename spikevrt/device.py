@@ -1,6 +1,22 @@
-"""Mixed precision: bf16 where the CUDA device has it, else fp16 with a scaler; fp32 on CPU."""
+"""Where to run and in what precision: bf16 where the CUDA device has it, else fp16 with a scaler; fp32 on CPU."""
 
 import torch
+
+from spikevrt.errors import UserError
+
+
+def choose_device(name: str | None = None, index: int = 0) -> torch.device:
+    """The device called `name`; without one, CUDA device `index`, or the CPU where there is none.
+
+    Raises:
+        UserError: no such device here.
+    """
+    try:
+        device = torch.device(name or (f"cuda:{index}" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        raise UserError(f"--device {name}: not on this machine; use cpu, or cuda:N where there is a GPU") from None
+    return device
 
 
 def half_type(device: torch.device, wanted: bool) -> torch.dtype | None:

@@ -1,0 +1,91 @@
+"""`python -m spikevrt.deblur`: blurred frames and their spikes in, sharp frames out."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from spikevrt.cli import add_config_arguments, command_parser, config_options, run_command
+from spikevrt.config import DataConfig
+from spikevrt.data.images import write_png
+from spikevrt.data.video import Writer, frame_rate, video_writer
+from spikevrt.device import choose_device
+from spikevrt.errors import UserError
+from spikevrt.models import load_trained_model
+from spikevrt.restoration.picture import to_bytes
+from spikevrt.restoration.sources import Source, recording_source
+from spikevrt.restoration.stream import Restorer
+
+VIDEOS = (".mp4", ".mkv", ".mov", ".avi")
+DESCRIPTION = """Restore a clip of any length and size.
+
+  python -m spikevrt.deblur clip/ --checkpoint runs/first/best.pt --out sharp/        # a clip of the unified layout
+  python -m spikevrt.deblur frames/ --spikes spikes/ --checkpoint best.pt --out sharp/
+  python -m spikevrt.deblur blurred.mp4 --spikes spikes/ --checkpoint best.pt --out sharp.mp4
+
+INPUT is a folder of pictures, a video file, or a clip (a folder with blur/ and spike/ inside). --spikes holds one .dat
+file a frame: of the same name, or in order for a video. Their geometry comes from a config.yaml there
+(spike_h, spike_w) or from --opts DATA.SPIKE_HEIGHT=... DATA.SPIKE_WIDTH=...
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All options with their defaults."""
+    parser = command_parser("spikevrt.deblur", DESCRIPTION)
+    parser.add_argument("input", type=Path, metavar="INPUT", help="pictures, a video, or a clip of a data set")
+    parser.add_argument("--spikes", type=Path, help="folder of .dat files")
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help=f"a folder for PNGs, or a file ({', '.join(VIDEOS)})")
+    parser.add_argument("--fps", type=float, help="of a video written (default: the input's, else 24)")
+    parser.add_argument("--overwrite", action="store_true", help="replace what stands at --out")
+    add_config_arguments(parser, default=None)
+    parser.add_argument("--device", help="cuda:N or cpu; CUDA where there is one if not given")
+    return parser
+
+
+def open_source(args: argparse.Namespace, data: DataConfig, use_spike: bool) -> Source:
+    """What INPUT and --spikes name."""
+    frames, spikes = args.input, args.spikes
+    if (frames / data.blur_dir).is_dir():
+        spikes = spikes or frames / data.spike_dir
+        frames = frames / data.blur_dir
+    return recording_source(frames, spikes if use_spike else None, data)
+
+
+@contextmanager
+def open_output(args: argparse.Namespace, source: Source) -> Iterator[Writer]:
+    """Takes restored frames in order; a video appears when it is whole, PNGs one by one."""
+    out: Path = args.out
+    is_video = out.suffix.lower() in VIDEOS
+    taken = out.exists() if is_video else out.is_dir() and any(out.glob("*.png"))
+    if taken and not args.overwrite:
+        raise UserError(f"{out}: holds results already; name another --out, or give --overwrite")
+    if is_video:
+        with video_writer(out, args.fps or frame_rate(args.input)) as write:
+            yield write
+        return
+    if out.is_file():
+        raise UserError(f"{out}: is a file; --out names a folder, or a video ({', '.join(VIDEOS)})")
+    names = iter(source.names)
+    yield lambda frame: write_png(out / f"{next(names)}.png", frame)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, restore, write."""
+    args = make_parser().parse_args(argv)
+    device = choose_device(args.device)
+    model, config = load_trained_model(args.checkpoint, config_options(args), args.config)
+    source = open_source(args, config.data, config.model.use_spike)
+    restorer = Restorer(model, config, device)
+    restorer.check(source)
+    with open_output(args, source) as write:
+        for frame in tqdm(restorer.restore(source), "deblur", len(source), unit="frame"):
+            write(to_bytes(frame))
+    print(f"{len(source)} frames of {source.size[1]}x{source.size[0]} in {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,109 @@
+"""`python -m spikevrt.evaluate`: PSNR and SSIM of restored frames, beside the blurred ones and the spikes alone."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from spikevrt.cli import add_config_arguments, command_parser, config_options, run_command
+from spikevrt.config import DataConfig
+from spikevrt.data.images import write_png
+from spikevrt.data.layout import find_clips
+from spikevrt.device import choose_device
+from spikevrt.errors import UserError
+from spikevrt.models import load_trained_model
+from spikevrt.restoration.evaluation import TfpSettings, compare, score
+from spikevrt.restoration.picture import comparison
+from spikevrt.restoration.report import PROTOCOL, Report
+from spikevrt.restoration.stream import Restorer
+
+DESCRIPTION = """Measure a trained model on the validation split of a data set.
+
+  python -m spikevrt.evaluate --checkpoint runs/first/best.pt --opts DATA.ROOT=data --json scores.json
+  python -m spikevrt.evaluate --checkpoint rgb=runs/rgb/best.pt spikes=runs/spikes/best.pt --crop 256 --picture a.png
+
+Prints, for every clip and in all, the blurred input, the picture of the spikes alone (TFP, in grey) and what each
+checkpoint restores. A checkpoint brings its configuration; --opts changes keys of all of them.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All options with their defaults."""
+    parser = command_parser("spikevrt.evaluate", DESCRIPTION)
+    parser.add_argument(
+        "--checkpoint", nargs="+", required=True, metavar="[NAME=]PATH", help="models to compare; NAME is for the table"
+    )
+    add_config_arguments(parser, default=None)
+    parser.add_argument("--crop", type=int, help="the centre CROP x CROP pixels instead of whole frames")
+    parser.add_argument("--json", type=Path, help="write all figures there")
+    parser.add_argument("--picture", type=Path, help="write a PNG to look at: the middle frame by every method")
+    parser.add_argument("--picture-frame", metavar="CLIP/STEM", help="the frame of --picture")
+    parser.add_argument("--tfp-window", type=int, help="spike frames of the TFP picture (default: half the exposure)")
+    parser.add_argument("--tfp-rate", type=float, help="firing rate of white (default: from clip.json, else 0.6)")
+    parser.add_argument("--device", help="cuda:N or cpu; CUDA where there is one if not given")
+    return parser
+
+
+def named_checkpoints(arguments: Sequence[str]) -> dict[str, Path]:
+    """`NAME=PATH` or `PATH` (called `restored`, or by its folder where there are several)."""
+    named: dict[str, Path] = {}
+    for argument in arguments:
+        name, equals, path = argument.partition("=")
+        if not equals:
+            path, name = argument, "restored" if len(arguments) == 1 else Path(argument).resolve().parent.name
+        if name in named:
+            raise UserError(f"--checkpoint {argument}: two checkpoints are called {name}; write NAME=PATH")
+        named[name] = Path(path)
+    return named
+
+
+def pictured(wanted: str | None, clips: dict[str, tuple[str, ...]]) -> tuple[str, str]:
+    """Clip and stem of the frame to draw: the one asked for, else the middle of the first clip."""
+    if wanted is None:
+        name, stems = next(iter(clips.items()))
+        return name, stems[len(stems) // 2]
+    name, _, stem = wanted.rpartition("/")
+    if stem not in clips.get(name, ()):
+        raise UserError(f"--picture-frame {wanted}: no such frame; clips: {', '.join(clips)}")
+    return name, stem
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Evaluate, with a progress bar; writes the picture on its way."""
+    device = choose_device(args.device)
+    paths = named_checkpoints(args.checkpoint)
+    loaded = {name: load_trained_model(path, config_options(args), args.config) for name, path in paths.items()}
+    restorers = {name: Restorer(model, config, device) for name, (model, config) in loaded.items()}
+    data: DataConfig = next(iter(loaded.values()))[1].data
+    need_spikes = any(config.model.use_spike for _, config in loaded.values())
+    clips = find_clips(data, data.val_split, need_spikes=need_spikes)
+    if not need_spikes and all((clip.folder / data.spike_dir).is_dir() for clip in clips):
+        clips = find_clips(data, data.val_split)
+    drawn = pictured(args.picture_frame, {clip.name: clip.stems for clip in clips})
+    about = {"root": data.root, "split": data.val_split, "blur": data.blur_dir, "sharp": data.sharp_dir}
+    report = Report(about | {"crop": args.crop, "models": {name: str(path) for name, path in paths.items()}})
+    tfp = TfpSettings(args.tfp_window, args.tfp_rate)
+    with tqdm(total=sum(len(clip.stems) for clip in clips), desc="evaluate", unit="frame") as bar:
+        for clip in clips:
+            for frame in compare(clip, data, restorers, args.crop, tfp):
+                report.add(clip.name, {m: score(p, frame.sharp) for m, p in frame.pictures.items()})
+                if args.picture and (clip.name, frame.stem) == drawn:
+                    write_png(args.picture, comparison(frame.pictures | {"sharp": frame.sharp}))
+                bar.update()
+    return report
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, evaluate, print."""
+    args = make_parser().parse_args(argv)
+    report = run(args)
+    print("\n".join(f"{key}: {value}" for key, value in report.about.items() if value is not None and key != "models"))
+    print(f"protocol: {PROTOCOL}\n\n{report.tables()}")
+    if args.json:
+        report.write_json(args.json)
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

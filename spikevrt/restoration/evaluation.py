@@ -1,0 +1,95 @@
+"""Pictures of a clip by every method, and how close each comes to the sharp frame."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import Tensor
+
+from spikevrt.config import DataConfig
+from spikevrt.data.augmentation import cut
+from spikevrt.data.images import read_image
+from spikevrt.data.layout import Clip
+from spikevrt.data.spike_file import SpikeFile
+from spikevrt.restoration.metrics import psnr, ssim
+from spikevrt.restoration.sources import clip_source, to_tensor
+from spikevrt.restoration.stream import Restorer
+from spikevrt.restoration.tfp import enlarged, grey, tfp_picture, white_rate
+
+BLURRED, TFP = "blurred", "TFP"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One frame: the sharp one (3,H,W) and what every method makes of it, float in [0,1]; TFP is (1,H,W)."""
+
+    stem: str
+    sharp: Tensor
+    pictures: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of one picture, or means over many; a grey picture has no RGB figures."""
+
+    psnr: float | None
+    """dB"""
+    ssim: float | None
+    psnr_grey: float
+    """dB"""
+    ssim_grey: float
+
+
+@dataclass(frozen=True)
+class TfpSettings:
+    """How TFP pictures are made."""
+
+    window: int | None = None
+    """Spike frames around the middle of the exposure; None = half of the exposure."""
+    rate: float | None = None
+    """Firing rate of white; None = what the clip says, else 0.6."""
+
+
+def compare(
+    clip: Clip, data: DataConfig, restorers: Mapping[str, Restorer], crop: int | None, tfp: TfpSettings
+) -> Iterator[Compared]:
+    """The frames of a clip, whole or its centre `crop` x `crop` pixels, by every method."""
+    source = clip_source(clip, data, crop)
+    restored = [r.restore(clip_source(clip, r.config.data, crop)) for r in restorers.values()]
+    box = source.crop or (0, 0, *source.size)
+    for stem, frame, *outputs in zip(clip.stems, source, *restored, strict=True):
+        sharp = to_tensor(cut(read_image(clip.sharp[stem]), box, source.size, clip.sharp[stem]))
+        pictures = {BLURRED: frame.blur.float() / 255}
+        if clip.geometry is not None:
+            whole = enlarged(picture_of_spikes(clip, stem, data, tfp), source.size)
+            top, left, h, w = box
+            pictures[TFP] = whole[:, top : top + h, left : left + w]
+        yield Compared(stem, sharp.float() / 255, pictures | dict(zip(restorers, outputs, strict=True)))
+
+
+def picture_of_spikes(clip: Clip, stem: str, data: DataConfig, tfp: TfpSettings) -> Tensor:
+    """(1,h,w) TFP picture of one exposure."""
+    assert clip.geometry is not None
+    spikes = SpikeFile(clip.spikes[stem], clip.geometry)
+    window = spikes.window(data.spike_time_offset)
+    exposure = spikes.read(start=window.start, count=window.stop - window.start)
+    return tfp_picture(exposure, tfp.rate or white_rate(clip.folder), tfp.window)
+
+
+def score(picture: Tensor, sharp: Tensor) -> Scores:
+    """A picture (3,H,W) or (1,H,W) against the sharp frame (3,H,W)."""
+    rgb = picture if picture.shape[0] == 3 else None
+    grey_picture, grey_sharp = picture if rgb is None else grey(picture), grey(sharp)
+    return Scores(
+        None if rgb is None else float(psnr(rgb, sharp)),
+        None if rgb is None else float(ssim(rgb, sharp)),
+        float(psnr(grey_picture, grey_sharp)),
+        float(ssim(grey_picture, grey_sharp)),
+    )
+
+
+def mean_scores(scores: list[Scores]) -> Scores:
+    """Means over pictures of one method."""
+    columns = {f.name: [getattr(s, f.name) for s in scores] for f in fields(Scores)}
+    means: dict[str, Any] = {k: None if None in v else sum(v) / len(v) for k, v in columns.items()}
+    return Scores(**means)

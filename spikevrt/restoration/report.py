@@ -1,0 +1,87 @@
+"""What an evaluation found: tables for people, JSON for programs."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import spikevrt
+from spikevrt.data.atomic import replacing
+from spikevrt.restoration.evaluation import Scores, mean_scores
+from spikevrt.table import format_table
+
+PROTOCOL = "RGB and grey (0.3 R + 0.59 G + 0.11 B), float in [0, 1] without rounding, no border, mean over frames"
+HEADER = ("", "PSNR RGB", "SSIM RGB", "PSNR grey", "SSIM grey")
+
+
+@dataclass
+class Report:
+    """Scores of every frame by clip and method, with what they were measured on."""
+
+    about: dict[str, Any]
+    """Data set, split, folders, crop, models."""
+    clips: dict[str, dict[str, list[Scores]]] = field(default_factory=dict)
+
+    def add(self, clip: str, scores: Mapping[str, Scores]) -> None:
+        """One frame's scores."""
+        methods = self.clips.setdefault(clip, {})
+        for method, value in scores.items():
+            methods.setdefault(method, []).append(value)
+
+    def overall(self) -> dict[str, list[Scores]]:
+        """All frames of all clips, for the methods that every clip has."""
+        common = set.intersection(*(set(methods) for methods in self.clips.values()))
+        first = next(iter(self.clips.values()))
+        return {m: [s for methods in self.clips.values() for s in methods[m]] for m in first if m in common}
+
+    def tables(self) -> str:
+        """A table for each clip, and one for all where there are several."""
+        parts = {f"{name} ({frame_count(methods)} frames)": methods for name, methods in self.clips.items()}
+        if len(self.clips) > 1:
+            parts[f"all {len(self.clips)} clips ({frame_count(self.overall())} frames)"] = self.overall()
+        return "\n\n".join(scores_table(title, methods) for title, methods in parts.items())
+
+    def write_json(self, path: Path) -> None:
+        """Everything, frame means by clip and in all; an infinite PSNR is written as null."""
+        tree = {
+            "spikevrt": spikevrt.__version__,
+            "protocol": PROTOCOL,
+            **self.about,
+            "clips": {name: means(methods) for name, methods in self.clips.items()},
+            "all": means(self.overall()),
+        }
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(tree, indent=1, allow_nan=False) + "\n")
+
+
+def frame_count(methods: Mapping[str, list[Scores]]) -> int:
+    """Frames that every method has."""
+    return len(next(iter(methods.values())))
+
+
+def scores_table(title: str, methods: Mapping[str, list[Scores]]) -> str:
+    """One row a method."""
+    rows = []
+    for method, scores in methods.items():
+        m = mean_scores(scores)
+        rows.append((method, decibels(m.psnr), share(m.ssim), decibels(m.psnr_grey), share(m.ssim_grey)))
+    return format_table((title, *HEADER[1:]), rows)
+
+
+def decibels(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def share(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def means(methods: Mapping[str, list[Scores]]) -> dict[str, Any]:
+    """For JSON."""
+    return {
+        method: {"frames": len(scores)}
+        | {k: v if v is None or math.isfinite(v) else None for k, v in asdict(mean_scores(scores)).items()}
+        for method, scores in methods.items()
+    }

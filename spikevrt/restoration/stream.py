@@ -1,0 +1,96 @@
+"""Clips of any length and size through the model: windows of frames, a few held at a time."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from spikevrt.config import Config
+from spikevrt.data.augmentation import pixel_step
+from spikevrt.data.voxel_norm import normalise_voxels
+from spikevrt.device import autocast, half_type
+from spikevrt.errors import UserError
+from spikevrt.memory import RESTORATION_ADVICE, memory_advice
+from spikevrt.models import run_model
+from spikevrt.restoration.padding import plan_padding
+from spikevrt.restoration.sources import Frame, Source
+
+
+def window_starts(frames: int, length: int, overlap: int) -> list[int]:
+    """First frames of windows that cover 0 .. frames-1; neighbours share `overlap`, the last two perhaps more."""
+    last = frames - length
+    return [*range(0, last, length - overlap), last]
+
+
+class Restorer:
+    """Runs a model over clips, window by window.
+
+    Args:
+        model: as built by `config`, with its weights.
+        config: of the model; DATA.CLIP_LEN and TEST.CLIP_OVERLAP shape the windows.
+        device: to run on.
+    """
+
+    def __init__(self, model: nn.Module, config: Config, device: torch.device) -> None:
+        self.model, self.config, self.device = model.to(device).eval(), config, device
+        self.half = half_type(device, config.train.mixed_precision)
+
+    def restore(self, source: Source) -> Iterator[Tensor]:
+        """(3,H,W) float32 in [0,1] on the CPU, one a frame in order; frames in several windows are averaged.
+
+        Raises:
+            UserError: see `check`, or no memory left.
+        """
+        self.check(source)
+        length, overlap = self.config.data.clip_len, self.config.test.clip_overlap
+        with memory_advice(RESTORATION_ADVICE):
+            yield from self._windows(source, window_starts(len(source), length, overlap))
+
+    def check(self, source: Source) -> None:
+        """Raise a `UserError` for a clip shorter than a window, or without the spikes that the model needs."""
+        length = self.config.data.clip_len
+        if len(source) < length:
+            raise UserError(
+                f"{source.label}: {len(source)} frames, fewer than DATA.CLIP_LEN = {length} of the model; "
+                "give a longer clip, or --opts DATA.CLIP_LEN with a smaller value"
+            )
+        if self.config.model.use_spike and source.geometry is None:
+            raise UserError(
+                f"{source.label}: the model needs spikes, and none were given; name their folder (--spikes)"
+            )
+
+    def _windows(self, source: Source, starts: list[int]) -> Iterator[Tensor]:
+        length, frames = self.config.data.clip_len, iter(source)
+        held: dict[int, Frame] = {}
+        sums: dict[int, Tensor] = {}
+        counts: dict[int, int] = {}
+        for start, following in zip(starts, [*starts[1:], len(source)], strict=True):
+            held = {i: held[i] if i in held else next(frames) for i in range(start, start + length)}
+            for i, restored in zip(held, self._window(list(held.values())), strict=True):
+                sums[i] = sums[i] + restored if i in sums else restored
+                counts[i] = counts.get(i, 0) + 1
+            # No later window reaches back behind its own start.
+            for i in range(start, following):
+                yield (sums.pop(i) / counts.pop(i)).clamp(0, 1)
+
+    @torch.no_grad()
+    def _window(self, frames: list[Frame]) -> Tensor:
+        """T frames -> (T,3,H,W) float32 on the CPU."""
+        blur = torch.stack([frame.blur for frame in frames])
+        size, window = (blur.shape[-2], blur.shape[-1]), self.config.model.window_size
+        assert window is not None
+        if not self.config.model.use_spike:
+            padding = plan_padding(size, window)
+            voxels = None
+        else:
+            counts = torch.stack([frame.counts for frame in frames if frame.counts is not None])
+            bin_frames = torch.stack([frame.bin_frames for frame in frames if frame.bin_frames is not None])
+            _, ratio = pixel_step(size, (counts.shape[-2], counts.shape[-1]))
+            padding = plan_padding(size, window, ratio)
+            voxels = normalise_voxels(
+                padding.spikes(counts).to(self.device), bin_frames.to(self.device), self.config.data.norm
+            )[None]
+        rgb = padding.frames(blur).to(self.device).float()[None] / 255
+        with autocast(self.device, self.half):
+            restored = run_model(self.model, rgb, voxels)[0]
+        return padding.crop(restored).float().cpu()
