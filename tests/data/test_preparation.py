@@ -1,0 +1,150 @@
+"""From sharp video to a data set: exposures, spikes, splits."""
+
+import json
+
+import numpy as np
+import pytest
+
+from spikevrt.data.images import read_image, write_png
+from spikevrt.data.preparation.make import Target, interpolated, make_clips
+from spikevrt.data.preparation.moving_photos import moving_photo
+from spikevrt.data.preparation.recipe import GAMMA, Recipe
+from spikevrt.data.preparation.splits import split_by_clip, split_by_time
+from spikevrt.data.spike_file import SpikeFile
+from spikevrt.data.spike_geometry import SpikeGeometry
+from spikevrt.data.video import video_writer
+from spikevrt.errors import UserError
+from spikevrt.prepare import main as prepare
+from tests.small_data import FRAMES, RECIPE, SIZE, moving_frames
+
+
+def made(folder, recipe=RECIPE, frames=None):
+    make_clips(frames or moving_frames(), [Target(folder, recipe.centres(0, FRAMES))], recipe, "test")
+    return folder
+
+
+@pytest.mark.parametrize("linear", [False, True], ids=["gamma", "linear"])
+def test_a_blurred_frame_is_the_mean_of_its_exposure(tmp_path, linear):
+    recipe = Recipe(factor=4, exposure=2, stride=2, linear_light=linear)
+    clip = made(tmp_path / "clip", recipe)
+    sharp = [f.astype(np.float64) for f in moving_frames()]
+    centre = json.loads((clip / "clip.json").read_text())["centres"][2]
+    times = [centre - 1 + j / 4 for j in range(8)]
+    subframes = [sharp[int(t)] * (1 - t % 1) + (sharp[int(t) + 1] * (t % 1) if t % 1 else 0) for t in times]
+    gamma = GAMMA if linear else 1
+    mean = 255 * np.mean([(f / 255) ** gamma for f in subframes], 0) ** (1 / gamma)
+    np.testing.assert_allclose(read_image(clip / "blur" / "000003.png"), mean, atol=0.51)
+    np.testing.assert_array_equal(read_image(clip / "sharp" / "000003.png"), sharp[centre])
+
+
+def test_spikes_count_the_light_of_the_exposure(tmp_path):
+    clip = made(tmp_path / "clip")
+    blurred = read_image(clip / "blur" / "000002.png") @ np.array([0.3, 0.59, 0.11])
+    small = blurred.reshape(24, 2, 32, 2).mean((1, 3))
+    spikes = SpikeFile(clip / "spike" / "000002.dat", SpikeGeometry(24, 32))
+    assert spikes.frames == RECIPE.subframes
+    # Charge is carried, so a count differs by less than two from light / theta.
+    assert np.abs(spikes.read().sum(0) - small / 255 / RECIPE.theta * RECIPE.subframes).max() < 1.01
+
+
+def test_interpolation_ends_at_the_last_frame():
+    frames = [np.full((1, 1, 3), v, np.uint8) for v in (0, 8, 4)]
+    values = [float(f[0, 0, 0]) for _, f in interpolated(frames, 4)]
+    assert values == [0, 2, 4, 6, 8, 7, 6, 5, 4]
+    assert [j for j, _ in interpolated(frames, 4)] == list(range(9))
+
+
+@pytest.mark.parametrize("factor", [1, 3, 8])
+@pytest.mark.parametrize("exposure", [1, 4, 5])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_no_exposure_touches_both_splits(tmp_path, factor, exposure, stride):
+    recipe = Recipe(factor=factor, exposure=exposure, stride=stride)
+    train, val = split_by_time(tmp_path, "clip", 50, recipe, 0.7, 0.2, ("train", "val"))
+    reached = [max(recipe.sources(c)[1] for c in train.centres), min(recipe.sources(c)[0] for c in val.centres)]
+    assert reached[0] < 35
+    assert reached[1] >= 40
+    assert max(recipe.sources(c)[1] for c in val.centres) < 50
+    assert train.folder == tmp_path / "train" / "clip"
+
+
+def test_clips_are_split_by_name():
+    names = [f"c{i}" for i in range(10)]
+    held = split_by_clip(names, 0.2, 0)
+    assert len(held) == 2
+    assert held == split_by_clip(names, 0.2, 0)
+    with pytest.raises(UserError, match="at least two sources"):
+        split_by_clip(["one"], 0.2, 0)
+
+
+def test_moved_photos_move_by_fractions_of_a_pixel(tmp_path):
+    ramp = np.broadcast_to(np.arange(0, 200, 2, dtype=np.uint8)[None, :, None], (80, 100, 3))
+    write_png(tmp_path / "ramp.png", np.ascontiguousarray(ramp))
+    places = [float(view[0, 0, 0]) for view in moving_photo(tmp_path / "ramp.png", (40, 40), 60, 1)]
+    steps = np.abs(np.diff(places))
+    assert 0 < steps.max() <= 2
+    with pytest.raises(UserError, match="too few for views of 90x90"):
+        next(moving_photo(tmp_path / "ramp.png", (90, 90), 2, 0))
+
+
+def test_a_video_becomes_a_tree_that_is_whole(tmp_path, capsys):
+    video = tmp_path / "street.mp4"
+    with video_writer(video, 24) as write:
+        for frame in moving_frames(30, (50, 70)):
+            write(frame)
+    out = tmp_path / "data"
+    assert prepare([str(video), "--out", str(out), "--factor", "2", "--exposure", "3", "--stride", "2"]) == 0
+    assert read_image(out / "val" / "street" / "blur" / "000001.png").shape == (*SIZE, 3)
+    options = ["--opts", "DATA.CLIP_LEN=2", "TEST.CLIP_OVERLAP=1"]
+    assert prepare(["--check", str(out), *options]) == 0
+    assert "nothing wrong" in capsys.readouterr().out
+    (out / "train" / "street" / "spike" / "000002.dat").write_bytes(b"cut")
+    assert prepare(["--check", str(out), *options]) == 2
+    assert "000002.dat: 3 bytes" in capsys.readouterr().out
+
+
+def test_folders_are_split_by_clip(tmp_path):
+    for name in ("a", "b"):
+        for i, frame in enumerate(moving_frames(8)):
+            write_png(tmp_path / name / f"{i}.png", frame)
+    sources = [str(tmp_path / name) for name in ("a", "b")]
+    out = tmp_path / "data"
+    assert prepare([*sources, "--out", str(out), "--split-by", "clip", "--factor", "1", "--exposure", "3"]) == 0
+    assert len(list((out / "train").iterdir())) == len(list((out / "val").iterdir())) == 1
+
+
+def test_a_failure_leaves_nothing_half_written(tmp_path):
+    def broken():
+        yield from moving_frames(9)
+        yield np.zeros((10, 10, 3), np.uint8)
+
+    with pytest.raises(UserError, match="one size is needed"):
+        made(tmp_path / "train" / "clip", frames=broken())
+    assert list((tmp_path / "train").iterdir()) == []
+    made(tmp_path / "train" / "clip")
+    with pytest.raises(UserError, match="exists already"):
+        made(tmp_path / "train" / "clip")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to do"),
+        (["nowhere.mp4", "--out", "x"], r"nowhere\.mp4: no such video"),
+        (["--photos", "mona-lisa", "--out", "x"], "mona-lisa: no such photo; there are astronaut"),
+        (["a.mp4", "b/a.mp4", "--out", "x"], "sources share a name"),
+        (["a.mp4", "--out", "x", "--theta", "0.5"], "--theta 0.5: must be at least 1"),
+        (["a.mp4", "--out", "x", "--exposure", "0"], "--exposure 0: must be at least 1"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        prepare(arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_frames_are_named(tmp_path):
+    for i, frame in enumerate(moving_frames(8)):
+        write_png(tmp_path / "short" / f"{i}.png", frame)
+    with pytest.raises(UserError, match=r"no exposure of 5 frames fits in its share of 8 source frames"):
+        prepare([str(tmp_path / "short"), "--out", str(tmp_path / "out")])

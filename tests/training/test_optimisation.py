@@ -1,0 +1,85 @@
+"""Loss, learning rate, parameter groups, running mean, numbered checkpoints."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from spikevrt.config import TrainConfig
+from spikevrt.models import build_model
+from spikevrt.training.checkpoints import drop_old, numbered
+from spikevrt.training.ema import WeightMean
+from spikevrt.training.optimisation import (
+    charbonnier,
+    freeze_flow,
+    is_flow,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
+    total_steps,
+)
+from tests.small_data import small_config
+
+
+def test_charbonnier_is_computed_in_float32():
+    a, b = torch.tensor([0.5, 0.25, 1.0]), torch.tensor([0.5, 0.0, 0.0])
+    wanted = sum(math.sqrt(d * d + 1e-6) for d in (0, 0.25, 1)) / 3
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        loss = charbonnier(a.to(dtype), b.to(dtype), 1e-3)
+        assert loss.dtype == torch.float32
+        assert float(loss) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_the_rate_warms_up_and_ends_at_the_least():
+    train = TrainConfig(lr=1e-3, min_lr=1e-5, warmup_steps=10)
+    rates = [learning_rate(train, step, 110) for step in range(110)]
+    assert rates[0] == pytest.approx(1e-4)
+    assert rates[9] == rates[10] == max(rates) == 1e-3
+    assert rates[60] == pytest.approx((1e-3 + 1e-5) / 2)
+    assert rates[-1] == pytest.approx(1e-5, rel=0.05)
+    assert all(a > b for a, b in pairwise(rates[10:]))
+    assert learning_rate(TrainConfig(), 0, 1) == TrainConfig().lr
+
+
+def test_steps_follow_from_epochs_unless_given():
+    assert total_steps(TrainConfig(epochs=3, batch_size=2, accumulate_grad=2), samples=17, world=2) == 3 * 3
+    assert total_steps(TrainConfig(max_steps=5), samples=17, world=1) == 5
+
+
+def test_flow_has_its_own_rate_and_can_be_frozen():
+    model = build_model(small_config("/nowhere"))
+    optimizer = make_optimizer(model, TrainConfig(flow_lr_scale=0.125))
+    set_learning_rate(optimizer, 0.008)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.008, 0.001]
+    flow = {n for n, _ in model.named_parameters() if is_flow(n)}
+    assert {n.split(".")[1] for n in flow} == {"spynet", *(f"stage{i}" for i in range(1, 8))}
+    assert len(optimizer.param_groups[1]["params"]) == len(flow)
+    freeze_flow(model, True)
+    assert {n for n, p in model.named_parameters() if not p.requires_grad} == flow
+    freeze_flow(model, False)
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_the_running_mean_follows_and_steps_aside():
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    mean = WeightMean(model, decay=0.9)
+    expected = 0.0
+    for step in range(1, 200):
+        nn.init.constant_(model.weight, float(step))
+        mean.update(model, step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    with mean.applied(model):
+        assert model.weight.item() == pytest.approx(expected, rel=1e-5)
+    assert model.weight.item() == 199
+
+
+def test_old_numbered_checkpoints_go(tmp_path):
+    for step in (9, 10, 200):
+        numbered(tmp_path, step).touch()
+    (tmp_path / "best.pt").touch()
+    drop_old(tmp_path, 2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pt", "step_00000010.pt", "step_00000200.pt"]

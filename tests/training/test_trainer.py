@@ -1,0 +1,226 @@
+"""Whole runs: exact resume, signals, steps that are not finite, memory, checkpoints that do not fit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from spikevrt.errors import UserError
+from spikevrt.train import find_resume
+from spikevrt.train import main as train
+from spikevrt.training import trainer as trainer_module
+from spikevrt.training.checkpoints import save_checkpoint
+from spikevrt.training.distributed import Processes
+from spikevrt.training.trainer import Trainer
+from tests.small_data import small_config
+
+CPU = Processes(0, 1, torch.device("cpu"))
+QUICK = ("TRAIN.VAL_EVERY=100", "TRAIN.SAVE_EVERY=2", "TRAIN.LOG_EVERY=1", "TRAIN.WARMUP_STEPS=1")
+
+
+def start(tree: Path, folder: Path, *options: str, resume: bool = False) -> Trainer:
+    config = small_config(tree, f"TRAIN.OUTPUT_DIR={folder}", *QUICK, *options)
+    return Trainer(config, CPU, folder / "last.pt" if resume else None)
+
+
+def rows(folder: Path, kind: str) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def same(a: dict, b: dict) -> bool:
+    if a.keys() != b.keys():
+        return False
+    pairs = ((a[k], b[k]) for k in a)
+    return all(
+        torch.equal(x, y) if torch.is_tensor(x) else same(x, y) if isinstance(x, dict) else x == y for x, y in pairs
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resume_is_exact(tree, tmp_path, workers):
+    common = ("TRAIN.MAX_STEPS=4", f"TRAIN.NUM_WORKERS={workers}", "TRAIN.ACCUMULATE_GRAD=2", "MODEL.VRT.DROP_PATH=0.2")
+    assert start(tree, tmp_path / "whole", *common).run()
+    first = start(tree, tmp_path / "parts", *common)
+    one_step = first._one_step
+
+    def stop_after_two(*arguments):
+        one_step(*arguments)
+        first.stopped = first.step == 2
+
+    first._one_step = stop_after_two
+    assert not first.run()
+    assert rows(tmp_path / "parts", "train")[-1]["step"] == 2
+    assert start(tree, tmp_path / "parts", *common, resume=True).run()
+    whole, parts = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("whole", "parts"))
+    assert same(whole["params"], parts["params"])
+    assert same(whole["params_ema"], parts["params_ema"])
+    assert same(whole["training"]["optimizer"]["state"], parts["training"]["optimizer"]["state"])
+    losses = [[row["loss"] for row in rows(tmp_path / name, "train")] for name in ("whole", "parts")]
+    assert len(losses[0]) == 4
+    assert losses[0] == losses[1]
+
+
+def test_a_run_learns_validates_and_leaves_what_it_should(tree, tmp_path):
+    folder = tmp_path / "run"
+    run = start(tree, folder, "TRAIN.MAX_STEPS=3", "TRAIN.VAL_EVERY=2", "TRAIN.KEEP_LAST=1")
+    before = {k: v.clone() for k, v in run.model.state_dict().items()}
+    assert run.run()
+    moved = [k for k, v in run.model.state_dict().items() if not torch.equal(v, before[k])]
+    assert len(moved) > 0.9 * len(list(run.model.parameters()))
+    names = {p.name for p in folder.iterdir()} - {"tensorboard"}
+    assert names == {"config.yaml", "log.jsonl", "last.pt", "best.pt", "step_00000002.pt"}
+    assert [row["step"] for row in rows(folder, "val")] == [2, 3]
+    assert all(set(row) >= {"loss", "lr", "wait_share"} for row in rows(folder, "train"))
+    assert run.best == max(row["psnr"] for row in rows(folder, "val"))
+
+
+def test_ctrl_c_finishes_the_step_and_saves(tree, tmp_path):
+    folder = tmp_path / "run"
+    run = start(tree, folder, "TRAIN.MAX_STEPS=50")
+    one_step = run._one_step
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        one_step(*arguments)
+
+    run._one_step = interrupted
+    handler = signal.getsignal(signal.SIGINT)
+    assert not run.run()
+    assert run.step == 1
+    assert torch.load(folder / "last.pt", weights_only=True)["training"]["step"] == 1
+    assert signal.getsignal(signal.SIGINT) == handler
+
+
+def test_ctrl_c_in_a_terminal_reaches_the_workers_too(tree, tmp_path):
+    # More micro-batches than the workers hold in store: the step can only finish if they live on.
+    many = ("TRAIN.ACCUMULATE_GRAD=8", "TRAIN.SAVE_EVERY=1")
+    config = small_config(tree, f"TRAIN.OUTPUT_DIR={tmp_path / 'run'}", *QUICK, "TRAIN.NUM_WORKERS=1", *many)
+    (tmp_path / "run.yaml").write_text(trainer_module.config_to_yaml(config))
+    command = [sys.executable, "-m", "spikevrt.train", "--config", str(tmp_path / "run.yaml")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.PIPE, text=True)
+    while process.poll() is None and not (tmp_path / "run" / "last.pt").exists():
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "and saved; go on with the same command and --resume auto" in output
+
+
+def test_steps_that_are_not_finite_are_skipped_and_counted(tree, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    run = start(tree, folder, "TRAIN.MAX_STEPS=20", "TRAIN.SAVE_EVERY=1", "TRAIN.MAX_BAD_STEPS=3")
+    kept: dict = {}
+    charbonnier = trainer_module.charbonnier
+
+    def failing(*arguments):
+        if run.step == 2:
+            kept.update({k: v.clone() for k, v in run.model.state_dict().items()})
+        return charbonnier(*arguments) * (float("nan") if run.step >= 2 else 1)
+
+    monkeypatch.setattr(trainer_module, "charbonnier", failing)
+    with pytest.raises(UserError, match=r"not finite for 3 steps in a row.*last\.pt holds the last good"):
+        run.run()
+    last = torch.load(folder / "last.pt", weights_only=True)
+    assert last["training"]["step"] == 2
+    assert same(last["params"], kept)
+    assert all(bool(torch.isfinite(v).all()) for v in run.model.state_dict().values())
+
+
+def test_out_of_memory_is_answered_with_what_to_change(tree, tmp_path, monkeypatch):
+    def exhausted(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trainer_module, "run_model", exhausted)
+    with pytest.raises(UserError) as caught:
+        start(tree, tmp_path / "run", "TRAIN.MAX_STEPS=1").run()
+    order = (
+        "USE_CHECKPOINT",
+        "ADAPTIVE_CHUNK",
+        "BATCH_SIZE",
+        "CROP_SIZE",
+        "CLIP_LEN",
+        "CHANNELS_PER_SCALE",
+        "ACCUMULATE",
+    )
+    places = [str(caught.value).index(word) for word in order]
+    assert places == sorted(places)
+
+
+def test_a_failed_save_is_an_error_and_keeps_the_old_file(tree, tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, small_config(tree), {"params": {}})
+    old = path.read_bytes()
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(path, small_config(tree), {"params": {}})
+    assert path.read_bytes() == old
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+@pytest.fixture(scope="module")
+def finished(tree, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    start(tree, folder, "TRAIN.MAX_STEPS=1").run()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("MODEL.SPIKE_TSA.MLP_RATIO=3", r"MODEL\.SPIKE_TSA\.MLP_RATIO = 2.* there, 3.* here"),
+        ("MODEL.USE_SPIKE=false", r"MODEL\.USE_SPIKE = True there, False here"),
+        ("DATA.K=8", r"DATA\.K = 4 there, 8 here"),
+    ],
+)
+def test_a_checkpoint_of_another_configuration_is_refused(tree, finished, option, message):
+    with pytest.raises(UserError, match=message):
+        start(tree, finished, option, resume=True)
+
+
+def test_what_may_differ_may(tree, finished):
+    run = start(tree, finished, "MODEL.ATTN_BACKEND=naive", "TRAIN.MAX_STEPS=7", "TRAIN.LR=0.1", resume=True)
+    assert (run.step, run.steps) == (1, 7)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: None, "no such file"),
+        (lambda p: p.write_bytes(b"zip?"), "damaged, cut short"),
+        (lambda p: torch.save({"a": torch.ones(1)}, p), "not a training checkpoint"),
+        (lambda p: torch.save([1], p), "holds list"),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_named(tree, tmp_path, make, message):
+    make(tmp_path / "last.pt")
+    with pytest.raises(UserError, match=rf"last\.pt: .*{message}"):
+        start(tree, tmp_path, resume=True)
+
+
+def test_where_a_run_goes_on(tmp_path):
+    assert find_resume("auto", tmp_path) is None
+    (tmp_path / "last.pt").touch()
+    assert find_resume("auto", tmp_path) == tmp_path / "last.pt"
+    assert find_resume("other.pt", tmp_path) == Path("other.pt")
+    with pytest.raises(UserError, match="a run lives here; go on with --resume auto"):
+        find_resume(None, tmp_path)
+
+
+def test_the_command_trains_the_twin_without_spikes(tree, tmp_path, capsys):
+    config = small_config(tree, f"TRAIN.OUTPUT_DIR={tmp_path}", "TRAIN.MAX_STEPS=1", "MODEL.USE_SPIKE=false", *QUICK)
+    path = tmp_path / "twin.yaml"
+    path.write_text(trainer_module.config_to_yaml(config))
+    assert train(["--config", str(path), "--attn-backend", "naive"]) == 0
+    assert "parameters, 10 samples, steps 0 to 1, 1 x cpu, float32" in capsys.readouterr().out
