@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from spikevrt.config import Config, load_config
 from spikevrt.errors import UserError
@@ -15,9 +16,27 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
     """Shows defaults and keeps the examples of a description as written."""
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line, as for every other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} ({self.prog} --help lists all options)")
+
+
 def command_parser(module: str, description: str) -> argparse.ArgumentParser:
     """A parser whose `--help` names the command as it is typed."""
-    return argparse.ArgumentParser(prog=f"python -m {module}", description=description, formatter_class=HelpFormatter)
+    return Parser(prog=f"python -m {module}", description=description, formatter_class=HelpFormatter)
+
+
+def positive(text: str) -> int:
+    """An argument that counts something: an integer of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+positive.__name__ = "positive integer"  # what argparse calls it in its message
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = "default") -> None:
@@ -55,7 +74,10 @@ def config_options(args: argparse.Namespace) -> list[str]:
 
 
 def run_command(main: Callable[[Sequence[str] | None], int | None]) -> None:
-    """Run `main` and leave with its exit code; a `UserError` is one line on stderr and exit code 2."""
+    """Run `main` and leave with its exit code.
+
+    A `UserError`, or a file that cannot be read or written, is one line on stderr and exit code 2.
+    """
     try:
         code = main(None) or 0
     except UserError as error:
@@ -67,4 +89,9 @@ def run_command(main: Callable[[Sequence[str] | None], int | None]) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         code = 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}; check the path, its rights and the disk", file=sys.stderr)
+        code = EXIT_USER_ERROR
     raise SystemExit(code)

@@ -80,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     source = open_source(args, config.data, config.model.use_spike)
     restorer = Restorer(model, config, device)
     restorer.check(source)
+    for _ in tqdm(source, "check input", len(source), unit="frame"):
+        pass  # a file that cannot be read is found before anything is written
     with open_output(args, source) as write:
         for frame in tqdm(restorer.restore(source), "deblur", len(source), unit="frame"):
             write(to_bytes(frame))

@@ -4,9 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
 from tqdm import tqdm
 
-from spikevrt.cli import add_config_arguments, command_parser, config_options, run_command
+from spikevrt.cli import add_config_arguments, command_parser, config_options, positive, run_command
 from spikevrt.config import DataConfig
 from spikevrt.data.images import write_png
 from spikevrt.data.layout import find_clips
@@ -35,11 +36,11 @@ def make_parser() -> argparse.ArgumentParser:
         "--checkpoint", nargs="+", required=True, metavar="[NAME=]PATH", help="models to compare; NAME is for the table"
     )
     add_config_arguments(parser, default=None)
-    parser.add_argument("--crop", type=int, help="the centre CROP x CROP pixels instead of whole frames")
+    parser.add_argument("--crop", type=positive, help="the centre CROP x CROP pixels instead of whole frames")
     parser.add_argument("--json", type=Path, help="write all figures there")
     parser.add_argument("--picture", type=Path, help="write a PNG to look at: the middle frame by every method")
     parser.add_argument("--picture-frame", metavar="CLIP/STEM", help="the frame of --picture")
-    parser.add_argument("--tfp-window", type=int, help="spike frames of the TFP picture (default: half the exposure)")
+    parser.add_argument("--tfp-window", type=positive, help="spike frames of the TFP picture (default: half of them)")
     parser.add_argument("--tfp-rate", type=float, help="firing rate of white (default: from clip.json, else 0.6)")
     parser.add_argument("--device", help="cuda:N or cpu; CUDA where there is one if not given")
     return parser
@@ -70,7 +71,7 @@ def pictured(wanted: str | None, clips: dict[str, tuple[str, ...]]) -> tuple[str
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Evaluate, with a progress bar; writes the picture on its way."""
+    """Evaluate, with a progress bar; writes the picture at the end."""
     device = choose_device(args.device)
     paths = named_checkpoints(args.checkpoint)
     loaded = {name: load_trained_model(path, config_options(args), args.config) for name, path in paths.items()}
@@ -84,13 +85,16 @@ def run(args: argparse.Namespace) -> Report:
     about = {"root": data.root, "split": data.val_split, "blur": data.blur_dir, "sharp": data.sharp_dir}
     report = Report(about | {"crop": args.crop, "models": {name: str(path) for name, path in paths.items()}})
     tfp = TfpSettings(args.tfp_window, args.tfp_rate)
+    shown: dict[str, Tensor] = {}
     with tqdm(total=sum(len(clip.stems) for clip in clips), desc="evaluate", unit="frame") as bar:
         for clip in clips:
             for frame in compare(clip, data, restorers, args.crop, tfp):
                 report.add(clip.name, {m: score(p, frame.sharp) for m, p in frame.pictures.items()})
-                if args.picture and (clip.name, frame.stem) == drawn:
-                    write_png(args.picture, comparison(frame.pictures | {"sharp": frame.sharp}))
+                if (clip.name, frame.stem) == drawn:
+                    shown = frame.pictures | {"sharp": frame.sharp}
                 bar.update()
+    if args.picture:
+        write_png(args.picture, comparison(shown))
     return report
 
 

@@ -1,10 +1,11 @@
 """The TRAIN and TEST sections."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spikevrt.config import checks
 
 PROTOCOLS = ("rgb-float",)
+DEFAULT_OVERLAP = 2
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,18 @@ class TestConfig:
 
     __test__ = False  # pytest would collect a class of this name
 
-    clip_overlap: int = 2
-    """Frames that neighbouring windows of CLIP_LEN share; their results are averaged."""
+    clip_overlap: int | None = None
+    """Frames that neighbouring windows of CLIP_LEN share; their results are averaged; none = 2, or 1 for CLIP_LEN 2."""
     protocol: str = "rgb-float"
     """PSNR and SSIM on RGB, float, no border."""
 
     def __post_init__(self) -> None:
-        checks.require_at_least("TEST.CLIP_OVERLAP", self.clip_overlap, 0)
+        if self.clip_overlap is not None:
+            checks.require_at_least("TEST.CLIP_OVERLAP", self.clip_overlap, 0)
         checks.require_choice("TEST.PROTOCOL", self.protocol, PROTOCOLS)
+
+    def resolve(self, clip_len: int) -> "TestConfig":
+        """Fill what is none, for windows of `clip_len` frames."""
+        overlap = min(DEFAULT_OVERLAP, clip_len - 1) if self.clip_overlap is None else self.clip_overlap
+        checks.require(overlap < clip_len, "TEST.CLIP_OVERLAP", overlap, f"below DATA.CLIP_LEN = {clip_len}")
+        return replace(self, clip_overlap=overlap)

@@ -30,14 +30,15 @@ def pixel_step(frame: tuple[int, int], spikes: tuple[int, int]) -> tuple[int, Fr
     return ratio.denominator, ratio
 
 
-def check_crop(size: int, frame: tuple[int, int], step: int) -> None:
-    """Raise a `UserError` for a crop that does not fit the frames or ends inside a spike pixel."""
+def check_crop(size: int, frame: tuple[int, int], step: int, name: str = "DATA.CROP_SIZE =") -> None:
+    """Raise a `UserError` for a crop that does not fit the frames or ends inside a spike pixel.
+
+    `name` is what the user called the size, for the message.
+    """
     if size > min(frame):
-        raise UserError(f"DATA.CROP_SIZE = {size}: larger than the frames of {frame[0]}x{frame[1]}")
+        raise UserError(f"{name} {size}: larger than the frames of {frame[0]}x{frame[1]}; choose at most {min(frame)}")
     if size % step:
-        raise UserError(
-            f"DATA.CROP_SIZE = {size}: must be a multiple of {step}, so that crops end on whole spike pixels"
-        )
+        raise UserError(f"{name} {size}: must be a multiple of {step}, so that crops end on whole spike pixels")
 
 
 def random_crop(size: int, frame: tuple[int, int], step: int, random: np.random.Generator) -> Crop:
@@ -47,9 +48,9 @@ def random_crop(size: int, frame: tuple[int, int], step: int, random: np.random.
     return top, left, size, size
 
 
-def centre_crop(size: int, frame: tuple[int, int], step: int) -> Crop:
-    """The square crop nearest to the middle, at a multiple of `step`."""
-    check_crop(size, frame, step)
+def centre_crop(size: int, frame: tuple[int, int], step: int, name: str = "DATA.CROP_SIZE =") -> Crop:
+    """The square crop nearest to the middle, at a multiple of `step`; `name` as in `check_crop`."""
+    check_crop(size, frame, step, name)
     top, left = ((s - size) // 2 // step * step for s in frame)
     return top, left, size, size
 

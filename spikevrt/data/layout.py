@@ -7,6 +7,7 @@ from typing import Any
 
 from spikevrt.config import DataConfig
 from spikevrt.data.images import image_size, natural_order, picture_files
+from spikevrt.data.spike_file import SpikeFile
 from spikevrt.data.spike_geometry import SpikeGeometry, geometry_for
 from spikevrt.errors import UserError
 
@@ -38,7 +39,7 @@ class Clip:
 
 
 def find_clips(data: DataConfig, split: str, need_sharp: bool = True, need_spikes: bool = True) -> list[Clip]:
-    """All clips of a split, checked for matching frames and for their length.
+    """All clips of a split, checked for matching frames, their length and whole spike files, before any work.
 
     Raises:
         UserError: DATA.ROOT missing, no such split, no clips, or a clip that is not whole.
@@ -58,6 +59,9 @@ def find_clips(data: DataConfig, split: str, need_sharp: bool = True, need_spike
                 f"{clip.folder}: {len(clip.stems)} frames, fewer than DATA.CLIP_LEN = {data.clip_len}; "
                 "remove the clip or lower DATA.CLIP_LEN"
             )
+        if clip.geometry is not None:
+            for path in clip.spikes.values():
+                SpikeFile(path, clip.geometry)
     return clips
 
 

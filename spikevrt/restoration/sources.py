@@ -85,7 +85,7 @@ def clip_source(clip: Clip, data: DataConfig, crop: int | None = None) -> Source
         data,
         tuple(clip.spikes[stem] for stem in clip.stems) if clip.spikes else (),
         clip.geometry,
-        centre_crop(crop, clip.frame_size, step) if crop else None,
+        centre_crop(crop, clip.frame_size, step, "--crop") if crop else None,
     )
 
 

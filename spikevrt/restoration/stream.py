@@ -43,6 +43,7 @@ class Restorer:
         """
         self.check(source)
         length, overlap = self.config.data.clip_len, self.config.test.clip_overlap
+        assert overlap is not None
         with memory_advice(RESTORATION_ADVICE):
             yield from self._windows(source, window_starts(len(source), length, overlap))
 

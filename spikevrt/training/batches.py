@@ -1,5 +1,6 @@
 """From uint8 batches to the model's input, on the device."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from spikevrt.config import NormConfig
 from spikevrt.data.voxel_norm import normalise_voxels
+from spikevrt.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,15 @@ class Batch:
     blur: Tensor
     sharp: Tensor
     voxels: Tensor | None
+
+
+def next_batch(batches: Iterator[dict[str, Any]]) -> dict[str, Any]:
+    """The next collated sample; an error of a worker process is said as one of this process would be."""
+    try:
+        return next(batches)
+    except UserError as error:
+        # The loader puts the worker's whole traceback in the message; its last line ends with ours.
+        raise UserError(str(error).strip().splitlines()[-1].rpartition(f"{UserError.__name__}: ")[2]) from None
 
 
 def to_device(raw: dict[str, Any], device: torch.device, norm: NormConfig) -> Batch:

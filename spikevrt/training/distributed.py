@@ -37,6 +37,10 @@ class Processes:
             value = value / self.world
         return value
 
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on one process at least: all take the same turn."""
+        return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0) if self.world > 1 else flag
+
     def barrier(self) -> None:
         """Wait for all processes."""
         if self.world > 1:

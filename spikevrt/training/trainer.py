@@ -19,7 +19,7 @@ from spikevrt.errors import UserError
 from spikevrt.memory import TRAINING_ADVICE, memory_advice
 from spikevrt.models import build_model, run_model
 from spikevrt.training import checkpoints
-from spikevrt.training.batches import to_device
+from spikevrt.training.batches import next_batch, to_device
 from spikevrt.training.distributed import Processes
 from spikevrt.training.ema import WeightMean
 from spikevrt.training.optimisation import (
@@ -45,7 +45,8 @@ class Trainer:
         self.config, self.processes = config, processes
         self.folder = Path(config.train.output_dir)
         self.step, self.bad_steps, self.best = 0, 0, float("-inf")
-        self.stopped = False
+        self.saved_step = 0
+        self.signalled, self.stopped = False, False
         torch.manual_seed(config.train.seed)
         self.dataset = ClipDataset(
             config.data,
@@ -66,7 +67,7 @@ class Trainer:
             self.load(resume)
 
     def run(self) -> bool:
-        """Train to the last step; False where a signal stopped it. Either way the state is saved."""
+        """Train to the last step; False where a signal stopped it. The state is saved, after an error too."""
         if self.processes.first:
             with replacing(self.folder / "config.yaml") as temporary:
                 temporary.write_text(config_to_yaml(self.config))
@@ -75,6 +76,11 @@ class Trainer:
         try:
             with memory_advice(TRAINING_ADVICE):
                 self._steps()
+        except UserError:
+            # The other processes may be anywhere: there is no waiting for them here.
+            if self.processes.first and self.step > self.saved_step and not self.bad_steps:
+                checkpoints.save_checkpoint(self.folder / checkpoints.LAST, self.config, self.state())
+            raise
         finally:
             self.log.close()
             for number, handler in handlers.items():
@@ -89,6 +95,7 @@ class Trainer:
             if train.freeze_flow_steps and self.step == train.freeze_flow_steps:
                 wrapped = self._wrap()
             self._one_step(wrapped, batches)
+            self.stopped = self.processes.any(self.signalled)
             last = self.step == self.steps
             if self.step % train.val_every == 0 or last:
                 self._validate()
@@ -127,7 +134,7 @@ class Trainer:
         loss = torch.zeros((), device=self.processes.device)
         for _ in range(train.accumulate_grad):
             before = time.perf_counter()
-            raw = next(batches)
+            raw = next_batch(batches)
             waited += time.perf_counter() - before
             loss += self._micro_batch(model, raw)
         taken = self._optimise(loss)
@@ -193,6 +200,7 @@ class Trainer:
         if self.bad_steps:
             return  # `last` stays the last good state
         self._write(self.folder / checkpoints.LAST)
+        self.saved_step = self.step
         if self.config.train.keep_last and self.step % self.config.train.save_every == 0:
             self._write(checkpoints.numbered(self.folder, self.step))
             if self.processes.first:
@@ -226,11 +234,12 @@ class Trainer:
                 self.mean.state[name].copy_(value)
         training = state["training"]
         self.step, self.best, self.bad_steps = training["step"], training["best"], training["bad_steps"]
+        self.saved_step = self.step
         self.optimizer.load_state_dict(training["optimizer"])
         self.scaler.load_state_dict(training["scaler"])
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """A signal: finish the step, save, leave. A second one leaves at once."""
-        if self.stopped:
+        if self.signalled:
             raise KeyboardInterrupt
-        self.stopped = True
+        self.signalled = True

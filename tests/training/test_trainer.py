@@ -52,7 +52,7 @@ def test_resume_is_exact(tree, tmp_path, workers):
 
     def stop_after_two(*arguments):
         one_step(*arguments)
-        first.stopped = first.step == 2
+        first.signalled = first.step == 2
 
     first._one_step = stop_after_two
     assert not first.run()
@@ -112,6 +112,37 @@ def test_ctrl_c_in_a_terminal_reaches_the_workers_too(tree, tmp_path):
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "and saved; go on with the same command and --resume auto" in output
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_picture_is_one_line_and_loses_no_step(own_tree, tmp_path, workers):
+    run = start(own_tree, tmp_path / "run", "TRAIN.MAX_STEPS=9", "TRAIN.SAVE_EVERY=100", f"TRAIN.NUM_WORKERS={workers}")
+    one_step = run._one_step
+
+    def damaging(*arguments):
+        one_step(*arguments)
+        for path in own_tree.glob("train/*/blur/*.png"):
+            path.write_bytes(b"damaged")
+
+    run._one_step = damaging
+    with pytest.raises(UserError, match=r"blur/\d+\.png: cannot be read as a picture") as caught:
+        run.run()
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(own_tree))
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["training"]["step"] == run.step >= 1
+
+
+def test_two_processes_train_as_one_with_twice_the_batch(tree, tmp_path):
+    common = (*QUICK, "TRAIN.MAX_STEPS=2", "TRAIN.NUM_WORKERS=0", "TRAIN.SAVE_EVERY=2", "MODEL.VRT.DROP_PATH=0.0")
+    start(tree, tmp_path / "one", *common, "TRAIN.BATCH_SIZE=2").run()
+    config = small_config(tree, f"TRAIN.OUTPUT_DIR={tmp_path / 'two'}", *common, "TRAIN.BATCH_SIZE=1")
+    (tmp_path / "two.yaml").write_text(trainer_module.config_to_yaml(config))
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "spikevrt.train"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    arguments = [sys.executable, *command, "--config", str(tmp_path / "two.yaml")]
+    subprocess.run(arguments, env=environment, check=True, timeout=300)
+    one, two = (torch.load(tmp_path / name / "last.pt", weights_only=True)["params"] for name in ("one", "two"))
+    assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
 
 
 def test_steps_that_are_not_finite_are_skipped_and_counted(tree, tmp_path, monkeypatch):
