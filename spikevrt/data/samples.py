@@ -92,7 +92,7 @@ class ClipDataset(Dataset[Sample]):
         if cached is not None:
             return cached
         assert clip.geometry is not None
-        return read_voxels(clip.spikes[stem], clip.geometry, self.data, crop)
+        return read_voxels(clip.spikes[stem], clip.geometry, self.data, crop, clip.windows.get(stem))
 
 
 def as_tensor(x: NDArray) -> torch.Tensor:

@@ -157,7 +157,7 @@ def store_block(
             for x in range(here):
                 out[start + x] = table[row + (np.intp(low[x]) | np.intp(high[x]) << 8)]
         elif whole:
-            look_up(out, start, low, table, row)
+            look_up(out, start, low, table, row)  # type: ignore[call-arg]
         else:
             for x in range(here):
                 out[start + x] = table[row + low[x]]
