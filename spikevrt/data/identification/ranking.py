@@ -1,8 +1,8 @@
 """Geometries that fit a file, ranked by how much its frames look like one picture.
 
 A and B are the means of the even and of the odd frames: what they share is the scene, their noise is independent. The
-score is min over both axes of cov(A at a pixel, B at its neighbour) / variance, near 1 for a smooth picture whatever
-the light. A wrong width shears rows apart, so that neighbours below no longer agree; a frame too short or too long mixes
+score is min over both axes of cov(A at a pixel, B at its neighbour) / variance, near 1 for a smooth picture in any
+light. A wrong width shears rows apart, so that neighbours below no longer agree; a frame too short or too long mixes
 places. A vertical flip changes nothing.
 """
 
