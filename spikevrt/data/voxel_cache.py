@@ -146,10 +146,18 @@ def fingerprint(path: Path) -> list[int]:
 
 
 def read_voxels(
-    path: Path, geometry: SpikeGeometry, data: DataConfig, crop: Crop | None, window: slice | None = None
+    path: Path,
+    geometry: SpikeGeometry,
+    data: DataConfig,
+    crop: Crop | None,
+    window: slice | None = None,
+    parallel: bool = False,
 ) -> tuple[NDArray, NDArray[np.int64]]:
-    """Counts (K,h,w) and frames per bin (K,), straight from the recording; `window` where it holds more exposures."""
+    """Counts (K,h,w) and frames per bin (K,), straight from the recording; `window` where it holds more exposures.
+
+    parallel: on all cores, for a command with one caller; workers leave it out.
+    """
     recording = SpikeFile(path, geometry, window)
     exposure = recording.window(data.spike_time_offset)
-    counts = recording.voxels(data.k, crop, data.spike_time_offset)
+    counts = recording.voxels(data.k, crop, data.spike_time_offset, parallel=parallel)
     return counts, frames_per_bin(exposure.stop - exposure.start, data.k)

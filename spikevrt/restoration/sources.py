@@ -67,7 +67,8 @@ class Source:
             return None, None
         _, ratio = pixel_step(self.size, (self.geometry.height, self.geometry.width))
         window = self.windows[index] if self.windows else None
-        counts, bin_frames = read_voxels(self.spikes[index], self.geometry, self.data, scaled(crop, ratio), window)
+        view = scaled(crop, ratio)
+        counts, bin_frames = read_voxels(self.spikes[index], self.geometry, self.data, view, window, parallel=True)
         return torch.from_numpy(counts), torch.from_numpy(bin_frames)
 
 

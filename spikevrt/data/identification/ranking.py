@@ -4,6 +4,9 @@ A and B are the means of the even and of the odd frames: what they share is the 
 score is min over both axes of cov(A at a pixel, B at its neighbour) / variance, near 1 for a smooth picture in any
 light. A wrong width shears rows apart, so that neighbours below no longer agree; a frame too short or too long mixes
 places. A vertical flip changes nothing.
+
+Sizes have many factorisations: a part of the frame, whose correlation at all distances is one Fourier transform, sorts
+out all but the best.
 """
 
 from collections.abc import Iterator
@@ -18,13 +21,15 @@ from spikevrt.data.spike_geometry import KNOWN, SpikeGeometry
 from spikevrt.errors import UserError
 from spikevrt_kernels.voxelize import voxelize
 
-SIDES = (32, 2048)
+SIDES = (32, 1280)
 ASPECT = 3.0
 """Longest side over shortest."""
 SAMPLED = 128
 """Frames that are scored, from the middle of the file."""
-CHECKED = 20
-"""Best candidates that are searched for a scene shown twice."""
+PART = 1 << 17
+"""Pixels of the part that sorts candidates out."""
+CHECKED = 30
+"""Best candidates that are scored on whole frames, and searched for a scene shown twice."""
 REPEATS = 0.8
 """Correlation of two parts of a mean picture that says that it shows one scene twice."""
 PAGE = 1 << 16
@@ -39,6 +44,8 @@ class Candidate:
     geometry: SpikeGeometry
     frames: int
     score: float
+    shows_a_scene_twice: bool = False
+    """It takes two or more frames for one: ranked last."""
 
     @property
     def is_known(self) -> bool:
@@ -47,7 +54,7 @@ class Candidate:
 
 
 def rank(path: Path, height: int | None = None, width: int | None = None, format: str | None = None) -> list[Candidate]:
-    """All geometries that fit `path` and what is given, most likely first. The flip is left at `False`.
+    """The likeliest geometries that fit `path` and what is given, best first. The flip is left at `False`.
 
     Raises:
         UserError: no such file, an empty one, or none that fits.
@@ -64,21 +71,48 @@ def rank(path: Path, height: int | None = None, width: int | None = None, format
         raise UserError(f"{path}: 0 bytes; fetch it again")
     kind = format or format_of(path)
     pixels = size * 8 if kind == "packed" else size
-    halves: dict[int, Halves] = {}
-    found = []
-    for h, w in sizes(pixels, height, width, kind):
-        if h * w not in halves:
-            halves[h * w] = mean_frames(path, h * w, kind)
-        found.append(Candidate(SpikeGeometry(h, w, kind, False), pixels // (h * w), score(halves[h * w], (h, w))))
+    fitting = list(sizes(pixels, height, width, kind))
+    found = [candidate(path, size, kind, pixels) for size in best_of(path, fitting, kind)]
     if not found:
         given = f" with {height or 'any'} x {width or 'any'}" if height or width else ""
         raise UserError(
             f"{path}: no geometry{given} divides its {size} bytes into whole frames; the file is cut short, "
             "or has a head"
         )
-    found.sort(key=lambda c: (-round(c.score, 2), not c.is_known))
-    doubled = [c for c in found[:CHECKED] if shows_a_scene_twice(halves, c)]
-    return [c for c in found if c not in doubled] + doubled
+    found.sort(key=lambda c: (c.shows_a_scene_twice, -round(c.score, 2), not c.is_known))
+    return found
+
+
+def candidate(path: Path, size: tuple[int, int], format: str, pixels: int) -> Candidate:
+    """One geometry, scored on whole frames."""
+    h, w = size
+    even, odd = mean_frames(path, h * w, format, slice(0, h * w))
+    twice = shows_a_scene_twice((even + odd).reshape(h, w))
+    return Candidate(SpikeGeometry(h, w, format, False), pixels // (h * w), score((even, odd), size), twice)
+
+
+def best_of(path: Path, fitting: list[tuple[int, int]], format: str) -> list[tuple[int, int]]:
+    """The `CHECKED` sizes whose neighbours agree best in a part of the frame; all where there are few."""
+    if len(fitting) <= CHECKED:
+        return fitting
+    agreement: dict[tuple[int, int], float] = {}
+    for area in sorted({h * w for h, w in fitting}):
+        start = max(0, (area - PART) // 2) // 8 * 8
+        halves = mean_frames(path, area, format, slice(start, min(area, start + PART)))
+        at = correlation_at(halves)
+        agreement |= {(h, w): min(at[1], at[w]) for h, w in fitting if h * w == area and w < len(at)}
+    return sorted(agreement, key=lambda size: -agreement[size])[:CHECKED]
+
+
+def correlation_at(halves: Halves) -> NDArray[np.float64]:
+    """(n,) covariance of even[i] and odd[i + distance] over the variance, for all distances, by Fourier transform."""
+    even, odd = (half - half.mean() for half in halves)
+    n = len(even)
+    variance = float((((even + odd) / 2) ** 2).mean())
+    length = 1 << (2 * n - 1).bit_length()
+    spectrum = np.conj(np.fft.rfft(even, length)) * np.fft.rfft(odd, length)
+    pairs = n - np.arange(n)
+    return np.fft.irfft(spectrum, length)[:n] / pairs / (variance or 1.0)
 
 
 def format_of(path: Path) -> str:
@@ -101,16 +135,16 @@ def sizes(pixels: int, height: int | None, width: int | None, format: str) -> It
                 yield h, w
 
 
-def mean_frames(path: Path, pixels: int, format: str) -> Halves:
-    """(pixels,) means of the even and of the odd of up to `SAMPLED` frames around the middle of the file."""
+def mean_frames(path: Path, pixels: int, format: str, part: slice) -> Halves:
+    """Means of the even and the odd of up to `SAMPLED` frames around the middle of the file; `part` of each frame."""
     frame_bytes = pixels // 8 if format == "packed" else pixels
     stored = np.memmap(path, np.uint8, "r").reshape(-1, frame_bytes)
     start = max(0, (len(stored) - SAMPLED) // 2)
-    part = stored[start : start + SAMPLED]
+    frames, crop = stored[start : start + SAMPLED], (0, part.start, 1, part.stop - part.start)
     try:
         even, odd = (
-            voxelize(half, 1, pixels, 1, format == "packed", flip=False).reshape(-1).astype(np.float32) / len(half)
-            for half in (part[::2], part[1::2] if len(part) > 1 else part)
+            voxelize(half, 1, pixels, 1, format == "packed", False, crop).reshape(-1).astype(np.float32) / len(half)
+            for half in (frames[::2], frames[1::2] if len(frames) > 1 else frames)
         )
     except ValueError as error:
         raise UserError(f"{path}: {error}; it looks bit-packed, leave --format out") from None
@@ -128,11 +162,9 @@ def score(halves: Halves, size: tuple[int, int]) -> float:
     return min(beside, below) / variance
 
 
-def shows_a_scene_twice(halves: dict[int, Halves], candidate: Candidate) -> bool:
+def shows_a_scene_twice(picture: NDArray[np.float32]) -> bool:
     """Two or more frames taken for one stand one above the other."""
-    height, width = candidate.geometry.height, candidate.geometry.width
-    even, odd = halves[height * width]
-    picture = (even + odd).reshape(height, width)
+    height = len(picture)
     for parts in range(2, height // SIDES[0] + 1):
         if height % parts == 0:
             first, second = picture[: height // parts], picture[height // parts : 2 * (height // parts)]

@@ -59,7 +59,7 @@ def ranking(candidates: list[Candidate]) -> Iterator[str]:
         note = "  known" if candidate.is_known else ""
         yield f"{candidate.geometry!s:>22} {candidate.frames:8} {candidate.score:7.3f}{note}"
     if len(candidates) > SHOWN:
-        yield f"{'':>22} and {len(candidates) - SHOWN} more that fit"
+        yield f"{'':>22} and {len(candidates) - SHOWN} less likely"
     lead = candidates[0].score - candidates[1].score if len(candidates) > 1 else 1.0
     if candidates[0].score < CLEAR or lead < MARGIN:
         yield "not sure: no candidate stands out; look at the pictures, or give --height and --width"

@@ -101,7 +101,7 @@ def build_caches(root: Path, data: DataConfig, workers: int | None = None) -> in
     folders = sorted(p.parent for p in root.glob(f"*/*/{data.blur_dir}"))
     if not folders:
         raise UserError(f"{root}: holds no <split>/<clip>/{data.blur_dir} folders")
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or os.cpu_count() or 1
     made = 0
     caches = [VoxelCache(open_clip(folder, data, need_sharp=False), data) for folder in folders]
     with tqdm(desc="voxels", unit="frame", total=sum(len(cache.clip.stems) for cache in caches)) as bar:
