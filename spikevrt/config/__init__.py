@@ -1,6 +1,6 @@
 """Frozen dataclasses validated where they are built, read from YAML and `KEY=VALUE` options."""
 
-from spikevrt.config.data import DataConfig, NormConfig
+from spikevrt.config.data import DataConfig, NormConfig, RecordingConfig
 from spikevrt.config.loader import (
     apply_option,
     config_from_tree,
@@ -20,6 +20,7 @@ __all__ = [
     "FuseConfig",
     "ModelConfig",
     "NormConfig",
+    "RecordingConfig",
     "SpikeEncoderConfig",
     "TemporalAttnConfig",
     "TestConfig",

@@ -1,14 +1,19 @@
-"""The unified layout: `<root>/<split>/<clip>/{blur,sharp,spike}/<stem>.{png,dat}`."""
+"""The unified layout: `<root>/<split>/<clip>/{blur,sharp,spike}/<stem>.{png,dat}`.
+
+`spike` may hold one continuous recording instead (DATA.RECORDING), and `.npz` instead of `.dat`.
+"""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from spikevrt.config import DataConfig
 from spikevrt.data.images import image_size, natural_order, picture_files
-from spikevrt.data.spike_file import SpikeFile
+from spikevrt.data.spike_file import SUFFIXES, SpikeFile
 from spikevrt.data.spike_geometry import SpikeGeometry, geometry_for
+from spikevrt.data.windows import windows_for
 from spikevrt.errors import UserError
 
 NOTES = "clip.json"
@@ -27,10 +32,12 @@ class Clip:
     sharp: dict[str, Path]
     """Empty where sharp frames were not asked for."""
     spikes: dict[str, Path]
-    """Empty where spikes were not asked for."""
+    """Empty where spikes were not asked for; the same recording for every frame where it is continuous."""
     frame_size: tuple[int, int]
     """(H,W) of the frames."""
     geometry: SpikeGeometry | None
+    windows: dict[str, slice] = field(default_factory=dict)
+    """Spike frames of each exposure inside its recording; empty where every file is one exposure."""
 
     @property
     def name(self) -> str:
@@ -60,8 +67,8 @@ def find_clips(data: DataConfig, split: str, need_sharp: bool = True, need_spike
                 "remove the clip or lower DATA.CLIP_LEN"
             )
         if clip.geometry is not None:
-            for path in clip.spikes.values():
-                SpikeFile(path, clip.geometry)
+            for stem, path in clip.spikes.items():
+                SpikeFile(path, clip.geometry, clip.windows.get(stem)).window(data.spike_time_offset)
     return clips
 
 
@@ -71,26 +78,55 @@ def open_clip(folder: Path, data: DataConfig, need_sharp: bool = True, need_spik
     if not blurred:
         raise UserError(f"{folder / data.blur_dir}: holds no pictures")
     sharp = by_stem(folder / data.sharp_dir, None) if need_sharp else {}
-    spikes = by_stem(folder / data.spike_dir, ".dat") if need_spikes else {}
     if need_sharp:
         require_same(folder / data.sharp_dir, sharp, folder / data.blur_dir, blurred)
-    if need_spikes:
-        if not spikes:
-            raise UserError(
-                f"{folder / data.spike_dir}: holds no .dat files; expected one a frame ({EXPECTED}); no voxel cache "
-                "is needed (python -m spikevrt.prepare --voxels ROOT makes one)"
-            )
-        require_same(folder / data.spike_dir, spikes, folder / data.blur_dir, blurred)
     stems = tuple(sorted(blurred, key=natural_order))
-    geometry = geometry_for(folder / data.spike_dir, data) if need_spikes else None
-    return Clip(folder, stems, blurred, sharp, spikes, image_size(blurred[stems[0]]), geometry)
+    size = image_size(blurred[stems[0]])
+    if not need_spikes:
+        return Clip(folder, stems, blurred, sharp, {}, size, None)
+    spikes, windows = find_spikes(folder / data.spike_dir, stems, data)
+    require_same(folder / data.spike_dir, spikes, folder / data.blur_dir, blurred)
+    return Clip(folder, stems, blurred, sharp, spikes, size, geometry_for(folder / data.spike_dir, data), windows)
 
 
-def by_stem(folder: Path, suffix: str | None) -> dict[str, Path]:
-    """Files of a folder by stem: pictures, or files of one suffix; empty where there is no folder."""
+def find_spikes(folder: Path, stems: Sequence[str], data: DataConfig) -> tuple[dict[str, Path], dict[str, slice]]:
+    """The recording of every frame, and its window inside it (empty where every file is one exposure).
+
+    Raises:
+        UserError: no recordings, or several where DATA.RECORDING.LAYOUT says that one holds all.
+    """
+    files = by_stem(folder, SUFFIXES)
+    continuous = data.recording.layout == "continuous"
+    if not files:
+        expected = "one recording" if continuous else f"one a frame ({EXPECTED})"
+        raise UserError(
+            f"{folder}: holds no .dat files; expected {expected}; no voxel cache is needed "
+            "(python -m spikevrt.prepare --voxels ROOT makes one)"
+        )
+    if continuous:
+        if len(files) > 1:
+            raise UserError(
+                f"{folder}: holds {len(files)} recordings; DATA.RECORDING.LAYOUT = continuous expects one, "
+                "files expects one a frame"
+            )
+        files = dict.fromkeys(stems, next(iter(files.values())))
+    elif len(files) == 1 < len(stems):
+        raise UserError(
+            f"{folder}: holds 1 file beside {len(stems)} frames; a recording of the whole clip needs "
+            "DATA.RECORDING.LAYOUT=continuous"
+        )
+    return files, windows_for(folder, stems, data.recording)
+
+
+def by_stem(folder: Path, suffix: str | tuple[str, ...] | None) -> dict[str, Path]:
+    """Files of a folder by stem: pictures, or files of the given suffixes; empty where there is no folder."""
     if not folder.is_dir():
         return {}
-    files = picture_files(folder) if suffix is None else sorted(folder.glob(f"*{suffix}"))
+    if suffix is None:
+        files = picture_files(folder)
+    else:
+        wanted = (suffix,) if isinstance(suffix, str) else suffix
+        files = sorted(p for p in folder.iterdir() if p.suffix.lower() in wanted)
     found: dict[str, Path] = {}
     for path in files:
         if path.name.startswith("."):

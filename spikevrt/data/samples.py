@@ -4,6 +4,7 @@ Everything stays uint8 until it is on the device.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from spikevrt.config import DataConfig
 from spikevrt.data.augmentation import Crop, Flips, centre_crop, cut, pixel_step, random_crop, scaled
 from spikevrt.data.images import read_image
 from spikevrt.data.layout import Clip, find_clips
+from spikevrt.data.ram_cache import RamCache, machine_share
 from spikevrt.data.voxel_cache import VoxelCache, read_voxels
 
 Sample = dict[str, Any]
@@ -45,6 +47,7 @@ class ClipDataset(Dataset[Sample]):
         self.data, self.augment, self.use_spike, self.seed, self.crop = data, augment, use_spike, seed, crop
         self.clips = find_clips(data, split, need_spikes=use_spike)
         self.caches = [VoxelCache(clip, data) for clip in self.clips] if use_spike else []
+        self.ram = picture_cache(self.clips, data) if augment and data.ram_cache_gb else None
         self.windows = [
             (c, start)
             for c, clip in enumerate(self.clips)
@@ -66,7 +69,7 @@ class ClipDataset(Dataset[Sample]):
         flips = Flips.draw(random) if self.augment else Flips()
         sample: Sample = {"clip": clip.name, "stems": list(stems)}
         for name, files in (("blur", clip.blurred), ("sharp", clip.sharp)):
-            frames = np.stack([cut(read_image(files[s]), crop, clip.frame_size, files[s]) for s in stems])
+            frames = np.stack([cut(self._picture(files[s]), crop, clip.frame_size, files[s]) for s in stems])
             sample[name] = as_tensor(flips.frames(frames.transpose(0, 3, 1, 2)))
         if self.use_spike:
             voxels = [self._voxels(c, s, scaled(crop, ratio)) for s in stems]
@@ -74,6 +77,9 @@ class ClipDataset(Dataset[Sample]):
             counts, bin_frames = flips.voxels(counts, bin_frames)
             sample |= {"counts": as_tensor(counts), "bin_frames": as_tensor(bin_frames)}
         return sample
+
+    def _picture(self, path: Path) -> NDArray[np.uint8]:
+        return read_image(path) if self.ram is None else self.ram.get(path, read_image)
 
     def _grids(self, clip: Clip) -> tuple[int, Any]:
         if clip.geometry is None:
@@ -92,7 +98,13 @@ class ClipDataset(Dataset[Sample]):
         if cached is not None:
             return cached
         assert clip.geometry is not None
-        return read_voxels(clip.spikes[stem], clip.geometry, self.data, crop)
+        return read_voxels(clip.spikes[stem], clip.geometry, self.data, crop, clip.windows.get(stem))
+
+
+def picture_cache(clips: Sequence[Clip], data: DataConfig) -> RamCache:
+    """Shared memory for the blurred and sharp frames of all clips, within DATA.RAM_CACHE_GB."""
+    files = [(path, clip.frame_size) for clip in clips for path in (*clip.blurred.values(), *clip.sharp.values())]
+    return RamCache([path for path, _ in files], [size for _, size in files], machine_share(data.ram_cache_gb))
 
 
 def as_tensor(x: NDArray) -> torch.Tensor:

@@ -1,11 +1,17 @@
 """The integrate-and-fire spike camera."""
 
+from pathlib import Path
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from spikevrt.errors import UserError
+
 GREY = np.array([0.3, 0.59, 0.11], np.float32)
 """Weights of R, G, B."""
+GAMMA = 2.2
+"""Of linear light: light = value^2.2."""
 NOISE_INTERVAL = 140.0
 NOISE_SIGMA = 50.0
 """Spurious spikes come at Gaussian intervals of so many steps (S-SDM's noise)."""
@@ -13,19 +19,51 @@ NOISE_SIGMA = 50.0
 
 @numba.njit(nogil=True, cache=True)
 def integrate_kernel(
-    frames: NDArray[np.float32],  # (n, H, W) brightness / 255
+    start: NDArray[np.float32],  # (H, W) brightness / 255 of the first step
+    slope: NDArray[np.float32],  # (H, W) its change from step to step
     charge: NDArray[np.float32],  # (H, W), carried on
     spikes: NDArray[np.uint8],  # (n, H, W)
-    theta: float,
+    theta: np.float32,
+    flip: bool,
 ) -> None:
-    n, height, width = frames.shape
+    """n steps of A += I; fire if A >= theta; A -= theta, with rows upside down where they are to be stored so."""
+    n, height, width = spikes.shape
     for t in range(n):
+        step = np.float32(t)
         for y in range(height):
+            row = height - 1 - y if flip else y
             for x in range(width):
-                a = charge[y, x] + frames[t, y, x]
+                a = charge[y, x] + (start[y, x] + slope[y, x] * step)
                 fire = a >= theta
-                spikes[t, y, x] = fire
+                spikes[t, row, x] = fire
                 charge[y, x] = a - theta if fire else a
+
+
+@numba.njit(nogil=True, cache=True)
+def pack_kernel(spikes: NDArray[np.uint8], packed: NDArray[np.uint8]) -> None:
+    """(8 m,) bytes of 0 and 1 -> (m,) bytes, least significant bit first."""
+    for i in range(len(packed)):
+        at = 8 * i
+        low = spikes[at] | spikes[at + 1] << 1 | spikes[at + 2] << 2 | spikes[at + 3] << 3
+        packed[i] = low | spikes[at + 4] << 4 | spikes[at + 5] << 5 | spikes[at + 6] << 6 | spikes[at + 7] << 7
+
+
+@numba.njit(nogil=True, cache=True)
+def grey_kernel(
+    frame: NDArray[np.uint8],  # (H, W, 3)
+    weights: NDArray[np.float32],  # (3, 256) a channel's share of the brightness, of every value
+    small: NDArray[np.float32],  # (H / factor, W / factor)
+    factor: int,
+) -> None:
+    """Brightness, averaged over blocks of factor x factor pixels."""
+    share = np.float32(1.0 / (factor * factor))
+    for y in range(small.shape[0]):
+        for x in range(small.shape[1]):
+            total = np.float32(0)
+            for i in range(y * factor, (y + 1) * factor):
+                for j in range(x * factor, (x + 1) * factor):
+                    total += weights[0, frame[i, j, 0]] + weights[1, frame[i, j, 1]] + weights[2, frame[i, j, 2]]
+            small[y, x] = total * share
 
 
 class SpikeSimulator:
@@ -42,27 +80,78 @@ class SpikeSimulator:
     def __init__(self, height: int, width: int, theta: float = 2.0, seed: int = 0, noise: bool = False) -> None:
         if theta < 1:
             raise ValueError(f"theta = {theta}: must be at least 1, or white fires more than once a frame")
-        self.theta, self.noise = theta, noise
+        self.theta, self.noise, self.size = theta, noise, (height, width)
         self._random = np.random.default_rng(seed)
         self._charge = self._random.uniform(0, theta, (height, width)).astype(np.float32)
-        self._next_noise = self._random.uniform(0, NOISE_INTERVAL, (height, width))
+        self._still = np.zeros((height, width), np.float32)
+        self._next_noise = self._random.uniform(0, NOISE_INTERVAL, (height, width)) if noise else None
 
     def run(self, grey: NDArray) -> NDArray[np.uint8]:
         """(n,H,W) brightness in 0..255 -> (n,H,W) spikes of 0 and 1."""
-        frames = np.ascontiguousarray(grey, np.float32) / np.float32(255)
-        spikes = np.empty(frames.shape, np.uint8)
-        integrate_kernel(frames, self._charge, spikes, self.theta)
-        if self.noise:
-            self._add_noise(spikes)
+        spikes = np.empty(grey.shape, np.uint8)
+        for t, frame in enumerate(grey):
+            light = np.ascontiguousarray(frame, np.float32) / np.float32(255)
+            self._step(light, self._still, spikes[t : t + 1], False)
         return spikes
 
-    def _add_noise(self, spikes: NDArray[np.uint8]) -> None:
-        for frame in spikes:
-            due = self._next_noise <= 0
-            frame[due] = 1
-            interval = self._random.normal(NOISE_INTERVAL, NOISE_SIGMA, int(due.sum()))
-            self._next_noise[due] = np.maximum(interval, 1)
-            self._next_noise -= 1
+    def run_between(self, first: NDArray, last: NDArray, steps: int, flip: bool = True) -> NDArray[np.uint8]:
+        """Steps s = 0 .. steps - 1 at brightness first + (last - first) s / steps, as they are stored.
+
+        Args:
+            first: (H,W) brightness in 0..255.
+            last: (H,W) brightness in 0..255, `steps` steps later.
+            steps: n.
+            flip: rows upside down.
+
+        Returns:
+            (n,H*W/8) bytes, one bit a pixel, least significant first.
+
+        Raises:
+            UserError: H * W is not a multiple of 8.
+        """
+        height, width = self.size
+        if height * width % 8:
+            raise UserError(f"spikes of {height}x{width}: {height * width} bits are not whole bytes; crop the frames")
+        start = np.asarray(first, np.float32) / np.float32(255)
+        slope = (np.asarray(last, np.float32) / np.float32(255) - start) / np.float32(steps)
+        spikes = np.empty((steps, height, width), np.uint8)
+        self._step(start, slope, spikes, flip)
+        packed = np.empty((steps, height * width // 8), np.uint8)
+        pack_kernel(spikes.reshape(-1), packed.reshape(-1))
+        return packed
+
+    def _step(self, start: NDArray, slope: NDArray, spikes: NDArray[np.uint8], flip: bool) -> None:
+        integrate_kernel(start, slope, self._charge, spikes, np.float32(self.theta), flip)
+        if self._next_noise is not None:
+            for frame in spikes:
+                self._add_noise(frame[::-1] if flip else frame, self._next_noise)
+
+    def _add_noise(self, frame: NDArray[np.uint8], following: NDArray) -> None:
+        due = following <= 0
+        frame[due] = 1
+        interval = self._random.normal(NOISE_INTERVAL, NOISE_SIGMA, int(due.sum()))
+        following[due] = np.maximum(interval, 1)
+        following -= 1
+
+
+class SpikeSensor:
+    """RGB frames in, their brightness at the spike camera's resolution out.
+
+    Args:
+        scale: RGB pixels a spike pixel, along each axis.
+        linear_light: 255 (value / 255)^2.2 of every channel, rather than its value.
+    """
+
+    def __init__(self, scale: int, linear_light: bool = False) -> None:
+        values = np.arange(256, dtype=np.float32)
+        light = 255 * (values / 255) ** np.float32(GAMMA) if linear_light else values
+        self.scale, self._weights = scale, GREY[:, None] * light.astype(np.float32)
+
+    def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(H,W,3) -> (H/scale,W/scale) in 0..255, averaged over blocks; what is beyond whole blocks is left out."""
+        small = np.empty((frame.shape[0] // self.scale, frame.shape[1] // self.scale), np.float32)
+        grey_kernel(np.ascontiguousarray(frame), self._weights, small, self.scale)
+        return small
 
 
 def to_grey(rgb: NDArray) -> NDArray[np.float32]:
@@ -75,3 +164,8 @@ def area_downsample(image: NDArray, factor: int) -> NDArray[np.float32]:
     H, W = image.shape
     blocks = image.astype(np.float32).reshape(H // factor, factor, W // factor, factor)
     return blocks.mean((1, 3))
+
+
+def write_geometry(folder: Path, name: str, size: tuple[int, int]) -> None:
+    """SpikeCV's `config.yaml` beside recordings of (H,W)."""
+    (folder / "config.yaml").write_text(f"filename: {name}\nspike_h: {size[0]}\nspike_w: {size[1]}\n")

@@ -70,7 +70,7 @@ def compare(
 def picture_of_spikes(clip: Clip, stem: str, data: DataConfig, tfp: TfpSettings) -> Tensor:
     """(1,h,w) TFP picture of one exposure."""
     assert clip.geometry is not None
-    spikes = SpikeFile(clip.spikes[stem], clip.geometry)
+    spikes = SpikeFile(clip.spikes[stem], clip.geometry, clip.windows.get(stem))
     window = spikes.window(data.spike_time_offset)
     exposure = spikes.read(start=window.start, count=window.stop - window.start)
     return tfp_picture(exposure, tfp.rate or white_rate(clip.folder), tfp.window)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from spikevrt.config import DataConfig
 from spikevrt.data.augmentation import Crop, centre_crop, cut, pixel_step, scaled
-from spikevrt.data.layout import Clip, by_stem, require_same
+from spikevrt.data.layout import Clip, by_stem, find_spikes, require_same
+from spikevrt.data.spike_file import SUFFIXES
 from spikevrt.data.spike_geometry import SpikeGeometry, geometry_for
 from spikevrt.data.video import count_frames, frame_names, read_frames
 from spikevrt.data.voxel_cache import read_voxels
@@ -48,6 +49,8 @@ class Source:
     geometry: SpikeGeometry | None = None
     crop: Crop | None = None
     """In RGB pixels, on whole spike pixels."""
+    windows: tuple[slice, ...] = ()
+    """Of every frame inside its recording, or none at all."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -63,7 +66,9 @@ class Source:
         if self.geometry is None:
             return None, None
         _, ratio = pixel_step(self.size, (self.geometry.height, self.geometry.width))
-        counts, bin_frames = read_voxels(self.spikes[index], self.geometry, self.data, scaled(crop, ratio))
+        window = self.windows[index] if self.windows else None
+        view = scaled(crop, ratio)
+        counts, bin_frames = read_voxels(self.spikes[index], self.geometry, self.data, view, window, parallel=True)
         return torch.from_numpy(counts), torch.from_numpy(bin_frames)
 
 
@@ -86,11 +91,13 @@ def clip_source(clip: Clip, data: DataConfig, crop: int | None = None) -> Source
         tuple(clip.spikes[stem] for stem in clip.stems) if clip.spikes else (),
         clip.geometry,
         centre_crop(crop, clip.frame_size, step, "--crop") if crop else None,
+        tuple(clip.windows.values()),
     )
 
 
 def recording_source(frames: Path, spikes: Path | None, data: DataConfig) -> Source:
-    """A folder of pictures, or a video, with a folder of spike files: one a frame, by stem or (video) in order.
+    """A folder of pictures, or a video, with a folder of spike files: one a frame, by stem or (video) in order, or one
+    continuous recording (DATA.RECORDING).
 
     Raises:
         UserError: nothing there, or frames and spikes that do not belong together.
@@ -102,12 +109,15 @@ def recording_source(frames: Path, spikes: Path | None, data: DataConfig) -> Sou
         return Source(str(frames), names, frames, (size[0], size[1]), data)
     if not spikes.is_dir():
         raise UserError(f"{spikes}: no such folder; --spikes names a folder with one .dat file for every frame")
-    files = by_stem(spikes, ".dat")
-    if stems is not None:
-        require_same(spikes, files, frames, dict.fromkeys(names, frames))
-    elif len(files) != len(names):
+    in_order = stems is None and data.recording.layout == "files"
+    files = by_stem(spikes, SUFFIXES)
+    if in_order and len(files) != len(names):
         raise UserError(f"{spikes}: {len(files)} .dat files beside the {len(names)} frames of {frames}; one a frame")
+    found, windows = find_spikes(spikes, tuple(sorted(files)) if in_order else names, data)
+    if not in_order:
+        require_same(spikes, found, frames, dict.fromkeys(names, frames))
     geometry = geometry_for(spikes, data)
     pixel_step((size[0], size[1]), (geometry.height, geometry.width))
-    ordered = tuple(files[stem] for stem in (names if stems is not None else sorted(files)))
-    return Source(str(frames), names, frames, (size[0], size[1]), data, ordered, geometry)
+    order = sorted(files) if in_order else names
+    ordered, cuts = tuple(found[s] for s in order), tuple(windows[s] for s in order if windows)
+    return Source(str(frames), names, frames, (size[0], size[1]), data, ordered, geometry, None, cuts)

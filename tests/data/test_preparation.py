@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from spikevrt.data.images import read_image, write_png
-from spikevrt.data.preparation.make import Target, interpolated, make_clips
+from spikevrt.data.preparation.make import Target, make_clips
 from spikevrt.data.preparation.moving_photos import moving_photo
-from spikevrt.data.preparation.recipe import GAMMA, Recipe
+from spikevrt.data.preparation.recipe import GAMMA, Recipe, subframe
 from spikevrt.data.preparation.splits import split_by_clip, split_by_time
 from spikevrt.data.spike_file import SpikeFile
 from spikevrt.data.spike_geometry import SpikeGeometry
@@ -48,10 +48,9 @@ def test_spikes_count_the_light_of_the_exposure(tmp_path):
 
 
 def test_interpolation_ends_at_the_last_frame():
-    frames = [np.full((1, 1, 3), v, np.uint8) for v in (0, 8, 4)]
-    values = [float(f[0, 0, 0]) for _, f in interpolated(frames, 4)]
+    frames = {i: np.full((1, 1, 3), v, np.uint8) for i, v in enumerate((0, 8, 4))}
+    values = [float(subframe(frames, j, 4)[0, 0, 0]) for j in range(9)]
     assert values == [0, 2, 4, 6, 8, 7, 6, 5, 4]
-    assert [j for j, _ in interpolated(frames, 4)] == list(range(9))
 
 
 @pytest.mark.parametrize("factor", [1, 3, 8])

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from spikevrt.config import DataConfig
 from spikevrt.data.spike_file import SpikeFile, write_packed
@@ -44,6 +46,36 @@ def test_frames_and_voxels_come_back(tmp_path, frames, format, flip, crop):
     np.testing.assert_array_equal(file.read(crop), part)
     np.testing.assert_array_equal(file.read(crop, start=3, count=4), part[3:7])
     np.testing.assert_array_equal(file.voxels(5, crop), part.reshape(5, 2, h, w).sum(1))
+
+
+@st.composite
+def recordings(draw):
+    """Geometry, frames, bins, crop."""
+    h, w = draw(st.integers(1, 40)), draw(st.integers(1, 90))
+    drop = (draw(st.integers(0, 9)), draw(st.integers(0, 9)))
+    h *= 8 // np.gcd(h * (w + sum(drop)), 8)
+    top, left = draw(st.integers(0, h - 1)), draw(st.integers(0, w - 1))
+    crop = (top, left, draw(st.integers(1, h - top)), draw(st.integers(1, w - left)))
+    geometry = SpikeGeometry(int(h), w, "packed", draw(st.booleans()), drop)
+    return geometry, draw(st.integers(1, 60)), draw(st.integers(1, 40)), crop, draw(st.integers(0, 999))
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(recordings())
+@pytest.mark.filterwarnings("ignore:.*leave empty bins")
+def test_packed_read_and_counted_equal_the_definition(tmp_path, recording):
+    geometry, n, bins, (top, left, h, w), seed = recording
+    random = np.random.default_rng(seed)
+    stored = random.integers(0, 2, (n, geometry.height, geometry.stored_width), dtype=np.uint8)
+    path = tmp_path / "any.dat"
+    write_packed(path, stored, geometry.flip)
+    file = SpikeFile(path, geometry)
+    part = stored[:, :, geometry.drop[0] :][:, top : top + h, left : left + w]
+    np.testing.assert_array_equal(file.read((top, left, h, w)), part)
+    wanted = np.zeros((bins, h, w), np.int64)
+    for t in range(n):
+        wanted[t * bins // n] += part[t]
+    np.testing.assert_array_equal(file.voxels(bins, (top, left, h, w)), wanted)
 
 
 def test_time_offset_leaves_frames_out(packed, frames):

@@ -66,6 +66,29 @@ def test_a_damaged_cache_is_made_anew(clip, data, damage):
     assert VoxelCache(clip, data).build() == (6 if damage == "meta.json" else 1)
 
 
+def test_counts_that_do_not_match_their_checksum_are_made_anew(clip, data):
+    VoxelCache(clip, data).build()
+    path = VoxelCache(clip, data).folder / "000004.npy"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert VoxelCache(clip, data).build(workers=3) == 1
+    assert path.read_bytes() == whole
+
+
+def test_an_interrupted_build_goes_on(clip, data):
+    seen = []
+
+    def interrupt(stem):
+        seen.append(stem)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        VoxelCache(clip, data).build(interrupt)
+    assert not list(VoxelCache(clip, data).folder.glob(".*"))
+    assert VoxelCache(clip, data).build(workers=2) == 3
+
+
 def test_training_takes_the_cache_and_needs_none(own_tree, data, monkeypatch):
     def sample():
         return ClipDataset(data, "train", augment=True, use_spike=True, crop=40)[3, 11]

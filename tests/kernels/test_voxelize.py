@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikevrt_kernels.voxelize import frames_per_bin, unpack_frames, voxelize
-from spikevrt_kernels.voxelize.reference import voxelize_reference
+from spikevrt_kernels.voxelize import VoxelNorm, frames_per_bin, unpack_frames, voxelize
+from spikevrt_kernels.voxelize.norm import normalise_reference
+from spikevrt_kernels.voxelize.reference import bin_edges, bin_of_frame, voxelize_reference
 
 
 def defined(frames: np.ndarray, bins: int) -> np.ndarray:
@@ -32,6 +33,72 @@ def cases(draw):
     top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
     crop = (top, left, draw(st.integers(1, height - top)), draw(st.integers(1, width - left)))
     return (n, height, width), bins, crop, draw(st.booleans()), draw(st.booleans()), draw(st.integers(0, 2**31))
+
+
+@st.composite
+def wide_cases(draw):
+    """Blocks of 256 pixels, rows that start at any bit, and every number of counter planes."""
+    width = draw(st.integers(1, 700))
+    height = draw(st.integers(1, 3)) * 8 // np.gcd(width, 8)
+    left, right = draw(st.integers(0, width - 1)), draw(st.integers(0, 20))
+    drop = (left, min(right, width - left - 1))
+    visible = width - sum(drop)
+    x = draw(st.integers(0, visible - 1))
+    crop = (draw(st.integers(0, height - 1)), x, 1, draw(st.integers(1, visible - x)))
+    n = draw(st.one_of(st.integers(1, 40), st.integers(1, 300)))
+    return (n, int(height), width), draw(st.integers(1, 12)), drop, crop, draw(st.booleans()), draw(st.integers(0, 99))
+
+
+@settings(max_examples=150, deadline=None)
+@given(wide_cases(), st.booleans())
+def test_rows_of_any_width_with_columns_to_drop(case, parallel):
+    shape, bins, drop, crop, flip, seed = case
+    frames = np.random.default_rng(seed).integers(0, 2, shape, dtype=np.uint8)
+    top, left, h, w = crop
+    wanted = defined(frames[:, :, drop[0] : shape[2] - drop[1]], bins)[:, top : top + h, left : left + w]
+    for packed in (True, False):
+        counts = voxelize(stored(frames, packed, flip), *shape[1:], bins, packed, flip, crop, drop, parallel=parallel)
+        np.testing.assert_array_equal(counts, wanted)
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "uint8"])
+@pytest.mark.parametrize("frames", [3, 5, 20, 530], ids=lambda n: f"n{n}")
+@pytest.mark.parametrize(
+    "norm",
+    [VoxelNorm(), VoxelNorm(rate=False, log1p=True), VoxelNorm(log1p=True, mean=0.3, std=0.7)],
+    ids=["rate", "log-counts", "log-rate-standardised"],
+)
+def test_values_are_the_normalised_counts(norm, frames, packed):
+    bins, spikes = 2 if frames > 100 else 4, np.random.default_rng(1).random((frames, 4, 330)) < 0.9
+    data = stored(spikes.astype(np.uint8), packed, True)
+    counts = voxelize(data, 4, 330, bins, packed)
+    values = voxelize(data, 4, 330, bins, packed, norm=norm)
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(values, normalise_reference(counts, frames_per_bin(frames, bins), norm))
+
+
+def test_results_go_where_they_are_wanted():
+    frames = np.ones((4, 2, 8), np.uint8)
+    out = np.full((2, 2, 8), 9, np.uint8)
+    assert voxelize(stored(frames, True, True), 2, 8, 2, out=out) is out
+    assert (out == 2).all()
+    with pytest.raises(ValueError, match=r"must be float32 \(2, 2, 8\)"):
+        voxelize(stored(frames, True, True), 2, 8, 2, norm=VoxelNorm(), out=out)
+
+
+def test_bytes_above_one_are_refused_inside_the_crop_alone():
+    frames = np.zeros((6, 2, 8), np.uint8)
+    frames[4, 0, 5] = 2
+    with pytest.raises(ValueError, match="bytes above 1"):
+        voxelize(stored(frames, False, True), 2, 8, 3, packed=False)
+    assert voxelize(stored(frames, False, True), 2, 8, 3, packed=False, crop=(1, 0, 1, 8)).sum() == 0
+
+
+@given(st.integers(0, 400), st.integers(1, 50))
+def test_bins_start_where_the_definition_says(frames, bins):
+    edges = bin_edges(frames, bins)
+    assert (np.diff(edges) == frames_per_bin(frames, bins)).all()
+    assert (np.repeat(np.arange(bins), np.diff(edges)) == bin_of_frame(frames, bins)).all()
 
 
 @settings(max_examples=60, deadline=None)
@@ -69,6 +136,8 @@ def test_a_bin_of_many_frames_does_not_overflow(frames, dtype):
         ({"height": 3}, "do not hold 3x8"),
         ({"crop": (0, 0, 3, 8)}, "outside"),
         ({"crop": (0, -1, 1, 2)}, "outside"),
+        ({"drop": (4, 4)}, "leaves none of 8"),
+        ({"drop": (4, 0), "crop": (0, 0, 2, 5)}, "outside a 2x4 frame"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(change, message):

@@ -16,6 +16,11 @@ def bin_of_frame(frames: int, bins: int) -> NDArray[np.int64]:
     return np.arange(frames, dtype=np.int64) * bins // max(frames, 1)
 
 
+def bin_edges(frames: int, bins: int) -> NDArray[np.int64]:
+    """(K + 1,) first spike frame of every bin, and n: the least t with t * K / n >= k."""
+    return -(-np.arange(bins + 1, dtype=np.int64) * frames // bins)
+
+
 def frames_per_bin(frames: int, bins: int) -> NDArray[np.int64]:
     """(K,) how many of n spike frames fall in each bin (0 where n < K leaves it empty)."""
     return np.bincount(bin_of_frame(frames, bins), minlength=bins)

@@ -7,6 +7,7 @@ from spikevrt.config import DataConfig
 from spikevrt.data.augmentation import pixel_step
 from spikevrt.data.images import read_image
 from spikevrt.data.layout import Clip, open_clip
+from spikevrt.data.preparation.likeness import likeness_problems
 from spikevrt.data.spike_file import SpikeFile
 from spikevrt.errors import UserError
 
@@ -24,11 +25,11 @@ def problems(root: Path, data: DataConfig, progress: Callable[[], None] = lambda
             continue
         if len(clip.stems) < data.clip_len:
             yield f"{folder}: {len(clip.stems)} frames, fewer than DATA.CLIP_LEN = {data.clip_len}"
-        yield from clip_problems(clip, progress)
+        yield from clip_problems(clip, data, progress)
 
 
-def clip_problems(clip: Clip, progress: Callable[[], None]) -> Iterator[str]:
-    """Files of one clip that do not decode, differ in size, or are not whole."""
+def clip_problems(clip: Clip, data: DataConfig, progress: Callable[[], None]) -> Iterator[str]:
+    """Files of one clip that do not decode, differ in size, are not whole, or do not belong together."""
     assert clip.geometry is not None
     try:
         pixel_step(clip.frame_size, (clip.geometry.height, clip.geometry.width))
@@ -38,10 +39,11 @@ def clip_problems(clip: Clip, progress: Callable[[], None]) -> Iterator[str]:
         for path in (clip.blurred[stem], clip.sharp[stem]):
             yield from picture_problems(path, clip.frame_size)
         try:
-            SpikeFile(clip.spikes[stem], clip.geometry)
+            SpikeFile(clip.spikes[stem], clip.geometry, clip.windows.get(stem)).window(data.spike_time_offset)
         except UserError as error:
             yield str(error)
         progress()
+    yield from likeness_problems(clip, data)
 
 
 def picture_problems(path: Path, size: tuple[int, int]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The jobs of the prepare command, with their progress bars."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,8 @@ from tqdm import tqdm
 from spikevrt.config import DataConfig
 from spikevrt.data.layout import open_clip
 from spikevrt.data.preparation.check import problems
+from spikevrt.data.preparation.datasets import DATASETS
+from spikevrt.data.preparation.links import link_clip
 from spikevrt.data.preparation.make import Target, make_clips
 from spikevrt.data.preparation.moving_photos import moving_photo, scikit_image_photos
 from spikevrt.data.preparation.recipe import Recipe
@@ -77,19 +80,37 @@ def check_tree(root: Path, data: DataConfig) -> int:
     return 2 if found else 0
 
 
-def build_caches(root: Path, data: DataConfig) -> int:
-    """Voxel caches of every clip; what is valid already stays."""
+def import_dataset(name: str, source: Path, out: Path, data: DataConfig) -> int:
+    """A downloaded data set into the unified layout by links, then the check of all of it."""
+    made = kept = 0
+    for clip in tqdm(DATASETS[name](source), f"import {name}", unit="clip"):
+        if link_clip(clip, out):
+            made += 1
+        else:
+            kept += 1
+    if made + kept == 0:
+        raise UserError(
+            f"{source}: holds no clips as {name} is downloaded; python -m spikevrt.prepare --help shows how"
+        )
+    print(f"{out}: {made} clips made" + (f", {kept} were there already" if kept else ""))
+    return check_tree(out, data)
+
+
+def build_caches(root: Path, data: DataConfig, workers: int | None = None) -> int:
+    """Voxel caches of every clip, on all cores unless told otherwise; what is whole and valid already stays."""
     folders = sorted(p.parent for p in root.glob(f"*/*/{data.blur_dir}"))
     if not folders:
         raise UserError(f"{root}: holds no <split>/<clip>/{data.blur_dir} folders")
+    workers = workers or os.cpu_count() or 1
     made = 0
-    with tqdm(desc="voxels", unit="frame") as bar:
+    caches = [VoxelCache(open_clip(folder, data, need_sharp=False), data) for folder in folders]
+    with tqdm(desc="voxels", unit="frame", total=sum(len(cache.clip.stems) for cache in caches)) as bar:
 
         def advance(stem: str) -> None:
             bar.update()
 
-        for folder in folders:
-            cache = VoxelCache(open_clip(folder, data, need_sharp=False), data)
-            made += cache.build(advance)
-    print(f"{root}: {made} voxel files made")
+        for cache in caches:
+            made += cache.build(advance, workers)
+    total = sum(len(cache.clip.stems) for cache in caches)
+    print(f"{root}: {made} voxel files made, {total - made} were whole already")
     return 0

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikevrt.data.atomic import replacing
 from spikevrt.data.images import write_png
 from spikevrt.data.layout import NOTES
 from spikevrt.data.preparation.recipe import Recipe, average
-from spikevrt.data.simulator import SpikeSimulator, area_downsample, to_grey
-from spikevrt.data.spike_file import write_packed
+from spikevrt.data.simulator import SpikeSensor, SpikeSimulator, write_geometry
 from spikevrt.errors import UserError
 
 Frame = NDArray[np.uint8]
@@ -68,39 +68,60 @@ def write_exposures(
         for target, workplace in zip(targets, workplaces, strict=True)
         for number, centre in enumerate(target.centres, 1)
     )
-    reach = recipe.subframes
-    rgb: dict[int, NDArray[np.float32]] = {}
+    sources: dict[int, Frame] = {}
     spikes: dict[int, Frame] = {}
     size = (0, 0)
-    simulator: SpikeSimulator | None = None
-    for j, subframe in interpolated(whole_blocks(frames, recipe.multiple), recipe.factor):
-        small = area_downsample(to_grey(subframe), recipe.spike_scale)
-        if simulator is None:
-            size = (small.shape[0], small.shape[1])
-            simulator = SpikeSimulator(*size, recipe.theta, recipe.seed, recipe.noise)
-        rgb[j], spikes[j] = subframe, simulator.run(small[None])[0]
-        while waiting and recipe.window(waiting[0][0])[-1] <= j:
+    for index, (frame, spike_size, packed) in enumerate(simulated(whole_blocks(frames, recipe.multiple), recipe)):
+        sources[index], size = frame, spike_size
+        # What lies between the frame before and this one.
+        spikes.update(enumerate(packed, (index - 1) * recipe.factor))
+        while waiting and recipe.sources(waiting[0][0])[1] <= index and recipe.window(waiting[0][0])[-1] in spikes:
             centre, number, workplace = waiting.pop(0)
-            write_exposure(workplace, number, centre, rgb, spikes, recipe)
-        for old in [k for k in rgb if k <= j - reach - recipe.factor]:
-            del rgb[old], spikes[old]
+            write_exposure(workplace, number, centre, sources, spikes, recipe)
+        oldest = index - recipe.exposure - 2
+        for old in [k for k in sources if k < oldest]:
+            del sources[old]
+        for old in [k for k in spikes if k < oldest * recipe.factor]:
+            del spikes[old]
     return size
+
+
+def simulated(frames: Iterable[Frame], recipe: Recipe) -> Iterator[tuple[Frame, tuple[int, int], NDArray[np.uint8]]]:
+    """Each frame, the spikes' (h,w), and their stored sub-frames from the frame before up to this one: `factor`, none
+    for the first frame, one more (the last frame itself) at the end.
+    """
+    sensor, simulator = SpikeSensor(recipe.spike_scale, recipe.linear_light), None
+    waiting: tuple[Frame, NDArray[np.float32]] | None = None
+    empty = np.empty((0, 0), np.uint8)
+    packed = empty
+    for frame in frames:
+        light = sensor(frame)
+        if simulator is None or waiting is None:
+            simulator = SpikeSimulator(light.shape[0], light.shape[1], recipe.theta, recipe.seed, recipe.noise)
+        else:
+            yield waiting[0], simulator.size, packed
+            packed = simulator.run_between(waiting[1], light, recipe.factor)
+        waiting = frame, light
+    if waiting is not None and simulator is not None:
+        light = waiting[1]
+        final = simulator.run_between(light, light, 1)
+        yield waiting[0], simulator.size, np.concatenate([packed, final]) if len(packed) else final
 
 
 def write_exposure(
     folder: Path,
     number: int,
     centre: int,
-    rgb: dict[int, NDArray[np.float32]],
+    sources: dict[int, Frame],
     spikes: dict[int, Frame],
     recipe: Recipe,
 ) -> None:
     """Blurred frame, sharp middle frame and all spikes of one exposure."""
     window = recipe.window(centre)
-    blurred = average([rgb[j] for j in window], recipe.linear_light)
-    write_png(folder / "blur" / f"{number:06}.png", blurred)
-    write_png(folder / "sharp" / f"{number:06}.png", np.rint(rgb[centre * recipe.factor]).astype(np.uint8))
-    write_packed(folder / "spike" / f"{number:06}.dat", np.stack([spikes[j] for j in window]))
+    write_png(folder / "blur" / f"{number:06}.png", average(sources, window, recipe))
+    write_png(folder / "sharp" / f"{number:06}.png", sources[centre])
+    with replacing(folder / "spike" / f"{number:06}.dat") as temporary:
+        np.stack([spikes[j] for j in window]).tofile(temporary)
 
 
 def whole_blocks(frames: Iterable[Frame], multiple: int) -> Iterator[Frame]:
@@ -116,23 +137,8 @@ def whole_blocks(frames: Iterable[Frame], multiple: int) -> Iterator[Frame]:
         yield frame[:H, :W]
 
 
-def interpolated(frames: Iterable[Frame], factor: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """(j, sub-frame j) in order: `factor` of them from each frame towards the next, and the last frame itself."""
-    j, previous = 0, None
-    for frame in frames:
-        current = frame.astype(np.float32)
-        if previous is not None:
-            for step in range(factor):
-                yield j, previous + (current - previous) * np.float32(step / factor)
-                j += 1
-        previous = current
-    if previous is not None:
-        yield j, previous
-
-
 def write_notes(folder: Path, spike_size: tuple[int, int], target: Target, recipe: Recipe, source: str) -> None:
     """The recordings' geometry in SpikeCV's form, and how the clip was made."""
-    h, w = spike_size
-    (folder / "spike" / "config.yaml").write_text(f"filename: spike\nspike_h: {h}\nspike_w: {w}\n")
+    write_geometry(folder / "spike", "spike", spike_size)
     notes: dict[str, Any] = {"source": source, "centres": target.centres, **recipe.settings()}
     (folder / NOTES).write_text(json.dumps(notes, indent=1) + "\n")

@@ -13,8 +13,8 @@ from spikevrt.errors import UserError
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 """Colour photos that ship inside the scikit-image wheel."""
 WAVES = 3
-SPEED = 0.6
-"""Typical speed in pixels a sub-frame: an exposure of 40 blurs over some 24 pixels."""
+SPEED = 0.25
+"""Typical speed in pixels a sub-frame: an exposure of 40 blurs over some 10 pixels, as much as a passing cyclist."""
 
 
 def scikit_image_photos(names: Sequence[str] = ()) -> list[Path]:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikevrt.data.simulator import GAMMA
 from spikevrt.errors import UserError
-
-GAMMA = 2.2
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Recipe:
     spike_scale: int = 2
     """RGB pixels a spike pixel, along each axis."""
     linear_light: bool = False
-    """Average light (gamma 2.2) rather than pixel values."""
+    """Average light (gamma 2.2) rather than pixel values, and let the spike camera integrate light."""
     noise: bool = False
     seed: int = 0
 
@@ -70,10 +69,27 @@ class Recipe:
         return asdict(self) | {"light": "linear" if self.linear_light else "gamma"}
 
 
-def average(frames: list[NDArray[np.float32]], linear_light: bool) -> NDArray[np.uint8]:
-    """Mean of (H,W,3) frames in 0..255, in pixel values or in light, rounded."""
-    total = np.zeros_like(frames[0], dtype=np.float64)
-    for frame in frames:
-        total += (frame / 255.0) ** GAMMA if linear_light else frame
-    mean = total / len(frames)
-    return np.rint(255.0 * mean ** (1 / GAMMA) if linear_light else mean).astype(np.uint8)
+def average(sources: dict[int, NDArray[np.uint8]], window: range, recipe: Recipe) -> NDArray[np.uint8]:
+    """Mean of the sub-frames of an exposure (H,W,3), in pixel values or in light, rounded; from the source frames."""
+    total = np.zeros(next(iter(sources.values())).shape, np.float64)
+    if recipe.linear_light:
+        for j in window:
+            total += (subframe(sources, j, recipe.factor) / np.float32(255)) ** np.float32(GAMMA)
+        return np.rint(255.0 * (total / len(window)) ** (1 / GAMMA)).astype(np.uint8)
+    # Interpolation is linear: the mean of all sub-frames is a weighted mean of few source frames.
+    weights: dict[int, float] = {}
+    for j in window:
+        base, step = divmod(j, recipe.factor)
+        for source, weight in ((base, 1 - step / recipe.factor), (base + 1, step / recipe.factor)):
+            weights[source] = weights.get(source, 0) + weight
+    for source, weight in weights.items():
+        if weight:
+            total += sources[source] * weight
+    return np.rint(total / len(window)).astype(np.uint8)
+
+
+def subframe(sources: dict[int, NDArray[np.uint8]], j: int, factor: int) -> NDArray[np.float32]:
+    """(H,W,3) sub-frame j, which lies between two source frames or on one."""
+    base, step = divmod(j, factor)
+    frame = sources[base].astype(np.float32)
+    return frame + (sources[base + 1] - frame) * np.float32(step / factor) if step else frame

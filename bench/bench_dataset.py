@@ -1,0 +1,89 @@
+"""Samples a second of the data set with two workers: with a voxel cache, without one, and of the pictures alone.
+
+GoPro's sizes: frames of 720x1280, 88 spike frames of 360x640; T = 5, crop 256, K = 32. All in one run, in turns.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from spikevrt.config import DataConfig
+from spikevrt.data.images import write_png
+from spikevrt.data.layout import find_clips
+from spikevrt.data.samples import ClipDataset, DrawSampler, collate
+from spikevrt.data.simulator import SpikeSensor, SpikeSimulator, write_geometry
+from spikevrt.data.spike_file import write_packed
+from spikevrt.data.voxel_cache import VoxelCache
+
+SIZE, SPIKES, FRAMES, WORKERS, SAMPLES = (720, 1280), 88, 8, 2, 24
+RATES: dict[str, list[float]] = {}
+WAYS = ("pictures alone", "without a cache", "with a cache", "pictures alone, RAM cache", "without a cache, RAM cache")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
+    """One clip with natural-looking frames: a smooth scene with fine noise, which PNG hardly compresses."""
+    root = tmp_path_factory.mktemp("gopro")
+    clip = root / "train" / "clip"
+    random = np.random.default_rng(0)
+    for i in range(FRAMES):
+        small = random.integers(0, 256, (45, 80, 3), dtype=np.uint8)
+        scene = np.asarray(Image.fromarray(small).resize(SIZE[::-1], Image.Resampling.BICUBIC)).astype(np.int16)
+        frame = np.clip(scene + random.integers(-3, 4, scene.shape), 0, 255).astype(np.uint8)
+        for folder in ("blur", "sharp"):
+            write_png(clip / folder / f"{i:06}.png", frame)
+        light = SpikeSensor(2)(frame)
+        spikes = SpikeSimulator(light.shape[0], light.shape[1]).run(np.repeat(light[None], SPIKES, 0))
+        write_packed(clip / "spike" / f"{i:06}.dat", spikes)
+    write_geometry(clip / "spike", "spike", (SIZE[0] // 2, SIZE[1] // 2))
+    return DataConfig(root=str(root))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def table() -> Iterator[None]:
+    """The rates at the end, and their shares of the pictures alone."""
+    yield
+    print("\nsamples a second, two workers, T 5, crop 256: median of all rounds")
+    medians = {way: float(np.median(rates)) for way, rates in RATES.items()}
+    for way, rate in medians.items():
+        alone = medians["pictures alone, RAM cache" if "RAM" in way else "pictures alone"]
+        print(f"  {way:28} {rate:7.2f}  {100 * rate / alone:6.1f}% of the pictures alone")
+
+
+def loader(data: DataConfig, way: str) -> Iterator[Any]:
+    """Batches of one, drawn and augmented as training does."""
+    data = replace(data, ram_cache_gb=0.1 if "RAM" in way else 0.0)
+    dataset = ClipDataset(data, "train", True, not way.startswith("pictures"), crop=256)
+    batches = DataLoader(
+        dataset, 1, sampler=DrawSampler(len(dataset), 0), num_workers=WORKERS, collate_fn=collate, prefetch_factor=2
+    )
+    return iter(batches)
+
+
+def test_samples_a_second(benchmark: Any, data: DataConfig) -> None:
+    """Every way in turn, so that whatever else the machine does falls on all of them."""
+
+    def all_ways() -> None:
+        for way in WAYS:
+            caches = [VoxelCache(clip, data) for clip in find_clips(data, "train")]
+            for cache in caches:
+                shutil.rmtree(Path(cache.folder), ignore_errors=True)
+                if way == "with a cache":
+                    cache.build(workers=WORKERS)
+            batches = loader(data, way)
+            for _ in range(2 * WORKERS + FRAMES):
+                next(batches)
+            start = time.perf_counter()
+            for _ in range(SAMPLES):
+                next(batches)
+            RATES.setdefault(way, []).append(SAMPLES / (time.perf_counter() - start))
+
+    benchmark.pedantic(all_ways, rounds=5, warmup_rounds=0)

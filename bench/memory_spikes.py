@@ -1,0 +1,90 @@
+"""`python -m bench.memory_spikes`: anonymous memory (RssAnon) while the voxels of a 2 GB recording are prepared.
+
+One continuous recording of 360x640, with an exposure of 88 frames for each of its RGB frames; the file is sparse, and
+removed at the end. The cache of the last frames is removed as it is made, so that the disk holds little.
+"""
+
+import re
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from spikevrt.config import DataConfig, RecordingConfig
+from spikevrt.data.images import write_png
+from spikevrt.data.preparation.jobs import build_caches
+from spikevrt.data.preparation.recording import RECORDING
+from spikevrt.data.simulator import write_geometry
+from spikevrt.data.voxel_cache import META
+
+SIZE = (360, 640)
+FRAME_BYTES = SIZE[0] * SIZE[1] // 8
+EXPOSURE = 88
+FRAMES = 2_000_000_000 // (FRAME_BYTES * EXPOSURE)
+LIMIT_MB = 300
+
+
+def anonymous_mb() -> float:
+    """RssAnon of this process, in MB."""
+    status = Path("/proc/self/status").read_text()
+    found = re.search(r"RssAnon:\s+(\d+) kB", status)
+    assert found is not None, "no RssAnon in /proc/self/status: Linux is needed"
+    return int(found[1]) * 1024 / 1e6
+
+
+def make_clip(root: Path, frames: int) -> DataConfig:
+    """A clip of `frames` frames over one recording."""
+    clip = root / "train" / "clip"
+    picture = np.zeros((2 * SIZE[0], 2 * SIZE[1], 3), np.uint8)
+    write_png(clip / "blur" / "000000.png", picture)
+    for i in range(1, frames):
+        (clip / "blur" / f"{i:06}.png").symlink_to("000000.png")
+    (clip / "spike").mkdir()
+    with (clip / "spike" / RECORDING).open("wb") as file:
+        file.write(np.random.default_rng(0).bytes(FRAME_BYTES * EXPOSURE))
+        file.truncate(frames * EXPOSURE * FRAME_BYTES)
+    write_geometry(clip / "spike", RECORDING, SIZE)
+    recording = RecordingConfig("continuous", spike_rate=EXPOSURE, frame_rate=1)
+    return DataConfig(root=str(root), clip_len=2, recording=recording)
+
+
+class Watch(threading.Thread):
+    """Keeps the highest RssAnon, and removes cached files as they come."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(daemon=True)
+        self.root, self.peak, self.done = root, 0.0, threading.Event()
+
+    def run(self) -> None:
+        while not self.done.wait(0.01):
+            self.peak = max(self.peak, anonymous_mb())
+            for path in self.root.glob("train/clip/spike_vox/*/[0-9]*.npy"):
+                path.unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Prepare a small recording (compiles, imports), then the large one, and print the difference."""
+    with tempfile.TemporaryDirectory() as small:
+        build_caches(Path(small), make_clip(Path(small), 4))
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        data = make_clip(root, FRAMES)
+        size = (root / "train" / "clip" / "spike" / RECORDING).stat().st_size
+        baseline, watch, start = anonymous_mb(), Watch(root), time.perf_counter()
+        watch.start()
+        build_caches(root, data)
+        watch.done.set()
+        watch.join()
+        seconds = time.perf_counter() - start
+        assert list(root.glob(f"train/clip/spike_vox/*/{META}"))
+    more = watch.peak - baseline
+    print(f"recording {size / 1e9:.2f} GB, {FRAMES} frames in {seconds:.1f} s")
+    print(f"RssAnon: baseline {baseline:.0f} MB, peak {watch.peak:.0f} MB, {more:.0f} MB more (limit {LIMIT_MB})")
+    if more > LIMIT_MB:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

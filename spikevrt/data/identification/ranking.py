@@ -1,0 +1,187 @@
+"""Geometries that fit a file, ranked by how much its frames look like one picture.
+
+A and B are the means of the even and of the odd frames: what they share is the scene, their noise is independent. The
+score is min over both axes of cov(A at a pixel, B at its neighbour) / variance, near 1 for a smooth picture in any
+light. A wrong width shears rows apart, so that neighbours below no longer agree; a frame too short or too long mixes
+places. A vertical flip changes nothing.
+
+Sizes have many factorisations: a part of the frame, whose correlation at all distances is one Fourier transform, sorts
+out all but the best.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikevrt.data.spike_array import array_shape, read_array
+from spikevrt.data.spike_geometry import KNOWN, SpikeGeometry
+from spikevrt.errors import UserError
+from spikevrt_kernels.voxelize import voxelize
+
+SIDES = (32, 1280)
+ASPECT = 3.0
+"""Longest side over shortest."""
+SAMPLED = 128
+"""Frames that are scored, from the middle of the file."""
+PART = 1 << 17
+"""Pixels of the part that sorts candidates out."""
+CHECKED = 30
+"""Best candidates that are scored on whole frames, and searched for a scene shown twice."""
+REPEATS = 0.8
+"""Correlation of two parts of a mean picture that says that it shows one scene twice."""
+PAGE = 1 << 16
+Halves = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Mean of the even frames, mean of the odd ones."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One geometry, how many frames it would make, and its score (1 is a picture, 0 is none)."""
+
+    geometry: SpikeGeometry
+    frames: int
+    score: float
+    shows_a_scene_twice: bool = False
+    """It takes two or more frames for one: ranked last."""
+
+    @property
+    def is_known(self) -> bool:
+        """A size that a camera or a data set of the field has."""
+        return (self.geometry.height, self.geometry.width) in KNOWN
+
+
+def rank(path: Path, height: int | None = None, width: int | None = None, format: str | None = None) -> list[Candidate]:
+    """The likeliest geometries that fit `path` and what is given, best first. The flip is left at `False`.
+
+    Raises:
+        UserError: no such file, an empty one, or none that fits.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such spike file")
+    if path.suffix.lower() == ".npz":
+        frames, h, w = array_shape(path)
+        if (height or h, width or w, format or "uint8") != (h, w, "uint8"):
+            raise UserError(f"{path}: holds {frames} frames of {h}x{w} uint8; leave --height, --width and --format out")
+        return [Candidate(SpikeGeometry(h, w, "uint8", False), frames, 1.0)]
+    size = path.stat().st_size
+    if size == 0:
+        raise UserError(f"{path}: 0 bytes; fetch it again")
+    kind = format or format_of(path)
+    pixels = size * 8 if kind == "packed" else size
+    fitting = list(sizes(pixels, height, width, kind))
+    found = [candidate(path, size, kind, pixels) for size in best_of(path, fitting, kind)]
+    if not found:
+        given = f" with {height or 'any'} x {width or 'any'}" if height or width else ""
+        raise UserError(
+            f"{path}: no geometry{given} divides its {size} bytes into whole frames; the file is cut short, "
+            "or has a head"
+        )
+    found.sort(key=lambda c: (c.shows_a_scene_twice, -round(c.score, 2), not c.is_known))
+    return found
+
+
+def candidate(path: Path, size: tuple[int, int], format: str, pixels: int) -> Candidate:
+    """One geometry, scored on whole frames."""
+    h, w = size
+    even, odd = mean_frames(path, h * w, format, slice(0, h * w))
+    twice = shows_a_scene_twice((even + odd).reshape(h, w))
+    return Candidate(SpikeGeometry(h, w, format, False), pixels // (h * w), score((even, odd), size), twice)
+
+
+def best_of(path: Path, fitting: list[tuple[int, int]], format: str) -> list[tuple[int, int]]:
+    """The `CHECKED` sizes whose neighbours agree best in a part of the frame; all where there are few."""
+    if len(fitting) <= CHECKED:
+        return fitting
+    agreement: dict[tuple[int, int], float] = {}
+    for area in sorted({h * w for h, w in fitting}):
+        start = max(0, (area - PART) // 2) // 8 * 8
+        halves = mean_frames(path, area, format, slice(start, min(area, start + PART)))
+        at = correlation_at(halves)
+        agreement |= {(h, w): min(at[1], at[w]) for h, w in fitting if h * w == area and w < len(at)}
+    return sorted(agreement, key=lambda size: -agreement[size])[:CHECKED]
+
+
+def correlation_at(halves: Halves) -> NDArray[np.float64]:
+    """(n,) covariance of even[i] and odd[i + distance] over the variance, for all distances, by Fourier transform."""
+    even, odd = (half - half.mean() for half in halves)
+    n = len(even)
+    variance = float((((even + odd) / 2) ** 2).mean())
+    length = 1 << (2 * n - 1).bit_length()
+    spectrum = np.conj(np.fft.rfft(even, length)) * np.fft.rfft(odd, length)
+    pairs = n - np.arange(n)
+    return np.fft.irfft(spectrum, length)[:n] / pairs / (variance or 1.0)
+
+
+def format_of(path: Path) -> str:
+    """`uint8` where every sampled byte is 0 or 1, and some is 1; else `packed`."""
+    data = np.memmap(path, np.uint8, "r")
+    pages = [data[at : at + PAGE] for at in np.linspace(0, max(len(data) - PAGE, 0), 16, dtype=np.int64)]
+    most = max(int(page.max()) for page in pages)
+    return "uint8" if most == 1 else "packed"
+
+
+def sizes(pixels: int, height: int | None, width: int | None, format: str) -> Iterator[tuple[int, int]]:
+    """All (H,W) that divide a file of so many pixels into two or more frames of whole bytes."""
+    low, high = (1, pixels) if height and width else SIDES
+    for h in [height] if height else range(low, min(high, pixels) + 1):
+        if pixels % h:
+            continue
+        for w in [width] if width else range(max(low, int(h / ASPECT)), min(high, int(h * ASPECT)) + 1):
+            whole = format == "uint8" or h * w % 8 == 0
+            if pixels // h % w == 0 and whole and (pixels // (h * w) > 1 or (height and width)):
+                yield h, w
+
+
+def mean_frames(path: Path, pixels: int, format: str, part: slice) -> Halves:
+    """Means of the even and the odd of up to `SAMPLED` frames around the middle of the file; `part` of each frame."""
+    frame_bytes = pixels // 8 if format == "packed" else pixels
+    stored = np.memmap(path, np.uint8, "r").reshape(-1, frame_bytes)
+    start = max(0, (len(stored) - SAMPLED) // 2)
+    frames, crop = stored[start : start + SAMPLED], (0, part.start, 1, part.stop - part.start)
+    try:
+        even, odd = (
+            voxelize(half, 1, pixels, 1, format == "packed", False, crop).reshape(-1).astype(np.float32) / len(half)
+            for half in (frames[::2], frames[1::2] if len(frames) > 1 else frames)
+        )
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; it looks bit-packed, leave --format out") from None
+    return even.astype(np.float32), odd.astype(np.float32)
+
+
+def score(halves: Halves, size: tuple[int, int]) -> float:
+    """Correlation of neighbours without the noise, the smaller of both axes; 0 for what shows nothing."""
+    even, odd = ((half - half.mean()).reshape(size) for half in halves)
+    variance = float((((even + odd) / 2) ** 2).mean())
+    if variance <= 0 or min(size) < 2:
+        return 0.0
+    beside = float((even[:, 1:] * odd[:, :-1]).mean())
+    below = float((even[1:] * odd[:-1]).mean())
+    return min(beside, below) / variance
+
+
+def shows_a_scene_twice(picture: NDArray[np.float32]) -> bool:
+    """Two or more frames taken for one stand one above the other."""
+    height = len(picture)
+    for parts in range(2, height // SIDES[0] + 1):
+        if height % parts == 0:
+            first, second = picture[: height // parts], picture[height // parts : 2 * (height // parts)]
+            if correlation(first, second) > REPEATS:
+                return True
+    return False
+
+
+def correlation(a: NDArray, b: NDArray) -> float:
+    """Pearson's, of two pictures of one size; 0 where one of them is flat."""
+    x, y = a.ravel() - a.mean(dtype=np.float64), b.ravel() - b.mean(dtype=np.float64)
+    scale = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / scale if scale > 0 else 0.0
+
+
+def read_frames(path: Path, geometry: SpikeGeometry, frames: slice) -> NDArray[np.uint8]:
+    """(n,frame bytes) as stored, without a copy of a `.dat`."""
+    if path.suffix.lower() == ".npz":
+        return read_array(path, frames)
+    return np.memmap(path, np.uint8, "r").reshape(-1, geometry.frame_bytes)[frames]

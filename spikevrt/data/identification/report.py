@@ -1,0 +1,88 @@
+"""From a file to the lines and the picture that say what it is."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from spikevrt.data.identification.ranking import Candidate, rank
+from spikevrt.data.identification.views import draw, likeness, spikes_per_frame, tfi, tfp
+from spikevrt.data.spike_file import SpikeFile
+from spikevrt.data.spike_geometry import read_recording_config
+
+SHOWN = 5
+CLEAR = 0.6
+"""Score of what certainly is a picture."""
+MARGIN = 0.05
+"""Lead over the second candidate that settles it."""
+ALIKE = 0.5
+"""Least correlation with a picture of the same scene."""
+
+
+def describe(path: Path, candidates: list[Candidate], picture: Path | None, png: Path) -> Iterator[str]:
+    """Lines about the file and its likeliest geometry; writes the PNG on the way."""
+    best = candidates[0]
+    geometry = best.geometry
+    yield f"{path}: {path.stat().st_size} bytes"
+    yield from ranking(candidates)
+    yield from recorded_size(path, best)
+    counts = spikes_per_frame(path, geometry, best.frames)
+    pixels = geometry.height * geometry.width
+    rates = counts / pixels
+    yield f"firing rate {rates.mean():.6f} (frames {rates.min():.4f} to {rates.max():.4f})"
+    yield f"spikes a frame {counts.mean():.1f} of {pixels} pixels (frames {counts.min()} to {counts.max()})"
+    file = SpikeFile(path, geometry)
+    middle = best.frames // 2
+    views = {"TFP, rows as stored": tfp(file, middle), "TFI, rows as stored": tfi(file, middle)}
+    flip = None
+    if picture is None:
+        yield "flip: unknown; only a picture of the scene tells (--picture GT)"
+    else:
+        as_stored, turned = likeness(picture, views["TFP, rows as stored"])
+        if max(as_stored, turned) >= ALIKE:
+            flip = turned > as_stored
+        stated = "unknown" if flip is None else str(flip).lower()
+        yield f"flip: {stated}; correlation of the TFP picture with {picture.name}:"
+        yield f"  {as_stored:.4f} with rows as stored, {turned:.4f} upside down"
+        if flip is None:
+            yield "  neither is alike: another scene, another moment, or another geometry"
+    if flip:
+        views = {title.replace("as stored", "upright"): view[::-1] for title, view in views.items()}
+    draw(png, views, rates)
+    yield f"pictures: {png}"
+    yield from advice(best, flip)
+
+
+def ranking(candidates: list[Candidate]) -> Iterator[str]:
+    """The table, and how sure it is."""
+    yield f"{'geometry':>22} {'frames':>8} {'score':>7}"
+    for candidate in candidates[:SHOWN]:
+        note = "  known" if candidate.is_known else ""
+        yield f"{candidate.geometry!s:>22} {candidate.frames:8} {candidate.score:7.3f}{note}"
+    if len(candidates) > SHOWN:
+        yield f"{'':>22} and {len(candidates) - SHOWN} less likely"
+    lead = candidates[0].score - candidates[1].score if len(candidates) > 1 else 1.0
+    if candidates[0].score < CLEAR or lead < MARGIN:
+        yield "not sure: no candidate stands out; look at the pictures, or give --height and --width"
+
+
+def recorded_size(path: Path, best: Candidate) -> Iterator[str]:
+    """What a `config.yaml` beside the file says, where it says something else."""
+    size = read_recording_config(path.parent / "config.yaml")
+    if size is not None and size != (best.geometry.height, best.geometry.width):
+        yield f"config.yaml beside it says {size[0]}x{size[1]}, which does not look right: give the geometry yourself"
+
+
+def advice(best: Candidate, flip: bool | None) -> Iterator[str]:
+    """The options that read the file this way."""
+    geometry = replace(best.geometry, flip=bool(flip))
+    options = [f"DATA.SPIKE_FORMAT={geometry.format}"]
+    options += [f"DATA.SPIKE_HEIGHT={geometry.height}", f"DATA.SPIKE_WIDTH={geometry.width}"]
+    options += [f"DATA.SPIKE_FLIP={str(flip).lower()}"] if flip is not None else []
+    yield f"read it with: --opts {' '.join(options)}"
+
+
+def identify(
+    path: Path, height: int | None, width: int | None, format: str | None, picture: Path | None, png: Path
+) -> Iterator[str]:
+    """All lines about `path`."""
+    yield from describe(path, rank(path, height, width, format), picture, png)

@@ -1,0 +1,101 @@
+"""What a recording shows: firing rate over time, TFP and TFI pictures, and one PNG with all of it."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from spikevrt.data.identification.ranking import correlation, read_frames
+from spikevrt.data.images import read_image, write_png
+from spikevrt.data.simulator import to_grey
+from spikevrt.data.spike_file import SpikeFile
+from spikevrt.data.spike_geometry import SpikeGeometry
+
+BLOCK = 64
+"""Frames that are read at once."""
+TFP_WINDOW = 41
+TFI_WINDOW = 401
+"""Frames around the middle in which the two spikes around it are looked for."""
+SPIKES_OF = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
+PLOT_HEIGHT, MARGIN, LINE = 160, 12, 14
+INK, PAPER, CURVE = (20, 20, 20), (255, 255, 255), (0, 90, 180)
+Picture = NDArray[np.float32]
+
+
+def spikes_per_frame(path: Path, geometry: SpikeGeometry, frames: int) -> NDArray[np.int64]:
+    """(n,) spikes of every frame; a long recording is read block by block."""
+    counts = np.empty(frames, np.int64)
+    for start in range(0, frames, BLOCK):
+        stop = min(start + BLOCK, frames)
+        stored = read_frames(path, geometry, slice(start, stop))
+        spikes = SPIKES_OF[stored] if geometry.format == "packed" else stored
+        counts[start:stop] = spikes.sum(1, dtype=np.int64)
+    return counts
+
+
+def tfp(file: SpikeFile, middle: int) -> Picture:
+    """(H,W) texture from playback: the mean of `TFP_WINDOW` frames around `middle`, in [0,1]."""
+    start = min(max(middle - TFP_WINDOW // 2, 0), max(file.frames - TFP_WINDOW, 0))
+    return file.read(start=start, count=TFP_WINDOW).mean(0, dtype=np.float32)
+
+
+def tfi(file: SpikeFile, middle: int) -> Picture:
+    """(H,W) texture from interval: 1 / distance of the two spikes around `middle`; 0 where there are not two."""
+    start = max(middle - TFI_WINDOW // 2, 0)
+    before = file.read(start=start, count=middle - start + 1)
+    after = file.read(start=middle + 1, count=TFI_WINDOW // 2)
+    last, following = before[::-1].argmax(0), after.argmax(0) if len(after) else 0
+    found = before.any(0) & after.any(0)
+    return np.where(found, 1.0 / (last + following + 1), 0.0).astype(np.float32)
+
+
+def likeness(picture: Path, view: Picture) -> tuple[float, float]:
+    """Correlation of a picture file with an upright view, and with the view upside down."""
+    grey = Image.fromarray(to_grey(read_image(picture)))
+    small = np.asarray(grey.resize((view.shape[1], view.shape[0]), Image.Resampling.BOX), np.float32)
+    return correlation(small, view), correlation(small, view[::-1])
+
+
+def draw(path: Path, views: dict[str, Picture], rates: NDArray[np.float64]) -> None:
+    """Write a PNG with the views side by side and the firing rate over time below them."""
+    height, width = next(iter(views.values())).shape
+    side = max(width, 200)
+    total = len(views) * (side + MARGIN) + MARGIN
+    canvas = Image.new("RGB", (total, height + PLOT_HEIGHT + 4 * MARGIN + 2 * LINE), PAPER)
+    pen = ImageDraw.Draw(canvas)
+    for number, (title, view) in enumerate(views.items()):
+        left = MARGIN + number * (side + MARGIN)
+        pen.text((left, MARGIN), title, INK)
+        canvas.paste(Image.fromarray(stretched(view)), (left, MARGIN + LINE))
+    plot(
+        pen,
+        (MARGIN, height + 2 * MARGIN + 2 * LINE, total - MARGIN, height + 2 * MARGIN + 2 * LINE + PLOT_HEIGHT),
+        rates,
+    )
+    write_png(path, np.asarray(canvas))
+
+
+def stretched(view: Picture) -> NDArray[np.uint8]:
+    """Dark to bright over 0..255, without the brightest half per cent."""
+    top = float(np.quantile(view, 0.995)) or float(view.max()) or 1.0
+    return np.rint(np.clip(view / top, 0, 1) * 255).astype(np.uint8)
+
+
+def plot(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], rates: NDArray[np.float64]) -> None:
+    """A curve of (n,) rates from 0 to a little above their maximum."""
+    left, top, right, bottom = box
+    most = float(rates.max(initial=0)) * 1.1 or 1.0
+    pen.rectangle(box, outline=INK)
+    pen.text(
+        (left, top - LINE), f"firing rate, 0 to {most:.3g} spikes a pixel and frame, over {len(rates)} frames", INK
+    )
+    # As many points as columns: the mean of the frames that fall on each.
+    parts = np.array_split(rates, max(1, min(len(rates), right - left)))
+    means = [float(part.mean()) for part in parts]
+    xs = np.linspace(left, right, len(means)) if len(means) > 1 else [(left + right) / 2]
+    points = [(float(x), bottom - mean / most * (bottom - top)) for x, mean in zip(xs, means, strict=True)]
+    if len(points) > 1:
+        pen.line(points, CURVE, 1)
+    else:
+        pen.point(points, CURVE)

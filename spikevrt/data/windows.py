@@ -1,0 +1,80 @@
+"""Which spike frames belong to which RGB frame, where a recording holds more than one exposure."""
+
+import csv
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from spikevrt.config import RecordingConfig
+from spikevrt.errors import UserError
+
+WINDOWS = "windows.csv"
+"""Beside the recordings: `stem,start,length`, in spike frames of the frame's recording."""
+COLUMNS = ["stem", "start", "length"]
+
+
+def windows_for(folder: Path, stems: Sequence[str], recording: RecordingConfig) -> dict[str, slice]:
+    """The window of every frame: from `windows.csv`, else (one continuous recording) from the rates of both clocks;
+    empty where every file is one exposure.
+
+    Args:
+        folder: of the recordings.
+        stems: of the RGB frames, in order of time.
+        recording: DATA.RECORDING.
+
+    Raises:
+        UserError: a frame without a window, or a continuous recording without rates.
+    """
+    if (folder / WINDOWS).is_file():
+        windows = read_windows(folder / WINDOWS)
+        missing = [stem for stem in stems if stem not in windows]
+        if missing:
+            raise UserError(f"{folder / WINDOWS}: no window for frame {missing[0]} ({len(missing)} of {len(stems)})")
+        return {stem: windows[stem] for stem in stems}
+    if recording.layout == "files":
+        return {}
+    if recording.spike_rate is None or recording.frame_rate is None:
+        raise UserError(
+            f"{folder}: DATA.RECORDING.LAYOUT = continuous needs to know which spikes belong to which frame; set "
+            f"DATA.RECORDING.SPIKE_RATE and DATA.RECORDING.FRAME_RATE, or write {WINDOWS} there ({','.join(COLUMNS)})"
+        )
+    step = Fraction(recording.spike_rate) / Fraction(recording.frame_rate)
+    return dict(zip(stems, clock_windows(len(stems), step, recording.length), strict=True))
+
+
+def clock_windows(frames: int, step: Fraction, length: int | None) -> list[slice]:
+    """Frame i starts at spike frame round(i * step), and lasts `length` or until the next one starts."""
+    starts = [round(i * step) for i in range(frames + 1)]
+    stops = starts[1:] if length is None else [start + length for start in starts]
+    if length is None and step < 1:
+        raise UserError(f"DATA.RECORDING: {float(step):.3g} spike frames from one RGB frame to the next; at least 1")
+    return [slice(starts[i], stops[i]) for i in range(frames)]
+
+
+def read_windows(path: Path) -> dict[str, slice]:
+    """The table of a `windows.csv`."""
+    windows: dict[str, slice] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error}); expected lines of {','.join(COLUMNS)}") from None
+    if not rows or rows[0] != COLUMNS:
+        raise UserError(f"{path}: the first line must be {','.join(COLUMNS)}")
+    for number, row in enumerate(rows[1:], 2):
+        try:
+            stem, start, length = row[0], int(row[1]), int(row[2])
+        except (IndexError, ValueError):
+            stem, start, length = "", -1, 0
+        if len(row) != len(COLUMNS) or start < 0 or length < 1 or stem in windows:
+            raise UserError(f"{path}: line {number} must be {','.join(COLUMNS)} with one line a frame, not {row}")
+        windows[stem] = slice(start, start + length)
+    return windows
+
+
+def write_windows(path: Path, windows: dict[str, slice]) -> None:
+    """Write a `windows.csv`."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([stem, w.start, w.stop - w.start] for stem, w in windows.items())

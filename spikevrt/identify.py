@@ -1,0 +1,55 @@
+"""`python -m spikevrt.identify`: what is this spike recording?"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from spikevrt.cli import command_parser, run_command
+from spikevrt.config.data import SPIKE_FORMATS
+from spikevrt.data.identification.report import identify
+from spikevrt.errors import UserError
+
+DESCRIPTION = """Say what an unknown spike recording is: size, geometry, firing rate, and pictures to look at.
+
+  python -m spikevrt.identify recording.dat                        # ranks every geometry that fits
+  python -m spikevrt.identify recording.dat --picture sharp.png    # and says whether its rows are upside down
+  python -m spikevrt.identify recording.dat --height 360 --width 640
+
+A .dat file has no header: one bit a pixel, least significant first, frames one after the other. The score (0 to 1) says
+how much the frames of a geometry look like one picture: neighbouring pixels that agree without the noise. A vertical
+flip leaves it unchanged, so it is stated only where a picture of the scene is given.
+
+The PNG shows the TFP picture (mean of a window of spikes: brightness), the TFI picture (1 / distance of the two spikes
+around the middle: sharper, noisier) and the firing rate over time.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All options with their defaults."""
+    parser = command_parser("spikevrt.identify", DESCRIPTION)
+    parser.add_argument("file", type=Path, metavar="FILE", help="a .dat or .npz recording")
+    parser.add_argument("--height", type=int, help="of a stored frame, where it is known")
+    parser.add_argument("--width", type=int, help="of a stored frame, where it is known")
+    parser.add_argument("--format", choices=SPIKE_FORMATS, help="where it is known")
+    parser.add_argument("--picture", type=Path, metavar="GT", help="a picture of the scene at the recording's middle")
+    parser.add_argument("--out", type=Path, metavar="PNG", help="(default: FILE's name with .identified.png, here)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and print."""
+    args = make_parser().parse_args(argv)
+    for name in ("height", "width"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} {value}: must be at least 1")
+    png = args.out or Path(f"{args.file.stem}.identified.png")
+    if png.suffix.lower() != ".png":
+        raise UserError(f"--out {png}: must be a .png")
+    for line in identify(args.file, args.height, args.width, args.format, args.picture, png):
+        print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,60 @@
+"""`python -m spikevrt.simulate`: the spikes that a camera would have recorded of a video."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from spikevrt.cli import command_parser, run_command
+from spikevrt.data.preparation.recording import SpikeCamera, record
+from spikevrt.data.video import count_frames, frame_names, read_frames
+from spikevrt.errors import UserError
+
+DESCRIPTION = """Simulate a spike camera that watches a video: A += I / 255; fire where A >= theta; A -= theta.
+
+  python -m spikevrt.simulate video.mp4 --out spikes                    # 8 spike frames from frame to frame
+  python -m spikevrt.simulate frames/ --out spikes --scale 2 --theta 1  # half the resolution, twice the spikes
+  python -m spikevrt.simulate fast/ --out spikes --factor 1 --noise     # the source is fast already
+
+SOURCE is a video file or a folder of sharp frames. The folder --out gets one packed recording.dat, its config.yaml
+(spike_h, spike_w) and a windows.csv with the spikes of every frame: what DATA.RECORDING.LAYOUT=continuous reads.
+spikevrt.prepare makes whole data sets (blurred and sharp frames too) with the same simulator.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All options with their defaults."""
+    camera = SpikeCamera()
+    parser = command_parser("spikevrt.simulate", DESCRIPTION)
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="a video file, or a folder of sharp frames")
+    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument("--theta", type=float, default=camera.theta, help="threshold; white fires every theta frames")
+    parser.add_argument("--noise", action="store_true", help="OR spurious spikes in, at Gaussian intervals (140, 50)")
+    parser.add_argument("--scale", type=int, default=camera.scale, help="RGB pixels a spike pixel, along each axis")
+    parser.add_argument("--linear-light", action="store_true", help="integrate light (gamma 2.2), not pixel values")
+    parser.add_argument("--factor", type=int, default=camera.factor, help="spike frames from one frame to the next")
+    parser.add_argument("--seed", type=int, default=camera.seed, help="of the first charge and the noise")
+    parser.add_argument("--no-flip", action="store_true", help="store row 0 first (cameras store rows upside down)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, simulate, and print the rate beside the one to expect."""
+    args = make_parser().parse_args(argv)
+    if args.seed < 0:
+        raise UserError(f"--seed {args.seed}: must be at least 0")
+    camera = SpikeCamera(
+        args.theta, args.noise, args.scale, args.linear_light, args.factor, args.seed, not args.no_flip
+    )
+    count, stems = count_frames(args.source), frame_names(args.source)
+    frames = tqdm(read_frames(args.source), "simulate", count, unit="frame")
+    made = record(frames, lambda i: stems[i] if stems else f"{i + 1:06}", args.out, camera)
+    print(f"{args.out}: {made.frames} spike frames of {made.size[0]}x{made.size[1]}")
+    note = " (without the noise)" if camera.noise else ""
+    print(f"firing rate {made.rate:.6f}, from the brightness {made.expected:.6f}{note}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)
