@@ -96,9 +96,9 @@ def test_one_recording_serves_a_whole_clip(continuous, spikes):
     source = recording_source(clip.folder / "blur", clip.folder / "spike", continuous)
     np.testing.assert_array_equal(list(source)[2].counts.numpy(), counts[1].numpy())
     assert VoxelCache(clip, continuous).build(workers=2) == FRAMES
-    shifted = replace(continuous, spike_time_offset=3)
+    shifted = replace(continuous, spike_time_offset=2)
     moved = ClipDataset(shifted, "train", augment=False, use_spike=True)[0]["counts"][0]
-    np.testing.assert_array_equal(moved.numpy(), spikes[3:11].reshape(4, 2, H, W).sum(1))
+    np.testing.assert_array_equal(moved.numpy(), spikes[2:10].reshape(4, 2, H, W).sum(1))
 
 
 def test_a_window_of_its_own_for_every_frame(continuous, spikes):
