@@ -6,13 +6,16 @@ from torch import nn
 
 from spikevrt.models.fusion.cross_attn_temporal import TemporalCrossBlock
 from spikevrt.models.spike_temporal_sa import TemporalSelfBlock
+from spikevrt_kernels import sdpa_parts
 from spikevrt_kernels.backends import BackendError, resolve_backend
-from spikevrt_kernels.temporal_attention import sdpa as sdpa_module
 from spikevrt_kernels.temporal_attention import temporal_attention
 from spikevrt_kernels.temporal_block import Chunking, temporal_block
 from spikevrt_kernels.temporal_block.chunks import spans
+from spikevrt_kernels.window_attention import window_attention
 
 BACKENDS = ("naive", "sdpa")
+WINDOW = (torch.randn(24), torch.randn(2, 1, 1), 2, (1, 1, 1), (0, 0, 0), None, "sdpa")
+"""Arguments of window attention whose windows are single tokens: as many as a feature map has."""
 CHUNKS = {
     "whole": None,
     "square": Chunking(40, 64, "square"),
@@ -82,20 +85,23 @@ def test_sequences_are_split_below_what_cuda_takes(monkeypatch):
     """The loop that CUDA needs, shown on the CPU: any split gives the same numbers."""
     q, k, v = torch.randn(3, 1, 8, 3, 9, 7, dtype=torch.float64)
     whole = temporal_attention(q, k, v, 2, backend="sdpa")
+    windows = window_attention(torch.cat((q, k, v), 1).movedim(1, -1), *WINDOW)
     calls = []
-    attend = sdpa_module.F.scaled_dot_product_attention
+    attend = sdpa_parts.F.scaled_dot_product_attention
 
     def counted(q, *args, **kwargs):
         calls.append(q.shape[0])
         return attend(q, *args, **kwargs)
 
-    monkeypatch.setattr(sdpa_module, "CUDA_MAX_SEQUENCES", 40)
-    monkeypatch.setattr(sdpa_module, "split_size", lambda q, heads: sdpa_module.CUDA_MAX_SEQUENCES // heads)
-    monkeypatch.setattr(sdpa_module.F, "scaled_dot_product_attention", counted)
+    monkeypatch.setattr(sdpa_parts, "split_size", lambda q: 40 // q.shape[1])
+    monkeypatch.setattr(sdpa_parts.F, "scaled_dot_product_attention", counted)
     parts = temporal_attention(q, k, v, 2, backend="sdpa")
     assert max(calls) <= 20
     assert len(calls) == 4
     assert torch.equal(whole, parts)
+    assert torch.equal(windows, window_attention(torch.cat((q, k, v), 1).movedim(1, -1), *WINDOW))
+    assert max(calls) <= 20
+    assert len(calls) > 8
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

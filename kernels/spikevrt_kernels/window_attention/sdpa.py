@@ -6,8 +6,8 @@ at most eight calls with a mask of (heads,N,N) take the place of one with a mask
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from spikevrt_kernels.sdpa_parts import attention_in_parts
 from spikevrt_kernels.window_attention.reference import region_mask
 from spikevrt_kernels.window_attention.windows import Regions
 
@@ -27,7 +27,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, ids: Tensor | N
         mask = blocked.expand(1, 1, -1, -1) if mask is None else mask + blocked
     windows = q.shape[:4]
     q, k, v = (x.flatten(0, 3) for x in (q, k, v))  # (windows,heads,N,E)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0).unflatten(0, windows)
+    return attention_in_parts(q, k, v, attn_mask=mask, scale=1.0).unflatten(0, windows)
 
 
 def split_last(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, regions: Regions, masked: bool) -> Tensor:
