@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -78,6 +79,7 @@ def run_command(main: Callable[[Sequence[str] | None], int | None]) -> None:
 
     A `UserError`, or a file that cannot be read or written, is one line on stderr and exit code 2.
     """
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         code = main(None) or 0
     except UserError as error:

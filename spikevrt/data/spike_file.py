@@ -81,8 +81,9 @@ class SpikeFile:
         """
         geometry, window = self.geometry, self.window(time_offset)
         if window.stop - window.start < bins:
+            # Without the path: said once, not for every file.
             warnings.warn(
-                f"{self.path}: {window.stop - window.start} spike frames for {bins} bins (DATA.K) leave empty bins",
+                f"{window.stop - window.start} spike frames for {bins} bins leave empty bins; lower DATA.K",
                 stacklevel=2,
             )
         crop, packed = self._checked_crop(crop), geometry.format == "packed"
