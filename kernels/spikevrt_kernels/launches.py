@@ -37,3 +37,15 @@ def architecture(device: torch.device) -> int:
         return 90
     major, minor = torch.cuda.get_device_capability(device)
     return 10 * major + minor
+
+
+def flat_pixels(x: Tensor) -> Tensor:
+    """`x` (B,C,T,H,W) with its H*W pixels side by side in memory: itself, or a copy where they are not."""
+    W = x.shape[-1]
+    side_by_side = x.stride(-1) == 1 or x.shape[-2:].numel() == 1
+    return x if side_by_side and (x.shape[-2] == 1 or x.stride(-2) == W) else x.contiguous()
+
+
+def draw_seed(device: torch.device) -> Tensor:
+    """(1,) int64 from torch's generator, so that checkpointing and resuming repeat the dropout of a run."""
+    return torch.randint(2**62, (1,), device=device)
