@@ -16,7 +16,8 @@ from spikevrt_kernels.launches import interpreted
 
 BACKENDS = ("triton", "sdpa", "naive")
 CHOICES = ("auto", *BACKENDS)
-TRITON_OPS = ("temporal_attention",)
+ATTENTION_OPS = ("temporal_attention", "temporal_block", "window_attention")
+TRITON_OPS = ("temporal_attention", "temporal_block")
 """Operators that have a Triton kernel in this version."""
 MAX_FRAMES = 8
 """T is exact in the kernels and its square lives in registers."""
@@ -33,6 +34,7 @@ class BackendError(ValueError):
     """A backend that was asked for by name cannot run; the message is the sentence that says why."""
 
 
+@torch.compiler.assume_constant_result
 def why_not_triton() -> str | None:
     """None when this machine can run Triton kernels, else one sentence that says why it cannot."""
     if find_spec("triton") is None:
@@ -98,15 +100,18 @@ def resolve_backend(choice: str, op: str | None = None, *inputs: Tensor) -> str:
     reason = why_not_triton()
     if reason is not None:
         raise BackendError(reason)
-    if op is not None and op not in TRITON_OPS:
-        name_once(op)
+    if op is None:
+        name_missing_once()
+    elif op not in TRITON_OPS:
         return "sdpa"
-    if op is not None:
+    else:
         can_run_triton(op, *inputs, raises=True)
     return "triton"
 
 
 @lru_cache
-def name_once(op: str) -> None:
-    """Say, once a process, that an operator has no Triton kernel."""
-    logger.warning("%s has no Triton kernel in this version: it runs sdpa", op)
+def name_missing_once() -> None:
+    """Say, once a process, which operators have no Triton kernel."""
+    for op in ATTENTION_OPS:
+        if op not in TRITON_OPS:
+            logger.warning("%s has no Triton kernel in this version: it runs sdpa", op)

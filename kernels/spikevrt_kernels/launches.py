@@ -26,6 +26,7 @@ class Launch(NamedTuple):
             self.kernel[self.grid](**self.arguments, **self.options)
 
 
+@torch.compiler.assume_constant_result
 def interpreted() -> bool:
     """Whether kernels run in Triton's interpreter (TRITON_INTERPRET=1), on CPU tensors."""
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")

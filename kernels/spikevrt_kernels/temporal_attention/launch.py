@@ -26,7 +26,8 @@ def options(direction: str) -> dict[str, Any]:
 
 def pixels_of_program(direction: str, TQ: int, TK: int) -> int:
     """Pixels of one program: its threads times one or two."""
-    return 32 * WARPS * (1 if TQ * TK > TWO_PIXELS_SCORES[direction] else 2)
+    scores = TQ * TK
+    return 32 * WARPS * (2 if scores <= TWO_PIXELS_SCORES[direction] else 1)
 
 
 def constants(q: Tensor, k: Tensor, heads: int, dropout_p: float, direction: str) -> dict[str, Any]:
