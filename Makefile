@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WHEEL_VENV := .venv-wheel
 PIP := -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install test lint types unit wheel demo demo-long bench fuzz-spikes memory-spikes clean
+.PHONY: help install test lint types unit interpreter wheel demo demo-long bench fuzz-spikes memory-spikes clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt setup.py
 	$(BIN)/python $(PIP) install --constraint constraints.txt --editable '.[dev,demo]'
 	@touch $@
 
-test: lint types unit wheel  ## lint, types, tests, and the wheel in an environment of its own
+test: lint types unit interpreter wheel  ## lint, types, tests, and the wheel in an environment of its own
 
 lint: $(STAMP)  ## ruff
 	$(BIN)/ruff check .
@@ -30,6 +30,9 @@ types: $(STAMP)  ## mypy
 
 unit: $(STAMP)  ## the tests, two processes at a time
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+interpreter: $(STAMP)  ## the kernels in Triton's interpreter: a process of its own, which cannot compile
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests/interpreter
 
 wheel: $(STAMP)  ## build the wheel, install it elsewhere, run a command outside the checkout
 	rm -rf dist build

@@ -1,16 +1,31 @@
 """Attention backends: which exist, what can run, and the sentence that says why not.
 
 `naive` is the plain PyTorch reference, `sdpa` goes through `scaled_dot_product_attention`, `triton` is a
-fused kernel. An explicit choice never falls back: it runs or raises `BackendError`. `auto` takes the first
-that can run.
+fused kernel. An explicit choice never falls back: it runs or raises `BackendError`. An operator that has no
+Triton kernel yet runs `sdpa` under `triton`, and is named once.
 """
 
 import logging
+from functools import lru_cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from spikevrt_kernels.launches import interpreted
 
 BACKENDS = ("triton", "sdpa", "naive")
 CHOICES = ("auto", *BACKENDS)
-TRITON_OPS: tuple[str, ...] = ()
+ATTENTION_OPS = ("temporal_attention", "temporal_block", "window_attention")
+TRITON_OPS = ("temporal_attention", "temporal_block")
 """Operators that have a Triton kernel in this version."""
+MAX_FRAMES = 8
+"""T is exact in the kernels and its square lives in registers."""
+MIN_ARCHITECTURE = (8, 0)
+"""Below, this Triton has no tensor cores to offer."""
+CUDA_TYPES = (torch.float32, torch.float16, torch.bfloat16)
+INTERPRETER_TYPES = (torch.float64, torch.float32, torch.float16)
+"""bfloat16 arithmetic is wrong in Triton's interpreter."""
 
 logger = logging.getLogger(__name__)
 
@@ -19,27 +34,84 @@ class BackendError(ValueError):
     """A backend that was asked for by name cannot run; the message is the sentence that says why."""
 
 
+@torch.compiler.assume_constant_result
 def why_not_triton() -> str | None:
-    """None when the Triton backend can run here, else one sentence that says why it cannot."""
-    if not TRITON_OPS:
-        return "attention backend triton cannot run: no operator has a Triton kernel in this version; use sdpa"
+    """None when this machine can run Triton kernels, else one sentence that says why it cannot."""
+    if find_spec("triton") is None:
+        return "attention backend triton cannot run: the package triton is not installed; use sdpa"
+    if interpreted():
+        return None
+    if not torch.cuda.is_available():
+        return "attention backend triton cannot run: there is no CUDA device here; use sdpa"
     return None
 
 
-def resolve_backend(choice: str) -> str:
+def why_not_on(op: str, *inputs: Tensor) -> str | None:
+    """None when the kernel of `op` can run on features (B,C,T,H,W), else one sentence that says why it cannot."""
+    reason = why_not_triton()
+    if reason is not None:
+        return reason
+    device = inputs[0].device
+    types = CUDA_TYPES if device.type == "cuda" else INTERPRETER_TYPES
+    cannot = f"{op}: attention backend triton cannot run: "
+    if device.type != "cuda" and not (interpreted() and device.type == "cpu"):
+        return f"{cannot}the features are on {device.type}, not on CUDA; use sdpa"
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < MIN_ARCHITECTURE:
+        major, minor = torch.cuda.get_device_capability(device)
+        return f"{cannot}sm_{major}{minor} is below sm_80, which Triton gives no tensor cores; use sdpa"
+    for x in inputs:
+        if x.shape[2] > MAX_FRAMES:
+            return f"{cannot}T = {x.shape[2]} is above {MAX_FRAMES}; use sdpa or a shorter DATA.CLIP_LEN"
+        if x.dtype not in types:
+            names = ", ".join(str(t).removeprefix("torch.") for t in types)
+            return f"{cannot}{str(x.dtype).removeprefix('torch.')} is not one of {names}; use sdpa"
+    return None
+
+
+def can_run_triton(op: str, *inputs: Tensor, raises: bool = False) -> bool:
+    """Whether the Triton kernel of `op` can run on features (B,C,T,H,W).
+
+    Raises:
+        BackendError: it cannot, and `raises` is set; the message says why.
+    """
+    reason = why_not_on(op, *inputs)
+    if reason is not None and raises:
+        raise BackendError(reason)
+    return reason is None
+
+
+def resolve_backend(choice: str, op: str | None = None, *inputs: Tensor) -> str:
     """The backend that `choice` (`auto`, `triton`, `sdpa` or `naive`) stands for.
+
+    Args:
+        choice: what was asked for.
+        op: the operator that asks, or None for the machine as such.
+        inputs: the operator's features (B,C,T,H,W), where it has a kernel.
 
     Raises:
         BackendError: an unknown name, or `triton` where it cannot run.
     """
     if choice not in CHOICES:
         raise BackendError(f"attention backend {choice}: unknown; choose one of {', '.join(CHOICES)}")
-    if choice not in ("auto", "triton"):
+    if choice == "auto":
+        return "sdpa"
+    if choice != "triton":
         return choice
     reason = why_not_triton()
-    if reason is None:
-        return "triton"
-    if choice == "triton":
+    if reason is not None:
         raise BackendError(reason)
-    logger.debug("auto: %s", reason)
-    return "sdpa"
+    if op is None:
+        name_missing_once()
+    elif op not in TRITON_OPS:
+        return "sdpa"
+    else:
+        can_run_triton(op, *inputs, raises=True)
+    return "triton"
+
+
+@lru_cache
+def name_missing_once() -> None:
+    """Say, once a process, which operators have no Triton kernel."""
+    for op in ATTENTION_OPS:
+        if op not in TRITON_OPS:
+            logger.warning("%s has no Triton kernel in this version: it runs sdpa", op)

@@ -10,7 +10,7 @@ from spikevrt.errors import UserError
 from spikevrt.models.checkpoint import load_weights, read_state
 from spikevrt.models.vrt import VRT
 from spikevrt.models.vrt_with_spike import VRTWithSpike
-from spikevrt_kernels.backends import BackendError, resolve_backend
+from spikevrt_kernels.backends import MAX_FRAMES, BackendError, resolve_backend
 from spikevrt_kernels.temporal_block import Chunking
 
 
@@ -22,16 +22,31 @@ def build_model(config: Config, pretrained: bool = True) -> nn.Module:
     Raises:
         UserError: a backend that cannot run, or pretrained weights that do not fit.
     """
-    try:
-        backend = resolve_backend(config.model.attn_backend)
-    except BackendError as error:
-        raise UserError(str(error)) from None
+    backend = choose_backend(config)
     vrt = build_vrt(config.model, config.data.crop_size, backend)
     path = config.model.vrt.pretrained
     if path is not None and pretrained:
         load_weights(vrt, path, strict=True)
         print(f"VRT weights {path}: official VRT weights are CC-BY-NC 4.0 (not for commercial use)")
     return add_spikes(vrt, config, backend) if config.model.use_spike else vrt
+
+
+def choose_backend(config: Config) -> str:
+    """The attention backend of a configuration.
+
+    Raises:
+        UserError: it cannot run here, or not with this DATA.CLIP_LEN.
+    """
+    try:
+        backend = resolve_backend(config.model.attn_backend)
+    except BackendError as error:
+        raise UserError(str(error)) from None
+    if backend == "triton" and config.model.use_spike and config.data.clip_len > MAX_FRAMES:
+        raise UserError(
+            f"DATA.CLIP_LEN {config.data.clip_len}: attention backend triton takes at most {MAX_FRAMES} frames; "
+            "use a shorter clip or MODEL.ATTN_BACKEND sdpa"
+        )
+    return backend
 
 
 def build_vrt(model: ModelConfig, crop_size: int, backend: str) -> VRT:

@@ -27,10 +27,9 @@ def fill(module, prefix, dtype):
     return module.eval()
 
 
-@pytest.mark.parametrize("backend", ["naive", "sdpa"])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 2e-5)], ids=str)
-def test_spike_branch(dtype, tolerance, backend, conformance_dir, within):
-    arrays = np.load(conformance_dir / "spike_odd.npz")
+def branch_errors(backend, dtype, folder):
+    """Largest relative error of the encoder, of self-attention and of the fusion over the four scales."""
+    arrays = np.load(folder / "spike_odd.npz")
     meta = ast.literal_eval(str(arrays["meta"]))
     encoder = fill(SpikeEncoder3D(meta["K"], meta["chans"], meta["tstr"], meta["sstr"]), "spike_encoder", dtype)
     args = {"heads": meta["heads"], "mlp_ratio": meta["ratio"], "attn_backend": backend}
@@ -40,9 +39,15 @@ def test_spike_branch(dtype, tolerance, backend, conformance_dir, within):
         encoded = encoder(torch.from_numpy(arrays["vox"]).to(dtype))
         attended = attention(encoded)
         fused = [fusion(torch.from_numpy(arrays[f"rgb{i}"]).to(dtype), attended[i], i) for i in range(len(attended))]
+    errors = {}
     for kind, found in (("enc", encoded), ("tsa", attended), ("fuse", fused)):
-        errors = []
-        for i, actual in enumerate(found):
-            wanted = torch.from_numpy(arrays[f"{kind}{i}"]).double()
-            errors.append(float((actual.double() - wanted).norm() / wanted.norm()))
-        within(f"spike_odd {kind} {backend} {str(dtype).split('.')[1]}", max(errors), tolerance)
+        wanted = [torch.from_numpy(arrays[f"{kind}{i}"]).double() for i in range(len(found))]
+        errors[kind] = max(float((a.double() - w).norm() / w.norm()) for a, w in zip(found, wanted, strict=True))
+    return errors
+
+
+@pytest.mark.parametrize("backend", ["naive", "sdpa"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 2e-5)], ids=str)
+def test_spike_branch(dtype, tolerance, backend, conformance_dir, within):
+    for kind, error in branch_errors(backend, dtype, conformance_dir).items():
+        within(f"spike_odd {kind} {backend} {str(dtype).split('.')[1]}", error, tolerance)

@@ -1,10 +1,76 @@
-"""The public function: attention along time with a backend argument."""
+"""The registered operator of the `triton` backend, and the public function with a backend argument."""
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from spikevrt_kernels.backends import resolve_backend
+from spikevrt_kernels.launches import draw_seed
 from spikevrt_kernels.temporal_attention.reference import temporal_attention_reference
 from spikevrt_kernels.temporal_attention.sdpa import temporal_attention_sdpa
+
+
+@torch.library.custom_op("spikevrt::temporal_attention", mutates_args=())
+def forward(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed: Tensor | None) -> Tensor:
+    """Shapes as `temporal_attention`; seed (1,) int64 with dropout."""
+    from spikevrt_kernels.temporal_attention.launch import forward_launch
+
+    launch, out = forward_launch(q, k, v, heads, dropout_p, seed)
+    launch.run()
+    return out
+
+
+@forward.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed: Tensor | None) -> Tensor:
+    return q.new_empty(q.shape)
+
+
+@torch.library.custom_op("spikevrt::temporal_attention_backward", mutates_args=())
+def backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dq, dk, dv of a gradient (B,C,Tq,H,W); the probabilities are computed again."""
+    from spikevrt_kernels.temporal_attention.launch import backward_launch
+
+    launch, gradients = backward_launch(grad, q, k, v, heads, dropout_p, seed)
+    launch.run()
+    return gradients
+
+
+@backward.register_fake
+def _(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+
+
+def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """Keep the inputs: nothing else is saved."""
+    q, k, v, ctx.heads, ctx.dropout_p, seed = inputs
+    ctx.save_for_backward(q, k, v, seed)
+
+
+def differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Gradients of `forward`'s arguments."""
+    q, k, v, seed = ctx.saved_tensors
+    return *backward(grad, q, k, v, ctx.heads, ctx.dropout_p, seed), None, None, None
+
+
+forward.register_autograd(differentiate, setup_context=setup_context)
+
+
+def temporal_attention_fused(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float = 0.0) -> Tensor:
+    """softmax(q k^T / sqrt(D)) v along T in one kernel; shapes as `temporal_attention`."""
+    seed = draw_seed(q.device) if dropout_p > 0 else None
+    return forward(q, k.to(q.dtype), v.to(q.dtype), heads, dropout_p, seed)
+
+
+ATTEND = {
+    "triton": temporal_attention_fused,
+    "sdpa": temporal_attention_sdpa,
+    "naive": temporal_attention_reference,
+}
 
 
 def temporal_attention(
@@ -26,5 +92,4 @@ def temporal_attention(
     Raises:
         BackendError: `backend` cannot run.
     """
-    attend = temporal_attention_sdpa if resolve_backend(backend) == "sdpa" else temporal_attention_reference
-    return attend(q, k, v, heads, dropout_p)
+    return ATTEND[resolve_backend(backend, "temporal_attention", q, k)](q, k, v, heads, dropout_p)

@@ -1,10 +1,11 @@
-"""The public function: the block along time, chunk by chunk, with a backend argument."""
+"""The public function: the block along time, fused or chunk by chunk, with a backend argument."""
 
 import torch
 from torch import Tensor
 
 from spikevrt_kernels.backends import resolve_backend
 from spikevrt_kernels.temporal_block.chunks import Chunking, spans
+from spikevrt_kernels.temporal_block.fused import temporal_block_fused
 from spikevrt_kernels.temporal_block.reference import BlockWeights, temporal_block_reference
 
 __all__ = ["BlockWeights", "temporal_block"]
@@ -29,7 +30,8 @@ def temporal_block(
         weights: the block's parameters.
         heads: divides C.
         dropout_p: dropout on the attention probabilities, in [0, 1).
-        chunking: how many pixels run at a time; None = all at once. Never changes the result.
+        chunking: how many pixels run at a time; None = all at once. Never changes the result. `triton` runs all
+            in one launch, and MAX_BATCH_TOKENS bounds the tile of a program.
         backend: auto, triton, sdpa or naive.
 
     Returns:
@@ -38,7 +40,9 @@ def temporal_block(
     Raises:
         BackendError: `backend` cannot run.
     """
-    attention = resolve_backend(backend)
+    attention = resolve_backend(backend, "temporal_block", *((x,) if context is None else (x, context)))
+    if attention == "triton":
+        return temporal_block_fused(x, context, weights, heads, dropout_p, chunking)
     B, _, _, H, W = x.shape
     h, w = chunking.tile(B, H, W) if chunking else (H, W)
 

@@ -50,7 +50,7 @@ def window_attention(
     Raises:
         BackendError: `backend` cannot run.
     """
-    attend = attend_windows_sdpa if resolve_backend(backend) == "sdpa" else attend_windows_reference
+    attend = attend_windows_sdpa if resolve_backend(backend, "window_attention") == "sdpa" else attend_windows_reference
     D, H, W = qkv.shape[1:4]
     size = (D, H, W)
     width = offset.shape[0]

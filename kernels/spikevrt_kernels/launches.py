@@ -1,0 +1,52 @@
+"""A kernel launch as a value: run it on tensors, or hand it to `proof` to be compiled for any architecture."""
+
+import os
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Launch(NamedTuple):
+    """One launch of one `@triton.jit` kernel."""
+
+    kernel: Any
+    grid: tuple[int, ...]
+    """Programs on each axis; only the first may pass 65,535."""
+    arguments: dict[str, Any]
+    """Tensors, numbers and constexprs by the kernel's names."""
+    options: dict[str, Any]
+    """num_warps, num_stages, enable_fp_fusion."""
+
+    def run(self) -> None:
+        """Launch on the device of the tensors."""
+        device = next(a.device for a in self.arguments.values() if isinstance(a, Tensor))
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            self.kernel[self.grid](**self.arguments, **self.options)
+
+
+@torch.compiler.assume_constant_result
+def interpreted() -> bool:
+    """Whether kernels run in Triton's interpreter (TRITON_INTERPRET=1), on CPU tensors."""
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")
+
+
+def architecture(device: torch.device) -> int:
+    """Compute capability as one number (8.6 -> 86); 90 where the tensors are not on CUDA."""
+    if device.type != "cuda":
+        return 90
+    major, minor = torch.cuda.get_device_capability(device)
+    return 10 * major + minor
+
+
+def flat_pixels(x: Tensor) -> Tensor:
+    """`x` (B,C,T,H,W) with its H*W pixels side by side in memory: itself, or a copy where they are not."""
+    W = x.shape[-1]
+    side_by_side = x.stride(-1) == 1 or x.shape[-2:].numel() == 1
+    return x if side_by_side and (x.shape[-2] == 1 or x.stride(-2) == W) else x.contiguous()
+
+
+def draw_seed(device: torch.device) -> Tensor:
+    """(1,) int64 from torch's generator, so that checkpointing and resuming repeat the dropout of a run."""
+    return torch.randint(2**62, (1,), device=device)

@@ -1,0 +1,138 @@
+"""Ahead-of-time compilation: the binary that a GPU would load, built and read without a driver."""
+
+import re
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from spikevrt_kernels.launches import Launch
+
+TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
+TYPE_NAMES = {
+    torch.float64: "fp64",
+    torch.float32: "fp32",
+    torch.float16: "fp16",
+    torch.bfloat16: "bf16",
+    torch.int64: "i64",
+    torch.int32: "i32",
+    torch.uint8: "u8",
+}
+ALIGNMENT = 16
+TENSOR_CORE = re.compile(r"\b(?:HMMA|HGMMA|UTC\w*MMA)\b")
+WIDE_LOAD = re.compile(r"\bLDG\.\S*128|\bLDGSTS\.\S*128|\bUTMALDG")
+LOCAL_LOAD, LOCAL_STORE = re.compile(r"\bLDL\b"), re.compile(r"\bSTL\b")
+USAGE = re.compile(r"REG:(\d+) STACK:(\d+)")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a compiled kernel asks of the GPU."""
+
+    kernel: str
+    architecture: int
+    """80 for sm_80."""
+    warps: int
+    registers: int
+    """A thread."""
+    stack: int
+    """Bytes a thread. LOCAL reads 0 even when a kernel spills; STACK, LDL and STL do not."""
+    shared: int
+    """Bytes a program."""
+    local_loads: int
+    local_stores: int
+    tensor_core: int
+    """HMMA, HGMMA and tcgen05 instructions."""
+    wide_loads: int
+    """128-bit loads from global memory."""
+    seconds: float
+    """Compile time; near 0 when the binary was cached."""
+
+    @property
+    def spills(self) -> bool:
+        """Whether registers went to memory."""
+        return bool(self.stack or self.local_loads or self.local_stores)
+
+
+def signature_of(launch: Launch) -> tuple[dict[str, str], dict[str, Any], dict[tuple[int, ...], list[list[Any]]]]:
+    """Types, constants and divisibility that Triton's launcher would infer from the arguments."""
+    signature: dict[str, str] = {}
+    constants: dict[str, Any] = {}
+    attributes: dict[tuple[int, ...], list[list[Any]]] = {}
+    for i, parameter in enumerate(launch.kernel.params):
+        name = parameter.name
+        value = launch.arguments.get(name, parameter.default)
+        aligned = False
+        if isinstance(value, Tensor):
+            signature[name] = "*" + TYPE_NAMES[value.dtype]
+            aligned = value.storage_offset() * value.element_size() % ALIGNMENT == 0
+        elif parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1):
+            signature[name] = "constexpr"
+            constants[name] = value
+        elif isinstance(value, int):
+            signature[name] = "i32" if -(2**31) <= value < 2**31 else "i64"
+            aligned = value % ALIGNMENT == 0
+        else:
+            signature[name] = "fp32"
+        if aligned:
+            attributes[(i,)] = [["tt.divisibility", ALIGNMENT]]
+    return signature, constants, attributes
+
+
+def compile_launch(launch: Launch, architecture: int, fresh: bool = False) -> Resources:
+    """Compile the kernel of a launch for sm_<architecture> and read the binary.
+
+    Args:
+        launch: its tensors may live on the meta device: only types, alignment and numbers matter.
+        architecture: 80, 86, 89, 90, 100 or 120.
+        fresh: compile even when the binary is cached, to take the time.
+
+    Raises:
+        RuntimeError: the kernel is interpreted in this process.
+    """
+    if not hasattr(launch.kernel, "params"):
+        raise RuntimeError("kernels are interpreted here: unset TRITON_INTERPRET before Python starts to compile them")
+    signature, constants, attributes = signature_of(launch)
+    source = ASTSource(fn=launch.kernel, signature=signature, constexprs=constants, attrs=attributes)
+    start = time.perf_counter()
+    with triton.knobs.compilation.scope():
+        triton.knobs.compilation.always_compile = fresh
+        compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=dict(launch.options))
+    seconds = time.perf_counter() - start
+    usage, code = read_binary(compiled.asm["cubin"])
+    registers, stack = (int(n) for n in USAGE.findall(usage)[0])
+    return Resources(
+        kernel=launch.kernel.__name__,
+        architecture=architecture,
+        warps=compiled.metadata.num_warps,
+        registers=registers,
+        stack=stack,
+        shared=compiled.metadata.shared,
+        local_loads=len(LOCAL_LOAD.findall(code)),
+        local_stores=len(LOCAL_STORE.findall(code)),
+        tensor_core=len(TENSOR_CORE.findall(code)),
+        wide_loads=len(WIDE_LOAD.findall(code)),
+        seconds=seconds,
+    )
+
+
+def read_binary(cubin: bytes) -> tuple[str, str]:
+    """Resource usage and machine code of a binary, as cuobjdump and nvdisasm print them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.cubin"
+        path.write_bytes(cubin)
+        usage = tool("cuobjdump", "--dump-resource-usage", str(path))
+        return usage, tool("nvdisasm", "-c", str(path))
+
+
+def tool(name: str, *arguments: str) -> str:
+    """Output of a tool that ships inside the triton package."""
+    return subprocess.run([TOOLS / name, *arguments], check=True, capture_output=True, text=True).stdout

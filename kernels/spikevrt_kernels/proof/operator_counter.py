@@ -1,0 +1,117 @@
+"""Bytes that PyTorch's operators move and save.
+
+Every operator that is not a view reads its inputs and writes its outputs once: the figure of an eager run in
+which nothing is fused. A custom operator counts as what it declares.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class Cost(NamedTuple):
+    """What a custom operator declares for one call."""
+
+    bytes: int
+    launches: int
+
+
+Declared = Mapping[str, Callable[..., Cost]]
+"""From an operator's name (`spikevrt::temporal_block`) to its cost as a function of its arguments."""
+NOT_LAUNCHED = (
+    "aten::empty",
+    "aten::empty_like",
+    "aten::empty_strided",
+    "aten::new_empty",
+    "aten::new_empty_strided",
+    "aten::_unsafe_view",
+)
+"""Allocations write nothing, and what matmul calls an unsafe view is a view."""
+
+
+def tensor_bytes(x: Tensor) -> int:
+    """Bytes that reading `x` once moves; an expanded axis (stride 0) counts once."""
+    elements = 1
+    for size, stride in zip(x.shape, x.stride(), strict=True):
+        elements *= size if stride or not size else 1
+    return elements * x.element_size()
+
+
+@dataclass
+class OperatorTraffic:
+    """Sums over the operators of a run."""
+
+    bytes: int = 0
+    launches: int = 0
+    by_operator: Counter[str] = field(default_factory=Counter)
+    """Bytes by operator."""
+
+
+class CountingMode(TorchDispatchMode):
+    """Adds up in + out bytes of every operator that is not a view."""
+
+    def __init__(self, declared: Declared) -> None:
+        super().__init__()
+        self.declared = declared
+        self.traffic = OperatorTraffic()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = func._schema.name
+        if name in self.declared:
+            self.add(name, *self.declared[name](*args, **(kwargs or {})))
+        elif not is_view(func) and name not in NOT_LAUNCHED:
+            tensors = [t for t in tree_leaves((args, kwargs, out)) if isinstance(t, Tensor)]
+            self.add(name, sum(map(tensor_bytes, tensors)), 1)
+        return out
+
+    def add(self, name: str, moved: int, launches: int) -> None:
+        """Add one call."""
+        self.traffic.bytes += moved
+        self.traffic.launches += launches
+        self.traffic.by_operator[name] += moved
+
+
+def is_view(func: Any) -> bool:
+    """Whether an operator only returns another view of an input."""
+    returns = [r.alias_info for r in func._schema.returns]
+    return any(alias is not None and not alias.is_write for alias in returns)
+
+
+@contextmanager
+def count_operators(declared: Declared | None = None) -> Iterator[OperatorTraffic]:
+    """Count every operator inside the block, backward passes included."""
+    mode = CountingMode(declared or {})
+    with mode:
+        yield mode.traffic
+
+
+@contextmanager
+def count_saved(*excluded: Tensor) -> Iterator[list[int]]:
+    """Bytes of each storage that autograd saves inside the block, `excluded` (parameters) apart.
+
+    Autograd keeps a whole storage alive whatever view of it was saved, so storages count once and whole.
+    """
+    seen = {t.untyped_storage().data_ptr() for t in excluded}
+    sizes: list[int] = []
+    kept: list[Tensor] = []  # A freed storage's address could be used again.
+
+    def pack(x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in seen:
+            seen.add(storage.data_ptr())
+            kept.append(x)
+            sizes.append(storage.nbytes())
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        yield sizes

@@ -1,0 +1,47 @@
+"""The static table: pixels and warps of each kernel by architecture."""
+
+from typing import Any, NamedTuple
+
+REGISTERS, MAX_REGISTERS = 65_536, 255
+"""Of a multiprocessor, and of a thread. Left to itself the assembler may aim at far fewer, and spill."""
+MIN_PIXELS = 16
+"""The smallest side of a matrix product."""
+
+
+class Config(NamedTuple):
+    """How one kernel is launched."""
+
+    pixels: int
+    warps: int
+    parts: int = 1
+    """Shares of the hidden channels, where sums of weight gradients are cut."""
+
+    def options(self) -> dict[str, Any]:
+        """Triton's compiler options."""
+        registers = min(MAX_REGISTERS, REGISTERS // (32 * self.warps))
+        return {"num_warps": self.warps, "num_stages": 1, "enable_fp_fusion": True, "maxnreg": registers}
+
+
+WARPGROUPS = (90, 100)
+"""Architectures whose matrix products take 64 rows at a time."""
+TABLE = {
+    "attend": Config(16, 4),
+    "mlp": Config(64, 8),
+    "bwd_dy": Config(16, 8),
+    "bwd_mlp": Config(16, 8, parts=2),
+    "bwd_attend": Config(16, 4),
+    "bwd_project_1": Config(16, 8),
+    "bwd_project_2": Config(16, 8),
+}
+"""By kernel. Registers decide: a tile of 16 rows is spread over the warps by its columns and held only once."""
+ON_WARPGROUPS = {"attend": Config(64, 8)}
+"""Where 64 rows at a time fit."""
+
+
+def choose(kernel: str, architecture: int, max_pixels: int) -> Config:
+    """The configuration of a kernel; `max_pixels` bounds the tile, never below 16 pixels."""
+    config = TABLE[kernel]
+    if architecture in WARPGROUPS:
+        config = ON_WARPGROUPS.get(kernel, config)
+    bound = 1 << max(max_pixels, 1).bit_length() - 1
+    return config._replace(pixels=max(MIN_PIXELS, min(config.pixels, bound)))

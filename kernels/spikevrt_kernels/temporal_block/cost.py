@@ -1,0 +1,62 @@
+"""What one call of the fused block declares to move: features and their gradients, weights and sums apart."""
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikevrt_kernels.proof.operator_counter import Cost, Declared
+from spikevrt_kernels.temporal_block.configs import TABLE
+
+FORWARD_LAUNCHES, BACKWARD_LAUNCHES = 2, 5
+
+
+def feature_bytes(x: Tensor, dtype: torch.dtype | None = None) -> int:
+    """Bytes of a tensor of x's shape, in `dtype` or its own."""
+    return x.numel() * (dtype or x.dtype).itemsize
+
+
+def forward_cost(x: Tensor, context: Tensor | None, dot: torch.dtype) -> Cost:
+    """x and the context in, o out; x and o in, out out."""
+    o = feature_bytes(x, dot)
+    keys = 0 if context is None else feature_bytes(context)
+    return Cost(3 * feature_bytes(x) + keys + 2 * o, FORWARD_LAUNCHES)
+
+
+def backward_cost(x: Tensor, context: Tensor | None, hidden: int, dot: torch.dtype) -> Cost:
+    """The five kernels of the backward; `hidden` is the width R of the MLP."""
+    own, o = feature_bytes(x), feature_bytes(x, dot)
+    keys = x if context is None else context
+    key, dkv = feature_bytes(keys), 2 * feature_bytes(keys, dot)
+    dy = 3 * own + o
+    mlp = hidden_shares(hidden) * (2 * own + o)
+    attend = 2 * own + (0 if context is None else key) + o + dkv
+    queries = 3 * own + o
+    others = dkv + 2 * key + (own if context is None else 0)
+    return Cost(dy + mlp + attend + queries + others, BACKWARD_LAUNCHES)
+
+
+def hidden_shares(hidden: int) -> int:
+    """Programs that share the hidden channels, each of which reads the features."""
+    slices = ceil(hidden / (32 if hidden > 16 else 16))
+    return ceil(slices / ceil(slices / TABLE["bwd_mlp"].parts))
+
+
+def of_forward(x: Tensor, context: Tensor | None, *others: Any) -> Cost:
+    """Cost of the operator `spikevrt::temporal_block` from its arguments."""
+    return forward_cost(x, context, others[-1])
+
+
+def of_backward(grad: Tensor, x: Tensor, context: Tensor | None, weights: Sequence[Tensor], *others: Any) -> Cost:
+    """Cost of the operator `spikevrt::temporal_block_backward` from its arguments."""
+    o = others[-3]
+    return backward_cost(x, context, weights[-2].shape[1], o.dtype)
+
+
+DECLARED: Declared = {
+    "spikevrt::temporal_block": of_forward,
+    "spikevrt::temporal_block_backward": of_backward,
+}
+"""For `count_operators`, which sees a custom operator but not its kernels."""

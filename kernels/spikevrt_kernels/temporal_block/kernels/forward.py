@@ -1,0 +1,252 @@
+"""The block forward in two kernels: norm, projections and attention -> o; the rest -> out."""
+
+import triton
+import triton.language as tl
+
+from spikevrt_kernels.temporal_attention.kernels import drop, softmax_frames
+from spikevrt_kernels.temporal_block.kernels.tiles import (
+    add_dot,
+    chunk_stats,
+    frame_stats,
+    gelu,
+    load_tile,
+    load_vector,
+    load_weight,
+    store_tile,
+)
+
+
+@triton.jit
+def save_stats(
+    ptr, stride_c, stride_t, stats_ptr, plane, HW, C, T, at, inside, eps,
+    P: tl.constexpr, CK: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """Write the layer norm statistics of T frames: means, and one `plane` further 1 / standard deviation."""
+    for _ in tl.range(T, disable_licm=True):
+        mean, rstd = frame_stats(ptr, stride_c, C, at, inside, eps, P, CK, ACC)
+        tl.store(stats_ptr + at, mean, mask=inside)
+        tl.store(stats_ptr + plane + at, rstd, mask=inside)
+        ptr += stride_t
+        stats_ptr += HW
+
+
+@triton.jit
+def project(
+    frame_ptr, stride_c, C, at, inside, stats_ptr, plane, w_ptr, sum_ptr, b_ptr, row, D,
+    P: tl.constexpr, DP: tl.constexpr, CK: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """LN(x) W^T + b of one head and frame, norm folded into rows row .. row+D of w: (P,DP) in ACC, zero beyond D."""
+    out = tl.zeros((P, DP), ACC)
+    for c in tl.range(0, C, CK, disable_licm=True):
+        w = load_weight(w_ptr, row, row + D, c, C, C, DP, CK)
+        out = add_dot(out, load_tile(frame_ptr, stride_c, c, C, at, inside, CK), tl.trans(w), DOT, ACC)
+    return unfold(out, stats_ptr, plane, at, inside, sum_ptr, b_ptr, row, D, DP, ACC)
+
+
+@triton.jit
+def unfold(out, stats_ptr, plane, at, inside, sum_ptr, b_ptr, row, D, DP: tl.constexpr, ACC: tl.constexpr):
+    """rstd * (x w^T - mean * sum(w)) + b, which is what a folded norm leaves to do."""
+    mean = tl.load(stats_ptr + at, mask=inside, other=0.0)
+    rstd = tl.load(stats_ptr + plane + at, mask=inside, other=0.0)
+    sums, bias = load_vector(sum_ptr, row, row + D, DP, ACC), load_vector(b_ptr, row, row + D, DP, ACC)
+    return (out - mean[:, None] * sums[None, :]) * rstd[:, None] + bias[None, :]
+
+
+@triton.jit
+def project_kv(
+    frame_ptr, stride_c, C, at, inside, stats_ptr, plane, w_ptr, sum_ptr, b_ptr, row, D,
+    P: tl.constexpr, DP: tl.constexpr, CK: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """Keys and values of one head, each (P,DP) in DOT; `row` is the head's first key row of w (3C,C)."""
+    k, v = tl.zeros((P, DP), ACC), tl.zeros((P, DP), ACC)
+    for c in tl.range(0, C, CK, disable_licm=True):
+        x = load_tile(frame_ptr, stride_c, c, C, at, inside, CK)
+        k = add_dot(k, x, tl.trans(load_weight(w_ptr, row, row + D, c, C, C, DP, CK)), DOT, ACC)
+        v = add_dot(v, x, tl.trans(load_weight(w_ptr, row + C, row + C + D, c, C, C, DP, CK)), DOT, ACC)
+    k = unfold(k, stats_ptr, plane, at, inside, sum_ptr, b_ptr, row, D, DP, ACC)
+    v = unfold(v, stats_ptr, plane, at, inside, sum_ptr, b_ptr, row + C, D, DP, ACC)
+    return k.to(DOT), v.to(DOT)
+
+
+@triton.jit
+def temporal_block_attend_kernel(
+    x_ptr,  # (B,C,TQ,HW) by strides
+    context_ptr,  # (B,C,TK,HW) by strides; x itself in self-attention
+    o_ptr,  # (B,C,TQ,HW) contiguous, DOT
+    w_ptr,  # (3C,C) DOT, the norms folded in
+    sum_ptr,  # (3C,) ACC, sums of its rows
+    b_ptr,  # (3C,) ACC, the norms folded in
+    stats_q_ptr,  # (2,B,TQ,HW) ACC, written
+    stats_kv_ptr,  # (2,B,TK,HW) ACC, written; that of q in self-attention
+    seed_ptr,  # (1,) int64, or None without dropout
+    stride_xb,
+    stride_xc,
+    stride_xt,
+    stride_kb,
+    stride_kc,
+    stride_kt,
+    HW,
+    C,
+    D,
+    heads,
+    scale,
+    eps,
+    dropout_p,
+    TQ: tl.constexpr,
+    TK: tl.constexpr,
+    SELF: tl.constexpr,
+    P: tl.constexpr,
+    CK: tl.constexpr,
+    DP: tl.constexpr,
+    DROPOUT: tl.constexpr,
+    DOT: tl.constexpr,
+    ACC: tl.constexpr,
+):
+    """o = concat of heads of softmax(scale q k^T) v, q of LN x, k and v of LN context, at P pixels of all frames.
+
+    Heads run one after another: keys and values of one head of all frames stay in registers, queries pass by.
+    """
+    at = tl.program_id(0) * P + tl.arange(0, P)
+    inside = at < HW
+    batch = tl.cast(tl.program_id(1), tl.int64)
+    x, context = x_ptr + batch * stride_xb, context_ptr + batch * stride_kb
+    x_t, k_t = tl.cast(stride_xt, tl.int64), tl.cast(stride_kt, tl.int64)
+    o_c = tl.cast(HW, tl.int64) * TQ
+    o = o_ptr + batch * C * o_c
+    wide = tl.cast(HW, tl.int64)
+    q_plane, k_plane = tl.num_programs(1) * TQ * wide, tl.num_programs(1) * TK * wide
+    q_stats, k_stats = stats_q_ptr + batch * TQ * wide, stats_kv_ptr + batch * TK * wide
+    save_stats(x, stride_xc, x_t, q_stats, q_plane, wide, C, TQ, at, inside, eps, P, CK, ACC)
+    if not SELF:
+        save_stats(context, stride_kc, k_t, k_stats, k_plane, wide, C, TK, at, inside, eps, P, CK, ACC)
+    # Statistics come back from memory where they are needed: T frames of them would fill the registers.
+    tl.debug_barrier()
+    for head in tl.range(heads, disable_licm=True):
+        ks, vs = (), ()
+        for s in tl.static_range(TK):
+            k, v = project_kv(
+                context + s * k_t, stride_kc, C, at, inside, k_stats + s * wide, k_plane,
+                w_ptr, sum_ptr, b_ptr, C + head * D, D, P, DP, CK, DOT, ACC,
+            )  # fmt: skip
+            ks, vs = ks + (k,), vs + (v,)
+        frame, stats, o_frame = x, q_stats, o
+        for i in tl.range(TQ, disable_licm=True):
+            q = project(
+                frame, stride_xc, C, at, inside, stats, q_plane,
+                w_ptr, sum_ptr, b_ptr, head * D, D, P, DP, CK, DOT, ACC,
+            )  # fmt: skip
+            scores = ()
+            for s in tl.static_range(TK):
+                scores = scores + (tl.sum(q * ks[s].to(ACC), 1),)
+            p = softmax_frames(scores, scale, 1, TK)
+            if DROPOUT:
+                first = ((batch * heads + head) * TQ + i) * ((TK + 3) // 4)
+                p, _ = drop(p, p, tl.load(seed_ptr), first, at, HW, dropout_p, TK, ACC)
+            out = p[0][:, None] * vs[0].to(ACC)
+            for s in tl.static_range(1, TK):
+                out += p[s][:, None] * vs[s].to(ACC)
+            store_tile(o_frame, o_c, head * D, head * D + D, at, inside, out, DP)
+            frame += x_t
+            stats += wide
+            o_frame += wide
+
+
+@triton.jit
+def residual_chunks(
+    x_ptr, stride_xc, o_ptr, o_c, C, at, inside, wo_ptr, bo_ptr,
+    P: tl.constexpr, NC: tl.constexpr, CK: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """y = x + o Wo^T + bo of one frame: NC chunks (P,CK) in ACC."""
+    chunks = ()
+    for j in tl.static_range(NC):
+        acc = tl.zeros((P, CK), ACC)
+        for c in tl.range(0, C, CK, disable_licm=True):
+            w = load_weight(wo_ptr, j * CK, C, c, C, C, CK, CK)
+            acc = add_dot(acc, load_tile(o_ptr, o_c, c, C, at, inside, CK), tl.trans(w), DOT, ACC)
+        acc += load_vector(bo_ptr, j * CK, C, CK, ACC)[None, :]
+        chunks = chunks + (acc + load_tile(x_ptr, stride_xc, j * CK, C, at, inside, CK).to(ACC),)
+    return chunks
+
+
+@triton.jit
+def norm_chunks(
+    chunks, mean, rstd, gamma_ptr, beta_ptr, C, NC: tl.constexpr, CK: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr
+):
+    """Layer norm of chunks in registers, in DOT."""
+    out = ()
+    for j in tl.static_range(NC):
+        gamma, beta = load_vector(gamma_ptr, j * CK, C, CK, ACC), load_vector(beta_ptr, j * CK, C, CK, ACC)
+        z = (chunks[j] - mean[:, None]) * rstd[:, None] * gamma[None, :] + beta[None, :]
+        out = out + (z.to(DOT),)
+    return out
+
+
+@triton.jit
+def hidden_slice(
+    z,
+    w1_ptr,
+    b1_ptr,
+    r,
+    R,
+    C,
+    P: tl.constexpr,
+    NC: tl.constexpr,
+    CK: tl.constexpr,
+    RK: tl.constexpr,
+    DOT: tl.constexpr,
+    ACC: tl.constexpr,
+):
+    """z W1^T + b1 of the hidden channels r .. r+RK: (P,RK) in ACC, zero beyond R."""
+    a = tl.zeros((P, RK), ACC)
+    for j in tl.static_range(NC):
+        a = add_dot(a, z[j], tl.trans(load_weight(w1_ptr, r, R, j * CK, C, C, RK, CK)), DOT, ACC)
+    return a + load_vector(b1_ptr, r, R, RK, ACC)[None, :]
+
+
+@triton.jit
+def temporal_block_mlp_kernel(
+    x_ptr,  # (B,C,T,HW) by strides
+    o_ptr,  # (B,C,T,HW) contiguous, DOT
+    out_ptr,  # (B,C,T,HW) contiguous
+    wo_ptr,  # (C,C)
+    bo_ptr,  # (C,)
+    gamma_ptr,  # (C,)
+    beta_ptr,  # (C,)
+    w1_ptr,  # (R,C)
+    b1_ptr,  # (R,)
+    w2_ptr,  # (C,R)
+    b2_ptr,  # (C,)
+    stride_xb,
+    stride_xc,
+    stride_xt,
+    HW,
+    C,
+    R,
+    eps,
+    P: tl.constexpr,
+    NC: tl.constexpr,
+    CK: tl.constexpr,
+    RK: tl.constexpr,
+    DOT: tl.constexpr,
+    ACC: tl.constexpr,
+):
+    """y = x + o Wo^T + bo; out = y + GELU(LN(y) W1^T + b1) W2^T + b2, at P pixels of one frame."""
+    at = tl.program_id(0) * P + tl.arange(0, P)
+    inside = at < HW
+    t, batch = tl.cast(tl.program_id(1), tl.int64), tl.cast(tl.program_id(2), tl.int64)
+    o_c = tl.cast(HW, tl.int64) * tl.num_programs(1)
+    frame = batch * C * o_c + t * HW
+    x = x_ptr + batch * stride_xb + t * stride_xt
+    y = residual_chunks(x, stride_xc, o_ptr + frame, o_c, C, at, inside, wo_ptr, bo_ptr, P, NC, CK, DOT, ACC)
+    mean, rstd = chunk_stats(y, C, eps, NC, CK, ACC)
+    z = norm_chunks(y, mean, rstd, gamma_ptr, beta_ptr, C, NC, CK, DOT, ACC)
+    for r in tl.range(0, R, RK, disable_licm=True):
+        h = gelu(hidden_slice(z, w1_ptr, b1_ptr, r, R, C, P, NC, CK, RK, DOT, ACC)).to(DOT)
+        new = ()
+        for j in tl.static_range(NC):
+            w = load_weight(w2_ptr, j * CK, C, r, R, R, CK, RK)
+            new = new + (add_dot(y[j], h, tl.trans(w), DOT, ACC),)
+        y = new
+    for j in tl.static_range(NC):
+        tile = y[j] + load_vector(b2_ptr, j * CK, C, CK, ACC)[None, :]
+        store_tile(out_ptr + frame, o_c, j * CK, C, at, inside, tile, CK)

@@ -1,0 +1,133 @@
+"""Tiles of pixels, slices of weights and layer norm: what the kernels of the block share."""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def load_tile(frame_ptr, stride_c, first, end, at, inside, K: tl.constexpr):
+    """Channels first .. first+K (below end) of the pixels `at` of a frame: (P,K), zero outside."""
+    c = first + tl.arange(0, K)
+    pointers = frame_ptr + tl.cast(c, tl.int64)[None, :] * stride_c + at[:, None]
+    return tl.load(pointers, mask=inside[:, None] & (c < end)[None, :], other=0.0)
+
+
+@triton.jit
+def store_tile(frame_ptr, stride_c, first, end, at, inside, tile, K: tl.constexpr):
+    """The inverse of `load_tile`, in the type of the pointer."""
+    c = first + tl.arange(0, K)
+    pointers = frame_ptr + tl.cast(c, tl.int64)[None, :] * stride_c + at[:, None]
+    tl.store(pointers, tile.to(frame_ptr.dtype.element_ty), mask=inside[:, None] & (c < end)[None, :])
+
+
+@triton.jit
+def load_weight(w_ptr, row, row_end, column, column_end, width, N: tl.constexpr, K: tl.constexpr):
+    """w[row .. row+N, column .. column+K] of a matrix with rows of `width`: (N,K), zero beyond the ends."""
+    n, k = row + tl.arange(0, N), column + tl.arange(0, K)
+    mask = (n < row_end)[:, None] & (k < column_end)[None, :]
+    return tl.load(w_ptr + n[:, None] * width + k[None, :], mask=mask, other=0.0)
+
+
+@triton.jit
+def load_vector(v_ptr, first, end, K: tl.constexpr, ACC: tl.constexpr):
+    """v[first .. first+K] (below end) in ACC: (K,)."""
+    k = first + tl.arange(0, K)
+    return tl.load(v_ptr + k, mask=k < end, other=0.0).to(ACC)
+
+
+@triton.jit
+def frame_stats(frame_ptr, stride_c, C, at, inside, eps, P: tl.constexpr, CK: tl.constexpr, ACC: tl.constexpr):
+    """Mean and 1 / sqrt(variance + eps) over channels: (P,), (P,); two passes, as cancellation asks."""
+    total = tl.zeros((P,), ACC)
+    for c in tl.range(0, C, CK, disable_licm=True):
+        total += tl.sum(load_tile(frame_ptr, stride_c, c, C, at, inside, CK).to(ACC), 1)
+    mean = total / C
+    square = tl.zeros((P,), ACC)
+    for c in tl.range(0, C, CK, disable_licm=True):
+        centred = load_tile(frame_ptr, stride_c, c, C, at, inside, CK).to(ACC) - mean[:, None]
+        centred = tl.where((c + tl.arange(0, CK) < C)[None, :], centred, 0.0)
+        square += tl.sum(centred * centred, 1)
+    return mean, 1.0 / tl.sqrt(square / C + eps)
+
+
+@triton.jit
+def normed_tile(
+    frame_ptr, stride_c, first, C, at, inside, mean, rstd, gamma_ptr, beta_ptr, CK: tl.constexpr, ACC: tl.constexpr
+):
+    """Layer norm of one chunk of a frame: (P,CK) in ACC."""
+    x = load_tile(frame_ptr, stride_c, first, C, at, inside, CK).to(ACC)
+    gamma, beta = load_vector(gamma_ptr, first, C, CK, ACC), load_vector(beta_ptr, first, C, CK, ACC)
+    return (x - mean[:, None]) * rstd[:, None] * gamma[None, :] + beta[None, :]
+
+
+@triton.jit
+def zero_tiles(COUNT: tl.constexpr, N: tl.constexpr, K: tl.constexpr, ACC: tl.constexpr):
+    """COUNT accumulators of (N,K)."""
+    tiles = ()
+    for _ in tl.static_range(COUNT):
+        tiles = tiles + (tl.zeros((N, K), ACC),)
+    return tiles
+
+
+@triton.jit
+def zero_vectors(COUNT: tl.constexpr, K: tl.constexpr, ACC: tl.constexpr):
+    """COUNT accumulators of (K,)."""
+    vectors = ()
+    for _ in tl.static_range(COUNT):
+        vectors = vectors + (tl.zeros((K,), ACC),)
+    return vectors
+
+
+@triton.jit
+def chunk_stats(chunks, C, eps, NC: tl.constexpr, CK: tl.constexpr, ACC: tl.constexpr):
+    """Mean and 1 / sqrt(variance + eps) of NC chunks in registers."""
+    total = tl.sum(chunks[0], 1)
+    for j in tl.static_range(1, NC):
+        total += tl.sum(chunks[j], 1)
+    mean = total / C
+    square = tl.zeros_like(mean)
+    for j in tl.static_range(NC):
+        centred = tl.where((j * CK + tl.arange(0, CK) < C)[None, :], chunks[j] - mean[:, None], 0.0)
+        square += tl.sum(centred * centred, 1)
+    return mean, 1.0 / tl.sqrt(square / C + eps)
+
+
+@triton.jit
+def tile_stats(tile, C, eps, CP: tl.constexpr):
+    """Mean and 1 / sqrt(variance + eps) of a tile that holds all C channels and zeros beyond."""
+    mean = tl.sum(tile, 1) / C
+    centred = tl.where((tl.arange(0, CP) < C)[None, :], tile - mean[:, None], 0.0)
+    return mean, 1.0 / tl.sqrt(tl.sum(centred * centred, 1) / C + eps)
+
+
+@triton.jit
+def add_dot(acc, a, b, DOT: tl.constexpr, ACC: tl.constexpr):
+    """acc + a @ b; fp32 inputs are multiplied as fp32, never as TF32."""
+    return tl.dot(a.to(DOT), b.to(DOT), acc, input_precision="ieee", out_dtype=ACC)
+
+
+@triton.jit
+def gelu(x):
+    """Exact GELU."""
+    return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
+
+
+@triton.jit
+def gelu_slope(x):
+    """Derivative of exact GELU."""
+    return 0.5 * (1.0 + tl.erf(x * 0.7071067811865476)) + x * 0.3989422804014327 * tl.exp(-0.5 * x * x)
+
+
+@triton.jit
+def store_sums(ptr, tile, row, row_end, column, column_end, width, N: tl.constexpr, K: tl.constexpr):
+    """Write one accumulator (N,K) of a weight's gradient into its place."""
+    n, k = row + tl.arange(0, N), column + tl.arange(0, K)
+    mask = (n < row_end)[:, None] & (k < column_end)[None, :]
+    tl.store(ptr + n[:, None] * width + k[None, :], tile, mask=mask)
+
+
+@triton.jit
+def store_vector(ptr, vector, first, end, K: tl.constexpr):
+    """Write one accumulator (K,) of a bias's gradient into its place."""
+    k = first + tl.arange(0, K)
+    tl.store(ptr + k, vector, mask=k < end)

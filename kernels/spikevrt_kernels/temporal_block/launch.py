@@ -1,0 +1,170 @@
+"""Grids, strides and constants of the block's kernels."""
+
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from spikevrt_kernels.launches import Launch, architecture
+from spikevrt_kernels.temporal_block.configs import Config, choose
+from spikevrt_kernels.temporal_block.kernels.forward import temporal_block_attend_kernel, temporal_block_mlp_kernel
+from spikevrt_kernels.temporal_block.reference import EPS, BlockWeights
+
+TRITON_TYPES = {
+    torch.float64: tl.float64,
+    torch.float32: tl.float32,
+    torch.float16: tl.float16,
+    torch.bfloat16: tl.bfloat16,
+}
+
+
+class Call(NamedTuple):
+    """One call of the block, as its kernels see it: features with their pixels side by side."""
+
+    x: Tensor
+    """(B,C,T,H,W)."""
+    context: Tensor | None
+    """(B,C,Tk,H,W), or None for self-attention."""
+    weights: BlockWeights
+    """Projections in `dot`, the others in any type."""
+    heads: int
+    dropout_p: float
+    seed: Tensor | None
+    """(1,) int64 with dropout."""
+    max_pixels: int
+    """Most pixels of a program (MAX_BATCH_TOKENS / T)."""
+    dot: torch.dtype
+    """Type of the dots' inputs."""
+    target: int | None = None
+    """Architecture to choose configurations for; None = that of the device."""
+
+    @property
+    def keys(self) -> Tensor:
+        """Where keys and values come from."""
+        return self.x if self.context is None else self.context
+
+    @property
+    def acc(self) -> torch.dtype:
+        """Type of sums, statistics and softmax."""
+        return torch.promote_types(self.dot, torch.float32)
+
+    def config(self, kernel: str) -> Config:
+        """Tile and warps of one kernel, from the static table."""
+        return choose(kernel, self.target or architecture(self.x.device), self.max_pixels)
+
+
+def chunk_constants(call: Call) -> dict[str, Any]:
+    """The constants that every kernel takes: chunks of channels and types."""
+    chunk = 32 if call.x.shape[1] > 16 else 16
+    return {"CK": chunk, "DOT": TRITON_TYPES[call.dot], "ACC": TRITON_TYPES[call.acc]}
+
+
+def pieces(length: int, chunk: int) -> int:
+    """Chunks that cover a length."""
+    return -(-length // chunk)
+
+
+def strides(letter: str, x: Tensor) -> dict[str, int]:
+    """Strides of B, C and T by the kernels' names."""
+    return {f"stride_{letter}{axis}": x.stride(i) for i, axis in enumerate("bct")}
+
+
+def folded_projection(call: Call) -> tuple[Tensor, Tensor, Tensor]:
+    """q, k, v of LN(x) as products with x itself: W' = W gamma, the sums of its rows, b' = b + W beta.
+
+    LN(x) W^T + b = rstd (x W'^T - mean sum(W')) + b'. The sums are those of the rounded W', so that the mean
+    cancels exactly.
+    """
+    weight, bias = (p.to(call.acc) for p in call.weights.in_proj)
+    C = weight.shape[1]
+    parts = zip(
+        (call.weights.norm_q, call.weights.norm_kv or call.weights.norm_q), (slice(C), slice(C, None)), strict=True
+    )
+    folded, biases = [], []
+    for (gamma, beta), rows in parts:
+        folded.append((weight[rows] * gamma).to(call.dot))
+        biases.append(bias[rows] + weight[rows] @ beta.to(call.acc))
+    w = torch.cat(folded)
+    return w, w.sum(1, dtype=call.acc), torch.cat(biases)
+
+
+def attention_arguments(call: Call) -> dict[str, Any]:
+    """Arguments that the attention's forward and backward share."""
+    _, C, T, H, W = call.x.shape
+    D = C // call.heads
+    w, sums, b = folded_projection(call)
+    return {
+        "x_ptr": call.x,
+        "context_ptr": call.keys,
+        "w_ptr": w,
+        "sum_ptr": sums,
+        "b_ptr": b,
+        "seed_ptr": call.seed,
+        **strides("x", call.x),
+        **strides("k", call.keys),
+        "HW": H * W,
+        "C": C,
+        "D": D,
+        "heads": call.heads,
+        "scale": D**-0.5,
+        "eps": EPS,
+        "dropout_p": call.dropout_p,
+        "TQ": T,
+        "TK": call.keys.shape[2],
+        "SELF": call.context is None,
+        "DP": max(16, triton.next_power_of_2(D)),
+        "DROPOUT": call.dropout_p > 0,
+        **chunk_constants(call),
+    }
+
+
+def new_stats(call: Call, x: Tensor) -> Tensor:
+    """Room for layer norm statistics of every frame and pixel of x: (2,B,T,H,W)."""
+    B, _, T, H, W = x.shape
+    return x.new_empty((2, B, T, H, W), dtype=call.acc)
+
+
+def attend_launch(call: Call) -> tuple[Launch, Tensor, Tensor, Tensor]:
+    """The first kernel of the forward; o (B,C,T,H,W) in the dots' type, statistics of queries and of keys."""
+    stats_q = new_stats(call, call.x)
+    stats_kv = stats_q if call.context is None else new_stats(call, call.context)
+    o = call.x.new_empty(call.x.shape, dtype=call.dot)
+    config = call.config("attend")
+    arguments = attention_arguments(call) | {"o_ptr": o, "P": config.pixels}
+    arguments |= {"stats_q_ptr": stats_q, "stats_kv_ptr": stats_kv}
+    grid = (pieces(arguments["HW"], config.pixels), call.x.shape[0])
+    return Launch(temporal_block_attend_kernel, grid, arguments, config.options()), o, stats_q, stats_kv
+
+
+def mlp_arguments(call: Call, o: Tensor) -> dict[str, Any]:
+    """Arguments that the MLP's forward and backward share."""
+    _, C, _, H, W = call.x.shape
+    R = call.weights.mlp_in[0].shape[0]
+    names = ("wo_ptr", "bo_ptr", "gamma_ptr", "beta_ptr", "w1_ptr", "b1_ptr", "w2_ptr", "b2_ptr")
+    w = call.weights
+    vectors = (*w.out_proj, *w.norm_mlp, *w.mlp_in, *w.mlp_out)
+    constants = chunk_constants(call)
+    return {
+        "x_ptr": call.x,
+        "o_ptr": o,
+        **dict(zip(names, vectors, strict=True)),
+        **strides("x", call.x),
+        "HW": H * W,
+        "C": C,
+        "R": R,
+        "eps": EPS,
+        "NC": pieces(C, constants["CK"]),
+        "RK": 32 if R > 16 else 16,
+        **constants,
+    }
+
+
+def mlp_launch(call: Call, o: Tensor) -> tuple[Launch, Tensor]:
+    """The second kernel of the forward and its output (B,C,T,H,W)."""
+    out = call.x.new_empty(call.x.shape)
+    config = call.config("mlp")
+    arguments = mlp_arguments(call, o) | {"out_ptr": out, "P": config.pixels}
+    grid = (pieces(arguments["HW"], config.pixels), call.x.shape[2], call.x.shape[0])
+    return Launch(temporal_block_mlp_kernel, grid, arguments, config.options()), out

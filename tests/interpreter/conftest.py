@@ -1,0 +1,26 @@
+"""Kernels in Triton's interpreter, a process of its own: `make interpreter`, or TRITON_INTERPRET=1 before pytest."""
+
+import pytest
+import torch
+
+from spikevrt_kernels.launches import interpreted
+
+collect_ignore_glob = [] if interpreted() else ["test_*.py"]
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    if interpreted():
+        return "kernels run in Triton's interpreter"
+    return "tests/interpreter left out: TRITON_INTERPRET is not set (make interpreter runs it)"
+
+
+@pytest.fixture(autouse=True)
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs hold NaN until a kernel writes them."""
+    plain = torch.Tensor.new_empty
+
+    def new_empty(x: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
+        out = plain(x, *args, **kwargs)  # type: ignore[call-overload]
+        return out.fill_(torch.nan) if out.is_floating_point() else out
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", new_empty)

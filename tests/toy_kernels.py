@@ -1,0 +1,69 @@
+"""Small kernels whose traffic and resources are known by hand."""
+
+import torch
+import triton
+import triton.language as tl
+
+from spikevrt_kernels.launches import Launch
+
+
+@triton.jit
+def weighted_sum_kernel(
+    x_ptr,  # (N,)
+    weight_ptr,  # (1,)
+    out_ptr,  # (N,)
+    count_ptr,  # (1,) int32
+    N,
+    STEP: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """out = weight * x, twice read, at a distance of STEP elements."""
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + STEP * i, mask=i < N, other=0.0)
+    again = tl.load(x_ptr + STEP * i, mask=i < N, other=0.0)
+    tl.store(out_ptr + i, tl.load(weight_ptr) * 0.5 * (x + again), mask=i < N)
+    tl.atomic_add(count_ptr, 1)
+
+
+@triton.jit
+def row_product_kernel(
+    x_ptr,  # (ROWS,N)
+    out_ptr,  # (ROWS,N)
+    N,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """out = x * (sum of x over rows): every row stays in registers until the last is read."""
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    rows = ()
+    total = tl.zeros((BLOCK,), tl.float32)
+    for r in tl.static_range(ROWS):
+        row = tl.load(x_ptr + r * N + i, mask=i < N, other=0.0)
+        rows = rows + (row,)
+        total += row
+    for r in tl.static_range(ROWS):
+        tl.store(out_ptr + r * N + i, rows[r] * total, mask=i < N)
+
+
+@triton.jit
+def product_kernel(
+    a_ptr,  # (64,64)
+    b_ptr,  # (64,64)
+    out_ptr,  # (64,64)
+):
+    """out = a @ b, one program."""
+    i = tl.arange(0, 64)
+    at = i[:, None] * 64 + i[None, :]
+    tl.store(out_ptr + at, tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)))
+
+
+def row_product(rows: int, block: int) -> Launch:
+    x = torch.empty(rows, 4096, device="meta")
+    arguments = {"x_ptr": x, "out_ptr": torch.empty_like(x), "N": 4096, "ROWS": rows, "BLOCK": block}
+    return Launch(row_product_kernel, (4096 // block,), arguments, {"num_warps": 1})
+
+
+def product() -> Launch:
+    a, b = torch.empty(2, 64, 64, device="meta", dtype=torch.bfloat16)
+    out = torch.empty(64, 64, device="meta")
+    return Launch(product_kernel, (1,), {"a_ptr": a, "b_ptr": b, "out_ptr": out}, {"num_warps": 4})
