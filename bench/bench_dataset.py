@@ -23,7 +23,7 @@ from spikevrt.data.simulator import SpikeSensor, SpikeSimulator, write_geometry
 from spikevrt.data.spike_file import write_packed
 from spikevrt.data.voxel_cache import VoxelCache
 
-SIZE, SPIKES, FRAMES, WORKERS, SAMPLES = (720, 1280), 88, 8, 2, 24
+SIZE, SPIKES, FRAMES, WORKERS, SAMPLES = (720, 1280), 88, 8, 2, 16
 RATES: dict[str, list[float]] = {}
 WAYS = ("pictures alone", "without a cache", "with a cache", "pictures alone, RAM cache", "without a cache, RAM cache")
 
@@ -86,4 +86,4 @@ def test_samples_a_second(benchmark: Any, data: DataConfig) -> None:
                 next(batches)
             RATES.setdefault(way, []).append(SAMPLES / (time.perf_counter() - start))
 
-    benchmark.pedantic(all_ways, rounds=5, warmup_rounds=0)
+    benchmark.pedantic(all_ways, rounds=3, warmup_rounds=0)
