@@ -35,7 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = command_parser("spikevrt.deblur", DESCRIPTION)
     parser.add_argument("input", type=Path, metavar="INPUT", help="pictures, a video, or a clip of a data set")
-    parser.add_argument("--spikes", type=Path, help="folder of .dat files")
+    parser.add_argument("--spikes", type=Path, help="folder of spike files, one a frame or one recording")
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help=f"a folder for PNGs, or a file ({', '.join(VIDEOS)})")
     parser.add_argument("--fps", type=float, help="of a video written (default: the input's, else 24)")
