@@ -103,6 +103,12 @@ def test_bins_have_two_names():
     assert load_config("default", ["DATA.NUM_VOXEL_BINS=16"]).data.k == 16
 
 
+def test_windows_of_two_frames_overlap_by_one_unless_told_otherwise():
+    assert load_config("default").test.clip_overlap == 2
+    assert load_config("default", ["DATA.CLIP_LEN=2"]).test.clip_overlap == 1
+    assert load_config("default", ["DATA.CLIP_LEN=2", "TEST.CLIP_OVERLAP=0"]).test.clip_overlap == 0
+
+
 def test_configurations_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().train.lr = 1.0  # type: ignore[misc]

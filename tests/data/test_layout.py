@@ -51,7 +51,13 @@ def longer(clip):
     shutil.copy(clip / "blur" / "000001.png", clip / "blur" / "000001.jpg")
 
 
+def cut_short(clip):
+    path = clip / "spike" / "000004.dat"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
 CASES = {
+    "a spike file cut short": (cut_short, r"000004\.dat: \d+ bytes are not a whole number of 24x32"),
     "no sharp frame": (remove("sharp/000003.png"), r"sharp: 5 files beside 6 .*missing 000003"),
     "no blurred frame": (remove("blur/000003.png"), r"without a counterpart 000003"),
     "no spike file": (remove("spike/000006.dat"), r"spike: 5 files beside 6"),
