@@ -104,12 +104,17 @@ def test_ctrl_c_in_a_terminal_reaches_the_workers_too(tree, tmp_path):
     config = small_config(tree, f"TRAIN.OUTPUT_DIR={tmp_path / 'run'}", *QUICK, "TRAIN.NUM_WORKERS=1", *many)
     (tmp_path / "run.yaml").write_text(trainer_module.config_to_yaml(config))
     command = [sys.executable, "-m", "spikevrt.train", "--config", str(tmp_path / "run.yaml")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    # One thread: two that share a core with other tests would wait for each other.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.PIPE, text=True)
-    while process.poll() is None and not (tmp_path / "run" / "last.pt").exists():
-        time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    try:
+        while process.poll() is None and not (tmp_path / "run" / "last.pt").exists():
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=300)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
     assert "and saved; go on with the same command and --resume auto" in output
 
