@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 # A second environment, to prove that the wheel stands by itself.
 WHEEL_VENV := .venv-wheel
 PIP := -m pip --disable-pip-version-check --quiet
+# Two test processes on two cores: threads of their own would only wait for each other.
+ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
 .PHONY: help install test lint types unit interpreter wheel demo demo-long bench fuzz-spikes memory-spikes clean
 
@@ -29,10 +31,10 @@ types: $(STAMP)  ## mypy
 	$(BIN)/mypy
 
 unit: $(STAMP)  ## the tests, two processes at a time
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal
 
 interpreter: $(STAMP)  ## the kernels in Triton's interpreter: a process of its own, which cannot compile
-	TRITON_INTERPRET=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests/interpreter
+	TRITON_INTERPRET=1 $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal tests/interpreter
 
 wheel: $(STAMP)  ## build the wheel, install it elsewhere, run a command outside the checkout
 	rm -rf dist build
