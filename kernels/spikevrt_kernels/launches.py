@@ -40,6 +40,11 @@ def architecture(device: torch.device) -> int:
     return 10 * major + minor
 
 
+def strides(letter: str, x: Tensor) -> dict[str, int]:
+    """Strides of B, C and T by the kernels' names."""
+    return {f"stride_{letter}{axis}": x.stride(i) for i, axis in enumerate("bct")}
+
+
 def flat_pixels(x: Tensor) -> Tensor:
     """`x` (B,C,T,H,W) with its H*W pixels side by side in memory: itself, or a copy where they are not."""
     W = x.shape[-1]

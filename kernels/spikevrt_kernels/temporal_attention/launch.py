@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from spikevrt_kernels.launches import Launch, flat_pixels
+from spikevrt_kernels.launches import Launch, flat_pixels, strides
 from spikevrt_kernels.temporal_attention.kernels import temporal_attention_bwd_kernel, temporal_attention_fwd_kernel
 
 WARPS = 4
@@ -44,11 +44,6 @@ def constants(q: Tensor, k: Tensor, heads: int, dropout_p: float, direction: str
         "DROPOUT": dropout_p > 0,
         "ACC": tl.float64 if q.dtype == torch.float64 else tl.float32,
     }
-
-
-def strides(letter: str, x: Tensor) -> dict[str, int]:
-    """Strides of B, C and T by the kernel's names."""
-    return {f"stride_{letter}{axis}": x.stride(i) for i, axis in enumerate("bct")}
 
 
 def forward_launch(

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from spikevrt_kernels.launches import Launch, architecture
+from spikevrt_kernels.launches import Launch, architecture, strides
 from spikevrt_kernels.temporal_block.configs import Config, choose
 from spikevrt_kernels.temporal_block.kernels.forward import temporal_block_attend_kernel, temporal_block_mlp_kernel
 from spikevrt_kernels.temporal_block.reference import EPS, BlockWeights
@@ -64,11 +64,6 @@ def chunk_constants(call: Call) -> dict[str, Any]:
 def pieces(length: int, chunk: int) -> int:
     """Chunks that cover a length."""
     return -(-length // chunk)
-
-
-def strides(letter: str, x: Tensor) -> dict[str, int]:
-    """Strides of B, C and T by the kernels' names."""
-    return {f"stride_{letter}{axis}": x.stride(i) for i, axis in enumerate("bct")}
 
 
 def folded_projection(call: Call) -> tuple[Tensor, Tensor, Tensor]:

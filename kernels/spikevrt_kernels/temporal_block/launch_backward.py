@@ -5,7 +5,7 @@ from typing import NamedTuple
 import triton
 from torch import Tensor
 
-from spikevrt_kernels.launches import Launch
+from spikevrt_kernels.launches import Launch, strides
 from spikevrt_kernels.temporal_block.kernels.attention_backward import temporal_block_bwd_attend_kernel
 from spikevrt_kernels.temporal_block.kernels.mlp_backward import (
     temporal_block_bwd_dy_kernel,
@@ -18,7 +18,6 @@ from spikevrt_kernels.temporal_block.launch import (
     chunk_constants,
     mlp_arguments,
     pieces,
-    strides,
 )
 
 PROGRAMS = 256
