@@ -12,10 +12,10 @@ from spikevrt.models.vrt.window_block import (
     GEGLU,
     TMSAG,
     WindowAttention,
-    relative_position_index,
     sine_position_bias,
 )
 from spikevrt_kernels.flow_warp import flow_warp
+from spikevrt_kernels.window_attention import relative_position_index
 from spikevrt_kernels.window_attention.windows import partition, shift_regions, unpartition
 
 BACKENDS = ("naive", "sdpa")

@@ -11,10 +11,10 @@ from spikevrt_kernels.backends import BackendError, resolve_backend
 from spikevrt_kernels.temporal_attention import temporal_attention
 from spikevrt_kernels.temporal_block import Chunking, temporal_block
 from spikevrt_kernels.temporal_block.chunks import spans
-from spikevrt_kernels.window_attention import window_attention
+from spikevrt_kernels.window_attention import RelativeBias, window_attention
 
 BACKENDS = ("naive", "sdpa")
-WINDOW = (torch.randn(24), torch.randn(2, 1, 1), 2, (1, 1, 1), (0, 0, 0), None, "sdpa")
+WINDOW = (torch.randn(24), RelativeBias(torch.randn(1, 2), (1, 1, 1)), 2, (1, 1, 1), (0, 0, 0), None, "sdpa")
 """Arguments of window attention whose windows are single tokens: as many as a feature map has."""
 CHUNKS = {
     "whole": None,

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from spikevrt_kernels.backends import resolve_backend
 from spikevrt_kernels.window_attention.reference import Attend, attend_windows_reference
+from spikevrt_kernels.window_attention.relative_bias import RelativeBias
 from spikevrt_kernels.window_attention.sdpa import attend_windows_sdpa
 from spikevrt_kernels.window_attention.windows import (
     Regions,
@@ -19,7 +20,7 @@ from spikevrt_kernels.window_attention.windows import (
 def window_attention(
     qkv: Tensor,
     offset: Tensor,
-    bias: Tensor,
+    bias: RelativeBias,
     heads: int,
     window: Size3,
     shift: Size3,
@@ -37,9 +38,9 @@ def window_attention(
         qkv: (B,D,H,W,3C), projections without their bias, ordered [q|k|v], each [head, dim]; with mutual
             attention (B,D,H,W,6C), self first.
         offset: (3C,) bias of the self projection.
-        bias: (heads,N,N) relative-position bias of the window's N tokens.
+        bias: relative-position bias: the table, and the window that it was made for.
         heads: divides C.
-        window: (d,h,w), no larger than (D,H,W) (see `effective_window`).
+        window: (d,h,w), N = d*h*w tokens, no larger than (D,H,W) (see `effective_window`).
         shift: cyclic shift of each axis, below the window.
         mutual_offset: (h*w,3C) bias of the mutual projection at each place of a frame, or None.
         backend: auto, triton, sdpa or naive.
@@ -58,7 +59,7 @@ def window_attention(
     regions = shift_regions(padded_size(size, window), window, shift, qkv.device) if any(shift) else None
 
     own = tokens[..., :width] + offset.to(tokens.dtype)
-    out = join_heads(attend(*split_qkv(own, heads), bias, regions))
+    out = join_heads(attend(*split_qkv(own, heads), bias.gathered(tokens.shape[-2]), regions))
     if mutual_offset is not None:
         places = mutual_offset.shape[0]
         other = tokens[..., width:].unflatten(-2, (2, places)) + mutual_offset.to(tokens.dtype)

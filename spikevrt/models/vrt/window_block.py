@@ -12,18 +12,14 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from spikevrt.models.checkpoint import keep_own_buffers
-from spikevrt_kernels.window_attention import effective_window, window_attention
+from spikevrt_kernels.window_attention import (
+    RelativeBias,
+    effective_window,
+    relative_position_index,
+    window_attention,
+)
 
 Size3 = tuple[int, int, int]
-
-
-def relative_position_index(window: Size3) -> Tensor:
-    """(N,N) int64 row of the bias table for every pair of tokens of a window (Swin, Liu et al. 2021)."""
-    axes = torch.meshgrid(*(torch.arange(s) for s in window), indexing="ij")
-    place = torch.stack(axes).flatten(1)  # (3,N)
-    d, h, w = place[:, :, None] - place[:, None, :]
-    wd, wh, ww = window
-    return ((d + wd - 1) * (2 * wh - 1) + (h + wh - 1)) * (2 * ww - 1) + (w + ww - 1)
 
 
 def sine_position_bias(height: int, width: int, channels: int) -> Tensor:
@@ -59,6 +55,7 @@ class WindowAttention(nn.Module):
         self.window, self.heads, self.mutual, self.attn_backend = window, heads, mutual, attn_backend
         rows = math.prod(2 * s - 1 for s in window)
         self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, heads))
+        # Part of the published state; the operator knows it from the window.
         self.register_buffer("relative_position_index", relative_position_index(window))
         self.qkv_self = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(2 * dim if mutual else dim, dim)
@@ -78,7 +75,7 @@ class WindowAttention(nn.Module):
         out = window_attention(
             F.linear(x, weight),
             self.offset(),
-            self.bias(math.prod(window)),
+            RelativeBias(self.relative_position_bias_table, self.window),
             self.heads,
             window,
             shift,
@@ -91,12 +88,6 @@ class WindowAttention(nn.Module):
         """(3C,) bias of the self projection."""
         bias = self.qkv_self.bias
         return bias if bias is not None else self.qkv_self.weight.new_zeros(self.qkv_self.out_features)
-
-    def bias(self, tokens: int) -> Tensor:
-        """(heads,tokens,tokens) relative-position bias; a shrunken window takes the top-left block."""
-        index = self.relative_position_index[:tokens, :tokens]
-        rows = self.relative_position_bias_table[index.reshape(-1)]
-        return rows.view(tokens, tokens, -1).permute(2, 0, 1)
 
 
 class GEGLU(nn.Module):
