@@ -4,6 +4,7 @@ Predicted, never measured: allocator rounding, workspaces of libraries, scratch 
 own choice of an SDPA kernel are not in it. Every custom operator needs its fake.
 """
 
+import copy
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -73,5 +74,5 @@ def predicted_peak(setup: Callable[[], Callable[[], object]], iterations: int = 
 
 
 def without_values(module: nn.Module) -> nn.Module:
-    """A module of the meta device with the storage that it would have on the CPU: for use inside a `setup`."""
-    return module.to_empty(device="cpu")
+    """A copy of a module of the meta device with the storage that it would have on the CPU, for use inside a `setup`."""
+    return copy.deepcopy(module).to_empty(device="cpu")
