@@ -4,13 +4,12 @@ Predicted, never measured: allocator rounding, workspaces of libraries, scratch 
 own choice of an SDPA kernel are not in it. Every custom operator needs its fake.
 """
 
-import copy
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -62,7 +61,8 @@ def predicted_peak(setup: Callable[[], Callable[[], object]], iterations: int = 
 
     Args:
         setup: makes inputs, modules and optimisers on the CPU, where they take no storage, and returns the step. What
-            exists before is not counted. No value of a tensor may decide the way (`.item()`, `if tensor:`). The
+            exists before is not counted; a module of the meta device may come from outside, and be given its storage
+            by `to_empty(device="cpu")`. No value of a tensor may decide the way (`.item()`, `if tensor:`). The
             backend `triton` may be asked for on any machine: its operators run their fakes.
         iterations: runs of the step.
     """
@@ -71,8 +71,3 @@ def predicted_peak(setup: Callable[[], Callable[[], object]], iterations: int = 
         for _ in range(iterations):
             step()
     return mode.peak
-
-
-def without_values(module: nn.Module) -> nn.Module:
-    """A copy of a module of the meta device with the storage that it would have on the CPU, for use inside a `setup`."""
-    return copy.deepcopy(module).to_empty(device="cpu")
