@@ -6,6 +6,8 @@ Triton kernel yet runs `sdpa` under `triton`, and is named once.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
 
@@ -34,9 +36,33 @@ class BackendError(ValueError):
     """A backend that was asked for by name cannot run; the message is the sentence that says why."""
 
 
+class Planning:
+    """Whether work is planned on tensors without storage, which no kernel touches."""
+
+    active = False
+
+
+@contextmanager
+def planning() -> Iterator[None]:
+    """Inside, `triton` is taken whatever this machine has: for fake tensors, on which only an operator's fake runs."""
+    before, Planning.active = Planning.active, True
+    try:
+        yield
+    finally:
+        Planning.active = before
+
+
+@torch.compiler.assume_constant_result
+def planned() -> bool:
+    """Whether the caller is inside `planning`."""
+    return Planning.active
+
+
 @torch.compiler.assume_constant_result
 def why_not_triton() -> str | None:
     """None when this machine can run Triton kernels, else one sentence that says why it cannot."""
+    if Planning.active:
+        return None
     if find_spec("triton") is None:
         return "attention backend triton cannot run: the package triton is not installed; use sdpa"
     if interpreted():
@@ -52,9 +78,9 @@ def why_not_on(op: str, *inputs: Tensor) -> str | None:
     if reason is not None:
         return reason
     device = inputs[0].device
-    types = CUDA_TYPES if device.type == "cuda" else INTERPRETER_TYPES
+    types = CUDA_TYPES if device.type == "cuda" or planned() else INTERPRETER_TYPES
     cannot = f"{op}: attention backend triton cannot run: "
-    if device.type != "cuda" and not (interpreted() and device.type == "cpu"):
+    if device.type != "cuda" and not planned() and not (interpreted() and device.type == "cpu"):
         return f"{cannot}the features are on {device.type}, not on CUDA; use sdpa"
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < MIN_ARCHITECTURE:
         major, minor = torch.cuda.get_device_capability(device)

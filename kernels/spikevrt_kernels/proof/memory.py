@@ -1,0 +1,73 @@
+"""Peak memory predicted without a GPU: the work runs on tensors without storage, whose allocations are added up.
+
+Predicted, never measured: allocator rounding, workspaces of libraries, scratch inside a custom operator and CUDA's
+own choice of an SDPA kernel are not in it. Every custom operator needs its fake.
+"""
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from spikevrt_kernels.backends import planning
+
+ITERATIONS = 2
+"""The first step of a training makes the optimiser's state; the second one carries it."""
+
+
+class PeakMode(TorchDispatchMode):
+    """Adds up the storages that operators make, for as long as each lives.
+
+    torch.distributed's MemTracker counts the same; its hooks on modules take ten times as long and forbid
+    `torch.autograd.grad`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive: dict[int, int] = {}
+        """Bytes of every storage."""
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for x in tree_leaves(out):
+            if isinstance(x, Tensor):
+                self.add(x.untyped_storage())
+        self.peak = max(self.peak, self.now)
+        return out
+
+    def add(self, storage: torch.UntypedStorage) -> None:
+        """Count a storage once, until it is freed."""
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self.alive:
+            self.alive[key] = size
+            self.now += size
+            weakref.finalize(storage, self.free, key)
+
+    def free(self, key: int) -> None:
+        """A storage is gone; its address may be taken again."""
+        self.now -= self.alive.pop(key)
+
+
+def predicted_peak(setup: Callable[[], Callable[[], object]], iterations: int = ITERATIONS) -> int:
+    """Bytes that live at once at most, of all tensors that `setup` and the step that it returns make.
+
+    Args:
+        setup: makes inputs, modules and optimisers on the CPU, where they take no storage, and returns the step. What
+            exists before is not counted; a module of the meta device may come from outside, and be given its storage
+            by `to_empty(device="cpu")`. No value of a tensor may decide the way (`.item()`, `if tensor:`). The
+            backend `triton` may be asked for on any machine: its operators run their fakes.
+        iterations: runs of the step.
+    """
+    with planning(), FakeTensorMode(allow_non_fake_inputs=True), PeakMode() as mode:
+        step = setup()
+        for _ in range(iterations):
+            step()
+    return mode.peak
