@@ -1,23 +1,95 @@
-"""Options of the suite, and the line about the machine that figures belong to."""
+"""Options of the suite, the line about the machine that figures belong to, and the table at the end."""
 
 import platform
+from typing import Any
 
 import pytest
 import torch
 
-BACKENDS = ("naive", "sdpa")
+from bench.rows import JSON_KEY, Row, to_json
+from bench.tables import tables
+from spikevrt_kernels.backends import why_not_triton
+
+BACKENDS = ("naive", "sdpa", "triton")
+ENTRIES = ("published", *BACKENDS)
+ROWS = pytest.StashKey[list[Row]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--attn-backend", choices=BACKENDS, help="measure one attention backend instead of all")
+    parser.addoption("--attn-backend", choices=ENTRIES, help="measure one entry of every comparison instead of all")
+    parser.addoption("--full", action="store_true", help="the model's own sizes on the CPU too (CUDA: always)")
 
 
-def pytest_report_header(config: pytest.Config) -> str:
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[ROWS] = []
+
+
+def full_size(config: pytest.Config) -> bool:
+    """Whether shapes are the model's own."""
+    return torch.cuda.is_available() or bool(config.getoption("--full"))
+
+
+def size_line(config: pytest.Config) -> str:
+    """How large the shapes are, in words."""
+    if full_size(config):
+        return "sizes: the model's own (256x256 at the first scale)"
+    return "sizes: reduced, a quarter of the model's sides, to end soon without a GPU (--full takes the model's own)"
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device"
-    return f"machine: {platform.machine()}, {torch.get_num_threads()} threads, {device}, torch {torch.__version__}"
+    machine = f"machine: {platform.machine()}, {torch.get_num_threads()} threads, {device}, torch {torch.__version__}"
+    return [machine, size_line(config)]
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "attn_backend" in metafunc.fixturenames:
-        chosen = metafunc.config.getoption("--attn-backend")
-        metafunc.parametrize("attn_backend", [chosen] if chosen else BACKENDS)
+    """`attn_backend`: backends that run here, or the one that was chosen; a module may name others as ENTRIES.
+
+    Last of all parameters, so that the entries of a comparison are measured one after the other.
+    """
+    if "attn_backend" not in metafunc.fixturenames:
+        return
+    chosen = metafunc.config.getoption("--attn-backend")
+    runnable = BACKENDS if why_not_triton() is None else BACKENDS[:-1]
+    entries = getattr(metafunc.module, "ENTRIES", runnable)
+    metafunc.parametrize("attn_backend", [e for e in entries if chosen in (None, e)])
+
+
+@pytest.fixture
+def rows(request: pytest.FixtureRequest) -> list[Row]:
+    """Where a benchmark leaves its rows: they end in the table and in the JSON file."""
+    return request.config.stash[ROWS]
+
+
+@pytest.fixture
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether shapes are the model's own."""
+    return full_size(request.config)
+
+
+@pytest.fixture
+def device() -> str:
+    """Where the entries run."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.fixture
+def dtype(device: str) -> torch.dtype:
+    """bfloat16 on CUDA, float32 on the CPU."""
+    return torch.bfloat16 if device == "cuda" else torch.float32
+
+
+def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:
+    found = config.stash[ROWS]
+    output_json[JSON_KEY] = to_json(found)
+    output_json["machine_info"]["spikevrt"] = pytest_report_header(config)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    found = config.stash[ROWS]
+    if not found:
+        return
+    terminalreporter.section("time, memory and traffic by entry")
+    for line in (*pytest_report_header(config), "", *tables(found)):
+        terminalreporter.write_line(line)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikevrt_kernels.proof.operator_counter import Cost, Declared
+from spikevrt_kernels.temporal_attention import cost as attention_cost
 from spikevrt_kernels.temporal_block.configs import TABLE
 
 FORWARD_LAUNCHES, BACKWARD_LAUNCHES = 2, 5
@@ -42,6 +43,25 @@ def hidden_shares(hidden: int) -> int:
     """Programs that share the hidden channels, each of which reads the features."""
     slices = ceil(hidden / (32 if hidden > 16 else 16))
     return ceil(slices / ceil(slices / TABLE["bwd_mlp"].parts))
+
+
+def forward_flops(x: Tensor, context: Tensor | None, hidden: int) -> int:
+    """Multiplications and additions of the products; `hidden` is the width R of the MLP."""
+    C, keys = x.shape[1], x if context is None else context
+    projections = 2 * C * (2 * x.numel() + 2 * keys.numel())
+    return projections + attention_cost.forward_flops(x, keys) + 4 * hidden * x.numel()
+
+
+def backward_flops(x: Tensor, context: Tensor | None, hidden: int) -> int:
+    """The same of the five kernels: every product's two gradients, and what they compute again.
+
+    Computed again: q, k, v, the output projection (once for dy, once a share of the hidden channels), the MLP's
+    first product and the gradient of its hidden channels.
+    """
+    C, keys = x.shape[1], x if context is None else context
+    own = 2 * C * x.numel() * (1 + 2 + 1 + hidden_shares(hidden) + 2)
+    others = 2 * C * keys.numel() * (2 + 4)
+    return own + others + attention_cost.backward_flops(x, keys) + 14 * hidden * x.numel()
 
 
 def of_forward(x: Tensor, context: Tensor | None, *others: Any) -> Cost:

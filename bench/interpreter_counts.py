@@ -1,0 +1,79 @@
+"""What the Triton kernels of an operator move and save, counted in Triton's interpreter.
+
+The interpreter and the compiler cannot share a process, so `count_in_interpreter` starts one of its own:
+`TRITON_INTERPRET=1 python -m bench.interpreter_counts` prints the counts as JSON.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+
+from bench.cases import DIRECTIONS, Case
+from bench.temporal_cases import CHANNELS, FRAMES, OPERATORS, temporal_case
+
+SHAPE = (1, CHANNELS, FRAMES, 4, 4)
+"""Whole tiles of every kernel: units do not depend on the number of tiles."""
+DTYPE = torch.float16
+"""16 bits, as on a GPU; bfloat16 is wrong in the interpreter."""
+FEATURES = {
+    *("q_ptr", "k_ptr", "v_ptr", "o_ptr", "do_ptr", "dq_ptr", "dk_ptr", "dv_ptr"),
+    *("x_ptr", "context_ptr", "out_ptr", "grad_ptr", "dy_ptr", "dkv_ptr", "dx_ptr", "residual_ptr"),
+}
+"""Features and their gradients by the kernels' names; weights, statistics and sums are not traffic of activations."""
+
+
+class Counts(NamedTuple):
+    """Of one operator, in units of one feature tensor."""
+
+    forward: float
+    backward: float
+    saved: float
+    forward_launches: int
+    backward_launches: int
+
+    def moved(self, direction: str) -> float:
+        """Units that one direction moves."""
+        return self.forward + (0.0 if direction == DIRECTIONS[0] else self.backward)
+
+
+def count(case: Case) -> Counts:
+    """Run the Triton entry once, forward and backward.
+
+    Raises:
+        RuntimeError: kernels are not interpreted here.
+    """
+    from spikevrt_kernels.proof.byte_counter import count_bytes
+    from spikevrt_kernels.proof.operator_counter import count_saved
+
+    with count_bytes() as forward, count_saved(*case.parameters) as saved:
+        out = case.functions["triton"](case.leaves)
+    with count_bytes() as backward:
+        torch.autograd.grad(out, case.leaves, torch.randn_like(out))
+    moved = [sum(launch.total(*FEATURES) for launch in launches) / case.unit for launches in (forward, backward)]
+    return Counts(moved[0], moved[1], sum(saved) / case.unit, len(forward), len(backward))
+
+
+@lru_cache
+def count_in_interpreter() -> dict[str, Counts]:
+    """The counts of every operator along time, by its name; from a process of its own."""
+    command = [sys.executable, "-m", "bench.interpreter_counts"]
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return {operator: Counts(**counts) for operator, counts in json.loads(done.stdout).items()}
+
+
+def main() -> None:
+    """Count every operator."""
+    found = {}
+    for operator in OPERATORS:
+        found[operator] = count(temporal_case(operator, SHAPE, DTYPE, "cpu"))._asdict()
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

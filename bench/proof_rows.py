@@ -1,0 +1,54 @@
+"""Rows of the Triton entry on a machine without a GPU: what was proved, in place of what cannot be measured."""
+
+import torch
+
+from bench.cases import DIRECTIONS
+from bench.interpreter_counts import count_in_interpreter
+from bench.measure import type_name
+from bench.rows import Row
+from bench.temporal_cases import ATTENTION, CROSS, RATIO
+from spikevrt_kernels.proof.operator_counter import Cost
+from spikevrt_kernels.proof.roofline import GPUS, predict
+from spikevrt_kernels.temporal_attention import cost as attention_cost
+from spikevrt_kernels.temporal_block import cost as block_cost
+
+DTYPE = torch.bfloat16
+"""What a GPU would run; the other rows of a CPU are float32, which units make comparable."""
+
+
+def declared(operator: str, shape: tuple[int, ...], direction: str) -> tuple[Cost, int]:
+    """Bytes and launches that the kernels declare, and the FLOPs of their products; shape (B,C,T,H,W)."""
+    x = torch.empty(shape, dtype=DTYPE, device="meta")
+    if operator == ATTENTION:
+        costs = [attention_cost.forward_cost(x, x, x), attention_cost.backward_cost(x, x, x)]
+        flops = [attention_cost.forward_flops(x, x), attention_cost.backward_flops(x, x)]
+    else:
+        context, hidden = x if operator == CROSS else None, RATIO * shape[1]
+        costs = [block_cost.forward_cost(x, context, DTYPE), block_cost.backward_cost(x, context, hidden, DTYPE)]
+        flops = [block_cost.forward_flops(x, context, hidden), block_cost.backward_flops(x, context, hidden)]
+    parts = 1 if direction == DIRECTIONS[0] else 2
+    return Cost(*map(sum, zip(*costs[:parts], strict=True))), sum(flops[:parts])
+
+
+def proof_row(operator: str, shape: tuple[int, ...], direction: str) -> Row:
+    """The Triton entry of one comparison, without a time.
+
+    Bytes are what the kernels declare at this shape, which tests hold to the interpreter's count; `counted` is that
+    count in units on whole tiles. Bounds are the roofline's: predicted, never measured.
+    """
+    cost, flops = declared(operator, shape, direction)
+    counts = count_in_interpreter()[operator]
+    unit = torch.Size(shape).numel() * DTYPE.itemsize
+    return Row(
+        operator=operator,
+        shape="x".join(map(str, shape)),
+        direction=direction,
+        entry="triton",
+        dtype=type_name(DTYPE),
+        tokens=unit // DTYPE.itemsize // shape[1],
+        unit=unit,
+        moved=cost.bytes,
+        saved=None if direction == DIRECTIONS[0] else round(counts.saved * unit),
+        counted=counts.moved(direction),
+        bounds={gpu.name: predict(gpu, cost.bytes, flops, cost.launches).seconds for gpu in GPUS},
+    )
