@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, restore, write."""
     args = make_parser().parse_args(argv)
     device = choose_device(args.device)
-    model, config = load_trained_model(args.checkpoint, config_options(args), args.config)
+    model, config = load_trained_model(args.checkpoint, config_options(args), args.config, device)
     source = open_source(args, config.data, config.model.use_spike)
     restorer = Restorer(model, config, device)
     restorer.check(source)

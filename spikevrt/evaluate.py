@@ -74,7 +74,8 @@ def run(args: argparse.Namespace) -> Report:
     """Evaluate, with a progress bar; writes the picture at the end."""
     device = choose_device(args.device)
     paths = named_checkpoints(args.checkpoint)
-    loaded = {name: load_trained_model(path, config_options(args), args.config) for name, path in paths.items()}
+    options = config_options(args)
+    loaded = {name: load_trained_model(path, options, args.config, device) for name, path in paths.items()}
     restorers = {name: Restorer(model, config, device) for name, (model, config) in loaded.items()}
     data: DataConfig = next(iter(loaded.values()))[1].data
     need_spikes = any(config.model.use_spike for _, config in loaded.values())

@@ -1,5 +1,6 @@
 """The models and what builds them."""
 
+from spikevrt.models.backend_choice import Backends, choose_backends
 from spikevrt.models.build import build_model, load_trained_model, run_model
 from spikevrt.models.checkpoint import LoadReport, load_weights
 from spikevrt.models.fusion import MultiScaleTemporalCrossAttnFuse
@@ -10,6 +11,7 @@ from spikevrt.models.vrt_with_spike import VRTWithSpike
 
 __all__ = [
     "VRT",
+    "Backends",
     "LoadReport",
     "MultiScaleTemporalCrossAttnFuse",
     "ResidualBlock3D",
@@ -17,6 +19,7 @@ __all__ = [
     "SpikeTemporalSA",
     "VRTWithSpike",
     "build_model",
+    "choose_backends",
     "load_trained_model",
     "load_weights",
     "run_model",

@@ -3,50 +3,36 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
-from spikevrt.config import Config, ModelConfig, TemporalAttnConfig, apply_option, config_from_tree, read_yaml
+from spikevrt.config import Config, ModelConfig, apply_option, config_from_tree, read_yaml
 from spikevrt.errors import UserError
+from spikevrt.models.backend_choice import Backends, choose_backends
 from spikevrt.models.checkpoint import load_weights, read_state
+from spikevrt.models.temporal_layers import chunking
 from spikevrt.models.vrt import VRT
 from spikevrt.models.vrt_with_spike import VRTWithSpike
-from spikevrt_kernels.backends import MAX_FRAMES, BackendError, resolve_backend
-from spikevrt_kernels.temporal_block import Chunking
 
 
-def build_model(config: Config, pretrained: bool = True) -> nn.Module:
+def build_model(config: Config, pretrained: bool = True, backends: Backends | None = None) -> nn.Module:
     """The model of a configuration: `VRTWithSpike`, or plain `VRT` with MODEL.USE_SPIKE false.
 
-    MODEL.VRT.PRETRAINED is loaded into the backbone unless `pretrained` is false.
+    Args:
+        config: of the model.
+        pretrained: whether MODEL.VRT.PRETRAINED is loaded into the backbone.
+        backends: what `choose_backends` found for a device; None = by MODEL.ATTN_BACKEND alone, nothing is tried.
 
     Raises:
         UserError: a backend that cannot run, or pretrained weights that do not fit.
     """
-    backend = choose_backend(config)
-    vrt = build_vrt(config.model, config.data.crop_size, backend)
+    backends = backends or choose_backends(config)
+    vrt = build_vrt(config.model, config.data.crop_size, backends.window_attention)
     path = config.model.vrt.pretrained
     if path is not None and pretrained:
         load_weights(vrt, path, strict=True)
         print(f"VRT weights {path}: official VRT weights are CC-BY-NC 4.0 (not for commercial use)")
-    return add_spikes(vrt, config, backend) if config.model.use_spike else vrt
-
-
-def choose_backend(config: Config) -> str:
-    """The attention backend of a configuration.
-
-    Raises:
-        UserError: it cannot run here, or not with this DATA.CLIP_LEN.
-    """
-    try:
-        backend = resolve_backend(config.model.attn_backend)
-    except BackendError as error:
-        raise UserError(str(error)) from None
-    if backend == "triton" and config.model.use_spike and config.data.clip_len > MAX_FRAMES:
-        raise UserError(
-            f"DATA.CLIP_LEN {config.data.clip_len}: attention backend triton takes at most {MAX_FRAMES} frames; "
-            "use a shorter clip or MODEL.ATTN_BACKEND sdpa"
-        )
-    return backend
+    return add_spikes(vrt, config, backends.temporal_block) if config.model.use_spike else vrt
 
 
 def build_vrt(model: ModelConfig, crop_size: int, backend: str) -> VRT:
@@ -94,30 +80,24 @@ def add_spikes(vrt: VRT, config: Config, backend: str) -> VRTWithSpike:
     )
 
 
-def chunking(section: TemporalAttnConfig) -> Chunking | None:
-    """The chunks that a section asks for; ADAPTIVE_CHUNK false = none."""
-    if not section.adaptive_chunk:
-        return None
-    return Chunking(section.max_batch_tokens, section.chunk_size, section.chunk_shape)
-
-
 def run_model(model: nn.Module, rgb: Tensor, voxels: Tensor | None) -> Tensor:
     """rgb (B,T,3,H,W) and, unless the model is plain VRT, voxels (B,T,K,h,w) -> (B,T,3,H,W)."""
     return model(rgb) if voxels is None else model(rgb, voxels)
 
 
 def load_trained_model(
-    path: str | Path, options: Sequence[str] = (), config: str | None = None
+    path: str | Path, options: Sequence[str] = (), config: str | None = None, device: torch.device | None = None
 ) -> tuple[nn.Module, Config]:
-    """A model in eval mode with a checkpoint's weights (the running mean where there is one).
+    """A model in eval mode, on the CPU, with a checkpoint's weights (the running mean where there is one).
 
     Args:
         path: a checkpoint of this project, or bare weights together with `config`.
         options: `KEY=VALUE` on top of the checkpoint's configuration.
         config: a preset or a YAML file that describes bare weights; a checkpoint of this project brings its own.
+        device: where the model will run: attention backends are chosen for it.
 
     Raises:
-        UserError: no such file, no configuration, or weights that do not fit.
+        UserError: no such file, no configuration, weights that do not fit, or a backend that cannot run.
     """
     state = read_state(path)
     if "config" not in state and config is None:
@@ -126,7 +106,7 @@ def load_trained_model(
     for option in options:
         apply_option(tree, option)
     built = config_from_tree(tree)
-    model = build_model(built, pretrained=False)
+    model = build_model(built, False, choose_backends(built, device, training=False))
     weights = state.get("params_ema") or state.get("params") or state
     load_weights(model, weights, strict=True, name=str(path))
     return model.eval(), built

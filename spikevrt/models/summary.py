@@ -7,7 +7,7 @@ from torch import nn
 
 from spikevrt.config import Config
 from spikevrt.models.build import build_model
-from spikevrt.models.vrt.vrt import SCALES
+from spikevrt.models.shapes import spike_shapes, stage_shapes
 from spikevrt.table import format_table
 
 MIB = 2**20
@@ -47,32 +47,14 @@ def count(module: nn.Module) -> int:
 def feature_table(config: Config) -> str:
     """Shape and size of the features that leave every stage, for one batch of training crops."""
     B, T, S = config.train.batch_size, config.data.clip_len, config.data.crop_size
-    model = config.model
-    assert model.vrt.embed_dims
     rows: list[Row] = [("input frames", (B, T, 3, S, S))]
-    if model.use_spike:
+    if config.model.use_spike:
         rows.append(("spike voxels (at the frames' size)", (B, T, config.data.k, S, S)))
-        rows += spike_rows(config)
-    for i, scale in enumerate(SCALES):
-        rows.append((f"stage{i + 1}", (B, model.vrt.embed_dims[i], T, S // scale, S // scale)))
-    rows.append(("stage8", (B, model.vrt.embed_dims[-1], T, S, S)))
+        rows += [(f"spike scale {i}", shape) for i, shape in enumerate(spike_shapes(config, B), 1)]
+    rows += [(f"stage{i}", shape) for i, shape in enumerate(stage_shapes(config, B), 1)]
     rows.append(("output frames", (B, T, 3, S, S)))
     lines = [(name, shape_text(shape), f"{elements(shape) * 4 / MIB:.1f}") for name, shape in rows]
     return format_table(("feature", "shape", "MiB in float32"), lines)
-
-
-def spike_rows(config: Config) -> list[Row]:
-    """Features of the spike encoder; self-attention along time keeps their shapes."""
-    encoder = config.model.spike_encoder
-    B, T, S = config.train.batch_size, config.data.clip_len, config.data.crop_size
-    rows: list[Row] = []
-    for i, channels in enumerate(config.model.channels_per_scale):
-        if i:
-            # A 3x3x3 convolution with padding 1 keeps ceil(size / stride).
-            T = -(-T // encoder.temporal_strides[i - 1])
-            S = -(-S // encoder.spatial_strides[i - 1])
-        rows.append((f"spike scale {i + 1}", (B, channels, T, S, S)))
-    return rows
 
 
 def elements(shape: Sequence[int]) -> int:

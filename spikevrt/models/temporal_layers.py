@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from spikevrt.config import TemporalAttnConfig
+from spikevrt_kernels.temporal_block import Chunking
+
 Pair = tuple[Tensor, Tensor]
 
 
@@ -27,3 +30,10 @@ def make_mlp(dim: int, ratio: float) -> nn.Sequential:
     """dim -> ratio * dim -> dim with exact GELU; `0` and `2` hold the parameters."""
     hidden = int(dim * ratio)
     return nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+
+
+def chunking(section: TemporalAttnConfig) -> Chunking | None:
+    """The chunks that a section asks for; ADAPTIVE_CHUNK false = none."""
+    if not section.adaptive_chunk:
+        return None
+    return Chunking(section.max_batch_tokens, section.chunk_size, section.chunk_shape)

@@ -1,13 +1,18 @@
 """One process, or many under torchrun."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from spikevrt.device import choose_device
+from spikevrt.errors import UserError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,21 @@ class Processes:
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on one process at least: all take the same turn."""
         return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0) if self.world > 1 else flag
+
+    def decide(self, make: Callable[[], T]) -> T:
+        """What `make` gives on the first process, on all of them; its `UserError` is raised on all, too."""
+        if self.world == 1:
+            return make()
+        found: list[Any] = [None, None]
+        if self.first:
+            try:
+                found[0] = make()
+            except UserError as error:
+                found[1] = str(error)
+        distributed.broadcast_object_list(found, device=self.device)
+        if found[1] is not None:
+            raise UserError(found[1])
+        return found[0]
 
     def barrier(self) -> None:
         """Wait for all processes."""

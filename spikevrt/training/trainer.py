@@ -17,7 +17,7 @@ from spikevrt.data.samples import ClipDataset, DrawSampler, collate
 from spikevrt.device import autocast, half_type, make_scaler
 from spikevrt.errors import UserError
 from spikevrt.memory import TRAINING_ADVICE, memory_advice
-from spikevrt.models import build_model, run_model
+from spikevrt.models import build_model, choose_backends, run_model
 from spikevrt.training import checkpoints
 from spikevrt.training.batches import next_batch, to_device
 from spikevrt.training.distributed import Processes
@@ -58,7 +58,8 @@ class Trainer:
         )
         self.validation = validation_windows(config)
         self.steps = total_steps(config.train, len(self.dataset), processes.world)
-        self.model = build_model(config).to(processes.device)
+        backends = processes.decide(lambda: choose_backends(config, processes.device))
+        self.model = build_model(config, backends=backends).to(processes.device)
         self.optimizer = make_optimizer(self.model, config.train)
         self.mean = WeightMean(self.model, config.train.ema_decay) if config.train.ema_decay else None
         self.half = half_type(processes.device, config.train.mixed_precision)

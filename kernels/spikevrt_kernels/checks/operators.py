@@ -1,0 +1,146 @@
+"""Every operator that has a kernel, with its backends and its odd shapes: the one place where an operator is added."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikevrt_kernels.checks.case import Case, Draw
+from spikevrt_kernels.temporal_attention import temporal_attention
+from spikevrt_kernels.temporal_block import BlockWeights, Chunking, temporal_block
+from spikevrt_kernels.voxelize import unpack_frames, voxelize
+from spikevrt_kernels.voxelize.reference import voxelize_reference
+from spikevrt_kernels.window_attention import window_attention
+from spikevrt_kernels.window_attention.windows import Size3
+
+SMALL_WEIGHT = 0.3
+
+
+class Operator(NamedTuple):
+    """An operator and how it is tried."""
+
+    backends: tuple[str, ...]
+    """All but the reference, kernels first."""
+    odd: tuple[Case, ...]
+    """Shapes that no tile, window or byte divides, small enough for Triton's interpreter."""
+    floating: bool = True
+    """Tried in every floating type, with gradients."""
+
+
+def temporal_attention_case(B: int, C: int, Tq: int, Tk: int, H: int, W: int, heads: int) -> Case:
+    """Attention along T at every pixel, (B,C,Tq,H,W) on (B,C,Tk,H,W)."""
+
+    def make(draw: Draw) -> list[Tensor]:
+        return [draw(B, C, T, H, W) for T in (Tq, Tk, Tk)]
+
+    def run(inputs: Sequence[Tensor], backend: str) -> Tensor:
+        q, k, v = inputs
+        return temporal_attention(q, k, v, heads, backend=backend)
+
+    shape = f"B{B}-C{C}-T{Tq}-Tk{Tk}-H{H}W{W}"
+    return Case("temporal_attention", shape, ("q", "k", "v"), 3, make, run)
+
+
+def temporal_block_case(
+    B: int,
+    C: int,
+    T: int,
+    Tk: int | None,
+    H: int,
+    W: int,
+    heads: int,
+    ratio: float = 2,
+    chunking: Chunking | None = None,
+) -> Case:
+    """The pre-norm block along time: self-attention on (B,C,T,H,W), or cross where there is a Tk."""
+    cross, hidden = Tk is not None, int(C * ratio)
+    parts = ["norm_q", *(["norm_kv"] if cross else []), "in_proj", "out_proj", "norm_mlp", "mlp_in", "mlp_out"]
+
+    def make(draw: Draw) -> list[Tensor]:
+        x = [draw(B, C, t, H, W) for t in (T, Tk) if t is not None]
+        norms = [[draw(C, spread=SMALL_WEIGHT, mean=1), draw(C, spread=SMALL_WEIGHT)] for _ in range(3)]
+        layers = [layer(draw, *size) for size in ((3 * C, C), (C, C), (hidden, C), (C, hidden))]
+        ordered = [norms[0], *([norms[1]] if cross else []), layers[0], layers[1], norms[2], layers[2], layers[3]]
+        return x + [tensor for pair in ordered for tensor in pair]
+
+    def run(inputs: Sequence[Tensor], backend: str) -> Tensor:
+        x, *others = inputs
+        context = others.pop(0) if cross else None
+        pairs = list(zip(others[::2], others[1::2], strict=True))
+        norm_kv = pairs.pop(1) if cross else None
+        weights = BlockWeights(pairs[0], norm_kv, *pairs[1:])
+        return temporal_block(x, context, weights, heads, 0.0, chunking, backend)
+
+    features = ("x", "context") if cross else ("x",)
+    names = (*features, *(f"{part}.{kind}" for part in parts for kind in ("weight", "bias")))
+    shape = f"cross B{B}-C{C}-T{T}-Tk{Tk}-H{H}W{W}" if cross else f"self B{B}-C{C}-T{T}-H{H}W{W}"
+    return Case("temporal_block", shape, names, len(features), make, run)
+
+
+def window_attention_case(
+    B: int, D: int, H: int, W: int, C: int, heads: int, window: Size3, shift: Size3, mutual: bool
+) -> Case:
+    """Window attention on (B,D,H,W,3C or 6C); mutual attention in windows of two frames beside it."""
+    d, h, w = window
+    N = d * h * w
+
+    def make(draw: Draw) -> list[Tensor]:
+        qkv = draw(B, D, H, W, 6 * C if mutual else 3 * C)
+        weights = [draw(3 * C, spread=SMALL_WEIGHT), draw(heads, N, N)]
+        return [qkv, *weights, *([draw(h * w, 3 * C, spread=SMALL_WEIGHT)] if mutual else [])]
+
+    def run(inputs: Sequence[Tensor], backend: str) -> Tensor:
+        qkv, offset, bias = inputs[:3]
+        mutual_offset = inputs[3] if mutual else None
+        return window_attention(qkv, offset, bias, heads, window, shift, mutual_offset, backend)
+
+    names = ("qkv", "offset", "bias", *(["mutual_offset"] if mutual else []))
+    shape = f"B{B}-D{D}-H{H}W{W}-C{C} window {d}x{h}x{w}"
+    shape = f"{'mutual' if mutual else 'self'} {shape}{' shifted' if any(shift) else ''}"
+    return Case("window_attention", shape, names, 1, make, run)
+
+
+def voxelize_case(n: int, H: int, W: int, K: int) -> Case:
+    """Counts of n packed spike frames of H x W pixels in K bins, exact."""
+
+    def make(draw: Draw) -> list[Tensor]:
+        return [draw(n, H * W // 8, spread=64, mean=128).clamp(0, 255).to(torch.uint8).cpu()]
+
+    def run(inputs: Sequence[Tensor], backend: str) -> Tensor:
+        packed = inputs[0].numpy()
+        if backend == "numpy":
+            return torch.from_numpy(voxelize_reference(unpack_frames(packed, H, W, flip=True), K))
+        return torch.from_numpy(voxelize(packed, H, W, K, parallel=backend == "numba threads"))
+
+    return Case("voxelize", f"n{n}-H{H}W{W}-K{K}", ("stored",), 1, make, run, reference="numpy")
+
+
+def layer(draw: Draw, rows: int, columns: int) -> list[Tensor]:
+    """Weight and bias of a projection that keeps the variance."""
+    return [draw(rows, columns, spread=columns**-0.5), draw(rows, spread=SMALL_WEIGHT)]
+
+
+OPERATORS = {
+    "temporal_attention": Operator(
+        ("triton", "sdpa"),
+        (temporal_attention_case(2, 24, 5, 5, 9, 7, 4), temporal_attention_case(1, 8, 2, 7, 5, 5, 1)),
+    ),
+    "temporal_block": Operator(
+        ("triton", "sdpa"),
+        (
+            temporal_block_case(2, 24, 3, None, 5, 7, 4),
+            temporal_block_case(1, 40, 2, 3, 9, 7, 2, 1, Chunking(40)),
+            temporal_block_case(1, 16, 8, 2, 1, 5, 4, 4),
+        ),
+    ),
+    "window_attention": Operator(
+        ("triton", "sdpa"),
+        (
+            window_attention_case(1, 3, 9, 7, 12, 3, (2, 4, 4), (0, 0, 0), mutual=True),
+            window_attention_case(1, 5, 6, 10, 16, 2, (2, 4, 4), (1, 2, 2), mutual=True),
+            window_attention_case(2, 3, 9, 7, 16, 2, (3, 4, 4), (0, 2, 2), mutual=False),
+        ),
+    ),
+    "voxelize": Operator(("numba", "numba threads"), (voxelize_case(41, 9, 56, 7), voxelize_case(5, 3, 8, 8)), False),
+}
