@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from spikevrt.models.start import start_small
 from spikevrt.models.temporal_layers import AttentionWeights, affine, make_mlp
 from spikevrt_kernels.backends import resolve_backend
 from spikevrt_kernels.temporal_block import BlockWeights, Chunking, temporal_block
@@ -30,6 +31,9 @@ class TemporalSelfBlock(nn.Module):
         self.attn = AttentionWeights(dim)
         self.ln2 = nn.LayerNorm(dim)
         self.mlp = make_mlp(dim, mlp_ratio)
+        # Scores without positions say nothing at first: attention would blend the frames into one.
+        start_small(self.attn.out_proj)
+        start_small(self.mlp[2])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,C,T,H,W) -> (B,C,T,H,W)."""

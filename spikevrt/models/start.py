@@ -8,7 +8,7 @@ SMALL = 0.01
 
 def start_small(layer: nn.Module) -> None:
     """A hundredth of the usual weights and no bias: a fresh model need not first unlearn a random correction."""
-    assert isinstance(layer, (nn.Conv2d, nn.Conv3d))
+    assert isinstance(layer, (nn.Conv2d, nn.Conv3d, nn.Linear))
     with torch.no_grad():
         layer.weight.mul_(SMALL)
         if layer.bias is not None:
