@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikevrt_kernels.precision import accumulation_dtype
+from spikevrt_kernels.window_attention.relative_bias import RelativeBias
 from spikevrt_kernels.window_attention.windows import Size3
 
 
@@ -136,15 +137,24 @@ forward.register_autograd(differentiate, setup_context=setup_context)
 def window_attention_fused(
     qkv: Tensor,
     offset: Tensor,
-    table: Tensor,
-    configured: Size3,
+    bias: RelativeBias,
     heads: int,
     window: Size3,
     shift: Size3,
     mutual_offset: Tensor | None,
 ) -> Tensor:
-    """Window attention in one kernel a branch; shapes as `window_attention`, the table with its own window."""
-    places = None if mutual_offset is None else mutual_offset.contiguous()
-    return forward(qkv.contiguous(), offset.contiguous(), table.contiguous(), places, heads, window, shift, configured)[
-        0
-    ]
+    """Window attention in one kernel a branch; shapes as `window_attention`.
+
+    Raises:
+        ValueError: mutual attention of other than two frames, or an offset for other than the places of a frame.
+    """
+    if mutual_offset is not None:
+        if window[0] != 2 or mutual_offset.shape[0] != window[1] * window[2]:
+            raise ValueError(
+                f"window_attention: mutual attention in a window {window} with an offset for "
+                f"{mutual_offset.shape[0]} places; it takes two frames, and an offset for each place of one"
+            )
+        mutual_offset = mutual_offset.contiguous()
+    tensors = (qkv.contiguous(), offset.contiguous(), bias.table.contiguous(), mutual_offset)
+    out, _ = forward(*tensors, heads, window, shift, bias.window)
+    return out
