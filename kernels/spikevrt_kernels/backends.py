@@ -16,7 +16,8 @@ from spikevrt_kernels.launches import interpreted
 BACKENDS = ("triton", "sdpa", "naive")
 CHOICES = ("auto", *BACKENDS)
 TIME_OPS = ("temporal_attention", "temporal_block")
-"""Operators along the T of features (B,C,T,H,W)."""
+TRITON_OPS = (*TIME_OPS, "window_attention")
+"""Operators that have a Triton kernel; the first ones run along the T of features (B,C,T,H,W)."""
 MAX_FRAMES = 8
 """T is exact in their kernels and its square lives in registers."""
 MAX_HEAD_WIDTH = 64

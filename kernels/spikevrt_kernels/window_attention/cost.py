@@ -41,6 +41,24 @@ def backward_cost(qkv: Tensor, offset: Tensor, mutual: bool, window: Sequence[in
     return Cost(units * unit, launches)
 
 
+def product_flops(qkv: Tensor, offset: Tensor, window: Sequence[int], attended: int) -> int:
+    """Multiplications and additions of one product of all tokens, padding included, with `attended` others each."""
+    padded = prod(ceil(s / n) * n for s, n in zip(qkv.shape[1:4], window, strict=True))
+    return 2 * qkv.shape[0] * padded * attended * (offset.shape[0] // 3)
+
+
+def forward_flops(qkv: Tensor, offset: Tensor, mutual: bool, window: Sequence[int]) -> int:
+    """Scores and outputs of each branch."""
+    N, n = prod(window), prod(window[1:])
+    return 2 * product_flops(qkv, offset, window, N + n if mutual else N)
+
+
+def backward_flops(qkv: Tensor, offset: Tensor, mutual: bool, window: Sequence[int]) -> int:
+    """The same: three products for dq, four for dk and dv, two for the bias, which mutual attention has not."""
+    N, n = prod(window), prod(window[1:])
+    return product_flops(qkv, offset, window, 9 * N + (7 * n if mutual else 0))
+
+
 def of_forward(qkv: Tensor, offset: Tensor, table: Tensor, mutual_offset: Tensor | None, *others: Any) -> Cost:
     """Cost of the operator `spikevrt::window_attention` from its arguments."""
     return forward_cost(qkv, offset, mutual_offset is not None)

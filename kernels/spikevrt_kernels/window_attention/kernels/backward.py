@@ -48,7 +48,7 @@ def query_gradient(
     dq = tl.zeros((OWN, EP), ACC)
     for key_start in tl.range(0, TOKENS, PASSING, disable_licm=True):
         key = key_start + tl.arange(0, PASSING)
-        k, v, region_k, _, _ = load_keys(
+        k, v, region_k, _at, _there = load_keys(
             qkv, offset_ptr, key, frame, extent, head, HEADS, E, EP, WIDTH, WD, WH, WW, TOKENS, MUTUAL, DOT, ACC
         )
         bias = load_bias(table_ptr, query, key, head, HEADS, BD, BH, BW, TOKENS, False, MUTUAL, ACC)
@@ -77,7 +77,7 @@ def key_gradients(
     dk, dv = tl.zeros((OWN, EP), ACC), tl.zeros((OWN, EP), ACC)
     for query_start in tl.range(0, TOKENS, PASSING, disable_licm=True):
         query = query_start + tl.arange(0, PASSING)
-        q, region_q, _, _, slot, kept = load_queries(
+        q, region_q, _row, _real, slot, kept = load_queries(
             qkv, offset_ptr, query, frame, extent, head,
             HEADS, E, EP, WIDTH, WD, WH, WW, TOKENS, MUTUAL, DOT, ACC,
         )  # fmt: skip
@@ -224,7 +224,7 @@ def window_attention_bwd_mutual_kernel(
         qkv, dqkv = qkv_ptr + batch * rows * WIDTH, dqkv_ptr + batch * rows * WIDTH
         out, grad = out_ptr + batch * rows * OUT_WIDTH, grad_ptr + batch * rows * OUT_WIDTH
         lse = lse_ptr + (batch * HEADS + head) * rows
-        dq, row, real, _, _, _ = query_gradient(
+        dq, row, real, _delta, _slot, _kept = query_gradient(
             qkv, offset_ptr, table_ptr, out, grad, lse, start, frame, extent, head, scale, HEADS, E, EP, WIDTH,
             OUT_WIDTH, WD, WH, WW, BD, BH, BW, TOKENS, MUTUAL, SHIFTED, OWN, PASSING, DOT, ACC,
         )  # fmt: skip

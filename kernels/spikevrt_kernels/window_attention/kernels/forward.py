@@ -64,7 +64,7 @@ def window_attention_fwd_kernel(
     for frame in tl.static_range(2 if MUTUAL else 1):
         for start in tl.range(0, TOKENS, OWN, disable_licm=True):
             query = start + tl.arange(0, OWN)
-            q, region_q, _, _, slot, kept = load_queries(
+            q, region_q, _row, _real, slot, kept = load_queries(
                 qkv, offset_ptr, query, frame, extent, head,
                 HEADS, E, EP, WIDTH, WD, WH, WW, TOKENS, MUTUAL, DOT, ACC,
             )  # fmt: skip
@@ -73,7 +73,7 @@ def window_attention_fwd_kernel(
             acc = tl.zeros((OWN, EP), ACC)
             for key_start in tl.range(0, TOKENS, PASSING, disable_licm=True):
                 key = key_start + tl.arange(0, PASSING)
-                k, v, region_k, _, _ = load_keys(
+                k, v, region_k, _at, _there = load_keys(
                     qkv, offset_ptr, key, frame, extent, head,
                     HEADS, E, EP, WIDTH, WD, WH, WW, TOKENS, MUTUAL, DOT, ACC,
                 )  # fmt: skip

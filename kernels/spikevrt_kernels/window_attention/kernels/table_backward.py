@@ -67,10 +67,10 @@ def window_attention_bwd_bias_kernel(
         batch, first = first_place(window, (nD, nH, nW), WD, WH, WW)
         extent = (first, (D, H, W), (nD, nH, nW), (shift_d, shift_h, shift_w))
         qkv, grad = qkv_ptr + batch * rows * WIDTH, grad_ptr + batch * rows * OUT_WIDTH
-        q, region_q, _, _, slot, kept = load_queries(
+        q, region_q, _row, _real, slot, kept = load_queries(
             qkv, offset_ptr, query, 0, extent, head, HEADS, E, EP, WIDTH, WD, WH, WW, TOKENS, MUTUAL, DOT, ACC
         )
-        k, v, region_k, _, _ = load_keys(
+        k, v, region_k, _at, _there = load_keys(
             qkv, offset_ptr, key, 0, extent, head, HEADS, E, EP, WIDTH, WD, WH, WW, TOKENS, MUTUAL, DOT, ACC
         )
         do = load_rows(grad, slot, kept, head * E, OUT_WIDTH, E, EP)

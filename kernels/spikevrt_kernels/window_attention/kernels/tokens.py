@@ -132,13 +132,14 @@ def load_bias(
     A shrunken window takes its tokens' places from the window (BD,BH,BW) of the table, as the published model does.
     Mutual attention has none.
     """
-    if MUTUAL:
-        return None
-    centre: tl.constexpr = ((BD - 1) * (2 * BH - 1) + BH - 1) * (2 * BW - 1) + BW - 1
-    distance = bias_code(token_a, BH, BW)[:, None] - bias_code(token_b, BH, BW)[None, :]
-    row = centre - distance if KEYS_FIRST else centre + distance
-    inside = (token_a < TOKENS)[:, None] & (token_b < TOKENS)[None, :]
-    return tl.load(table_ptr + row * HEADS + head, mask=inside, other=0.0).to(ACC)
+    bias = None
+    if not MUTUAL:
+        centre: tl.constexpr = ((BD - 1) * (2 * BH - 1) + BH - 1) * (2 * BW - 1) + BW - 1
+        distance = bias_code(token_a, BH, BW)[:, None] - bias_code(token_b, BH, BW)[None, :]
+        row = centre - distance if KEYS_FIRST else centre + distance
+        inside = (token_a < TOKENS)[:, None] & (token_b < TOKENS)[None, :]
+        bias = tl.load(table_ptr + row * HEADS + head, mask=inside, other=0.0).to(ACC)
+    return bias
 
 
 @triton.jit
