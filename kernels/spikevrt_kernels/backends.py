@@ -1,14 +1,11 @@
 """Attention backends: which exist, what can run, and the sentence that says why not.
 
 `naive` is the plain PyTorch reference, `sdpa` goes through `scaled_dot_product_attention`, `triton` is a
-fused kernel. An explicit choice never falls back: it runs or raises `BackendError`. An operator that has no
-Triton kernel yet runs `sdpa` under `triton`, and is named once.
+fused kernel. An explicit choice never falls back: it runs or raises `BackendError`.
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from importlib.util import find_spec
 
 import torch
@@ -18,18 +15,18 @@ from spikevrt_kernels.launches import interpreted
 
 BACKENDS = ("triton", "sdpa", "naive")
 CHOICES = ("auto", *BACKENDS)
-ATTENTION_OPS = ("temporal_attention", "temporal_block", "window_attention")
-TRITON_OPS = ("temporal_attention", "temporal_block")
-"""Operators that have a Triton kernel in this version."""
+TIME_OPS = ("temporal_attention", "temporal_block")
+TRITON_OPS = (*TIME_OPS, "window_attention")
+"""Operators that have a Triton kernel; the first ones run along the T of features (B,C,T,H,W)."""
 MAX_FRAMES = 8
-"""T is exact in the kernels and its square lives in registers."""
+"""T is exact in their kernels and its square lives in registers."""
+MAX_HEAD_WIDTH = 64
+"""A head of a window lives in registers whole."""
 MIN_ARCHITECTURE = (8, 0)
 """Below, this Triton has no tensor cores to offer."""
 CUDA_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 INTERPRETER_TYPES = (torch.float64, torch.float32, torch.float16)
 """bfloat16 arithmetic is wrong in Triton's interpreter."""
-
-logger = logging.getLogger(__name__)
 
 
 class BackendError(ValueError):
@@ -72,8 +69,8 @@ def why_not_triton() -> str | None:
     return None
 
 
-def why_not_on(op: str, *inputs: Tensor) -> str | None:
-    """None when the kernel of `op` can run on features (B,C,T,H,W), else one sentence that says why it cannot."""
+def why_not_on(op: str, *inputs: Tensor, head_width: int | None = None) -> str | None:
+    """None when the kernel of `op` can run on these features, else one sentence that says why it cannot."""
     reason = why_not_triton()
     if reason is not None:
         return reason
@@ -85,8 +82,10 @@ def why_not_on(op: str, *inputs: Tensor) -> str | None:
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < MIN_ARCHITECTURE:
         major, minor = torch.cuda.get_device_capability(device)
         return f"{cannot}sm_{major}{minor} is below sm_80, which Triton gives no tensor cores; use sdpa"
+    if head_width is not None and head_width > MAX_HEAD_WIDTH:
+        return f"{cannot}heads of width {head_width} are wider than {MAX_HEAD_WIDTH}; use sdpa or more heads"
     for x in inputs:
-        if x.shape[2] > MAX_FRAMES:
+        if op in TIME_OPS and x.shape[2] > MAX_FRAMES:
             return f"{cannot}T = {x.shape[2]} is above {MAX_FRAMES}; use sdpa or a shorter DATA.CLIP_LEN"
         if x.dtype not in types:
             names = ", ".join(str(t).removeprefix("torch.") for t in types)
@@ -94,25 +93,26 @@ def why_not_on(op: str, *inputs: Tensor) -> str | None:
     return None
 
 
-def can_run_triton(op: str, *inputs: Tensor, raises: bool = False) -> bool:
-    """Whether the Triton kernel of `op` can run on features (B,C,T,H,W).
+def can_run_triton(op: str, *inputs: Tensor, head_width: int | None = None, raises: bool = False) -> bool:
+    """Whether the Triton kernel of `op` can run on these features; arguments as `resolve_backend`.
 
     Raises:
         BackendError: it cannot, and `raises` is set; the message says why.
     """
-    reason = why_not_on(op, *inputs)
+    reason = why_not_on(op, *inputs, head_width=head_width)
     if reason is not None and raises:
         raise BackendError(reason)
     return reason is None
 
 
-def resolve_backend(choice: str, op: str | None = None, *inputs: Tensor) -> str:
+def resolve_backend(choice: str, op: str | None = None, *inputs: Tensor, head_width: int | None = None) -> str:
     """The backend that `choice` (`auto`, `triton`, `sdpa` or `naive`) stands for.
 
     Args:
         choice: what was asked for.
         op: the operator that asks, or None for the machine as such.
-        inputs: the operator's features (B,C,T,H,W), where it has a kernel.
+        inputs: the operator's features; (B,C,T,H,W) along time.
+        head_width: channels of a head, where they are bounded.
 
     Raises:
         BackendError: an unknown name, or `triton` where it cannot run.
@@ -126,18 +126,6 @@ def resolve_backend(choice: str, op: str | None = None, *inputs: Tensor) -> str:
     reason = why_not_triton()
     if reason is not None:
         raise BackendError(reason)
-    if op is None:
-        name_missing_once()
-    elif op not in TRITON_OPS:
-        return "sdpa"
-    else:
-        can_run_triton(op, *inputs, raises=True)
+    if op is not None:
+        can_run_triton(op, *inputs, head_width=head_width, raises=True)
     return "triton"
-
-
-@lru_cache
-def name_missing_once() -> None:
-    """Say, once a process, which operators have no Triton kernel."""
-    for op in ATTENTION_OPS:
-        if op not in TRITON_OPS:
-            logger.warning("%s has no Triton kernel in this version: it runs sdpa", op)

@@ -29,8 +29,13 @@ def arrays(conformance_dir):
 
 @pytest.fixture(scope="session")
 def fill(conformance_dir):
+    return weights_of(conformance_dir)
+
+
+def weights_of(folder):
+    """A function that gives a module the reference weights of its names under a prefix."""
     namespace: dict = {}
-    exec((conformance_dir / "weights_rule.py").read_text(), namespace)
+    exec((folder / "weights_rule.py").read_text(), namespace)
 
     def apply(module, prefix):
         for name, parameter in module.named_parameters():
@@ -81,17 +86,21 @@ WINDOWS = {
 }
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("key", WINDOWS)
-def test_window_attention(key, backend, arrays, fill, within):
+def window_error(key, backend, arrays, fill):
+    """Worst error of the attention of one case of WINDOWS."""
     name, window, size, shift = WINDOWS[key]
     module = fill(WindowAttention(16, window, 2, name == "wa_mut", attn_backend=backend), f"{name}.")
     counts = [s // w for s, w in zip(size, window, strict=True)]
     tokens = torch.from_numpy(arrays[f"{name}.x"]).view(1, *counts, -1, 16)
     # The reference sees windows that were cut after the shift.
     out = module(unpartition(tokens, size, window, shift), window, shift)
-    error = worst(partition(out, window, shift).flatten(0, 3), arrays[key])
-    within(f"modules {key} {backend}", error, TOLERANCE)
+    return worst(partition(out, window, shift).flatten(0, 3), arrays[key])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("key", WINDOWS)
+def test_window_attention(key, backend, arrays, fill, within):
+    within(f"modules {key} {backend}", window_error(key, backend, arrays, fill), TOLERANCE)
 
 
 GROUPS = {
@@ -103,14 +112,19 @@ GROUPS = {
 }
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", GROUPS)
-def test_attention_groups(name, backend, arrays, fill, within):
+def group_error(name, backend, arrays, fill):
+    """Worst error of one case of GROUPS."""
     window, mutual = GROUPS[name]
     group = fill(TMSAG(16, 2, 2, window, mutual, attn_backend=backend), f"{name}.")
     x = torch.from_numpy(arrays[f"{name}.x"])
     out = group(x.permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3)
-    within(f"modules {name} {backend}", worst(out, arrays[f"{name}.out"]), TOLERANCE)
+    return worst(out, arrays[f"{name}.out"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", GROUPS)
+def test_attention_groups(name, backend, arrays, fill, within):
+    within(f"modules {name} {backend}", group_error(name, backend, arrays, fill), TOLERANCE)
 
 
 def test_deformable_alignment(arrays, fill, within):

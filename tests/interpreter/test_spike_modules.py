@@ -1,6 +1,4 @@
-"""The spike modules on the `triton` backend: reference numbers, training, and what is said at the start."""
-
-import logging
+"""The spike modules on the `triton` backend: reference numbers, training, and what cannot run."""
 
 import pytest
 import torch
@@ -47,17 +45,6 @@ def test_ten_optimizer_steps_equal_those_of_naive():
     assert losses[-1] < losses[0]
     assert (losses - wanted).abs().max() < 1e-10
     assert all((a - b).abs().max() < 1e-10 for a, b in zip(gradients, wanted_gradients, strict=True))
-
-
-def test_the_whole_model_names_what_has_no_kernel_once(caplog):
-    backends.name_missing_once.cache_clear()
-    config = load_config("demo", ["MODEL.ATTN_BACKEND=triton", "DATA.ROOT=."])
-    with caplog.at_level(logging.WARNING), torch.device("meta"):
-        build_model(config)
-        build_model(config)
-    assert [r.message for r in caplog.records] == [
-        "window_attention has no Triton kernel in this version: it runs sdpa"
-    ]
 
 
 def test_a_clip_that_is_too_long_is_refused_before_any_work():

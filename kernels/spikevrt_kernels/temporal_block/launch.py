@@ -4,20 +4,13 @@ from typing import Any, NamedTuple
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
+from spikevrt_kernels.dots import TRITON_TYPES
 from spikevrt_kernels.launches import Launch, architecture, strides
 from spikevrt_kernels.temporal_block.configs import Config, choose
 from spikevrt_kernels.temporal_block.kernels.forward import temporal_block_attend_kernel, temporal_block_mlp_kernel
 from spikevrt_kernels.temporal_block.reference import EPS, BlockWeights
-
-TRITON_TYPES = {
-    torch.float64: tl.float64,
-    torch.float32: tl.float32,
-    torch.float16: tl.float16,
-    torch.bfloat16: tl.bfloat16,
-}
 
 
 class Call(NamedTuple):

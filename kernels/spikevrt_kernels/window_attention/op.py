@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from spikevrt_kernels.backends import resolve_backend
+from spikevrt_kernels.window_attention.fused import window_attention_fused
 from spikevrt_kernels.window_attention.reference import Attend, attend_windows_reference
 from spikevrt_kernels.window_attention.relative_bias import RelativeBias
 from spikevrt_kernels.window_attention.sdpa import attend_windows_sdpa
@@ -51,7 +52,10 @@ def window_attention(
     Raises:
         BackendError: `backend` cannot run.
     """
-    attend = attend_windows_sdpa if resolve_backend(backend, "window_attention") == "sdpa" else attend_windows_reference
+    chosen = resolve_backend(backend, "window_attention", qkv, head_width=offset.shape[0] // (3 * heads))
+    if chosen == "triton":
+        return window_attention_fused(qkv, offset, bias, heads, window, shift, mutual_offset)
+    attend = attend_windows_sdpa if chosen == "sdpa" else attend_windows_reference
     D, H, W = qkv.shape[1:4]
     size = (D, H, W)
     width = offset.shape[0]

@@ -3,9 +3,10 @@
 import triton
 import triton.language as tl
 
+from spikevrt_kernels.dots import add_dot
 from spikevrt_kernels.temporal_attention.kernels import drop, softmax_frames
 from spikevrt_kernels.temporal_block.kernels.forward import project, project_kv
-from spikevrt_kernels.temporal_block.kernels.tiles import add_dot, load_tile, load_weight, store_tile, zero_tiles
+from spikevrt_kernels.temporal_block.kernels.tiles import load_tile, load_weight, store_tile, zero_tiles
 
 
 @triton.jit

@@ -3,9 +3,9 @@
 import triton
 import triton.language as tl
 
+from spikevrt_kernels.dots import add_dot
 from spikevrt_kernels.temporal_attention.kernels import drop, softmax_frames
 from spikevrt_kernels.temporal_block.kernels.tiles import (
-    add_dot,
     chunk_stats,
     frame_stats,
     gelu,

@@ -10,8 +10,8 @@ a tall one would be kept by several warps at once.
 import triton
 import triton.language as tl
 
+from spikevrt_kernels.dots import add_dot
 from spikevrt_kernels.temporal_block.kernels.tiles import (
-    add_dot,
     gelu,
     gelu_slope,
     load_tile,

@@ -3,8 +3,8 @@
 import triton
 import triton.language as tl
 
+from spikevrt_kernels.dots import add_dot
 from spikevrt_kernels.temporal_block.kernels.tiles import (
-    add_dot,
     load_tile,
     load_vector,
     load_weight,

@@ -101,12 +101,6 @@ def tile_stats(tile, C, eps, CP: tl.constexpr):
 
 
 @triton.jit
-def add_dot(acc, a, b, DOT: tl.constexpr, ACC: tl.constexpr):
-    """acc + a @ b; fp32 inputs are multiplied as fp32, never as TF32."""
-    return tl.dot(a.to(DOT), b.to(DOT), acc, input_precision="ieee", out_dtype=ACC)
-
-
-@triton.jit
 def gelu(x):
     """Exact GELU."""
     return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))

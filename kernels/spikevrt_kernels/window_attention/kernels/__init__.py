@@ -1,0 +1,1 @@
+"""The kernels of window attention: forward, backward, and the gradient of the bias table."""
