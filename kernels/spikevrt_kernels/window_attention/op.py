@@ -1,21 +1,19 @@
 """The public function: VRT's window attention on whole feature maps, with a backend argument."""
 
-import torch
 from torch import Tensor
 
 from spikevrt_kernels.backends import resolve_backend
 from spikevrt_kernels.window_attention.fused import window_attention_fused
-from spikevrt_kernels.window_attention.reference import Attend, attend_windows_reference
+from spikevrt_kernels.window_attention.reference import window_attention_reference
 from spikevrt_kernels.window_attention.relative_bias import RelativeBias
-from spikevrt_kernels.window_attention.sdpa import attend_windows_sdpa
-from spikevrt_kernels.window_attention.windows import (
-    Regions,
-    Size3,
-    padded_size,
-    partition,
-    shift_regions,
-    unpartition,
-)
+from spikevrt_kernels.window_attention.sdpa import window_attention_sdpa
+from spikevrt_kernels.window_attention.windows import Size3
+
+ATTEND = {
+    "triton": window_attention_fused,
+    "sdpa": window_attention_sdpa,
+    "naive": window_attention_reference,
+}
 
 
 def window_attention(
@@ -52,44 +50,6 @@ def window_attention(
     Raises:
         BackendError: `backend` cannot run.
     """
-    chosen = resolve_backend(backend, "window_attention", qkv, head_width=offset.shape[0] // (3 * heads))
-    if chosen == "triton":
-        return window_attention_fused(qkv, offset, bias, heads, window, shift, mutual_offset)
-    attend = attend_windows_sdpa if chosen == "sdpa" else attend_windows_reference
-    D, H, W = qkv.shape[1:4]
-    size = (D, H, W)
-    width = offset.shape[0]
-    tokens = partition(qkv, window, shift)  # (B,nD,nH,nW,N,3C or 6C)
-    regions = shift_regions(padded_size(size, window), window, shift, qkv.device) if any(shift) else None
-
-    own = tokens[..., :width] + offset.to(tokens.dtype)
-    out = join_heads(attend(*split_qkv(own, heads), bias.gathered(tokens.shape[-2]), regions))
-    if mutual_offset is not None:
-        places = mutual_offset.shape[0]
-        other = tokens[..., width:].unflatten(-2, (2, places)) + mutual_offset.to(tokens.dtype)
-        out = torch.cat((mutual(other, heads, regions, attend), out), -1)
-    return unpartition(out, size, window, shift)
-
-
-def mutual(tokens: Tensor, heads: int, regions: Regions | None, attend: Attend) -> Tensor:
-    """(B,nD,nH,nW,2,n,3C) -> (B,nD,nH,nW,2n,C): each frame's queries on the other frame's keys and values."""
-    # The frames join the batch, which leaves (nD,nH,nW) in place for the regions.
-    frames = tokens.movedim(4, 1).flatten(0, 1)  # (B*2,nD,nH,nW,n,3C)
-    q, k, v = split_qkv(frames, heads)
-    q = q.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
-    if regions is not None:
-        # The published model lets the first and the last frame attend each other across the cyclic wrap.
-        regions = regions.within_frames(frames.shape[4])
-    out = join_heads(attend(q, k, v, None, regions))  # (B*2,nD,nH,nW,n,C)
-    return out.unflatten(0, (-1, 2)).movedim(1, 4).flatten(4, 5)
-
-
-def split_qkv(tokens: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(...,N,3C) -> scaled q, k, v, each (...,heads,N,E)."""
-    q, k, v = tokens.unflatten(-1, (3, heads, -1)).movedim(-3, 0).transpose(-3, -2).unbind(0)
-    return q * q.shape[-1] ** -0.5, k, v
-
-
-def join_heads(x: Tensor) -> Tensor:
-    """(...,heads,N,E) -> (...,N,heads*E)."""
-    return x.transpose(-3, -2).flatten(-2)
+    head_width = offset.shape[0] // (3 * heads)
+    attend = ATTEND[resolve_backend(backend, "window_attention", qkv, head_width=head_width)]
+    return attend(qkv, offset, bias, heads, window, shift, mutual_offset)

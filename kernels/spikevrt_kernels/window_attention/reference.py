@@ -1,26 +1,47 @@
-"""Attention inside windows in plain PyTorch: the `naive` backend."""
-
-from collections.abc import Callable
+"""Window attention in plain PyTorch: the `naive` backend."""
 
 import torch
 from torch import Tensor
 
 from spikevrt_kernels.precision import softmax_fp32
-from spikevrt_kernels.window_attention.windows import Regions
-
-Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None, Regions | None], Tensor]
-"""Attention of one backend inside windows; arguments as `attend_windows_reference`."""
-MASKED = -100.0
-"""Added to the score of two tokens of different regions (finite, as the published weights were trained)."""
-
-
-def region_mask(ids: Tensor, dtype: torch.dtype) -> Tensor:
-    """(...,N) region ids -> (...,N,N): 0 inside a region, -100 across."""
-    different = ids[..., :, None] != ids[..., None, :]
-    return torch.zeros(different.shape, dtype=dtype, device=ids.device).masked_fill_(different, MASKED)
+from spikevrt_kernels.window_attention.relative_bias import RelativeBias
+from spikevrt_kernels.window_attention.windows import (
+    Regions,
+    Size3,
+    padded_size,
+    partition,
+    region_mask,
+    shift_regions,
+    unpartition,
+)
 
 
-def attend_windows_reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, regions: Regions | None) -> Tensor:
+def window_attention_reference(
+    qkv: Tensor,
+    offset: Tensor,
+    bias: RelativeBias,
+    heads: int,
+    window: Size3,
+    shift: Size3,
+    mutual_offset: Tensor | None = None,
+) -> Tensor:
+    """Every step a tensor of its own; shapes as `window_attention`."""
+    D, H, W = qkv.shape[1:4]
+    size = (D, H, W)
+    width = offset.shape[0]
+    tokens = partition(qkv, window, shift)  # (B,nD,nH,nW,N,3C or 6C)
+    regions = shift_regions(padded_size(size, window), window, shift, qkv.device) if any(shift) else None
+
+    own = tokens[..., :width] + offset.to(tokens.dtype)
+    out = join_heads(attend(*split_qkv(own, heads), bias.gathered(tokens.shape[-2]), regions))
+    if mutual_offset is not None:
+        places = mutual_offset.shape[0]
+        other = tokens[..., width:].unflatten(-2, (2, places)) + mutual_offset.to(tokens.dtype)
+        out = torch.cat((mutual(other, heads, regions), out), -1)
+    return unpartition(out, size, window, shift)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, regions: Regions | None) -> Tensor:
     """softmax(q k^T + bias + mask) v in every window.
 
     Args:
@@ -39,3 +60,27 @@ def attend_windows_reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | Non
     if regions is not None:
         scores = scores + region_mask(regions.ids, scores.dtype).unsqueeze(-3)
     return softmax_fp32(scores) @ v
+
+
+def mutual(tokens: Tensor, heads: int, regions: Regions | None) -> Tensor:
+    """(B,nD,nH,nW,2,n,3C) -> (B,nD,nH,nW,2n,C): each frame's queries on the other frame's keys and values."""
+    # The frames join the batch, which leaves (nD,nH,nW) in place for the regions.
+    frames = tokens.movedim(4, 1).flatten(0, 1)  # (B*2,nD,nH,nW,n,3C)
+    q, k, v = split_qkv(frames, heads)
+    q = q.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
+    if regions is not None:
+        # The published model lets the first and the last frame attend each other across the cyclic wrap.
+        regions = regions.within_frames(frames.shape[4])
+    out = join_heads(attend(q, k, v, None, regions))  # (B*2,nD,nH,nW,n,C)
+    return out.unflatten(0, (-1, 2)).movedim(1, 4).flatten(4, 5)
+
+
+def split_qkv(tokens: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(...,N,3C) -> scaled q, k, v, each (...,heads,N,E)."""
+    q, k, v = tokens.unflatten(-1, (3, heads, -1)).movedim(-3, 0).transpose(-3, -2).unbind(0)
+    return q * q.shape[-1] ** -0.5, k, v
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """(...,heads,N,E) -> (...,N,heads*E)."""
+    return x.transpose(-3, -2).flatten(-2)

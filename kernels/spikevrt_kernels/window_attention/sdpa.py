@@ -1,47 +1,200 @@
-"""Attention inside windows through `scaled_dot_product_attention`.
+"""Window attention through `scaled_dot_product_attention`, some windows at a time.
 
-A shift masks only the last windows of each axis, and windows that are last on the same axes share one mask:
-at most eight calls with a mask of (heads,N,N) take the place of one with a mask for every window.
+The tokens of a window are read from where they lie in the map, and its result is written to where it belongs: no
+pad, roll, partition or dense mask, and of all windows nothing is in memory but the input and the output. Training
+saves the input alone: the backward pass computes the probabilities again, as many windows at a time, which also
+leaves the bias, a mask to the fused kernel, free to have a gradient.
 """
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from spikevrt_kernels.precision import accumulation_dtype
 from spikevrt_kernels.sdpa_parts import attention_in_parts
-from spikevrt_kernels.window_attention.reference import region_mask
-from spikevrt_kernels.window_attention.windows import Regions
+from spikevrt_kernels.window_attention.relative_bias import RelativeBias
+from spikevrt_kernels.window_attention.windows import D_STEP, Size3, padded_size, region_mask, window_groups
+
+CPU_SCORES, CUDA_SCORES = 2**20, 2**26
+"""Scores (windows * heads * N * N) at a time: what a CPU's cache holds, and 256 MiB."""
+FRAMES = 2
 
 
-def attend_windows_sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, regions: Regions | None) -> Tensor:
-    """softmax(q k^T + bias + mask) v in every window; arguments as `attend_windows_reference`."""
-    if regions is None:
-        return attend(q, k, v, bias, None)
-    return split_last(q, k, v, bias, regions, masked=False)
+class Cut(NamedTuple):
+    """How a map is cut into windows."""
+
+    heads: int
+    window: Size3
+    shift: Size3
+    mutual: bool
+    """Two frames a window attend each other, beside self-attention."""
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, ids: Tensor | None) -> Tensor:
-    """One call for windows that share a mask: ids (N,) are their regions, or None where nothing is masked."""
-    mask = None if bias is None else bias.to(q.dtype)[None]  # (1,heads,N,N)
-    if ids is not None:
-        blocked = region_mask(ids, q.dtype)
-        mask = blocked.expand(1, 1, -1, -1) if mask is None else mask + blocked
-    windows = q.shape[:4]
-    q, k, v = (x.flatten(0, 3) for x in (q, k, v))  # (windows,heads,N,E)
-    return attention_in_parts(q, k, v, attn_mask=mask, scale=1.0).unflatten(0, windows)
+class Chunk(NamedTuple):
+    """Windows that run at once."""
+
+    rows: Tensor
+    """(windows,N) as in `WindowGroup`."""
+    masks: list[Tensor | None]
+    """What each of `attentions` adds to its scores: (1,heads,N,N) or (n,n)."""
 
 
-def split_last(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, regions: Regions, masked: bool) -> Tensor:
-    """Attention on the last windows of every shifted axis and on the others apart.
+def window_attention_sdpa(
+    qkv: Tensor,
+    offset: Tensor,
+    bias: RelativeBias,
+    heads: int,
+    window: Size3,
+    shift: Size3,
+    mutual_offset: Tensor | None = None,
+) -> Tensor:
+    """Shapes as `window_attention`."""
+    tokens = window[0] * window[1] * window[2]
+    offsets = offset.expand(tokens, -1)
+    if mutual_offset is not None:
+        offsets = torch.cat((offsets, mutual_offset.repeat(FRAMES, 1)), -1)
+    cut = Cut(heads, window, shift, mutual_offset is not None)
+    return WindowAttention.apply(qkv, offsets.to(qkv.dtype), bias.gathered_once(tokens).to(qkv.dtype), cut)
 
-    `masked` says that an axis split before was cut to its last window.
+
+class WindowAttention(torch.autograd.Function):
+    """qkv (B,D,H,W,3C or 6C), offsets (N,3C or 6C) of a window's places, bias (heads,N,N) -> (B,D,H,W,C or 2C)."""
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> Tensor:
+        ctx.save_for_backward(qkv, offsets, bias)
+        ctx.cut = cut
+        return attend(qkv, offsets, bias, cut)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        qkv, offsets, bias = ctx.saved_tensors
+        return *differentiate(grad, qkv, offsets, bias, ctx.cut), None
+
+
+def attend(qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> Tensor:
+    """The forward pass; shapes as `WindowAttention`."""
+    tokens = qkv.flatten(0, 3)
+    width = tokens.shape[1] // 3
+    out = tokens.new_empty(len(tokens) + 1, width)  # The last row takes the results of padding.
+    for chunk in chunks(qkv, bias, cut):
+        x = read(tokens, chunk.rows, qkv, cut).add_(offsets)
+        y = x.new_empty(*x.shape[:2], width)
+        for qkv_views, slot, mask in zip(attentions(x, cut), results(y, cut), chunk.masks, strict=True):
+            slot.copy_(attention_in_parts(*qkv_views, attn_mask=mask))
+        out.index_copy_(0, chunk.rows.flatten(), y.flatten(0, 1))
+    return out[:-1].view(*qkv.shape[:4], width)
+
+
+def differentiate(grad: Tensor, qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of qkv, offsets and bias; sums over windows in at least float32."""
+    grads, tokens = grad.flatten(0, 3), qkv.flatten(0, 3)
+    exact = accumulation_dtype(qkv.dtype)
+    d_tokens = tokens.new_empty(len(tokens) + 1, tokens.shape[1])
+    d_offsets, d_bias = torch.zeros_like(offsets, dtype=exact), torch.zeros_like(bias, dtype=exact)
+    scratch: Tensor | None = None
+    for rows, masks in chunks(qkv, bias, cut):
+        if scratch is None or scratch.shape[1] < len(rows) * bias.numel():
+            scratch = bias.new_empty(2, len(rows) * bias.numel(), dtype=exact)
+        x = read(tokens, rows, qkv, cut).add_(offsets).to(exact)
+        dy = read(grads, rows, qkv, cut).to(exact)
+        dx = torch.empty_like(x)
+        parts = zip(attentions(x, cut), attentions(dx, cut), results(dy, cut), masks, strict=True)
+        for i, (qkv_views, d_views, slot, mask) in enumerate(parts):
+            d_scores = attend_backward(qkv_views, d_views, slot, mask, scratch)
+            if i == 0:
+                d_bias += d_scores[0] if len(rows) == 1 else d_scores.sum(0)
+        d_offsets += dx.sum(0)
+        d_tokens.index_copy_(0, rows.flatten(), dx.flatten(0, 1).to(d_tokens.dtype))
+    return d_tokens[:-1].view(qkv.shape), d_offsets.to(offsets.dtype), d_bias.to(bias.dtype)
+
+
+def attend_backward(
+    qkv: tuple[Tensor, ...], gradients: tuple[Tensor, ...], grad: Tensor, mask: Tensor | None, scratch: Tensor
+) -> Tensor:
+    """Attention of some windows backward.
+
+    Args:
+        qkv: q, k and v, each (windows,heads,N,E).
+        gradients: three of the same shape, filled here.
+        grad: (windows,heads,N,E) of the result.
+        mask: added to the scores, or None.
+        scratch: (2,...) memory for two times the scores; large tensors made anew cost more than the arithmetic.
+
+    Returns:
+        (windows,heads,N,N) gradient of the scores, in `scratch`.
     """
-    if not regions.axes:
-        return attend(q, k, v, bias, regions.ids[0, 0, 0] if masked else None)
-    axis, *rest = regions.axes
-    others = q.shape[axis + 1] - 1
-    parts = []
-    for start, length in ((0, others), (others, 1)):
-        part_q, part_k, part_v = (x.narrow(axis + 1, start, length) for x in (q, k, v))
-        part = Regions(regions.ids.narrow(axis, start, length), tuple(rest))
-        parts.append(split_last(part_q, part_k, part_v, bias, part, masked or start == others))
-    return torch.cat(parts, axis + 1)
+    shape = (*qkv[0].shape[:3], qkv[0].shape[2])
+    q, k, v, grad = (x.flatten(0, 1) for x in (*qkv, grad))  # (windows*heads,N,E)
+    size = q.shape[0] * q.shape[1] ** 2
+    p, d_scores = scratch[:, :size].view(2, -1, *shape[2:])
+    scale = q.shape[-1] ** -0.5
+    q = q * scale
+    torch.bmm(q, k.mT, out=p)
+    if mask is not None:
+        p.view(shape).add_(mask)
+    torch.softmax(p, -1, out=p)
+    torch.bmm(grad, v.mT, out=d_scores)
+    # p (dp - sum of p dp), in one pass.
+    torch.ops.aten._softmax_backward_data.out(d_scores, p, -1, p.dtype, grad_input=d_scores)
+    # Narrow matrices on the left: BLAS takes half the time.
+    for d_x, left, right in zip(gradients, (k, q, grad), (d_scores.mT, d_scores, p), strict=True):
+        d_x.copy_((left.mT @ right).mT.unflatten(0, shape[:2]))
+    gradients[0].mul_(scale)
+    return d_scores.view(shape)
+
+
+def chunks(qkv: Tensor, bias: Tensor, cut: Cut) -> Iterator[Chunk]:
+    """All windows, as many at a time as share a mask and have no more scores than fit."""
+    B, D, H, W = qkv.shape[:4]
+    budget = CUDA_SCORES if qkv.is_cuda else CPU_SCORES
+    # A compiler would unroll the loop, and fuses by itself.
+    most = B * D * H * W if torch.compiler.is_compiling() else max(1, budget // bias.numel())
+    for rows, regions in window_groups(B, (D, H, W), cut.window, cut.shift, qkv.device):
+        masks: list[Tensor | None] = [bias[None]]
+        if regions is not None:
+            masks = [bias[None] + region_mask(regions, bias.dtype)]
+        if cut.mutual:
+            # Spatial regions alone: the published model lets the last and the first frame attend each other.
+            places = rows.shape[1] // FRAMES
+            apart = None if regions is None else region_mask(regions[:places] % D_STEP, bias.dtype)
+            masks += [apart, apart]
+        for part in rows.split(most):
+            yield Chunk(part, masks)
+
+
+def read(tokens: Tensor, rows: Tensor, qkv: Tensor, cut: Cut) -> Tensor:
+    """(windows,N,...) the `rows` of tokens (B*D*H*W,...), zero where they are padding."""
+    D, H, W = qkv.shape[1:4]
+    if padded_size((D, H, W), cut.window) == (D, H, W):
+        return tokens.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+    found = tokens.index_select(0, rows.flatten().clamp(max=len(tokens) - 1)).unflatten(0, rows.shape)
+    return found.masked_fill_((rows == len(tokens)).unsqueeze(-1), 0)
+
+
+def attentions(x: Tensor, cut: Cut) -> list[tuple[Tensor, ...]]:
+    """Views of x (windows,N,3C or 6C): q, k and v (windows,heads,N,E) of self-attention, then of mutual attention.
+
+    Mutual attention has the second frame's queries on the first frame's keys and values, and the other way round.
+    """
+    width = x.shape[-1] // 2 if cut.mutual else x.shape[-1]
+
+    def split(part: Tensor) -> tuple[Tensor, ...]:
+        return part.unflatten(-1, (3, cut.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+
+    own = split(x[..., :width])
+    if not cut.mutual:
+        return [own]
+    (q1, *kv1), (q2, *kv2) = (split(frame) for frame in x[..., width:].chunk(FRAMES, 1))
+    return [own, (q2, *kv1), (q1, *kv2)]
+
+
+def results(y: Tensor, cut: Cut) -> list[Tensor]:
+    """Views (windows,heads,N,E) of y (windows,N,C or 2C), where the result of each of `attentions` belongs."""
+    width = y.shape[-1] // 2 if cut.mutual else y.shape[-1]
+    frames = y[..., :width].chunk(FRAMES, 1) if cut.mutual else ()
+    return [part.unflatten(-1, (cut.heads, -1)).transpose(1, 2) for part in (y[..., -width:], *frames)]

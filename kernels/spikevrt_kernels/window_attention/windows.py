@@ -3,6 +3,7 @@
 D frames, H x W pixels, window (d,h,w), N = d*h*w tokens in order d, h, w.
 """
 
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,8 @@ from torch.nn import functional as F
 Size3 = tuple[int, int, int]
 H_STEP, D_STEP = 3, 9
 """A region id is the base-3 number of the regions along d, h, w."""
+MASKED = -100.0
+"""Added to the score of two tokens of different regions (finite, as the published weights were trained)."""
 
 
 class Regions(NamedTuple):
@@ -25,6 +28,15 @@ class Regions(NamedTuple):
     def within_frames(self, places: int) -> "Regions":
         """Spatial regions alone, of the `places` tokens of one frame."""
         return Regions(self.ids[:1, ..., :places] % D_STEP, tuple(a for a in self.axes if a > 0))
+
+
+class WindowGroup(NamedTuple):
+    """Windows that share one mask."""
+
+    rows: Tensor
+    """(windows,N) int64 place of every token among the B*D*H*W of the map; B*D*H*W itself is padding."""
+    regions: Tensor | None
+    """(N,) region of every token, or None where nothing is masked."""
 
 
 def effective_window(size: Size3, window: Size3, shift: Size3) -> tuple[Size3, Size3]:
@@ -80,3 +92,39 @@ def shift_regions(size: Size3, window: Size3, shift: Size3, device: torch.device
     ids = D_STEP * d[:, None, None] + H_STEP * h[:, None] + w
     windows = partition(ids[None, ..., None], window, (0, 0, 0))[0, ..., 0]
     return Regions(windows, tuple(axis for axis in range(3) if shift[axis]))
+
+
+def region_mask(ids: Tensor, dtype: torch.dtype) -> Tensor:
+    """(...,N) region ids -> (...,N,N): 0 inside a region, -100 across."""
+    different = ids[..., :, None] != ids[..., None, :]
+    return torch.zeros(different.shape, dtype=dtype, device=ids.device).masked_fill_(different, MASKED)
+
+
+def last_regions(last: tuple[bool, ...], window: Size3, shift: Size3, device: torch.device) -> Tensor | None:
+    """(N,) regions of a window that is the `last` of a shifted axis or not; None where it holds one region."""
+    if not any(last):
+        return None
+    lengths = [s if cut else 0 for s, cut in zip(shift, last, strict=True)]
+    d, h, w = (axis_regions(n, n, s, device) for n, s in zip(window, lengths, strict=True))
+    return (D_STEP * d[:, None, None] + H_STEP * h[:, None] + w).flatten()
+
+
+def window_groups(batch: int, size: Size3, window: Size3, shift: Size3, device: torch.device) -> list[WindowGroup]:
+    """All windows of a shifted extent, where their tokens lie, by the mask that they need.
+
+    A shift masks only the last windows of its axes, and windows that are last on the same axes share one mask:
+    there are at most eight groups, and most windows are in the one without a mask.
+    """
+    total = batch * size[0] * size[1] * size[2]
+    places = torch.arange(-total, 0, device=device).view(batch, *size, 1)
+    rows = partition(places, window, shift)[..., 0] + total  # (B,nD,nH,nW,N)
+    groups = []
+    for last in product(*((False, True) if s else (False,) for s in shift)):
+        part = rows
+        for axis, cut in enumerate(last):
+            if shift[axis]:
+                others = rows.shape[axis + 1] - 1
+                part = part.narrow(axis + 1, others, 1) if cut else part.narrow(axis + 1, 0, others)
+        if part.numel():
+            groups.append(WindowGroup(part.flatten(0, 3), last_regions(last, window, shift, device)))
+    return groups

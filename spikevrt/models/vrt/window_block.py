@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from spikevrt.models.checkpoint import keep_own_buffers
 from spikevrt_kernels.window_attention import (
+    KeptBias,
     RelativeBias,
     effective_window,
     relative_position_index,
@@ -57,6 +58,7 @@ class WindowAttention(nn.Module):
         self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, heads))
         # Part of the published state; the operator knows it from the window.
         self.register_buffer("relative_position_index", relative_position_index(window))
+        self.kept_bias = KeptBias()
         self.qkv_self = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(2 * dim if mutual else dim, dim)
         if mutual:
@@ -75,7 +77,7 @@ class WindowAttention(nn.Module):
         out = window_attention(
             F.linear(x, weight),
             self.offset(),
-            RelativeBias(self.relative_position_bias_table, self.window),
+            RelativeBias(self.relative_position_bias_table, self.window, self.kept_bias),
             self.heads,
             window,
             shift,
