@@ -71,6 +71,13 @@ class Case:
         generator = torch.Generator().manual_seed(1)
         return torch.randn(out.shape, generator=generator).to(out)
 
+    def without_storage(self) -> "Case":
+        """The same case on CPU tensors that a fake mode makes, to predict with."""
+        leaves = [torch.empty(t.shape, dtype=t.dtype).requires_grad_() for t in self.leaves]
+        fake = replace(self, leaves=leaves)
+        fake.__dict__["gradient"] = torch.empty(self.gradient.shape, dtype=self.gradient.dtype)
+        return fake
+
     @cached_property
     def wanted(self) -> list[Tensor]:
         """Output and gradients of `naive` in float64, from the same (rounded) leaves."""

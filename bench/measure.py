@@ -9,8 +9,8 @@ import torch
 
 from bench.cases import DIRECTIONS, Case
 from bench.rows import Row
+from spikevrt_kernels.proof.memory import predicted_peak
 from spikevrt_kernels.proof.operator_counter import Declared, count_operators, count_saved
-from spikevrt_kernels.proof.peak_memory import predict_peak
 
 SECONDS = 1.0
 """What the rounds of a measurement take in all, about."""
@@ -40,7 +40,7 @@ def measure(benchmark: Any, case: Case, entry: str, direction: str, declared: De
     step = case.steps(entry, direction)
     with count_operators(declared) as traffic:
         step()
-    peak, source = peak_memory(case, step)
+    peak, source = peak_memory(case, entry, direction)
     benchmark.group = ", ".join((case.operator, case.shape, direction))
     benchmark.pedantic(synchronised(case, step), rounds=rounds_of(case, step), warmup_rounds=1)
     p20, median, p80 = np.percentile(benchmark.stats.stats.data, (20, 50, 80))
@@ -96,14 +96,29 @@ def saved_bytes(case: Case, entry: str) -> int:
     return sum(sizes)
 
 
-def peak_memory(case: Case, step: Callable[[], object]) -> tuple[int, str]:
-    """The most bytes allocated at once beyond what was there before, and who says so."""
+def peak_memory(case: Case, entry: str, direction: str) -> tuple[int, str]:
+    """The most bytes allocated at once beside the leaves and the gradient of the output, and who says so."""
     if not case.x.is_cuda:
-        return predict_peak(step), "predicted"
-    device = case.x.device
+        return predict_peak(case, entry, direction), "predicted"
+    step, device = case.steps(entry, direction), case.x.device
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     step()
     torch.cuda.synchronize(device)
     return torch.cuda.max_memory_allocated(device) - before, "CUDA's allocator"
+
+
+def predict_peak(case: Case, entry: str, direction: str) -> int:
+    """The same without a GPU and without running: the entry may be `triton` anywhere."""
+    held = 0
+
+    def setup() -> Callable[[], object]:
+        nonlocal held
+        fake = case.without_storage()
+        given = fake.leaves if direction == DIRECTIONS[0] else [*fake.leaves, fake.gradient]
+        held = sum(t.untyped_storage().nbytes() for t in given)
+        return fake.steps(entry, direction)
+
+    peak = predicted_peak(setup, iterations=1)
+    return peak - held

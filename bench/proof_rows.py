@@ -4,9 +4,9 @@ import torch
 
 from bench.cases import DIRECTIONS
 from bench.interpreter_counts import count_in_interpreter
-from bench.measure import type_name
+from bench.measure import predict_peak, type_name
 from bench.rows import Row
-from bench.temporal_cases import ATTENTION, CROSS, RATIO
+from bench.temporal_cases import ATTENTION, CROSS, RATIO, temporal_case
 from spikevrt_kernels.proof.operator_counter import Cost
 from spikevrt_kernels.proof.roofline import GPUS, predict
 from spikevrt_kernels.temporal_attention import cost as attention_cost
@@ -49,6 +49,7 @@ def proof_row(operator: str, shape: tuple[int, ...], direction: str) -> Row:
         unit=unit,
         moved=cost.bytes,
         saved=None if direction == DIRECTIONS[0] else round(counts.saved * unit),
+        peak=predict_peak(temporal_case(operator, shape, DTYPE, "cpu"), "triton", direction),
         counted=counts.moved(direction),
         bounds={gpu.name: predict(gpu, cost.bytes, flops, cost.launches).seconds for gpu in GPUS},
     )

@@ -3,13 +3,13 @@
 Written from the description of the published project, as the entry that everything else is compared with.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from spikevrt_kernels.temporal_block.chunks import Chunking, spans
+from spikevrt_kernels.temporal_block.chunks import Chunking
 
 CHUNKING = Chunking()
 """MAX_BATCH_TOKENS 49152, CHUNK_SIZE 64, square: the published defaults."""
@@ -61,6 +61,12 @@ def published_block(x: Tensor, context: Tensor | None, parameters: Sequence[Tens
             parts.append(from_tokens(out, part.shape))
         rows.append(torch.cat(parts, -1))
     return torch.cat(rows, -2)
+
+
+def spans(length: int, step: int) -> Iterator[slice]:
+    """Consecutive slices of at most `step` that cover `length`."""
+    for start in range(0, length, step):
+        yield slice(start, min(start + step, length))
 
 
 def to_tokens(x: Tensor) -> Tensor:

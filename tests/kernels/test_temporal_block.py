@@ -9,8 +9,9 @@ from spikevrt.models.spike_temporal_sa import TemporalSelfBlock
 from spikevrt_kernels import sdpa_parts
 from spikevrt_kernels.backends import BackendError, resolve_backend
 from spikevrt_kernels.temporal_attention import temporal_attention
+from spikevrt_kernels.temporal_attention.sdpa import temporal_attention_sdpa
 from spikevrt_kernels.temporal_block import Chunking, temporal_block
-from spikevrt_kernels.temporal_block.chunks import spans
+from spikevrt_kernels.temporal_block.chunks import join, tiles
 from spikevrt_kernels.window_attention import RelativeBias, window_attention
 
 BACKENDS = ("naive", "sdpa")
@@ -74,7 +75,11 @@ def test_chunks_hold_at_most_what_the_keys_allow_and_cover_the_map(shape, batch,
     chunking = Chunking(tokens, size, shape)
     h, w = chunking.tile(batch, 50, 70)
     assert 1 <= h * w <= max(1, min(size**2, tokens // batch))
-    assert sum(s.stop - s.start for s in spans(50, h)) == 50
+    x = torch.arange(50 * 70).view(50, 70)
+    rows = tiles(h, w, x, -x)
+    assert all(part.numel() <= chunking.pixels(batch) for row in rows for part, _ in row)
+    assert all(torch.equal(part, -other) for row in rows for part, other in row)
+    assert torch.equal(join([join([part for part, _ in row], -1) for row in rows], -2), x)
     if shape == "wide":
         assert w == min(70, chunking.pixels(batch))
     if shape == "tall":
@@ -84,7 +89,7 @@ def test_chunks_hold_at_most_what_the_keys_allow_and_cover_the_map(shape, batch,
 def test_sequences_are_split_below_what_cuda_takes(monkeypatch):
     """The loop that CUDA needs, shown on the CPU: any split gives the same numbers."""
     q, k, v = torch.randn(3, 1, 8, 3, 9, 7, dtype=torch.float64)
-    whole = temporal_attention(q, k, v, 2, backend="sdpa")
+    whole = temporal_attention_sdpa(q, k, v, 2)
     windows = window_attention(torch.cat((q, k, v), 1).movedim(1, -1), *WINDOW)
     calls = []
     attend = sdpa_parts.F.scaled_dot_product_attention
@@ -95,7 +100,7 @@ def test_sequences_are_split_below_what_cuda_takes(monkeypatch):
 
     monkeypatch.setattr(sdpa_parts, "split_size", lambda q: 40 // q.shape[1])
     monkeypatch.setattr(sdpa_parts.F, "scaled_dot_product_attention", counted)
-    parts = temporal_attention(q, k, v, 2, backend="sdpa")
+    parts = temporal_attention_sdpa(q, k, v, 2)
     assert max(calls) <= 20
     assert len(calls) == 4
     assert torch.equal(whole, parts)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spikevrt_kernels.backends import resolve_backend
 from spikevrt_kernels.launches import draw_seed
+from spikevrt_kernels.temporal_attention.cpu import temporal_attention_cpu
 from spikevrt_kernels.temporal_attention.reference import temporal_attention_reference
 from spikevrt_kernels.temporal_attention.sdpa import temporal_attention_sdpa
 
@@ -66,9 +67,15 @@ def temporal_attention_fused(q: Tensor, k: Tensor, v: Tensor, heads: int, dropou
     return forward(q, k.to(q.dtype), v.to(q.dtype), heads, dropout_p, seed)
 
 
+def temporal_attention_library(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float = 0.0) -> Tensor:
+    """The `sdpa` backend: on the CPU the tiles of `cpu.py`, which are faster there; shapes as `temporal_attention`."""
+    attend = temporal_attention_cpu if q.device.type == "cpu" else temporal_attention_sdpa
+    return attend(q, k, v, heads, dropout_p)
+
+
 ATTEND = {
     "triton": temporal_attention_fused,
-    "sdpa": temporal_attention_sdpa,
+    "sdpa": temporal_attention_library,
     "naive": temporal_attention_reference,
 }
 

@@ -1,8 +1,11 @@
 """How the pixels of a feature map are cut so that memory stays bounded."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
+
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,15 @@ class Chunking:
         return h, min(width, pixels // h)
 
 
-def spans(length: int, step: int) -> Iterator[slice]:
-    """Consecutive slices of at most `step` that cover `length`."""
-    for start in range(0, length, step):
-        yield slice(start, min(start + step, length))
+def tiles(h: int, w: int, *maps: Tensor) -> list[list[tuple[Tensor, ...]]]:
+    """Rows of chunks (...,h,w) that cover maps (...,H,W), one of every map together.
+
+    Split rather than sliced: the gradients of the chunks are joined in one copy.
+    """
+    rows = zip(*(x.split(h, -2) for x in maps), strict=True)
+    return [list(zip(*(part.split(w, -1) for part in row), strict=True)) for row in rows]
+
+
+def join(parts: Sequence[Tensor], dim: int) -> Tensor:
+    """The parts side by side; one alone is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(tuple(parts), dim)

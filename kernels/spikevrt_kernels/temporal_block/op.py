@@ -1,10 +1,10 @@
 """The public function: the block along time, fused or chunk by chunk, with a backend argument."""
 
-import torch
 from torch import Tensor
 
 from spikevrt_kernels.backends import resolve_backend
-from spikevrt_kernels.temporal_block.chunks import Chunking, spans
+from spikevrt_kernels.temporal_block.chunks import Chunking, join, tiles
+from spikevrt_kernels.temporal_block.cpu import temporal_block_cpu
 from spikevrt_kernels.temporal_block.fused import temporal_block_fused
 from spikevrt_kernels.temporal_block.reference import BlockWeights, temporal_block_reference
 
@@ -40,16 +40,16 @@ def temporal_block(
     Raises:
         BackendError: `backend` cannot run.
     """
-    attention = resolve_backend(backend, "temporal_block", *((x,) if context is None else (x, context)))
+    maps = (x,) if context is None else (x, context)
+    attention = resolve_backend(backend, "temporal_block", *maps)
     if attention == "triton":
         return temporal_block_fused(x, context, weights, heads, dropout_p, chunking)
+
+    def run(part: Tensor, keys: Tensor | None = None) -> Tensor:
+        if attention == "sdpa" and part.device.type == "cpu":
+            return temporal_block_cpu(part, keys, weights, heads, dropout_p).to(x.dtype)
+        return temporal_block_reference(part, keys, weights, heads, dropout_p, attention).to(x.dtype)
+
     B, _, _, H, W = x.shape
     h, w = chunking.tile(B, H, W) if chunking else (H, W)
-
-    def run(rows: slice, columns: slice) -> Tensor:
-        part = context if context is None else context[..., rows, columns]
-        return temporal_block_reference(x[..., rows, columns], part, weights, heads, dropout_p, attention).to(x.dtype)
-
-    if (h, w) == (H, W):
-        return run(slice(None), slice(None))
-    return torch.cat([torch.cat([run(r, c) for c in spans(W, w)], -1) for r in spans(H, h)], -2)
+    return join([join([run(*tile) for tile in row], -1) for row in tiles(h, w, *maps)], -2)

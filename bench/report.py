@@ -1,0 +1,63 @@
+"""`python -m bench.report`: the results of the suite as a table and a picture."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.chart import chart
+from bench.rows import from_json
+from bench.tables import tables
+from spikevrt.cli import command_parser, run_command
+from spikevrt.errors import UserError
+
+DESCRIPTION = """Print the comparisons of a run of the suite, and draw them: time and memory by backend.
+
+  pytest bench --benchmark-only --benchmark-json out.json
+  python -m bench.report out.json                       # prints the tables, writes out.png
+  python -m bench.report out.json --picture bench.png
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All options."""
+    parser = command_parser("bench.report", DESCRIPTION)
+    parser.add_argument("results", type=Path, metavar="JSON", help="what --benchmark-json wrote")
+    parser.add_argument("--picture", type=Path, metavar="PNG", help="where the picture goes (default: beside JSON)")
+    return parser
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """The file of pytest-benchmark.
+
+    Raises:
+        UserError: it is not JSON.
+    """
+    try:
+        document = json.loads(path.read_text())
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise UserError(f"{path}: not a results file; make one with pytest bench --benchmark-only --benchmark-json")
+    return document
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, print, draw."""
+    args = make_parser().parse_args(argv)
+    document = read_results(args.results)
+    try:
+        rows = from_json(document)
+    except ValueError as error:
+        raise UserError(f"{args.results}: {error}") from None
+    notes = document.get("machine_info", {}).get("spikevrt", [])
+    print("\n".join([*notes, "", *tables(rows)]))
+    picture = args.picture or args.results.with_suffix(".png")
+    chart(rows, notes).save(picture)
+    print(f"picture: {picture}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

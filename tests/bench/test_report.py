@@ -1,0 +1,88 @@
+"""The report of the suite from a small file, and the proof rows of the Triton entry."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from bench import proof_rows, report
+from bench.cases import DIRECTIONS, Case
+from bench.interpreter_counts import Counts
+from bench.rows import JSON_KEY, Row, from_json, groups, to_json
+from bench.tables import tables
+from bench.temporal_cases import CROSS, OPERATORS, SELF, entries, temporal_case
+from spikevrt.errors import UserError
+
+MEASURED = Row(
+    "self block", "1x8x2x4x4", "forward", "sdpa", "float32", tokens=32, unit=1024, moved=5120, peak=2048,
+    seconds=(0.001, 0.002, 0.004), error=1e-7,
+)  # fmt: skip
+PROVED = Row(
+    "self block", "1x8x2x4x4", "forward", "triton", "bfloat16", tokens=32, unit=512, moved=2560, counted=5.0,
+    bounds={"H100 SXM": 1e-5},
+)  # fmt: skip
+
+
+def results(tmp_path, rows):
+    path = tmp_path / "out.json"
+    machine = {"spikevrt": ["machine: a small one"]}
+    path.write_text(json.dumps({"benchmarks": [], "machine_info": machine, JSON_KEY: to_json(rows)}))
+    return path
+
+
+def test_tables_and_picture_of_a_file(tmp_path, capsys):
+    path = results(tmp_path, [MEASURED, PROVED])
+    assert from_json(json.loads(path.read_text())) == [MEASURED, PROVED]
+    assert report.main([str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "machine: a small one" in printed
+    (line,) = [line for line in printed.splitlines() if line.startswith("sdpa")]
+    # Milliseconds, million tokens a second (p20 is the slow side), units moved, saved, peak, MB.
+    assert line.split()[1:] == ["2.00", "1.00", "4.00", "0.02", "0.01", "0.03", "5.0", "-", "2.0", "0.0"]
+    assert "no GPU here, so proof in place of times: 5.0 units counted, predicted bound: H100 SXM 0.010 ms" in printed
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.width > 1000
+        assert image.getcolors(1 << 16) is None or len(image.getcolors(1 << 16)) > 3
+
+
+def test_rows_of_other_shapes_or_directions_are_not_compared():
+    other = Row(**{**to_json([MEASURED])[0], "direction": "forward+backward"})
+    assert len(groups([MEASURED, PROVED, other])) == 2
+
+
+@pytest.mark.parametrize("text", ["no json", "[]", "{}", json.dumps({"benchmarks": []})])
+def test_a_file_that_holds_no_results(tmp_path, text):
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"other\.json: .*pytest bench --benchmark-only --benchmark-json"):
+        report.main([str(path)])
+    assert not path.with_suffix(".png").exists()
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_proof_rows_count_what_the_kernels_declare(direction, monkeypatch):
+    counts = {CROSS: Counts(6.0, 24.0, 3.1, 2, 5)}
+    monkeypatch.setattr(proof_rows, "count_in_interpreter", lambda: counts)
+    row = proof_rows.proof_row(CROSS, (1, 96, 5, 16, 16), direction)
+    assert row.seconds is None
+    assert row.moved == row.counted * row.unit, "declared and counted agree"
+    assert row.saved == (None if direction == "forward" else round(3.1 * row.unit))
+    assert row.bounds["H100 SXM"] < row.bounds["RTX A6000"]
+    assert "not run here" in tables([row])[3]
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_every_entry_of_a_case_is_right_on_an_odd_shape(operator):
+    case = temporal_case(operator, (2, 8, 3, 5, 3), torch.float32, "cpu")
+    for entry in entries(operator):
+        if entry != "triton":
+            case.check(entry)
+
+
+def test_a_wrong_entry_gives_no_figure():
+    good = temporal_case(SELF, (1, 8, 2, 3, 3), torch.float32, "cpu")
+    functions = {**good.functions, "sdpa": lambda leaves: 1.001 * good.functions["sdpa"](leaves)}
+    wrong = Case(good.operator, good.shape, good.leaves, good.inputs, functions, good.tokens)
+    with pytest.raises(AssertionError, match=r"self block, 1x8x2x3x3, sdpa: the output errs by 1\.0e-03"):
+        wrong.check("sdpa")
