@@ -44,8 +44,10 @@ def positive(text: str) -> int:
 positive.__name__ = "positive integer"  # what argparse calls it in its message
 
 
-def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = "default") -> None:
-    """`--config`, `--opts` and `--attn-backend`, for commands that build a model or read data."""
+def add_config_arguments(
+    parser: argparse.ArgumentParser, default: str | None = "default", backend: bool = True
+) -> None:
+    """`--config`, `--opts` and (unless `backend` is false) `--attn-backend`, for commands that build a model."""
     parser.add_argument(
         "--config",
         default=default,
@@ -59,6 +61,8 @@ def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = 
         metavar="KEY=VALUE",
         help="configuration keys to override, for example TRAIN.LR=5e-5 DATA.ROOT=/data/gopro",
     )
+    if not backend:
+        return
     parser.add_argument(
         "--attn-backend",
         choices=("auto", "triton", "sdpa", "naive"),

@@ -10,7 +10,6 @@ from spikevrt.models.vrt.stage import MUTUAL_FRAMES
 from spikevrt_kernels.checks.case import Case
 from spikevrt_kernels.checks.operators import temporal_block_case, window_attention_case
 from spikevrt_kernels.choice import Trials
-from spikevrt_kernels.window_attention import effective_window
 
 CUT = 64
 """Largest side of a map that is held against float64: every kind of window, mask and tile is in it."""
@@ -44,8 +43,8 @@ class Windows(NamedTuple):
         """The attention on features of a shape, without a shift or with one of half a window."""
         B, C, T, H, W = shape
         half = (self.window[0] // 2, self.window[1] // 2, self.window[2] // 2)
-        window, shift = effective_window((T, H, W), self.window, half if shifted else (0, 0, 0))
-        return window_attention_case(B, T, H, W, C, self.heads, window, shift, self.mutual)
+        shift = half if shifted else (0, 0, 0)
+        return window_attention_case(B, T, H, W, C, self.heads, self.window, shift, self.mutual)
 
 
 def attention_trials(config: Config, B: int) -> dict[str, Trials]:

@@ -1,6 +1,7 @@
 """Every operator that has a kernel, with its backends and its odd shapes: the one place where an operator is added."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from spikevrt_kernels.temporal_attention import temporal_attention
 from spikevrt_kernels.temporal_block import BlockWeights, Chunking, temporal_block
 from spikevrt_kernels.voxelize import unpack_frames, voxelize
 from spikevrt_kernels.voxelize.reference import voxelize_reference
-from spikevrt_kernels.window_attention import window_attention
+from spikevrt_kernels.window_attention import RelativeBias, effective_window, window_attention
 from spikevrt_kernels.window_attention.windows import Size3
 
 SMALL_WEIGHT = 0.3
@@ -23,7 +24,9 @@ class Operator(NamedTuple):
     backends: tuple[str, ...]
     """All but the reference, kernels first."""
     odd: tuple[Case, ...]
-    """Shapes that no tile, window or byte divides, small enough for Triton's interpreter."""
+    """Shapes that no tile, window or byte divides, of several tiles."""
+    tiny: tuple[Case, ...]
+    """The same for Triton's interpreter, which takes a second for what a GPU does in a microsecond."""
     floating: bool = True
     """Tried in every floating type, with gradients."""
 
@@ -81,23 +84,27 @@ def temporal_block_case(
 def window_attention_case(
     B: int, D: int, H: int, W: int, C: int, heads: int, window: Size3, shift: Size3, mutual: bool
 ) -> Case:
-    """Window attention on (B,D,H,W,3C or 6C); mutual attention in windows of two frames beside it."""
-    d, h, w = window
-    N = d * h * w
+    """Window attention on (B,D,H,W,3C or 6C), mutual attention in windows of two frames beside it.
+
+    Window and shift as configured; a short extent shrinks them.
+    """
+    used, by = effective_window((D, H, W), window, shift)
+    rows = prod(2 * length - 1 for length in window)
 
     def make(draw: Draw) -> list[Tensor]:
         qkv = draw(B, D, H, W, 6 * C if mutual else 3 * C)
-        weights = [draw(3 * C, spread=SMALL_WEIGHT), draw(heads, N, N)]
-        return [qkv, *weights, *([draw(h * w, 3 * C, spread=SMALL_WEIGHT)] if mutual else [])]
+        weights = [draw(3 * C, spread=SMALL_WEIGHT), draw(rows, heads)]
+        return [qkv, *weights, *([draw(used[1] * used[2], 3 * C, spread=SMALL_WEIGHT)] if mutual else [])]
 
     def run(inputs: Sequence[Tensor], backend: str) -> Tensor:
-        qkv, offset, bias = inputs[:3]
+        qkv, offset, table = inputs[:3]
         mutual_offset = inputs[3] if mutual else None
-        return window_attention(qkv, offset, bias, heads, window, shift, mutual_offset, backend)
+        bias = RelativeBias(table, window)
+        return window_attention(qkv, offset, bias, heads, used, by, mutual_offset, backend)
 
-    names = ("qkv", "offset", "bias", *(["mutual_offset"] if mutual else []))
-    shape = f"B{B}-D{D}-H{H}W{W}-C{C} window {d}x{h}x{w}"
-    shape = f"{'mutual' if mutual else 'self'} {shape}{' shifted' if any(shift) else ''}"
+    names = ("qkv", "offset", "bias table", *(["mutual_offset"] if mutual else []))
+    kind, moved = "mutual" if mutual else "self", " shifted" if any(by) else ""
+    shape = f"{kind} B{B}-D{D}-H{H}W{W}-C{C} window {'x'.join(map(str, used))}{moved}"
     return Case("window_attention", shape, names, 1, make, run)
 
 
@@ -124,23 +131,34 @@ def layer(draw: Draw, rows: int, columns: int) -> list[Tensor]:
 OPERATORS = {
     "temporal_attention": Operator(
         ("triton", "sdpa"),
-        (temporal_attention_case(2, 24, 5, 5, 9, 7, 4), temporal_attention_case(1, 8, 2, 7, 5, 5, 1)),
+        (temporal_attention_case(2, 24, 5, 5, 33, 17, 4), temporal_attention_case(1, 64, 2, 7, 19, 15, 1)),
+        (temporal_attention_case(2, 6, 3, 3, 3, 5, 1), temporal_attention_case(1, 8, 2, 5, 1, 3, 2)),
     ),
     "temporal_block": Operator(
         ("triton", "sdpa"),
         (
-            temporal_block_case(2, 24, 3, None, 5, 7, 4),
-            temporal_block_case(1, 40, 2, 3, 9, 7, 2, 1, Chunking(40)),
-            temporal_block_case(1, 16, 8, 2, 1, 5, 4, 4),
+            temporal_block_case(2, 24, 3, None, 33, 17, 4),
+            temporal_block_case(1, 40, 2, 3, 19, 15, 2, 1, Chunking(40)),
+            temporal_block_case(1, 96, 8, 5, 9, 7, 4, 4),
         ),
+        (temporal_block_case(1, 24, 2, None, 3, 5, 2, 1), temporal_block_case(1, 16, 1, 2, 1, 3, 2, 2)),
     ),
     "window_attention": Operator(
         ("triton", "sdpa"),
         (
-            window_attention_case(1, 3, 9, 7, 12, 3, (2, 4, 4), (0, 0, 0), mutual=True),
-            window_attention_case(1, 5, 6, 10, 16, 2, (2, 4, 4), (1, 2, 2), mutual=True),
-            window_attention_case(2, 3, 9, 7, 16, 2, (3, 4, 4), (0, 2, 2), mutual=False),
+            window_attention_case(2, 3, 9, 7, 12, 3, (2, 4, 4), (0, 0, 0), mutual=True),
+            window_attention_case(1, 5, 22, 26, 48, 3, (2, 8, 8), (1, 4, 4), mutual=True),
+            window_attention_case(2, 7, 18, 11, 32, 2, (3, 4, 4), (1, 2, 2), mutual=False),
+        ),
+        (
+            window_attention_case(1, 3, 5, 4, 16, 1, (2, 4, 4), (1, 2, 0), mutual=True),
+            window_attention_case(1, 1, 6, 5, 12, 1, (1, 4, 4), (0, 2, 2), mutual=False),
         ),
     ),
-    "voxelize": Operator(("numba", "numba threads"), (voxelize_case(41, 9, 56, 7), voxelize_case(5, 3, 8, 8)), False),
+    "voxelize": Operator(
+        ("numba", "numba threads"),
+        (voxelize_case(88, 45, 56, 32), voxelize_case(41, 9, 56, 7)),
+        (voxelize_case(5, 3, 8, 8),),
+        floating=False,
+    ),
 }
