@@ -9,7 +9,7 @@ PIP := -m pip --disable-pip-version-check --quiet
 # Two test processes on two cores: threads of their own would only wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
-.PHONY: help install test lint types unit interpreter wheel demo demo-long bench fuzz-spikes memory-spikes clean
+.PHONY: help install test lint types unit interpreter wheel demo demo-long bench kernels-report fuzz-spikes memory-spikes clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,8 +51,12 @@ demo: $(STAMP)  ## the main job on CPU: prepare, train with and without spikes, 
 demo-long: $(STAMP)  ## the same for an hour
 	$(BIN)/python -m spikevrt.demo --long --out demo-long
 
-bench: $(STAMP)  ## time and memory by backend
-	$(BIN)/python -m pytest bench --benchmark-only
+bench: $(STAMP)  ## time and memory by backend: bench.json, a table and bench.png
+	$(BIN)/python -m pytest bench --benchmark-only --benchmark-quiet --benchmark-json bench.json
+	$(BIN)/python -m bench.report bench.json
+
+kernels-report: $(STAMP)  ## compile and count every kernel without a GPU: docs/kernels_report.md (an hour)
+	$(ONE_THREAD) $(BIN)/python -m bench.kernels_report
 
 fuzz-spikes: $(STAMP)  ## 5000 mutated or truncated recordings: each reads right or is refused in one line
 	SPIKEVRT_FUZZ_FILES=5000 $(BIN)/python -m pytest tests/data/test_damaged_files.py
@@ -61,4 +65,4 @@ memory-spikes: $(STAMP)  ## anonymous memory while the voxels of a 2 GB recordin
 	$(BIN)/python -m bench.memory_spikes
 
 clean:  ## remove what the targets above made
-	rm -rf $(VENV) $(WHEEL_VENV) build dist demo demo-long *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(WHEEL_VENV) build dist demo demo-long bench.json bench.png *.egg-info .pytest_cache .mypy_cache .ruff_cache

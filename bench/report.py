@@ -10,6 +10,7 @@ from bench.chart import chart
 from bench.rows import from_json
 from bench.tables import tables
 from spikevrt.cli import command_parser, run_command
+from spikevrt.data.atomic import replacing
 from spikevrt.errors import UserError
 
 DESCRIPTION = """Print the comparisons of a run of the suite, and draw them: time and memory by backend.
@@ -54,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     notes = document.get("machine_info", {}).get("spikevrt", [])
     print("\n".join([*notes, "", *tables(rows)]))
     picture = args.picture or args.results.with_suffix(".png")
-    chart(rows, notes).save(picture)
+    with replacing(picture) as path:
+        chart(rows, notes).save(path)
     print(f"picture: {picture}")
     return 0
 

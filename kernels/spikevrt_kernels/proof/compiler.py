@@ -100,13 +100,7 @@ def compile_launch(launch: Launch, architecture: int, fresh: bool = False) -> Re
     """
     if not hasattr(launch.kernel, "params"):
         raise RuntimeError("kernels are interpreted here: unset TRITON_INTERPRET before Python starts to compile them")
-    signature, constants, attributes = signature_of(launch)
-    source = ASTSource(fn=launch.kernel, signature=signature, constexprs=constants, attrs=attributes)
-    start = time.perf_counter()
-    with triton.knobs.compilation.scope():
-        triton.knobs.compilation.always_compile = fresh
-        compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=dict(launch.options))
-    seconds = time.perf_counter() - start
+    compiled, seconds = build(launch, GPUTarget("cuda", architecture, 32), dict(launch.options), fresh)
     usage, code = read_binary(compiled.asm["cubin"])
     registers, stack = (int(n) for n in USAGE.findall(usage)[0])
     return Resources(
@@ -122,6 +116,17 @@ def compile_launch(launch: Launch, architecture: int, fresh: bool = False) -> Re
         wide_loads=len(WIDE_LOAD.findall(code)),
         seconds=seconds,
     )
+
+
+def build(launch: Launch, target: GPUTarget, options: dict[str, Any], fresh: bool) -> tuple[Any, float]:
+    """What Triton makes of the launch's kernel for `target`, and the seconds it took."""
+    signature, constants, attributes = signature_of(launch)
+    source = ASTSource(fn=launch.kernel, signature=signature, constexprs=constants, attrs=attributes)
+    start = time.perf_counter()
+    with triton.knobs.compilation.scope():
+        triton.knobs.compilation.always_compile = fresh
+        compiled = triton.compile(source, target=target, options=options)
+    return compiled, time.perf_counter() - start
 
 
 def read_binary(cubin: bytes) -> tuple[str, str]:

@@ -1,0 +1,67 @@
+"""`python -m bench.kernels_report`: what every Triton kernel asks of a GPU and moves, without one."""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from bench.kernel_pages import page
+from bench.kernel_traffic import traffic_rows
+from spikevrt.cli import command_parser, run_command
+from spikevrt.data.atomic import replacing
+from spikevrt.errors import UserError
+from spikevrt_kernels.launches import interpreted
+from spikevrt_kernels.plans import PLANS
+from spikevrt_kernels.proof.matrix import Cell, Results, cells, key_of
+
+DESCRIPTION = """Compile every kernel for every architecture, count what it moves, and write docs/kernels_report.md.
+
+  python -m bench.kernels_report                 # about an hour on two cores; what is there is taken from --results
+  python -m bench.kernels_report --minutes 10    # stop compiling then, and write what is there
+  python -m bench.kernels_report --minutes 0     # write the page from --results alone
+"""
+RESULTS = Path("build/kernels_report.jsonl")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All options with their defaults."""
+    parser = command_parser("bench.kernels_report", DESCRIPTION)
+    parser.add_argument("--out", type=Path, default=Path("docs/kernels_report.md"), help="the page to write")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="compiled so far; a stopped run goes on from it")
+    parser.add_argument("--minutes", type=float, default=None, help="stop compiling after so long (default: never)")
+    return parser
+
+
+def compile_all(results: Results, minutes: float | None) -> None:
+    """Compile what is not there, with a bar; Ctrl-C or the time given ends it early."""
+    missing: dict[str, Cell] = {}
+    for cell in cells(PLANS):
+        if results.get(cell) is None:
+            missing.setdefault(key_of(cell), cell)
+    end = time.monotonic() + 60 * (float("inf") if minutes is None else minutes)
+    bar = tqdm(missing.values(), "compile", unit="kernel")
+    for cell in bar:
+        if time.monotonic() >= end:
+            break
+        bar.set_postfix_str(f"{cell.operator} {cell.kernel} sm_{cell.architecture} T={cell.frames}")
+        results.make(cell)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, compile, count, write."""
+    args = make_parser().parse_args(argv)
+    if interpreted():
+        raise UserError("TRITON_INTERPRET is set: kernels are compiled here; unset it")
+    results = Results(args.results)
+    compile_all(results, args.minutes)
+    text = page(results, traffic_rows())
+    with replacing(args.out) as path:
+        path.write_text(text)
+    print(f"{args.out}: written")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)
