@@ -12,14 +12,15 @@ from spikevrt_kernels.proof.operator_counter import count_saved
 from spikevrt_kernels.window_attention import RelativeBias, effective_window, fused, launch_backward, window_attention
 from tests.conformance.test_modules_reference import GROUPS, WINDOWS, group_error, weights_of, window_error
 
+SMALL_WEIGHT = 0.3
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 1e-3}
 CASES = {  # (B,D,H,W), heads, head width, window, shift, mutual
-    "self-padded-shifted": ((1, 3, 5, 6), 2, 5, (2, 4, 4), (1, 2, 2), False),
-    "mutual-padded-shifted": ((1, 3, 3, 5), 1, 20, (2, 2, 4), (1, 1, 2), True),
-    "self-w1x3x5": ((2, 2, 4, 7), 1, 16, (1, 3, 5), (0, 1, 2), False),
+    "mutual-padded-shifted": ((1, 3, 2, 5), 1, 20, (2, 2, 4), (1, 0, 2), True),
     "self-shrunken": ((1, 3, 2, 6), 2, 8, (6, 4, 4), (3, 2, 2), False),
 }
 MORE = {
+    "self-padded-shifted": ((1, 3, 5, 6), 1, 5, (2, 4, 4), (1, 2, 2), False),
+    "self-w1x3x5": ((1, 2, 4, 7), 1, 16, (1, 3, 5), (0, 1, 2), False),
     "self-tiles": ((1, 2, 8, 8), 1, 12, (2, 8, 8), (0, 0, 0), False),
     "mutual-tiles": ((1, 2, 9, 8), 1, 3, (2, 9, 8), (0, 0, 0), True),
     "self-E64": ((1, 1, 2, 3), 1, 64, (1, 2, 2), (0, 1, 1), False),
@@ -42,7 +43,9 @@ def make_inputs(case, dtype=torch.float64):
     shapes = [(*size, 6 * C if mutual else 3 * C), (3 * C,), (prod(2 * s - 1 for s in window), heads)]
     if mutual:
         shapes.append((prod(effective[1:]), 3 * C))
-    return [torch.randn(s, dtype=dtype, requires_grad=True) for s in shapes], (heads, effective, moved, window)
+    inputs = [torch.randn(s, dtype=dtype) for s in shapes]
+    spread = [x if x is inputs[0] else SMALL_WEIGHT * x for x in inputs]
+    return [x.requires_grad_() for x in spread], (heads, effective, moved, window)
 
 
 def attend(backend, inputs, arguments):
@@ -105,7 +108,7 @@ def change_of_first_token(case):
 
 def test_nothing_passes_from_one_region_of_a_shifted_window_to_another():
     """After the shift the first token is in the last window, where four places of its frame stay together."""
-    change = change_of_first_token(CASES["self-padded-shifted"])
+    change = change_of_first_token(MORE["self-padded-shifted"])
     assert change[0, :2, :2].amax(-1).min() > 1e-6
     for others in (change[1:], change[:, 2:], change[:, :, 2:]):
         assert others.max() < 1e-30
