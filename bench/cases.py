@@ -71,6 +71,15 @@ class Case:
         generator = torch.Generator().manual_seed(1)
         return torch.randn(out.shape, generator=generator).to(out)
 
+    def traced(self, entry: str, direction: str) -> Callable[[], object]:
+        """The step to count operators of: with gradients also in the forward.
+
+        Without them torch.nn.MultiheadAttention is one operator, which hides what it moves inside.
+        """
+        if direction == DIRECTIONS[1]:
+            return self.steps(entry, direction)
+        return lambda: self.functions[entry](self.leaves)
+
     def without_storage(self) -> "Case":
         """The same case on CPU tensors that a fake mode makes, to predict with."""
         leaves = [torch.empty(t.shape, dtype=t.dtype).requires_grad_() for t in self.leaves]

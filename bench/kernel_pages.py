@@ -114,8 +114,13 @@ def missing_line(results: Results) -> str:
     missing = [cell for cell in every.values() if results.get(cell) is None]
     if not missing:
         return ""
-    names = sorted({f"{target_name(c.architecture)} T={c.frames} {type_name(c.dtype)}" for c in missing})
-    return f"\n**{len(missing)} of {len(every)} binaries were not compiled in this run**: {', '.join(names)}.\n"
+    names: dict[str, list[str]] = {}
+    for cell in missing:
+        targets = names.setdefault(f"T = {cell.frames} {type_name(cell.dtype)}", [])
+        if target_name(cell.architecture) not in targets:
+            targets.append(target_name(cell.architecture))
+    where = "; ".join(f"{variant}: {', '.join(targets)}" for variant, targets in names.items())
+    return f"\n**{len(missing)} of {len(every)} binaries are not compiled yet** (some kernels of {where}).\n"
 
 
 def traffic_table(rows: Sequence[Traffic]) -> str:

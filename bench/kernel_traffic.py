@@ -51,7 +51,7 @@ def counted_operators(case: Case, entry: str) -> Traffic:
 
 def operators_of(case: Case, entry: str, direction: str) -> OperatorTraffic:
     """What one direction's operators move."""
-    step = case.steps(entry, direction)
+    step = case.traced(entry, direction)
     with count_operators() as traffic:
         step()
     return traffic

@@ -37,9 +37,9 @@ def measure(benchmark: Any, case: Case, entry: str, direction: str, declared: De
         AssertionError: the entry is wrong; no figure is taken.
     """
     error = case.check(entry)
-    step = case.steps(entry, direction)
+    step, traced = case.steps(entry, direction), case.traced(entry, direction)
     with count_operators(declared) as traffic:
-        step()
+        traced()
     peak, source = peak_memory(case, entry, direction)
     benchmark.group = ", ".join((case.operator, case.shape, direction))
     benchmark.pedantic(synchronised(case, step), rounds=rounds_of(case, step), warmup_rounds=1)
