@@ -9,7 +9,8 @@ PIP := -m pip --disable-pip-version-check --quiet
 # Two test processes on two cores: threads of their own would only wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
-.PHONY: help install test lint types unit interpreter wheel demo demo-long bench kernels-report fuzz-spikes memory-spikes clean
+.PHONY: help install test lint types unit interpreter wheel demo demo-long selftest gpu-report bench kernels-report \
+	fuzz-spikes memory-spikes clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +51,12 @@ demo: $(STAMP)  ## the main job on CPU: prepare, train with and without spikes, 
 
 demo-long: $(STAMP)  ## the same for an hour
 	$(BIN)/python -m spikevrt.demo --long --out demo-long
+
+selftest: $(STAMP)  ## every kernel against float64 on this machine
+	$(BIN)/python -m spikevrt.selftest
+
+gpu-report: $(STAMP)  ## with a GPU: self-test, a training step by backend, memory, bench, in gpu_report.md
+	$(BIN)/python -m bench.gpu_report
 
 bench: $(STAMP)  ## time and memory by backend: bench.json, a table and bench.png
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-quiet --benchmark-json bench.json

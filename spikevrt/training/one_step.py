@@ -1,0 +1,93 @@
+"""One optimiser step on random frames: its time, its peak memory, and that peak predicted without a GPU."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from spikevrt.config import Config
+from spikevrt.device import autocast, half_type
+from spikevrt.models import build_model, choose_backends, run_model
+from spikevrt.training.ema import WeightMean
+from spikevrt.training.optimisation import charbonnier, make_optimizer
+from spikevrt_kernels.backends import planning
+from spikevrt_kernels.proof.memory import predicted_peak
+
+CPU = torch.device("cpu")
+STEPS = 3
+
+
+class StepFigures(NamedTuple):
+    """What one step takes."""
+
+    seconds: float
+    """Median of a few steps, after one that compiles and warms up."""
+    peak: int | None
+    """Bytes allocated at once at most, as CUDA's allocator counts them; None on the CPU."""
+
+
+def make_step(model: nn.Module, config: Config, device: torch.device, half: torch.dtype | None) -> Callable[[], None]:
+    """A step as the trainer takes it, without its data, scaler and checks: forward, loss, backward, clip, AdamW, mean.
+
+    Args:
+        model: on `device`.
+        config: TRAIN.BATCH_SIZE crops of DATA.CROP_SIZE, spikes at the frames' size.
+        device: of model and batch.
+        half: autocast's type, or None for float32.
+    """
+    train, B, T, S = config.train, config.train.batch_size, config.data.clip_len, config.data.crop_size
+    model.train()
+    optimizer = make_optimizer(model, train)
+    # CUDA's default, whose temporaries a plan on the CPU must see.
+    optimizer.param_groups[0]["foreach"] = optimizer.param_groups[1]["foreach"] = True
+    mean = WeightMean(model, train.ema_decay) if train.ema_decay else None
+    blur, sharp = torch.rand(2, B, T, 3, S, S, device=device)
+    voxels = torch.rand(B, T, config.data.k, S, S, device=device) if config.model.use_spike else None
+
+    def step() -> None:
+        with autocast(device, half):
+            out = run_model(model, blur, voxels)
+        charbonnier(out, sharp, train.charbonnier_eps).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), train.clip_grad_norm or float("inf"), foreach=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if mean is not None:
+            mean.update(model, 1)
+
+    return step
+
+
+def predicted_training_peak(config: Config, half: torch.dtype | None) -> int:
+    """Bytes of a training step at its peak: predicted, on any machine, for any backend but `auto`."""
+    with planning(), torch.device("meta"):
+        model = build_model(config, pretrained=False)
+    return predicted_peak(lambda: make_step(model.to_empty(device="cpu"), config, CPU, half))
+
+
+def measured_step(config: Config, device: torch.device) -> StepFigures:
+    """Build the model, train a few steps, and measure.
+
+    Raises:
+        UserError: a backend asked for by name cannot run or is wrong.
+        torch.OutOfMemoryError: the step does not fit.
+    """
+    backends = choose_backends(config, device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    model = build_model(config, False, backends).to(device)
+    step = make_step(model, config, device, half_type(device, config.train.mixed_precision))
+    step()
+    seconds = statistics.median(timed(step, device) for _ in range(STEPS))
+    return StepFigures(seconds, torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None)
+
+
+def timed(step: Callable[[], None], device: torch.device) -> float:
+    """Seconds until the work of one step is done."""
+    start = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start

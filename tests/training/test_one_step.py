@@ -1,0 +1,45 @@
+"""One training step: run on the CPU, and its peak memory planned without storage."""
+
+import json
+
+import torch
+
+from bench.training_step import main
+from spikevrt.config import load_config
+from spikevrt.models import build_model
+from spikevrt.models.summary import count, model_without_storage
+from spikevrt.training.one_step import CPU, make_step, predicted_training_peak
+
+SMALL = [
+    "MODEL.VRT.DEPTHS=[2,1,1,1,1,1,1,1]",
+    "MODEL.VRT.INDEP_RECONSTS=[7]",
+    "DATA.CROP_SIZE=64",
+    "TRAIN.BATCH_SIZE=1",
+]
+
+
+def config(*options):
+    return load_config("demo", [*SMALL, *options])
+
+
+def test_the_command_prints_seconds_and_a_prediction(capsys):
+    assert main(["--config", "demo", "--opts", *SMALL, "MODEL.USE_SPIKE=false", "--device", "cpu"]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert figures["seconds"] > 0
+    assert figures["peak"] is None
+    assert figures["predicted"] is None, "auto is decided on the device"
+
+
+def test_a_step_moves_the_weights():
+    model = build_model(config("MODEL.USE_SPIKE=false"))
+    before = model.conv_last.weight.detach().clone()
+    make_step(model, config("MODEL.USE_SPIKE=false"), CPU, None)()
+    assert not torch.equal(model.conv_last.weight, before)
+
+
+def test_predicted_peak_holds_the_whole_state_on_any_machine():
+    """Weights, gradients, two moments and the mean, beside features; the fused kernels are planned without a GPU."""
+    planned = config("MODEL.ATTN_BACKEND=triton")
+    state = 4 * 5 * count(model_without_storage(config()))
+    peak = predicted_training_peak(planned, torch.bfloat16)
+    assert state < peak < 2 * state
