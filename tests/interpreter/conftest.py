@@ -24,3 +24,12 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
         return out.fill_(torch.nan) if out.is_floating_point() else out
 
     monkeypatch.setattr(torch.Tensor, "new_empty", new_empty)
+
+
+@pytest.fixture(autouse=True)
+def without_overflow_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the interpreter's time goes into them, and they report nothing outside debugging."""
+    from triton.runtime import interpreter
+
+    options = interpreter.InterpreterOptions(sanitize_overflow=False)
+    monkeypatch.setattr(interpreter.interpreter_builder, "options", options)

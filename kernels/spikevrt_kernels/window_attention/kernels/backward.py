@@ -9,7 +9,7 @@ import triton.language as tl
 
 from spikevrt_kernels.dots import add_dot
 from spikevrt_kernels.window_attention.kernels.tokens import (
-    first_place,
+    extent_of,
     load_bias,
     load_keys,
     load_queries,
@@ -34,7 +34,7 @@ def load_gradient(
 def query_gradient(
     qkv, offset_ptr, table_ptr, out, grad, lse, start, frame, extent, head, scale,
     HEADS: tl.constexpr, E: tl.constexpr, EP: tl.constexpr, WIDTH: tl.constexpr, OUT_WIDTH: tl.constexpr,
-    WD: tl.constexpr, WH: tl.constexpr, WW: tl.constexpr, BD: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
+    WH: tl.constexpr, WW: tl.constexpr, BD: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
     TOKENS: tl.constexpr, MUTUAL: tl.constexpr, SHIFTED: tl.constexpr, OWN: tl.constexpr, PASSING: tl.constexpr,
     DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
@@ -42,14 +42,14 @@ def query_gradient(
     query = start + tl.arange(0, OWN)
     q, region_q, row, real, slot, kept = load_queries(
         qkv, offset_ptr, query, frame, extent, head,
-        HEADS, E, EP, WIDTH, WD, WH, WW, TOKENS, MUTUAL, DOT, ACC,
+        HEADS, E, EP, WIDTH, WH, WW, TOKENS, MUTUAL, SHIFTED, DOT, ACC,
     )  # fmt: skip
     do, sums, delta = load_gradient(out, grad, lse, slot, kept, head, OUT_WIDTH, E, EP, ACC)
     dq = tl.zeros((OWN, EP), ACC)
     for key_start in tl.range(0, TOKENS, PASSING, disable_licm=True):
         key = key_start + tl.arange(0, PASSING)
         k, v, region_k, _at, _there = load_keys(
-            qkv, offset_ptr, key, frame, extent, head, HEADS, E, EP, WIDTH, WD, WH, WW, TOKENS, MUTUAL, DOT, ACC
+            qkv, offset_ptr, key, frame, extent, head, HEADS, E, EP, WIDTH, WH, WW, TOKENS, MUTUAL, SHIFTED, DOT, ACC
         )
         bias = load_bias(table_ptr, query, key, head, HEADS, BD, BH, BW, TOKENS, False, MUTUAL, ACC)
         scores = scores_of(
@@ -65,21 +65,21 @@ def query_gradient(
 def key_gradients(
     qkv, offset_ptr, table_ptr, out, grad, lse, start, frame, extent, head, scale,
     HEADS: tl.constexpr, E: tl.constexpr, EP: tl.constexpr, WIDTH: tl.constexpr, OUT_WIDTH: tl.constexpr,
-    WD: tl.constexpr, WH: tl.constexpr, WW: tl.constexpr, BD: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
+    WH: tl.constexpr, WW: tl.constexpr, BD: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
     TOKENS: tl.constexpr, MUTUAL: tl.constexpr, SHIFTED: tl.constexpr, OWN: tl.constexpr, PASSING: tl.constexpr,
     DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """dk, dv (OWN,EP) of the keys start .. start+OWN, their rows, and whether those are real."""
     key = start + tl.arange(0, OWN)
     k, v, region_k, row, real = load_keys(
-        qkv, offset_ptr, key, frame, extent, head, HEADS, E, EP, WIDTH, WD, WH, WW, TOKENS, MUTUAL, DOT, ACC
+        qkv, offset_ptr, key, frame, extent, head, HEADS, E, EP, WIDTH, WH, WW, TOKENS, MUTUAL, SHIFTED, DOT, ACC
     )
     dk, dv = tl.zeros((OWN, EP), ACC), tl.zeros((OWN, EP), ACC)
     for query_start in tl.range(0, TOKENS, PASSING, disable_licm=True):
         query = query_start + tl.arange(0, PASSING)
         q, region_q, _row, _real, slot, kept = load_queries(
             qkv, offset_ptr, query, frame, extent, head,
-            HEADS, E, EP, WIDTH, WD, WH, WW, TOKENS, MUTUAL, DOT, ACC,
+            HEADS, E, EP, WIDTH, WH, WW, TOKENS, MUTUAL, SHIFTED, DOT, ACC,
         )  # fmt: skip
         do, sums, delta = load_gradient(out, grad, lse, slot, kept, head, OUT_WIDTH, E, EP, ACC)
         # Keys are the rows here: no product needs its large input turned.
@@ -137,8 +137,7 @@ def window_attention_bwd_kernel(
     """dq, dk, dv of one head of one window of self-attention."""
     C: tl.constexpr = HEADS * E
     head, window = tl.program_id(0) % HEADS, tl.program_id(0) // HEADS
-    batch, first = first_place(window, (nD, nH, nW), WD, WH, WW)
-    extent = (first, (D, H, W), (nD, nH, nW), (shift_d, shift_h, shift_w))
+    batch, extent = extent_of(window, (D, H, W), (nD, nH, nW), (shift_d, shift_h, shift_w), WD, WH, WW)
     rows = tl.cast(D * H, tl.int64) * W
     qkv, dqkv = qkv_ptr + batch * rows * WIDTH, dqkv_ptr + batch * rows * WIDTH
     out, grad = out_ptr + batch * rows * OUT_WIDTH, grad_ptr + batch * rows * OUT_WIDTH
@@ -147,7 +146,7 @@ def window_attention_bwd_kernel(
     for start in tl.range(0, TOKENS, OWN, disable_licm=True):
         dq, row, real, delta, slot, kept = query_gradient(
             qkv, offset_ptr, table_ptr, out, grad, lse, start, 0, extent, head, scale, HEADS, E, EP, WIDTH, OUT_WIDTH,
-            WD, WH, WW, BD, BH, BW, TOKENS, MUTUAL, SHIFTED, OWN, PASSING, DOT, ACC,
+            WH, WW, BD, BH, BW, TOKENS, MUTUAL, SHIFTED, OWN, PASSING, DOT, ACC,
         )  # fmt: skip
         store_rows(dqkv, row, real, head * E, dq, WIDTH, E, EP)
         tl.store(deltas + slot, delta, mask=kept)
@@ -155,7 +154,7 @@ def window_attention_bwd_kernel(
     for start in tl.range(0, TOKENS, OWN, disable_licm=True):
         dk, dv, row, real = key_gradients(
             qkv, offset_ptr, table_ptr, out, grad, lse, start, 0, extent, head, scale, HEADS, E, EP, WIDTH, OUT_WIDTH,
-            WD, WH, WW, BD, BH, BW, TOKENS, MUTUAL, SHIFTED, OWN, PASSING, DOT, ACC,
+            WH, WW, BD, BH, BW, TOKENS, MUTUAL, SHIFTED, OWN, PASSING, DOT, ACC,
         )  # fmt: skip
         store_rows(dqkv, row, real, C + head * E, dk, WIDTH, E, EP)
         store_rows(dqkv, row, real, 2 * C + head * E, dv, WIDTH, E, EP)
@@ -219,20 +218,19 @@ def window_attention_bwd_mutual_kernel(
     sum_q, sum_k, sum_v = tl.zeros((OWN, EP), ACC), tl.zeros((OWN, EP), ACC), tl.zeros((OWN, EP), ACC)
     for step in tl.range(split, 2 * windows, splits, disable_licm=True):
         frame, window = step // windows, step % windows
-        batch, first = first_place(window, (nD, nH, nW), WD, WH, WW)
-        extent = (first, (D, H, W), (nD, nH, nW), (shift_d, shift_h, shift_w))
+        batch, extent = extent_of(window, (D, H, W), (nD, nH, nW), (shift_d, shift_h, shift_w), WD, WH, WW)
         qkv, dqkv = qkv_ptr + batch * rows * WIDTH, dqkv_ptr + batch * rows * WIDTH
         out, grad = out_ptr + batch * rows * OUT_WIDTH, grad_ptr + batch * rows * OUT_WIDTH
         lse = lse_ptr + (batch * HEADS + head) * rows
         dq, row, real, _delta, _slot, _kept = query_gradient(
             qkv, offset_ptr, table_ptr, out, grad, lse, start, frame, extent, head, scale, HEADS, E, EP, WIDTH,
-            OUT_WIDTH, WD, WH, WW, BD, BH, BW, TOKENS, MUTUAL, SHIFTED, OWN, PASSING, DOT, ACC,
+            OUT_WIDTH, WH, WW, BD, BH, BW, TOKENS, MUTUAL, SHIFTED, OWN, PASSING, DOT, ACC,
         )  # fmt: skip
         store_rows(dqkv, row, real, head * E, dq, WIDTH, E, EP)
         sum_q += dq
         dk, dv, row, real = key_gradients(
             qkv, offset_ptr, table_ptr, out, grad, lse, start, frame, extent, head, scale, HEADS, E, EP, WIDTH,
-            OUT_WIDTH, WD, WH, WW, BD, BH, BW, TOKENS, MUTUAL, SHIFTED, OWN, PASSING, DOT, ACC,
+            OUT_WIDTH, WH, WW, BD, BH, BW, TOKENS, MUTUAL, SHIFTED, OWN, PASSING, DOT, ACC,
         )  # fmt: skip
         store_rows(dqkv, row, real, C + head * E, dk, WIDTH, E, EP)
         store_rows(dqkv, row, real, 2 * C + head * E, dv, WIDTH, E, EP)

@@ -5,7 +5,7 @@ import triton.language as tl
 
 from spikevrt_kernels.dots import add_dot
 from spikevrt_kernels.window_attention.kernels.tokens import (
-    first_place,
+    extent_of,
     load_bias,
     load_keys,
     load_queries,
@@ -56,8 +56,7 @@ def window_attention_fwd_kernel(
     frame f take the attention of the other frame's queries on the keys of frame f.
     """
     head, window = tl.program_id(0) % HEADS, tl.program_id(0) // HEADS
-    batch, first = first_place(window, (nD, nH, nW), WD, WH, WW)
-    extent = (first, (D, H, W), (nD, nH, nW), (shift_d, shift_h, shift_w))
+    batch, extent = extent_of(window, (D, H, W), (nD, nH, nW), (shift_d, shift_h, shift_w), WD, WH, WW)
     rows = tl.cast(D * H, tl.int64) * W
     qkv, out = qkv_ptr + batch * rows * WIDTH, out_ptr + batch * rows * OUT_WIDTH
     lse = lse_ptr + (batch * HEADS + head) * rows
@@ -66,7 +65,7 @@ def window_attention_fwd_kernel(
             query = start + tl.arange(0, OWN)
             q, region_q, _row, _real, slot, kept = load_queries(
                 qkv, offset_ptr, query, frame, extent, head,
-                HEADS, E, EP, WIDTH, WD, WH, WW, TOKENS, MUTUAL, DOT, ACC,
+                HEADS, E, EP, WIDTH, WH, WW, TOKENS, MUTUAL, SHIFTED, DOT, ACC,
             )  # fmt: skip
             top = tl.full((OWN,), float("-inf"), ACC)
             total = tl.zeros((OWN,), ACC)
@@ -75,7 +74,7 @@ def window_attention_fwd_kernel(
                 key = key_start + tl.arange(0, PASSING)
                 k, v, region_k, _at, _there = load_keys(
                     qkv, offset_ptr, key, frame, extent, head,
-                    HEADS, E, EP, WIDTH, WD, WH, WW, TOKENS, MUTUAL, DOT, ACC,
+                    HEADS, E, EP, WIDTH, WH, WW, TOKENS, MUTUAL, SHIFTED, DOT, ACC,
                 )  # fmt: skip
                 bias = load_bias(table_ptr, query, key, head, HEADS, BD, BH, BW, TOKENS, False, MUTUAL, ACC)
                 scores = scores_of(

@@ -5,7 +5,7 @@ import triton.language as tl
 
 from spikevrt_kernels.dots import add_dot
 from spikevrt_kernels.window_attention.kernels.tokens import (
-    first_place,
+    extent_of,
     load_bias,
     load_keys,
     load_queries,
@@ -64,14 +64,13 @@ def window_attention_bwd_bias_kernel(
     bias = load_bias(table_ptr, query, key, head, HEADS, BD, BH, BW, TOKENS, False, MUTUAL, ACC)
     sums = tl.zeros((OWN, PASSING), ACC)
     for window in tl.range(split, windows, splits, disable_licm=True):
-        batch, first = first_place(window, (nD, nH, nW), WD, WH, WW)
-        extent = (first, (D, H, W), (nD, nH, nW), (shift_d, shift_h, shift_w))
+        batch, extent = extent_of(window, (D, H, W), (nD, nH, nW), (shift_d, shift_h, shift_w), WD, WH, WW)
         qkv, grad = qkv_ptr + batch * rows * WIDTH, grad_ptr + batch * rows * OUT_WIDTH
         q, region_q, _row, _real, slot, kept = load_queries(
-            qkv, offset_ptr, query, 0, extent, head, HEADS, E, EP, WIDTH, WD, WH, WW, TOKENS, MUTUAL, DOT, ACC
+            qkv, offset_ptr, query, 0, extent, head, HEADS, E, EP, WIDTH, WH, WW, TOKENS, MUTUAL, SHIFTED, DOT, ACC
         )
         k, v, region_k, _at, _there = load_keys(
-            qkv, offset_ptr, key, 0, extent, head, HEADS, E, EP, WIDTH, WD, WH, WW, TOKENS, MUTUAL, DOT, ACC
+            qkv, offset_ptr, key, 0, extent, head, HEADS, E, EP, WIDTH, WH, WW, TOKENS, MUTUAL, SHIFTED, DOT, ACC
         )
         do = load_rows(grad, slot, kept, head * E, OUT_WIDTH, E, EP)
         at = (batch * HEADS + head) * rows + slot

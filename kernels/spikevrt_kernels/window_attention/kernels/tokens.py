@@ -2,7 +2,7 @@
 
 Nothing is rolled, padded, cut or expanded. A token's place in the rolled, padded extent gives its region; its
 place before the roll gives its address, or says that it is padding, whose q, k, v are the offsets alone.
-An `extent` is (first place (d,h,w) of a window, size (D,H,W), windows (nD,nH,nW), shift (d,h,w)).
+An `extent` is (first place (d,h,w) of a window, size (D,H,W) of the clip, that with padding, shift (d,h,w)).
 """
 
 import triton
@@ -12,28 +12,35 @@ from spikevrt_kernels.dots import add_dot
 
 
 @triton.jit
-def first_place(window, counts, WD: tl.constexpr, WH: tl.constexpr, WW: tl.constexpr):
-    """Batch (int64) and first place (d,h,w) of a window in the rolled extent of counts = (nD,nH,nW) windows."""
+def extent_of(window, size, counts, shift, WD: tl.constexpr, WH: tl.constexpr, WW: tl.constexpr):
+    """Batch (int64) and extent of a window, of counts = (nD,nH,nW) windows in a clip of size = (D,H,W)."""
     w, rest = window % counts[2], window // counts[2]
     h, rest = rest % counts[1], rest // counts[1]
-    return tl.cast(rest // counts[0], tl.int64), (rest % counts[0] * WD, h * WH, w * WW)
+    first = (rest % counts[0] * WD, h * WH, w * WW)
+    ends = (counts[0] * WD, counts[1] * WH, counts[2] * WW)
+    return tl.cast(rest // counts[0], tl.int64), (first, size, ends, shift)
 
 
 @triton.jit
-def locate(token, extent, WD: tl.constexpr, WH: tl.constexpr, WW: tl.constexpr, SPATIAL: tl.constexpr):
-    """Row of each token among the D*H*W of its clip (int64), whether it is no padding, and its region.
+def locate(token, extent, WH: tl.constexpr, WW: tl.constexpr, MUTUAL: tl.constexpr, SHIFTED: tl.constexpr):
+    """Row of each token among the D*H*W of its clip (int64), whether it is no padding, and its region if SHIFTED.
 
     A region here is the last of its axis or not, on each axis: inside one window that tells the published three
-    apart. SPATIAL leaves the frames out of it.
+    apart. Mutual attention leaves the frames out of it.
     """
-    first, size, counts, shift = extent
+    first, size, ends, shift = extent
     d, h, w = first[0] + token // (WH * WW), first[1] + token // WW % WH, first[2] + token % WW
-    end_d, end_h, end_w = counts[0] * WD, counts[1] * WH, counts[2] * WW
-    region = 2 * (h >= end_h - shift[1]).to(tl.int32) + (w >= end_w - shift[2]).to(tl.int32)
-    if not SPATIAL:
-        region += 4 * (d >= end_d - shift[0]).to(tl.int32)
+    region = token
+    if SHIFTED:
+        region = 2 * (h >= ends[1] - shift[1]).to(tl.int32) + (w >= ends[2] - shift[2]).to(tl.int32)
+        if not MUTUAL:
+            region += 4 * (d >= ends[0] - shift[0]).to(tl.int32)
     d, h, w = d + shift[0], h + shift[1], w + shift[2]
-    d, h, w = tl.where(d >= end_d, d - end_d, d), tl.where(h >= end_h, h - end_h, h), tl.where(w >= end_w, w - end_w, w)
+    d, h, w = (
+        tl.where(d >= ends[0], d - ends[0], d),
+        tl.where(h >= ends[1], h - ends[1], h),
+        tl.where(w >= ends[2], w - ends[2], w),
+    )
     real = (d < size[0]) & (h < size[1]) & (w < size[2])
     return tl.cast((d * size[1] + h) * size[2] + w, tl.int64), real, region
 
@@ -78,18 +85,18 @@ def load_projection(
 @triton.jit
 def load_queries(
     qkv, offset_ptr, query, frame, extent, head,
-    HEADS: tl.constexpr, E: tl.constexpr, EP: tl.constexpr, WIDTH: tl.constexpr, WD: tl.constexpr, WH: tl.constexpr,
-    WW: tl.constexpr, TOKENS: tl.constexpr, MUTUAL: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
+    HEADS: tl.constexpr, E: tl.constexpr, EP: tl.constexpr, WIDTH: tl.constexpr, WH: tl.constexpr, WW: tl.constexpr,
+    TOKENS: tl.constexpr, MUTUAL: tl.constexpr, SHIFTED: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """q and regions of a tile; rows of q and whether they are real; slots of their outputs and whether those are.
 
     In mutual attention the slots of a frame belong to the queries of the other one.
     """
     inside = query < TOKENS
-    slot, kept, region = locate(frame * TOKENS + query, extent, WD, WH, WW, MUTUAL)
+    slot, kept, region = locate(frame * TOKENS + query, extent, WH, WW, MUTUAL, SHIFTED)
     row, real = slot, kept
     if MUTUAL:
-        row, real, _ = locate((1 - frame) * TOKENS + query, extent, WD, WH, WW, MUTUAL)
+        row, real, _ = locate((1 - frame) * TOKENS + query, extent, WH, WW, MUTUAL, False)
     real &= inside
     q = load_projection(
         qkv, row, real, offset_ptr, query, inside, head * E, WIDTH, 3 * HEADS * E, E, EP, MUTUAL, DOT, ACC
@@ -100,12 +107,12 @@ def load_queries(
 @triton.jit
 def load_keys(
     qkv, offset_ptr, key, frame, extent, head,
-    HEADS: tl.constexpr, E: tl.constexpr, EP: tl.constexpr, WIDTH: tl.constexpr, WD: tl.constexpr, WH: tl.constexpr,
-    WW: tl.constexpr, TOKENS: tl.constexpr, MUTUAL: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
+    HEADS: tl.constexpr, E: tl.constexpr, EP: tl.constexpr, WIDTH: tl.constexpr, WH: tl.constexpr, WW: tl.constexpr,
+    TOKENS: tl.constexpr, MUTUAL: tl.constexpr, SHIFTED: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """k, v and regions of a tile; their rows and whether they are real."""
     inside = key < TOKENS
-    row, real, region = locate(frame * TOKENS + key, extent, WD, WH, WW, MUTUAL)
+    row, real, region = locate(frame * TOKENS + key, extent, WH, WW, MUTUAL, SHIFTED)
     real &= inside
     C: tl.constexpr = HEADS * E
     k = load_projection(qkv, row, real, offset_ptr, key, inside, C + head * E, WIDTH, 3 * C, E, EP, MUTUAL, DOT, ACC)
