@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import prod
 
 import torch
@@ -54,12 +54,20 @@ class WindowCase(Case):
     """
 
     channels: int
+    width: int
+    """Of the output."""
     small: Case | None = None
 
     @property
     def unit(self) -> int:
         """Bytes of one feature tensor."""
         return self.tokens * self.channels * self.x.element_size()
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """The gradient of the output, drawn once, without the output."""
+        generator = torch.Generator().manual_seed(1)
+        return torch.randn(*self.x.shape[:4], self.width, generator=generator).to(self.x)
 
     def check(self, entry: str) -> float:
         """As `Case.check`, on the small frames."""
@@ -80,7 +88,8 @@ def window_case(group: Group, size: int, dtype: torch.dtype, device: str) -> Win
     leaves = [leaf(generator, *shape, like=like) for shape in shapes]
     functions = {backend: attention(group, backend) for backend in BACKENDS}
     name = f"{group.frames}x{size}x{size}x{group.channels}, windows {'x'.join(map(str, group.window))}, shifted"
-    return WindowCase(group.name, name, leaves, 1, functions, group.frames * size**2, group.channels, small)
+    tokens, out = group.frames * size**2, width // 3
+    return WindowCase(group.name, name, leaves, 1, functions, tokens, group.channels, out, small)
 
 
 def attention(group: Group, backend: str) -> Function:

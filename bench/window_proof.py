@@ -33,6 +33,7 @@ def window_proof_row(group: Group, size: int, direction: str) -> Row:
     """
     total, flops = declared(group, size, direction)
     case = window_case(group, size, DTYPE, "cpu")
+    assert case.gradient is not None  # Drawn before tensors without storage are.
     return Row(
         operator=case.operator,
         shape=case.shape,

@@ -1,7 +1,7 @@
 """Bytes that PyTorch's operators move and save.
 
-Every operator that is not a view reads its inputs and writes its outputs once: the figure of an eager run in
-which nothing is fused. A custom operator counts as what it declares.
+Every operator that is not a view reads its inputs and writes its outputs once, rows that an index picks instead of
+the whole: the figure of an eager run in which nothing is fused. A custom operator counts as what it declares.
 """
 
 from collections import Counter
@@ -71,7 +71,7 @@ class CountingMode(TorchDispatchMode):
             self.add(name, *self.declared[name](*args, **(kwargs or {})))
         elif not is_view(func) and name not in NOT_LAUNCHED:
             tensors = [t for t in tree_leaves((args, kwargs, out)) if isinstance(t, Tensor)]
-            self.add(name, sum(map(tensor_bytes, tensors)), 1)
+            self.add(name, sum(map(tensor_bytes, touched(name, tensors))), 1)
         return out
 
     def add(self, name: str, moved: int, launches: int) -> None:
@@ -79,6 +79,17 @@ class CountingMode(TorchDispatchMode):
         self.traffic.bytes += moved
         self.traffic.launches += launches
         self.traffic.by_operator[name] += moved
+
+
+def touched(name: str, tensors: list[Tensor]) -> list[Tensor]:
+    """What an operator reads or writes of its inputs and outputs: all, except where an index picks rows."""
+    if name == "aten::index_select":
+        _, index, rows = tensors
+        return [index, rows, rows]
+    if name == "aten::index_copy_":
+        _, index, rows, _ = tensors
+        return [index, rows, rows]
+    return tensors
 
 
 def is_view(func: Any) -> bool:

@@ -5,9 +5,11 @@ B clips, D frames, H x W pixels, C channels, channels last; windows of d x h x w
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -92,6 +94,21 @@ class WindowAttention(nn.Module):
         return bias if bias is not None else self.qkv_self.weight.new_zeros(self.qkv_self.out_features)
 
 
+class GatedGELU(torch.autograd.Function):
+    """gelu(a) * b; gelu(a) is computed again in backward instead of kept."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        return F.gelu(a).mul_(b)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = ctx.saved_tensors
+        return torch.ops.aten.gelu_backward(grad * b, a), F.gelu(a).mul_(grad)
+
+
 class GEGLU(nn.Module):
     """fc2(gelu(fc11 x) * fc12 x) (Shazeer 2020)."""
 
@@ -103,7 +120,7 @@ class GEGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(...,dim) -> (...,out)."""
-        return self.fc2(F.gelu(self.fc11(x)) * self.fc12(x))
+        return self.fc2(GatedGELU.apply(self.fc11(x), self.fc12(x)))
 
 
 class DropPath(nn.Module):

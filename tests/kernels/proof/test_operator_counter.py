@@ -27,6 +27,14 @@ def test_an_expanded_axis_counts_once():
     assert tensor_bytes(torch.ones(0, 3)) == 0
 
 
+def test_of_rows_that_an_index_picks_only_those_count():
+    x, index = torch.zeros(100, 8), torch.arange(3)
+    with count_operators() as traffic:
+        x.index_copy_(0, index, x.index_select(0, index))
+    rows = 8 * 3 + 2 * 4 * 3 * 8  # the index, and three rows read and written
+    assert traffic.by_operator == {"aten::index_select": rows, "aten::index_copy_": rows}
+
+
 def test_a_custom_operator_counts_as_declared():
     with count_operators({"aten::mm": lambda a, b: Cost(7, 3)}) as traffic:
         torch.randn(2, 2) @ torch.randn(2, 2)
