@@ -44,6 +44,11 @@ class Clip:
         """The clip's folder."""
         return self.folder.name
 
+    def recording(self, stem: str) -> SpikeFile:
+        """The spikes of one exposure; only of a clip whose spikes were asked for."""
+        assert self.geometry is not None
+        return SpikeFile(self.spikes[stem], self.geometry, self.windows.get(stem))
+
 
 def find_clips(data: DataConfig, split: str, need_sharp: bool = True, need_spikes: bool = True) -> list[Clip]:
     """All clips of a split, checked for matching frames, their length and whole spike files, before any work.
@@ -67,8 +72,8 @@ def find_clips(data: DataConfig, split: str, need_sharp: bool = True, need_spike
                 "remove the clip or lower DATA.CLIP_LEN"
             )
         if clip.geometry is not None:
-            for stem, path in clip.spikes.items():
-                SpikeFile(path, clip.geometry, clip.windows.get(stem)).window(data.spike_time_offset)
+            for stem in clip.spikes:
+                clip.recording(stem).window(data.spike_time_offset)
     return clips
 
 

@@ -10,7 +10,6 @@ from spikevrt.config import DataConfig
 from spikevrt.data.augmentation import cut
 from spikevrt.data.images import read_image
 from spikevrt.data.layout import Clip
-from spikevrt.data.spike_file import SpikeFile
 from spikevrt.restoration.metrics import psnr, ssim
 from spikevrt.restoration.sources import clip_source, to_tensor
 from spikevrt.restoration.stream import Restorer
@@ -69,8 +68,7 @@ def compare(
 
 def picture_of_spikes(clip: Clip, stem: str, data: DataConfig, tfp: TfpSettings) -> Tensor:
     """(1,h,w) TFP picture of one exposure."""
-    assert clip.geometry is not None
-    spikes = SpikeFile(clip.spikes[stem], clip.geometry, clip.windows.get(stem))
+    spikes = clip.recording(stem)
     window = spikes.window(data.spike_time_offset)
     exposure = spikes.read(start=window.start, count=window.stop - window.start)
     return tfp_picture(exposure, tfp.rate or white_rate(clip.folder), tfp.window)

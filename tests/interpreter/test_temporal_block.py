@@ -10,6 +10,7 @@ from spikevrt_kernels.backends import BackendError
 from spikevrt_kernels.proof.byte_counter import count_bytes
 from spikevrt_kernels.proof.operator_counter import count_saved
 from spikevrt_kernels.temporal_block import Chunking, fused, launch_backward
+from spikevrt_kernels.temporal_block.cost import FEATURES
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 1e-3}
 # B, C, T, Tk (None = self), H, W, heads, MLP ratio
@@ -176,18 +177,6 @@ UNITS = {  # forward, backward, saved: the targets of a self block and of a cros
     "self": (None, 5.1, 26.0, 2.1),
     "cross": (5, 7.1, 28.0, 3.1),
 }
-ACTIVATIONS = (
-    "x_ptr",
-    "context_ptr",
-    "o_ptr",
-    "out_ptr",
-    "grad_ptr",
-    "dy_ptr",
-    "dq_ptr",
-    "dkv_ptr",
-    "dx_ptr",
-    "residual_ptr",
-)
 
 
 @pytest.mark.parametrize("kind", UNITS)
@@ -200,15 +189,13 @@ def test_traffic_launches_and_saved_bytes_meet_their_targets(kind, within):
     with count_bytes() as launches, count_saved(*block.parameters()) as saved:
         out = block(*inputs)
     assert len(launches) == 2
-    within(f"temporal block {kind} forward, units", sum(k.total(*ACTIVATIONS) for k in launches) / unit, forward_units)
+    within(f"temporal block {kind} forward, units", sum(k.total(*FEATURES) for k in launches) / unit, forward_units)
     within(f"temporal block {kind} saved, units", sum(saved) / unit, saved_units)
     grad = torch.randn_like(out)
     with count_bytes() as launches:
         torch.autograd.grad(out, [*inputs, *block.parameters()], grad)
     assert len(launches) == 5
-    within(
-        f"temporal block {kind} backward, units", sum(k.total(*ACTIVATIONS) for k in launches) / unit, backward_units
-    )
+    within(f"temporal block {kind} backward, units", sum(k.total(*FEATURES) for k in launches) / unit, backward_units)
     assert all(t.atomics == 0 for k in launches for t in k.tensors.values()), "weight gradients are deterministic"
 
 

@@ -7,20 +7,8 @@ from spikevrt.models.fusion.cross_attn_temporal import TemporalCrossBlock
 from spikevrt.models.spike_temporal_sa import TemporalSelfBlock
 from spikevrt_kernels.proof.byte_counter import count_bytes
 from spikevrt_kernels.proof.operator_counter import count_operators
-from spikevrt_kernels.temporal_block.cost import DECLARED, backward_cost, forward_cost
+from spikevrt_kernels.temporal_block.cost import DECLARED, FEATURES, backward_cost, forward_cost
 
-FEATURES = {
-    "x_ptr",
-    "context_ptr",
-    "o_ptr",
-    "out_ptr",
-    "grad_ptr",
-    "dy_ptr",
-    "dq_ptr",
-    "dkv_ptr",
-    "dx_ptr",
-    "residual_ptr",
-}
 SHAPES = {  # B, C, T, Tk, H, W, MLP ratio
     "self-C24-R48": (1, 24, 2, None, 5, 4, 2),
     "self-C16-R16": (2, 16, 1, None, 3, 3, 1),

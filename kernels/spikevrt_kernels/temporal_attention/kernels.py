@@ -8,6 +8,8 @@ from unrolling them and running out of registers.
 import triton
 import triton.language as tl
 
+from spikevrt_kernels.accumulators import zero_vectors
+
 
 @triton.jit
 def load_frames(row_ptr, stride_t, at, mask, T: tl.constexpr, ACC: tl.constexpr):
@@ -15,15 +17,6 @@ def load_frames(row_ptr, stride_t, at, mask, T: tl.constexpr, ACC: tl.constexpr)
     rows = ()
     for t in tl.static_range(T):
         rows = rows + (tl.load(row_ptr + t * stride_t + at, mask=mask, other=0.0).to(ACC),)
-    return rows
-
-
-@triton.jit
-def zeros(N: tl.constexpr, P: tl.constexpr, ACC: tl.constexpr):
-    """N accumulators of (P,)."""
-    rows = ()
-    for _ in tl.static_range(N):
-        rows = rows + (tl.zeros((P,), ACC),)
     return rows
 
 
@@ -115,7 +108,7 @@ def temporal_attention_fwd_kernel(
     q_t, k_t = tl.cast(stride_qt, tl.int64), tl.cast(stride_kt, tl.int64)
     v_t, o_t = tl.cast(stride_vt, tl.int64), tl.cast(stride_ot, tl.int64)
 
-    scores = zeros(TQ * TK, PIXELS, ACC)
+    scores = zero_vectors(TQ * TK, PIXELS, ACC)
     for _ in range(D):
         q = load_frames(q_row, q_t, at, mask, TQ, ACC)
         k = load_frames(k_row, k_t, at, mask, TK, ACC)
@@ -182,7 +175,7 @@ def temporal_attention_bwd_kernel(
     q_t, k_t = tl.cast(stride_qt, tl.int64), tl.cast(stride_kt, tl.int64)
     v_t, d_t = tl.cast(stride_vt, tl.int64), tl.cast(stride_dt, tl.int64)
 
-    scores, dp = zeros(TQ * TK, PIXELS, ACC), zeros(TQ * TK, PIXELS, ACC)
+    scores, dp = zero_vectors(TQ * TK, PIXELS, ACC), zero_vectors(TQ * TK, PIXELS, ACC)
     for _ in range(D):
         q = load_frames(q_row, q_t, at, mask, TQ, ACC)
         k = load_frames(k_row, k_t, at, mask, TK, ACC)

@@ -12,6 +12,10 @@ from spikevrt_kernels.temporal_attention import cost as attention_cost
 from spikevrt_kernels.temporal_block.configs import TABLE
 
 FORWARD_LAUNCHES, BACKWARD_LAUNCHES = 2, 5
+FEATURES = frozenset(
+    f"{name}_ptr" for name in ("x", "context", "o", "out", "grad", "dy", "dq", "dkv", "dx", "residual")
+)
+"""Features and their gradients by the kernels' names: what the costs count."""
 
 
 def feature_bytes(x: Tensor, dtype: torch.dtype | None = None) -> int:

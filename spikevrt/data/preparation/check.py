@@ -8,7 +8,6 @@ from spikevrt.data.augmentation import pixel_step
 from spikevrt.data.images import read_image
 from spikevrt.data.layout import Clip, open_clip
 from spikevrt.data.preparation.likeness import likeness_problems
-from spikevrt.data.spike_file import SpikeFile
 from spikevrt.errors import UserError
 
 
@@ -39,7 +38,7 @@ def clip_problems(clip: Clip, data: DataConfig, progress: Callable[[], None]) ->
         for path in (clip.blurred[stem], clip.sharp[stem]):
             yield from picture_problems(path, clip.frame_size)
         try:
-            SpikeFile(clip.spikes[stem], clip.geometry, clip.windows.get(stem)).window(data.spike_time_offset)
+            clip.recording(stem).window(data.spike_time_offset)
         except UserError as error:
             yield str(error)
         progress()

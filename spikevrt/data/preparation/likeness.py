@@ -11,7 +11,6 @@ from spikevrt.data.identification.ranking import correlation
 from spikevrt.data.images import read_image
 from spikevrt.data.layout import Clip
 from spikevrt.data.simulator import to_grey
-from spikevrt.data.spike_file import SpikeFile
 from spikevrt.errors import UserError
 
 ALIKE = 0.5
@@ -55,8 +54,7 @@ def likeness(clip: Clip, stem: str, data: DataConfig) -> tuple[float, float] | N
     """Correlation of the TFP picture of an exposure with the frame, as read and upside down, as a share of what noise
     of so few spikes allows; the better of the sharp and the blurred frame. None where that tells nothing.
     """
-    assert clip.geometry is not None
-    recording = SpikeFile(clip.spikes[stem], clip.geometry, clip.windows.get(stem))
+    recording = clip.recording(stem)
     view = recording.voxels(1, None, data.spike_time_offset)[0].astype(np.float32)
     variance = float(view.var())
     attainable = max(0.0, 1 - PHASE_NOISE / variance) ** 0.5 if variance > 0 else 0.0

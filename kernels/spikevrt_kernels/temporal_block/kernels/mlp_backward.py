@@ -10,6 +10,7 @@ a tall one would be kept by several warps at once.
 import triton
 import triton.language as tl
 
+from spikevrt_kernels.accumulators import zero_vectors
 from spikevrt_kernels.dots import add_dot
 from spikevrt_kernels.temporal_block.kernels.tiles import (
     gelu,
@@ -22,7 +23,6 @@ from spikevrt_kernels.temporal_block.kernels.tiles import (
     store_vector,
     tile_stats,
     zero_tiles,
-    zero_vectors,
 )
 
 

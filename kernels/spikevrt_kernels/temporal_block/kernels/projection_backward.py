@@ -3,6 +3,7 @@
 import triton
 import triton.language as tl
 
+from spikevrt_kernels.accumulators import zero_vectors
 from spikevrt_kernels.dots import add_dot
 from spikevrt_kernels.temporal_block.kernels.tiles import (
     load_tile,
@@ -12,7 +13,6 @@ from spikevrt_kernels.temporal_block.kernels.tiles import (
     store_tile,
     store_vector,
     zero_tiles,
-    zero_vectors,
 )
 
 

@@ -70,15 +70,6 @@ def zero_tiles(COUNT: tl.constexpr, N: tl.constexpr, K: tl.constexpr, ACC: tl.co
 
 
 @triton.jit
-def zero_vectors(COUNT: tl.constexpr, K: tl.constexpr, ACC: tl.constexpr):
-    """COUNT accumulators of (K,)."""
-    vectors = ()
-    for _ in tl.static_range(COUNT):
-        vectors = vectors + (tl.zeros((K,), ACC),)
-    return vectors
-
-
-@triton.jit
 def chunk_stats(chunks, C, eps, NC: tl.constexpr, CK: tl.constexpr, ACC: tl.constexpr):
     """Mean and 1 / sqrt(variance + eps) of NC chunks in registers."""
     total = tl.sum(chunks[0], 1)

@@ -1,0 +1,57 @@
+"""deblur looks at all of its input before it writes anything."""
+
+import pytest
+import torch
+
+from spikevrt.config import config_to_tree
+from spikevrt.deblur import main
+from spikevrt.errors import UserError
+from spikevrt.models import build_model
+from tests.small_data import small_config
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tree, tmp_path_factory):
+    """An untrained model."""
+    config = small_config(tree)
+    path = tmp_path_factory.mktemp("model") / "last.pt"
+    torch.save({"config": config_to_tree(config), "params": build_model(config).state_dict()}, path)
+    return path
+
+
+def last(folder, pattern):
+    return sorted(folder.glob(pattern))[-1]
+
+
+@pytest.mark.parametrize("damage", ["picture", "spikes", "no-spikes"])
+@pytest.mark.parametrize("out", ["sharp", "sharp.mp4"])
+def test_the_last_frame_is_read_before_the_first_is_written(own_tree, tmp_path, checkpoint, damage, out):
+    clip = own_tree / "val" / "held"
+    if damage == "picture":
+        path = last(clip / "blur", "*.png")
+        path.write_bytes(path.read_bytes()[:-200])
+    else:
+        path = last(clip / "spike", "*.dat")
+        path.write_bytes(path.read_bytes()[:-1])
+    if damage == "no-spikes":
+        path.unlink()
+    target = tmp_path / "results" / out
+    with pytest.raises(UserError, match=path.stem if damage == "no-spikes" else path.name) as caught:
+        main([str(clip), "--checkpoint", str(checkpoint), "--out", str(target), "--device", "cpu"])
+    assert "\n" not in str(caught.value)
+    assert not target.parent.exists()
+
+
+def test_results_are_not_replaced_unasked_and_a_whole_clip_is_written(tree, tmp_path, checkpoint):
+    clip, out = tree / "val" / "held", tmp_path / "sharp"
+    arguments = [str(clip), "--checkpoint", str(checkpoint), "--out", str(out), "--device", "cpu"]
+    assert main(arguments) == 0
+    names = [path.name for path in sorted(out.iterdir())]
+    assert names == [path.name for path in sorted((clip / "blur").glob("*.png"))]
+    before = (out / names[0]).read_bytes()
+    (out / names[0]).write_bytes(b"mine")
+    with pytest.raises(UserError, match="holds results already; name another --out, or give --overwrite"):
+        main(arguments)
+    assert (out / names[0]).read_bytes() == b"mine"
+    assert main([*arguments, "--overwrite"]) == 0
+    assert (out / names[0]).read_bytes() == before
