@@ -37,22 +37,33 @@ class Planning:
     """Whether work is planned on tensors without storage, which no kernel touches."""
 
     active = False
+    for_cuda = False
 
 
 @contextmanager
-def planning() -> Iterator[None]:
-    """Inside, `triton` is taken whatever this machine has: for fake tensors, on which only an operator's fake runs."""
-    before, Planning.active = Planning.active, True
+def planning(for_cuda: bool = False) -> Iterator[None]:
+    """Inside, `triton` is taken whatever this machine has: for fake tensors, on which only an operator's fake runs.
+
+    With `for_cuda` the other backends take the forms that they have on CUDA, too.
+    """
+    before = Planning.active, Planning.for_cuda
+    Planning.active, Planning.for_cuda = True, for_cuda
     try:
         yield
     finally:
-        Planning.active = before
+        Planning.active, Planning.for_cuda = before
 
 
 @torch.compiler.assume_constant_result
 def planned() -> bool:
     """Whether the caller is inside `planning`."""
     return Planning.active
+
+
+@torch.compiler.assume_constant_result
+def planned_for_cuda() -> bool:
+    """Whether operators take their CUDA forms for CPU tensors."""
+    return Planning.for_cuda
 
 
 @torch.compiler.assume_constant_result

@@ -61,10 +61,10 @@ def make_step(model: nn.Module, config: Config, device: torch.device, half: torc
 
 
 def predicted_training_peak(config: Config, half: torch.dtype | None) -> int:
-    """Bytes of a training step at its peak: predicted, on any machine, for any backend but `auto`."""
+    """Bytes of a training step at its peak on CUDA: predicted, on any machine, for any backend but `auto`."""
     with planning(), torch.device("meta"):
         model = build_model(config, pretrained=False)
-    return predicted_peak(lambda: make_step(model.to_empty(device="cpu"), config, CPU, half))
+    return predicted_peak(lambda: make_step(model.to_empty(device="cpu"), config, CPU, half), for_cuda=True)
 
 
 def measured_step(config: Config, device: torch.device) -> StepFigures:

@@ -8,7 +8,7 @@ import torch
 
 from spikevrt_kernels.checks.case import Case, Precision, output_gradient, run_case
 
-SECONDS, MOST = 0.05, 20
+SECONDS, MOST = 0.02, 10
 """A case is run again until it took this long, at most this often."""
 
 

@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -16,5 +16,7 @@ def without_traces(device: torch.device) -> Iterator[None]:
         finally:
             gc.collect()
             if device.type == "cuda":
-                torch.cuda.empty_cache()
-                torch.cuda.reset_peak_memory_stats(device)
+                # A kernel that broke the device has been named already: freeing must not hide that.
+                with suppress(RuntimeError):
+                    torch.cuda.empty_cache()
+                    torch.cuda.reset_peak_memory_stats(device)

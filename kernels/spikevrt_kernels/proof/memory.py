@@ -56,7 +56,9 @@ class PeakMode(TorchDispatchMode):
         self.now -= self.alive.pop(key)
 
 
-def predicted_peak(setup: Callable[[], Callable[[], object]], iterations: int = ITERATIONS) -> int:
+def predicted_peak(
+    setup: Callable[[], Callable[[], object]], iterations: int = ITERATIONS, for_cuda: bool = False
+) -> int:
     """Bytes that live at once at most, of all tensors that `setup` and the step that it returns make.
 
     Args:
@@ -65,8 +67,9 @@ def predicted_peak(setup: Callable[[], Callable[[], object]], iterations: int = 
             by `to_empty(device="cpu")`. No value of a tensor may decide the way (`.item()`, `if tensor:`). The
             backend `triton` may be asked for on any machine: its operators run their fakes.
         iterations: runs of the step.
+        for_cuda: operators take the forms that they have on CUDA; otherwise those of the CPU.
     """
-    with planning(), FakeTensorMode(allow_non_fake_inputs=True), PeakMode() as mode:
+    with planning(for_cuda), FakeTensorMode(allow_non_fake_inputs=True), PeakMode() as mode:
         step = setup()
         for _ in range(iterations):
             step()

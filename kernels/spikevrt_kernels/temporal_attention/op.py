@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikevrt_kernels.backends import resolve_backend
+from spikevrt_kernels.backends import planned_for_cuda, resolve_backend
 from spikevrt_kernels.launches import draw_seed
 from spikevrt_kernels.temporal_attention.cpu import temporal_attention_cpu
 from spikevrt_kernels.temporal_attention.reference import temporal_attention_reference
@@ -69,7 +69,8 @@ def temporal_attention_fused(q: Tensor, k: Tensor, v: Tensor, heads: int, dropou
 
 def temporal_attention_library(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float = 0.0) -> Tensor:
     """The `sdpa` backend: on the CPU the tiles of `cpu.py`, which are faster there; shapes as `temporal_attention`."""
-    attend = temporal_attention_cpu if q.device.type == "cpu" else temporal_attention_sdpa
+    own = q.device.type == "cpu" and not planned_for_cuda()
+    attend = temporal_attention_cpu if own else temporal_attention_sdpa
     return attend(q, k, v, heads, dropout_p)
 
 

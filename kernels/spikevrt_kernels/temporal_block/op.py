@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from spikevrt_kernels.backends import resolve_backend
+from spikevrt_kernels.backends import planned_for_cuda, resolve_backend
 from spikevrt_kernels.temporal_block.chunks import Chunking, join, tiles
 from spikevrt_kernels.temporal_block.cpu import temporal_block_cpu
 from spikevrt_kernels.temporal_block.fused import temporal_block_fused
@@ -46,7 +46,7 @@ def temporal_block(
         return temporal_block_fused(x, context, weights, heads, dropout_p, chunking)
 
     def run(part: Tensor, keys: Tensor | None = None) -> Tensor:
-        if attention == "sdpa" and part.device.type == "cpu":
+        if attention == "sdpa" and part.device.type == "cpu" and not planned_for_cuda():
             return temporal_block_cpu(part, keys, weights, heads, dropout_p).to(x.dtype)
         return temporal_block_reference(part, keys, weights, heads, dropout_p, attention).to(x.dtype)
 

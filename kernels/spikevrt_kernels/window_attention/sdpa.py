@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from spikevrt_kernels.backends import planned_for_cuda
 from spikevrt_kernels.precision import accumulation_dtype
 from spikevrt_kernels.sdpa_parts import attention_in_parts
 from spikevrt_kernels.window_attention.relative_bias import RelativeBias
@@ -151,7 +152,7 @@ def attend_backward(
 def chunks(qkv: Tensor, bias: Tensor, cut: Cut) -> Iterator[Chunk]:
     """All windows, as many at a time as share a mask and have no more scores than fit."""
     B, D, H, W = qkv.shape[:4]
-    budget = CUDA_SCORES if qkv.is_cuda else CPU_SCORES
+    budget = CUDA_SCORES if qkv.is_cuda or planned_for_cuda() else CPU_SCORES
     # A compiler would unroll the loop, and fuses by itself.
     most = B * D * H * W if torch.compiler.is_compiling() else max(1, budget // bias.numel())
     for rows, regions in window_groups(B, (D, H, W), cut.window, cut.shift, qkv.device):

@@ -64,7 +64,7 @@ def test_a_training_step_with_the_optimisers_state(on_meta):
     assert peak == tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]
 
 
-def peak_of_block(backend, chunk, T=5, training=True):
+def peak_of_block(backend, chunk, T=5, training=True, for_cuda=False):
     def setup():
         block = TemporalCrossBlock(32, 4, 0.0, 2, backend, chunk)
         x, context = (torch.randn(1, 32, T, 64, 64, requires_grad=training) for _ in range(2))
@@ -76,13 +76,16 @@ def peak_of_block(backend, chunk, T=5, training=True):
 
         return step
 
-    return predicted_peak(setup)
+    return predicted_peak(setup, for_cuda=for_cuda)
 
 
 def test_backends_of_the_temporal_block_and_its_chunks():
     """The fused block is planned on any machine, and keeps far less for its backward."""
     assert 2 * peak_of_block("triton", None) < peak_of_block("naive", None)
     assert peak_of_block("naive", Chunking(256), training=False) < peak_of_block("naive", None, training=False)
+    assert peak_of_block("sdpa", None) != peak_of_block("sdpa", None, for_cuda=True), (
+        "sdpa has a form of its own on CPU"
+    )
     with pytest.raises(BackendError, match="T = 9 is above 8"):
         peak_of_block("triton", None, T=9)
 
