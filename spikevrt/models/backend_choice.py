@@ -1,20 +1,23 @@
 """Which attention backends a model takes: by name, or on CUDA the fastest ones that prove right there."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
 
 import torch
+from tqdm import tqdm
 
 from spikevrt.config import Config
 from spikevrt.device import half_type
 from spikevrt.errors import UserError
 from spikevrt.models.attention_trials import attention_trials
 from spikevrt_kernels.backends import BACKENDS, MAX_FRAMES, TRITON_OPS, BackendError, resolve_backend
-from spikevrt_kernels.checks.case import mixed
+from spikevrt_kernels.checks.case import Case, mixed
 from spikevrt_kernels.checks.comparison import Judge
 from spikevrt_kernels.checks.timing import Timer
 from spikevrt_kernels.checks.traces import without_traces
 from spikevrt_kernels.choice import ReasonOf, SecondsOf, Trials, choose, require
+
+T = TypeVar("T")
 
 
 class Backends(NamedTuple):
@@ -75,7 +78,21 @@ def prove_on(device: torch.device, config: Config, training: bool) -> Backends:
     precision = mixed(half_type(device, config.train.mixed_precision))
     trials = attention_trials(config, config.train.batch_size if training else 1)
     judge, timer = Judge(precision, device, training), Timer(precision, device, training)
-    return prove(config.model.attn_backend, trials, judge.reason, timer.seconds)
+    count = sum(len(candidates(op)) * (len(own.checked) + len(own.timed)) for op, own in trials.items())
+    # The first start compiles kernels for minutes: the bar says that something happens.
+    with tqdm(total=count, desc="attention backends", unit="trial", leave=False) as bar:
+        return prove(config.model.attn_backend, trials, noted(judge.reason, bar), noted(timer.seconds, bar))
+
+
+def noted(ask: Callable[[Case, str], T], bar: tqdm) -> Callable[[Case, str], T]:
+    """The same question, shown on the bar."""
+
+    def asked(case: Case, backend: str) -> T:
+        bar.set_postfix_str(f"{case.op} {backend}")
+        bar.update()
+        return ask(case, backend)
+
+    return asked
 
 
 def prove(asked: str, trials: Mapping[str, Trials], reason_of: ReasonOf, seconds_of: SecondsOf) -> Backends:
