@@ -46,7 +46,7 @@ GROUPS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WindowCase(Case):
     """A case whose unit is a feature tensor of width C, and whose entries are checked on small frames.
 
@@ -89,7 +89,7 @@ def window_case(group: Group, size: int, dtype: torch.dtype, device: str) -> Win
     functions = {backend: attention(group, backend) for backend in BACKENDS}
     name = f"{group.frames}x{size}x{size}x{group.channels}, windows {'x'.join(map(str, group.window))}, shifted"
     tokens, out = group.frames * size**2, width // 3
-    return WindowCase(group.name, name, leaves, 1, functions, tokens, group.channels, out, small)
+    return WindowCase(group.name, name, leaves, 1, functions, tokens, channels=group.channels, width=out, small=small)
 
 
 def attention(group: Group, backend: str) -> Function:
