@@ -19,8 +19,8 @@ from spikevrt_kernels.sdpa_parts import attention_in_parts
 from spikevrt_kernels.window_attention.relative_bias import RelativeBias
 from spikevrt_kernels.window_attention.windows import D_STEP, Size3, padded_size, region_mask, window_groups
 
-CPU_SCORES, CUDA_SCORES = 2**20, 2**26
-"""Scores (windows * heads * N * N) at a time: what a CPU's cache holds, and 256 MiB."""
+CPU_SCORES, CUDA_SCORES = 2**22, 2**26
+"""Scores (windows * heads * N * N) at a time: 16 and 256 MiB of float32. Fewer cost a CPU more in calls than in cache."""
 FRAMES = 2
 
 
