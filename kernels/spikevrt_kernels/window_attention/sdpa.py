@@ -20,7 +20,9 @@ from spikevrt_kernels.window_attention.relative_bias import RelativeBias
 from spikevrt_kernels.window_attention.windows import D_STEP, Size3, padded_size, region_mask, window_groups
 
 CPU_SCORES, CUDA_SCORES = 2**22, 2**26
-"""Scores (windows * heads * N * N) at a time: 16 and 256 MiB of float32. Fewer cost a CPU more in calls than in cache."""
+"""Scores (windows * heads * N * N) at a time: 16 and 256 MiB of float32.
+
+On a CPU fewer cost more in calls than its cache gains."""
 FRAMES = 2
 
 
