@@ -10,11 +10,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from spikevrt_kernels.checks.comparison import GRADIENT_FACTOR, OUT_FACTOR
+
 Function = Callable[[Sequence[Tensor]], Tensor]
 """The operator on a case's leaves."""
 DIRECTIONS = ("forward", "forward+backward")
-OUTPUT_FACTOR, GRADIENT_FACTOR = 2.0, 3.0
-"""An entry may err this many times as much as `naive` errs in the same type."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ class Case:
 
     @cached_property
     def allowed(self) -> list[float]:
-        """The error that each of `wanted` may show: a multiple of naive's own."""
+        """The error that each of `wanted` may show: a multiple of naive's own, the self-test's."""
         floor = 2 * torch.finfo(self.x.dtype).eps
-        factors = [OUTPUT_FACTOR, *[GRADIENT_FACTOR] * len(self.leaves)]
+        factors = [OUT_FACTOR, *[GRADIENT_FACTOR] * len(self.leaves)]
         own = self.errors("naive")
         return [factor * max(error, floor) for factor, error in zip(factors, own, strict=True)]
 

@@ -30,6 +30,11 @@ def declared(operator: str, shape: tuple[int, ...], direction: str) -> tuple[Cos
     return Cost(*map(sum, zip(*costs[:parts], strict=True))), sum(flops[:parts])
 
 
+def predicted_bounds(cost: Cost, flops: int) -> dict[str, float]:
+    """Seconds by GPU's name, from the roofline."""
+    return {gpu.name: predict(gpu, cost.bytes, flops, cost.launches).seconds for gpu in GPUS}
+
+
 def proof_row(operator: str, shape: tuple[int, ...], direction: str) -> Row:
     """The Triton entry of one comparison, without a time.
 
@@ -51,5 +56,5 @@ def proof_row(operator: str, shape: tuple[int, ...], direction: str) -> Row:
         saved=None if direction == DIRECTIONS[0] else round(counts.saved * unit),
         peak=predict_peak(temporal_case(operator, shape, DTYPE, "cpu"), "triton", direction),
         counted=counts.moved(direction),
-        bounds={gpu.name: predict(gpu, cost.bytes, flops, cost.launches).seconds for gpu in GPUS},
+        bounds=predicted_bounds(cost, flops),
     )

@@ -4,11 +4,10 @@ import torch
 
 from bench.cases import DIRECTIONS
 from bench.measure import predict_peak, type_name
-from bench.proof_rows import DTYPE
+from bench.proof_rows import DTYPE, predicted_bounds
 from bench.rows import Row
 from bench.window_cases import Group, window_case
 from spikevrt_kernels.proof.operator_counter import Cost
-from spikevrt_kernels.proof.roofline import GPUS, predict
 from spikevrt_kernels.window_attention import cost
 
 
@@ -44,5 +43,5 @@ def window_proof_row(group: Group, size: int, direction: str) -> Row:
         unit=case.unit,
         moved=total.bytes,
         peak=predict_peak(case, "triton", direction),
-        bounds={gpu.name: predict(gpu, total.bytes, flops, total.launches).seconds for gpu in GPUS},
+        bounds=predicted_bounds(total, flops),
     )
