@@ -12,7 +12,7 @@ from spikevrt.cli import (
 )
 from spikevrt.errors import UserError
 from spikevrt.training.checkpoints import LAST
-from spikevrt.training.distributed import start_processes
+from spikevrt.training.distributed import joined_processes
 from spikevrt.training.trainer import Trainer
 
 DESCRIPTION = """Train on a data set in the unified layout (spikevrt.prepare makes one).
@@ -44,16 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     config = config_from_arguments(args)
     folder = Path(config.train.output_dir)
-    trainer = Trainer(config, start_processes(args.device), find_resume(args.resume, folder))
-    if trainer.processes.first:
-        count = sum(p.numel() for p in trainer.model.parameters())
-        print(
-            f"{count:,} parameters, {len(trainer.dataset)} samples, steps {trainer.step} to {trainer.steps}, "
-            f"{trainer.processes.world} x {trainer.processes.device.type}, "
-            f"{trainer.half or 'float32'}, into {folder}"
-        )
-    if trainer.run():
-        return 0
+    with joined_processes(args.device) as processes:
+        trainer = Trainer(config, processes, find_resume(args.resume, folder))
+        if processes.first:
+            count = sum(p.numel() for p in trainer.model.parameters())
+            print(
+                f"{count:,} parameters, {len(trainer.dataset)} samples, steps {trainer.step} to {trainer.steps}, "
+                f"{processes.world} x {processes.device.type}, {trainer.half or 'float32'}, into {folder}"
+            )
+        if trainer.run():
+            return 0
     print(f"stopped at step {trainer.step} and saved; go on with the same command and --resume auto")
     return EXIT_INTERRUPTED
 

@@ -1,7 +1,8 @@
 """One process, or many under torchrun."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -67,13 +68,22 @@ class Processes:
             distributed.barrier()
 
 
-def start_processes(device: str | None = None) -> Processes:
-    """Join torchrun's group if there is one; the device is CUDA's where there is one."""
+@contextmanager
+def joined_processes(device: str | None = None) -> Iterator[Processes]:
+    """Join torchrun's group if there is one, and leave it at the end; the device is CUDA's where there is one."""
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local = int(os.environ.get("LOCAL_RANK", 0))
     chosen = choose_device(device, local)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
+    backend = "nccl" if chosen.type == "cuda" else "gloo"
     if world > 1:
-        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    return Processes(rank, world, chosen)
+        distributed.init_process_group(backend)
+    failed = True
+    try:
+        yield Processes(rank, world, chosen)
+        failed = False
+    finally:
+        # Gloo's threads abort a process that ends without leaving; NCCL waits for processes that may wait for this one.
+        if world > 1 and not (failed and backend == "nccl"):
+            distributed.destroy_process_group()

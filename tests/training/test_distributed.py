@@ -11,20 +11,21 @@ from spikevrt.training.distributed import Processes
 
 SCRIPT = """
 import sys
-from spikevrt.errors import UserError
-from spikevrt.training.distributed import start_processes
+from pathlib import Path
 
-processes = start_processes("cpu")
-assert processes.decide(lambda: f"by {processes.rank}") == "by 0"
+from spikevrt.errors import UserError
+from spikevrt.training.distributed import joined_processes
 
 def refuse():
     assert processes.first
     raise UserError("no backend is right")
 
-try:
-    processes.decide(refuse)
-except UserError as error:
-    print(f"{processes.rank}: {error}")
+with joined_processes("cpu") as processes:
+    assert processes.decide(lambda: f"by {processes.rank}") == "by 0"
+    try:
+        processes.decide(refuse)
+    except UserError as error:
+        Path(sys.argv[1], f"{processes.rank}.txt").write_text(str(error))
 """
 
 
@@ -38,7 +39,8 @@ def test_one_process_decides_by_itself():
 def test_the_first_process_decides_for_all_and_its_error_is_raised_on_all(tmp_path):
     script = tmp_path / "decide.py"
     script.write_text(SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, str(script), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.split("\n")) == ["", "0: no backend is right", "1: no backend is right"]
+    assert [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)] == ["no backend is right"] * 2
