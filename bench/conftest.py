@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench.compare import Compare
 from bench.rows import JSON_KEY, Row, to_json
 from bench.tables import tables
 from spikevrt_kernels.backends import why_not_triton
@@ -22,6 +23,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = []
+    # A row that is proved in place of a measurement leaves it so.
+    config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used")
 
 
 def full_size(config: pytest.Config) -> bool:
@@ -78,6 +81,12 @@ def device() -> str:
 def dtype(device: str) -> torch.dtype:
     """bfloat16 on CUDA, float32 on the CPU."""
     return torch.bfloat16 if device == "cuda" else torch.float32
+
+
+@pytest.fixture
+def compare(benchmark: Any, attn_backend: str, rows: list[Row], dtype: torch.dtype, device: str) -> Compare:
+    """Measures, or proves, the test's entry."""
+    return Compare(benchmark, attn_backend, rows, dtype, device)
 
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The report of the suite from a small file, and the proof rows of the Triton entry."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,11 +8,11 @@ import torch
 from PIL import Image
 
 from bench import proof_rows, report
-from bench.cases import DIRECTIONS, Case
 from bench.interpreter_counts import Counts
 from bench.rows import JSON_KEY, Row, from_json, groups, to_json
 from bench.tables import tables
-from bench.temporal_cases import CROSS, OPERATORS, SELF, entries, temporal_case
+from bench.temporal_workloads import CROSS, OPERATORS, SELF, entries, temporal_workload
+from bench.workload import DIRECTIONS
 from spikevrt.errors import UserError
 
 MEASURED = Row(
@@ -62,27 +63,35 @@ def test_a_file_that_holds_no_results(tmp_path, text):
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_proof_rows_count_what_the_kernels_declare(direction, monkeypatch):
-    counts = {CROSS: Counts(6.0, 24.0, 3.1, 2, 5)}
+    counts = {CROSS: Counts(6.0, 24.0, 3.0 + 1 / 12, 2, 5)}
     monkeypatch.setattr(proof_rows, "count_in_interpreter", lambda: counts)
-    row = proof_rows.proof_row(CROSS, (1, 96, 5, 16, 16), direction)
+    row = proof_rows.temporal_row(CROSS, (1, 96, 5, 16, 16), direction)
     assert row.seconds is None
     assert row.moved == row.counted * row.unit, "declared and counted agree"
-    assert row.saved == (None if direction == "forward" else round(3.1 * row.unit))
+    assert row.saved == (None if direction == "forward" else counts[CROSS].saved * row.unit), (
+        "planned and counted agree"
+    )
     assert row.bounds["H100 SXM"] < row.bounds["RTX A6000"]
     assert "not run here" in tables([row])[3]
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_every_entry_of_a_case_is_right_on_an_odd_shape(operator):
-    case = temporal_case(operator, (2, 8, 3, 5, 3), torch.float32, "cpu")
+    work = temporal_workload(operator, (2, 8, 3, 5, 3), torch.float32, "cpu")
     for entry in entries(operator):
         if entry != "triton":
-            case.check(entry)
+            work.check(entry)
 
 
 def test_a_wrong_entry_gives_no_figure():
-    good = temporal_case(SELF, (1, 8, 2, 3, 3), torch.float32, "cpu")
-    functions = {**good.functions, "sdpa": lambda leaves: 1.001 * good.functions["sdpa"](leaves)}
-    wrong = Case(good.operator, good.shape, good.leaves, good.inputs, functions, good.tokens)
-    with pytest.raises(AssertionError, match=r"self block, 1x8x2x3x3, sdpa: the output errs by 1\.0e-03"):
+    good = temporal_workload(SELF, (1, 8, 2, 3, 3), torch.float32, "cpu")
+
+    def run(leaves, entry):
+        out = good.case.run(leaves, entry)
+        return out + (1e-3 * out.detach() if entry == "sdpa" else 0)
+
+    case = dataclasses.replace(good.case, run=run)
+    wrong = dataclasses.replace(good, case=case, checked=case, compared={})
+    wrong.check("published")
+    with pytest.raises(AssertionError, match=r"self block, 1x8x2x3x3, sdpa: wrong: output is off by 1\.0e-03"):
         wrong.check("sdpa")
