@@ -3,14 +3,16 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 
-from bench import proof_rows, report
+from bench import chart, proof_rows, report
+from bench.bars import COLOURS
 from bench.interpreter_counts import Counts
 from bench.rows import JSON_KEY, Row, from_json, groups, to_json
-from bench.tables import tables
+from bench.tables import SHOWN_GPUS, tables
 from bench.temporal_workloads import CROSS, OPERATORS, SELF, entries, temporal_workload
 from bench.workload import DIRECTIONS
 from spikevrt.errors import UserError
@@ -45,6 +47,32 @@ def test_tables_and_picture_of_a_file(tmp_path, capsys):
     with Image.open(tmp_path / "out.png") as image:
         assert image.width > 1000
         assert image.getcolors(1 << 16) is None or len(image.getcolors(1 << 16)) > 3
+
+
+def test_no_words_of_the_picture_run_into_the_next_panel():
+    slow = dataclasses.replace(
+        MEASURED, operator="mutual and self window attention", direction="forward+backward", entry="published",
+        seconds=(98.7654, 99.9999, 100.0), peak=999 * 1024, saved=888 * 1024,
+    )  # fmt: skip
+    fast = dataclasses.replace(slow, entry="naive", seconds=(1.0, 1.1, 1.2))
+    proved = dataclasses.replace(slow, entry="triton", seconds=None, bounds=dict.fromkeys(SHOWN_GPUS, 0.0123456))
+    image = chart.chart([slow, fast, proved], ["machine: a small one"])
+    picture = np.asarray(image.convert("L"))
+    heading = chart.MARGIN + 30 + (len(chart.EXPLANATION) + 2) * chart.LINE + chart.AFTER + 1
+    assert (picture[:, : chart.MARGIN // 2] == 255).all()
+    assert (picture[:, -chart.MARGIN // 2 :] == 255).all()
+    for x in (chart.column(1), chart.column(1) + chart.TIME + chart.GUTTER):
+        assert (picture[heading:, x - 12 : x - 2] == 255).all()
+    assert sorted(e for e, c in COLOURS.items() if has_colour(image, c)) == ["naive", "published", "triton"]
+
+
+def has_colour(image, colour):
+    return (np.asarray(image) == ImageColor.getrgb(colour)).all(-1).any()
+
+
+def test_a_backend_alone_and_rows_without_times_are_drawn():
+    for rows in ([MEASURED], [PROVED], [dataclasses.replace(PROVED, bounds={}, direction="forward+backward")]):
+        assert chart.chart(rows).height > 200
 
 
 def test_rows_of_other_shapes_or_directions_are_not_compared():
