@@ -7,9 +7,9 @@ import pytest
 from bench.compare import Compare
 from bench.proof_rows import temporal_row
 from bench.temporal_workloads import OPERATORS, SCALES, entries, shapes, temporal_workload
-from bench.workload import DIRECTIONS
+from bench.workload import ALL_ENTRIES, DIRECTIONS
 
-ENTRIES = ("published", "naive", "sdpa", "triton")
+ENTRIES = ALL_ENTRIES
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

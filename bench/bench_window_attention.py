@@ -7,9 +7,9 @@ import pytest
 from bench.compare import Compare
 from bench.proof_rows import window_row
 from bench.window_workloads import FULL_SIZE, GROUPS, REDUCED_SIZE, window_workload
-from bench.workload import DIRECTIONS
+from bench.workload import BACKENDS, DIRECTIONS
 
-ENTRIES = ("naive", "sdpa", "triton")
+ENTRIES = BACKENDS
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

@@ -9,15 +9,14 @@ import torch
 from bench.compare import Compare
 from bench.rows import JSON_KEY, Row, to_json
 from bench.tables import tables
+from bench.workload import ALL_ENTRIES, BACKENDS
 from spikevrt_kernels.backends import why_not_triton
 
-BACKENDS = ("naive", "sdpa", "triton")
-ENTRIES = ("published", *BACKENDS)
 ROWS = pytest.StashKey[list[Row]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--attn-backend", choices=ENTRIES, help="measure one entry of every comparison instead of all")
+    parser.addoption("--attn-backend", choices=ALL_ENTRIES, help="measure one entry of every comparison instead of all")
     parser.addoption("--full", action="store_true", help="the model's own sizes on the CPU too (CUDA: always)")
 
 
@@ -36,7 +35,10 @@ def size_line(config: pytest.Config) -> str:
     """How large the shapes are, in words."""
     if full_size(config):
         return "sizes: the model's own (256x256 at the first scale)"
-    return "sizes: reduced, a quarter of the model's sides, to end soon without a GPU (--full takes the model's own)"
+    return (
+        "sizes: reduced, a quarter of the model's sides: some ten minutes on two cores without a GPU (--full takes the "
+        "model's own, sixteen times the work)"
+    )
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

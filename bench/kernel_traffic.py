@@ -13,8 +13,8 @@ from bench.declared import DTYPE, Declared, declared_along_time, declared_in_win
 from bench.interpreter_counts import count_in_interpreter
 from bench.measure import saved_bytes
 from bench.temporal_workloads import CHANNELS, FRAMES, OPERATORS, entries, temporal_workload
-from bench.window_workloads import BACKENDS, FULL_SIZE, GROUPS, window_workload
-from bench.workload import DIRECTIONS, Workload
+from bench.window_workloads import FULL_SIZE, GROUPS, window_workload
+from bench.workload import BACKENDS, DIRECTIONS, Workload
 from spikevrt_kernels.costs import DECLARED
 from spikevrt_kernels.proof.memory import without_storage
 from spikevrt_kernels.proof.operator_counter import OperatorTraffic, count_operators

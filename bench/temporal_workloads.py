@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.published import published_block
-from bench.workload import Workload
+from bench.workload import ALL_ENTRIES, BACKENDS, Workload
 from spikevrt_kernels.checks.case import Case
 from spikevrt_kernels.checks.operators import temporal_attention_case, temporal_block_case
 from spikevrt_kernels.temporal_block import Chunking
@@ -19,7 +19,6 @@ FULL_SIZE, REDUCED_SIZE = 256, 64
 SCALES = 4
 ATTENTION, SELF, CROSS = "attention along time", "self block", "cross block"
 OPERATORS = (ATTENTION, SELF, CROSS)
-BACKENDS = ("naive", "sdpa", "triton")
 
 
 def shapes(full: bool) -> list[tuple[int, ...]]:
@@ -30,7 +29,7 @@ def shapes(full: bool) -> list[tuple[int, ...]]:
 
 def entries(operator: str) -> tuple[str, ...]:
     """What is compared: nn.MultiheadAttention knows no attention without its projections."""
-    return BACKENDS if operator == ATTENTION else ("published", *BACKENDS)
+    return BACKENDS if operator == ATTENTION else ALL_ENTRIES
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,6 @@ from spikevrt_kernels.checks.case import Case
 from spikevrt_kernels.checks.operators import window_attention_case
 from spikevrt_kernels.window_attention.windows import Size3
 
-BACKENDS = ("naive", "sdpa", "triton")
 HEADS = 6
 FULL_SIZE, REDUCED_SIZE, CHECKED_SIZE = 256, 64, 20
 """Side of the frames; entries are checked on the last, which has shifted, whole and padded windows.

@@ -14,6 +14,8 @@ from spikevrt_kernels.checks.case import Case, output_gradient, pure
 from spikevrt_kernels.checks.comparison import Comparison, Judge
 from spikevrt_kernels.proof.memory import without_storage
 
+BACKENDS = ("naive", "sdpa", "triton")
+ALL_ENTRIES = ("published", *BACKENDS)
 DIRECTIONS = ("forward", "forward+backward")
 
 
