@@ -1,6 +1,5 @@
 """Time, memory and traffic of one entry of a workload, taken only after it was shown to be right."""
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 
 from bench.rows import Row
 from bench.workload import DIRECTIONS, Workload
+from spikevrt_kernels.checks.timing import elapsed
 from spikevrt_kernels.costs import DECLARED
 from spikevrt_kernels.proof.memory import predicted_peak, without_storage
 from spikevrt_kernels.proof.operator_counter import count_operators, count_saved
@@ -82,10 +82,7 @@ def synchronised(work: Workload, step: Callable[[], object]) -> Callable[[], obj
 
 def rounds_of(work: Workload, step: Callable[[], object]) -> int:
     """Rounds that fill `SECONDS`."""
-    run = synchronised(work, step)
-    start = time.perf_counter()
-    run()
-    return int(np.clip(SECONDS / (time.perf_counter() - start), FEWEST, MOST))
+    return int(np.clip(SECONDS / elapsed(step, work.device), FEWEST, MOST))
 
 
 def saved_bytes(work: Workload, entry: str) -> int:

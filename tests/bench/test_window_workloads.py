@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from bench.kernel_pages import window_table
+from bench.kernel_traffic import window_rows
 from bench.measure import predict_saved, saved_bytes
 from bench.proof_rows import window_row
 from bench.window_workloads import CHECKED_SIZE, GROUPS, window_workload
@@ -29,3 +31,15 @@ def test_proof_rows(direction):
         assert row.saved is None
     else:
         assert 8 * row.unit < row.saved < 8.3 * row.unit, "q, k, v and the result in each branch, and the logs"
+
+
+def test_traffic_of_every_entry_is_counted_without_storage():
+    rows = {(row.operator.rpartition(" ")[2], row.entry): row for row in window_rows(size=32)}
+    for kind, forward, saved in (("self", 4, 4.2), ("mutual", 8, 8.4)):
+        naive, sdpa, fused = (rows[kind, entry] for entry in ("naive", "sdpa", "triton"))
+        assert fused.forward == forward, "q, k, v in and the result out, in each branch"
+        assert fused.forward < sdpa.forward < naive.forward
+        assert fused.both < naive.both
+        assert fused.saved < saved < naive.saved
+        assert fused.both_launches < naive.both_launches < sdpa.both_launches
+    assert len(window_table(list(rows.values())).splitlines()) == 2 + len(rows)
