@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spikevrt.models.start import start_framewise
+
 
 class ResidualBlock3D(nn.Module):
     """relu(x + conv2(relu(conv1(x)))), 3x3x3, no norm."""
@@ -49,6 +51,9 @@ class SpikeEncoder3D(nn.Module):
             for i, o, t, s in zip(widths[:-1], widths[1:], t_strides, s_strides, strict=True)
         )
         self.residuals = nn.ModuleList(residual_pair(width) for width in widths[1:])
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv3d):
+                start_framewise(layer)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """x (B,T,K,H,W) -> 4 of (B,C_i,T_i,H_i,W_i)."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spikevrt.models.start import start_selective
 from spikevrt.models.temporal_layers import AttentionWeights, affine, make_mlp
 from spikevrt_kernels.backends import resolve_backend
 from spikevrt_kernels.temporal_block import BlockWeights, Chunking, temporal_block
@@ -40,6 +41,7 @@ class TemporalCrossBlock(nn.Module):
         self.attn = CrossAttention(dim)
         self.ln_ffn = nn.LayerNorm(dim)
         self.ffn = make_mlp(dim, mlp_ratio)
+        start_selective(self.attn.attn.in_proj_weight)
 
     def forward(self, rgb_feat: Tensor, spike_feat: Tensor) -> Tensor:
         """(B,C,T',h,w) and (B,C,T,h,w) -> (B,C,T',h,w)."""
