@@ -32,6 +32,7 @@ TABLE = {
     "bwd_attend": Config(16, 4),
     "bwd_project_1": Config(16, 8),
     "bwd_project_2": Config(16, 8),
+    "bwd_project_3": Config(16, 8),
 }
 """By kernel. Registers decide: a tile of 16 rows is spread over the warps by its columns and held only once."""
 ON_WARPGROUPS = {"attend": Config(64, 8)}

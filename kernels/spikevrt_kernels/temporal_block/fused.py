@@ -1,4 +1,4 @@
-"""The registered operator of the `triton` backend: two kernels forward, five backward by recomputation."""
+"""The registered operator of the `triton` backend: two kernels forward, four or five backward by recomputation."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -94,26 +94,29 @@ def backward(
         dy_launch,
         mlp_backward_launch,
         project_backward_launches,
+        projection_gradients,
     )
 
     cross = context is not None
     call = Call(x, context, unflatten(weights, cross, dot), heads, dropout_p, seed, max_pixels, dot)
     saved = Saved(o, stats_q, stats_kv if cross else stats_q)
-    launch, dy, out_sums = dy_launch(call, saved, grad)
+    launch, dy, z, out_sums = dy_launch(call, saved, grad)
     launch.run()
-    launch, mlp_sums = mlp_backward_launch(call, saved, grad)
+    launch, mlp_sums = mlp_backward_launch(call, z, grad)
     launch.run()
-    launch, dq, dkv = attend_backward_launch(call, saved, dy)
+    del z, launch
+    launch, found = attend_backward_launch(call, saved, dy)
     launch.run()
-    inputs, projections, norms = [], [], []
-    for launch, dx, sums in project_backward_launches(call, saved, dy, dq, dkv):
+    del dy
+    C, weight = x.shape[1], call.weights.in_proj[0]
+    parts = [(call.weights.norm_q, slice(C)), (call.weights.norm_kv, slice(C, None))] if cross else [(call.weights.norm_q, slice(None))]
+    norms, projections = [], []
+    for (launch, sums), (norm, rows) in zip(project_backward_launches(call, saved, found), parts, strict=True):
         launch.run()
-        dw, db, *norm = sums.gradients()
-        inputs.append(dx)
-        norms.append(norm)
+        dw, db, *norm_gradients = projection_gradients(sums, weight[rows], norm)
+        norms.append(norm_gradients)
         projections.append((dw, db))
-    if not cross:
-        inputs, norms = inputs[1:], [[a + b for a, b in zip(*norms, strict=True)]]
+    inputs = [found.dx, *([found.dcontext] if cross else [])]
     dwo, dbo, dgamma, dbeta = out_sums.gradients()
     dw1, dw2, db1, db2 = mlp_sums.gradients()
     in_proj = [torch.cat(parts) for parts in zip(*projections, strict=True)]

@@ -126,6 +126,12 @@ def attend_launch(call: Call) -> tuple[Launch, Tensor, Tensor, Tensor]:
     return Launch(temporal_block_attend_kernel, grid, arguments, config.options()), o, stats_q, stats_kv
 
 
+def mlp_constants(call: Call) -> dict[str, Any]:
+    """Slices of hidden channels and types."""
+    constants = chunk_constants(call)
+    return {"RK": 32 if call.weights.mlp_in[0].shape[0] > 16 else 16, "DOT": constants["DOT"], "ACC": constants["ACC"]}
+
+
 def mlp_arguments(call: Call, o: Tensor) -> dict[str, Any]:
     """Arguments that the MLP's forward and backward share."""
     _, C, _, H, W = call.x.shape
@@ -144,8 +150,8 @@ def mlp_arguments(call: Call, o: Tensor) -> dict[str, Any]:
         "R": R,
         "eps": EPS,
         "NC": pieces(C, constants["CK"]),
-        "RK": 32 if R > 16 else 16,
         **constants,
+        **mlp_constants(call),
     }
 
 

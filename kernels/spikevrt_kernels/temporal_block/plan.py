@@ -51,15 +51,15 @@ def block_launches(
     call = Call(x, context, weights, heads, dropout_p, seed, 1 << 30, dtype, architecture)
     attend, o, stats_q, stats_kv = attend_launch(call)
     saved = Saved(o, stats_q, stats_kv)
-    dy_step, dy, _ = dy_launch(call, saved, x)
-    attend_step, dq, dkv = attend_backward_launch(call, saved, dy)
+    dy_step, dy, z, _ = dy_launch(call, saved, x)
+    attend_step, found = attend_backward_launch(call, saved, dy)
     launches = {
         "attend": attend,
         "mlp": mlp_launch(call, o)[0],
         "bwd_dy": dy_step,
-        "bwd_mlp": mlp_backward_launch(call, saved, x)[0],
+        "bwd_mlp": mlp_backward_launch(call, z, x)[0],
         "bwd_attend": attend_step,
     }
-    for step, _, _ in project_backward_launches(call, saved, dy, dq, dkv):
+    for step, _ in project_backward_launches(call, saved, found):
         launches[f"bwd_project_{step.arguments['G']}"] = step
     return launches
