@@ -87,15 +87,21 @@ def temporal_block_bwd_attend_kernel(
     dkv = dkv_ptr + batch * stride_dkvb
     q_plane, k_plane = tl.num_programs(1) * q_c, tl.num_programs(1) * k_c
     q_stats, k_stats = stats_q_ptr + batch * q_c, stats_kv_ptr + batch * k_c
+    # Carried from head to head, since the addresses of all frames would be kept in registers beside them.
+    k_frame, k_frame_stats, dkv_frame = context, k_stats, dkv
     for head in tl.range(heads, disable_licm=True):
         row = head * D
         ks, vs = (), ()
-        for s in tl.static_range(TK):
+        for _ in tl.static_range(TK):
             k, v = project_kv(
-                context + s * k_t, stride_kc, C, at, inside, k_stats + s * wide, k_plane,
+                k_frame, stride_kc, C, at, inside, k_frame_stats, k_plane,
                 w_ptr, sum_ptr, b_ptr, C + row, D, P, DP, CK, DOT, ACC,
             )  # fmt: skip
             ks, vs = ks + (k,), vs + (v,)
+            k_frame += k_t
+            k_frame_stats += wide
+        k_frame -= k_t * TK
+        k_frame_stats -= wide * TK
         dks, dvs = zero_tiles(TK, P, DP, ACC), zero_tiles(TK, P, DP, ACC)
         frame, stats, dy_frame, dq_frame = x, q_stats, dy, dq_base
         for i in tl.range(TQ, disable_licm=True):
@@ -133,8 +139,10 @@ def temporal_block_bwd_attend_kernel(
             dy_frame += wide
             dq_frame += wide
         for s in tl.static_range(TK):
-            store_tile(dkv + s * wide, k_c, row, row + D, at, inside, dks[s], DP)
-            store_tile(dkv + s * wide, k_c, row + C, row + C + D, at, inside, dvs[s], DP)
+            store_tile(dkv_frame, k_c, row, row + D, at, inside, dks[s], DP)
+            store_tile(dkv_frame, k_c, row + C, row + C + D, at, inside, dvs[s], DP)
+            dkv_frame += wide
+        dkv_frame -= wide * TK
     # All heads are in memory, written by this program alone.
     tl.debug_barrier()
     dx = dx_ptr + batch * C * q_c

@@ -121,14 +121,20 @@ def temporal_block_attend_kernel(
         save_stats(context, stride_kc, k_t, k_stats, k_plane, wide, C, TK, at, inside, eps, P, CK, ACC)
     # Statistics come back from memory where they are needed: T frames of them would fill the registers.
     tl.debug_barrier()
+    # Carried from head to head, since the addresses of all frames would be kept in registers beside them.
+    k_frame, k_frame_stats = context, k_stats
     for head in tl.range(heads, disable_licm=True):
         ks, vs = (), ()
-        for s in tl.static_range(TK):
+        for _ in tl.static_range(TK):
             k, v = project_kv(
-                context + s * k_t, stride_kc, C, at, inside, k_stats + s * wide, k_plane,
+                k_frame, stride_kc, C, at, inside, k_frame_stats, k_plane,
                 w_ptr, sum_ptr, b_ptr, C + head * D, D, P, DP, CK, DOT, ACC,
             )  # fmt: skip
             ks, vs = ks + (k,), vs + (v,)
+            k_frame += k_t
+            k_frame_stats += wide
+        k_frame -= k_t * TK
+        k_frame_stats -= wide * TK
         frame, stats, o_frame = x, q_stats, o
         for i in tl.range(TQ, disable_licm=True):
             q = project(
