@@ -11,9 +11,10 @@ from spikevrt_kernels.proof.operator_counter import Cost, Declared
 from spikevrt_kernels.temporal_attention import cost as attention_cost
 from spikevrt_kernels.temporal_block.configs import TABLE
 
-FORWARD_LAUNCHES, BACKWARD_LAUNCHES = 2, 5
+FORWARD_LAUNCHES, BACKWARD_LAUNCHES = 2, 4
+"""The backward of a block with a context has one more: weight gradients of q apart from those of k, v."""
 FEATURES = frozenset(
-    f"{name}_ptr" for name in ("x", "context", "o", "out", "grad", "dy", "dq", "dkv", "dx", "residual")
+    f"{name}_ptr" for name in ("x", "context", "o", "out", "grad", "z", "dy", "dq", "dkv", "dx", "dcontext")
 )
 """Features and their gradients by the kernels' names: what the costs count."""
 
@@ -31,16 +32,18 @@ def forward_cost(x: Tensor, context: Tensor | None, dot: torch.dtype) -> Cost:
 
 
 def backward_cost(x: Tensor, context: Tensor | None, hidden: int, dot: torch.dtype) -> Cost:
-    """The five kernels of the backward; `hidden` is the width R of the MLP."""
+    """The kernels of the backward; `hidden` is the width R of the MLP.
+
+    What a program writes and reads again itself counts once, here as in the interpreter.
+    """
     own, o = feature_bytes(x), feature_bytes(x, dot)
     keys = x if context is None else context
-    key, dkv = feature_bytes(keys), 2 * feature_bytes(keys, dot)
-    dy = 3 * own + o
-    mlp = hidden_shares(hidden) * (2 * own + o)
-    attend = 2 * own + (0 if context is None else key) + o + dkv
-    queries = 3 * own + o
-    others = dkv + 2 * key + (own if context is None else 0)
-    return Cost(dy + mlp + attend + queries + others, BACKWARD_LAUNCHES)
+    other, dqkv = (0 if context is None else feature_bytes(keys)), o + 2 * feature_bytes(keys, dot)
+    dy = 3 * own + 2 * o
+    mlp = hidden_shares(hidden) * (own + o)
+    attend = 3 * own + 2 * other + dqkv
+    project = own + other + dqkv
+    return Cost(dy + mlp + attend + project, BACKWARD_LAUNCHES + (context is not None))
 
 
 def hidden_shares(hidden: int) -> int:
@@ -57,13 +60,12 @@ def forward_flops(x: Tensor, context: Tensor | None, hidden: int) -> int:
 
 
 def backward_flops(x: Tensor, context: Tensor | None, hidden: int) -> int:
-    """The same of the five kernels: every product's two gradients, and what they compute again.
+    """The same of the backward: every product's two gradients, and what they compute again.
 
-    Computed again: q, k, v, the output projection (once for dy, once a share of the hidden channels), the MLP's
-    first product and the gradient of its hidden channels.
+    Computed again: q, k, v, the output projection, the MLP's first product and the gradient of its hidden channels.
     """
     C, keys = x.shape[1], x if context is None else context
-    own = 2 * C * x.numel() * (1 + 2 + 1 + hidden_shares(hidden) + 2)
+    own = 2 * C * x.numel() * (1 + 2 + 1 + 2)
     others = 2 * C * keys.numel() * (2 + 4)
     return own + others + attention_cost.backward_flops(x, keys) + 14 * hidden * x.numel()
 

@@ -94,7 +94,6 @@ def backward(
         dy_launch,
         mlp_backward_launch,
         project_backward_launches,
-        projection_gradients,
     )
 
     cross = context is not None
@@ -108,15 +107,13 @@ def backward(
     launch, found = attend_backward_launch(call, saved, dy)
     launch.run()
     del dy
-    C, weight = x.shape[1], call.weights.in_proj[0]
-    parts = [(call.weights.norm_q, slice(C)), (call.weights.norm_kv, slice(C, None))] if cross else [(call.weights.norm_q, slice(None))]
     norms, projections = [], []
-    for (launch, sums), (norm, rows) in zip(project_backward_launches(call, saved, found), parts, strict=True):
+    for launch, projection in project_backward_launches(call, saved, found):
         launch.run()
-        dw, db, *norm_gradients = projection_gradients(sums, weight[rows], norm)
-        norms.append(norm_gradients)
+        dw, db, *norm = projection.gradients()
+        norms.append(norm)
         projections.append((dw, db))
-    inputs = [found.dx, *([found.dcontext] if cross else [])]
+    inputs = [dx for dx in (found.dx, found.dcontext) if dx is not None]
     dwo, dbo, dgamma, dbeta = out_sums.gradients()
     dw1, dw2, db1, db2 = mlp_sums.gradients()
     in_proj = [torch.cat(parts) for parts in zip(*projections, strict=True)]

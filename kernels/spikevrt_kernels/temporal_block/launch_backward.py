@@ -164,8 +164,24 @@ def attend_backward_launch(call: Call, saved: Saved, dy: Tensor) -> tuple[Launch
     return Launch(temporal_block_bwd_attend_kernel, grid, arguments, config.options()), found
 
 
-def project_backward_launch(call: Call, x: Tensor, stats: Tensor, grad: Tensor) -> tuple[Launch, Sums]:
-    """Sums of g xhat^T (G*C,C) and g (G*C,), from a gradient g (B,G*C,T,H,W) of LN(x) W^T + b."""
+class ProjectionSums(NamedTuple):
+    """Partial sums of LN(x) W^T + b: of g xhat^T and of g, its gradient."""
+
+    sums: Sums
+    weight: Tensor
+    norm: tuple[Tensor, Tensor]
+
+    def gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Those of W, b, gamma and beta."""
+        dw, db = self.sums.gradients()
+        w, gamma, beta = (p.to(dw.dtype) for p in (self.weight, *self.norm))
+        return dw * gamma + db[:, None] * beta, db, (w * dw).sum(0), db @ w
+
+
+def project_backward_launch(
+    call: Call, x: Tensor, stats: Tensor, grad: Tensor, weight: Tensor, norm: tuple[Tensor, Tensor]
+) -> tuple[Launch, ProjectionSums]:
+    """From the gradient (B,G*C,T,H,W) of LN(x) W^T + b to that of W (G*C,C), b and the norm."""
     B, C, T, H, W = x.shape
     groups = grad.shape[1] // C
     config = call.config(f"bwd_project_{groups}")
@@ -188,21 +204,19 @@ def project_backward_launch(call: Call, x: Tensor, stats: Tensor, grad: Tensor) 
         "CP": padded(C),
         **constants,
     }
-    return Launch(temporal_block_bwd_project_kernel, (programs,), arguments, config.options()), sums
+    launch = Launch(temporal_block_bwd_project_kernel, (programs,), arguments, config.options())
+    return launch, ProjectionSums(sums, weight, norm)
 
 
-def project_backward_launches(call: Call, saved: Saved, found: AttentionGradients) -> list[tuple[Launch, Sums]]:
+def project_backward_launches(
+    call: Call, saved: Saved, found: AttentionGradients
+) -> list[tuple[Launch, ProjectionSums]]:
     """Weight gradients of the projections: of q, k, v together in self-attention, else of q, then of k, v."""
+    C, (weight, _), w = call.x.shape[1], call.weights.in_proj, call.weights
     if found.dqkv is not None:
-        return [project_backward_launch(call, call.x, saved.stats_q, found.dqkv)]
-    queries = project_backward_launch(call, call.x, saved.stats_q, found.dq)
-    return [queries, project_backward_launch(call, call.keys, saved.stats_kv, found.dkv)]
-
-
-def projection_gradients(
-    sums: Sums, weight: Tensor, norm: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of W, b, gamma, beta of LN(x) W^T + b from its sums of g xhat^T and g."""
-    dw, db = sums.gradients()
-    w, gamma, beta = (p.to(dw.dtype) for p in (weight, *norm))
-    return dw * gamma + db[:, None] * beta, db, (w * dw).sum(0), db @ w
+        return [project_backward_launch(call, call.x, saved.stats_q, found.dqkv, weight, w.norm_q)]
+    norm_kv = w.norm_kv or w.norm_q
+    return [
+        project_backward_launch(call, call.x, saved.stats_q, found.dq, weight[:C], w.norm_q),
+        project_backward_launch(call, call.keys, saved.stats_kv, found.dkv, weight[C:], norm_kv),
+    ]

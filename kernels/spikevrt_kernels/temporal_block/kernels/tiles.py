@@ -61,9 +61,7 @@ def normed_tile(
 
 
 @triton.jit
-def load_normed(
-    frame_ptr, stride_c, stats_ptr, plane, C, at, inside, CP: tl.constexpr, ACC: tl.constexpr
-):
+def load_normed(frame_ptr, stride_c, stats_ptr, plane, C, at, inside, CP: tl.constexpr, ACC: tl.constexpr):
     """(x - mean) rstd of all channels, from kept statistics: (P,CP), 0 beyond C and outside; and rstd (P,)."""
     mean = tl.load(stats_ptr + at, mask=inside, other=0.0)
     rstd = tl.load(stats_ptr + plane + at, mask=inside, other=0.0)
