@@ -6,8 +6,9 @@ import torch
 import triton
 
 from bench.cases import DIRECTIONS
-from bench.kernel_traffic import BOUND_SHAPE, COUNTED_SHAPE, Traffic, bounds
+from bench.kernel_traffic import BOUND_SHAPE, COUNTED_SHAPE, Traffic
 from bench.measure import type_name
+from bench.proof_rows import bounds
 from bench.temporal_cases import OPERATORS
 from spikevrt_kernels.plans import BATCH, CHANNELS, PLANS, SIZE
 from spikevrt_kernels.proof.compiler import Resources
@@ -143,7 +144,7 @@ def bounds_table() -> str:
     rows = []
     for operator in OPERATORS:
         for direction in DIRECTIONS:
-            found = bounds(operator, direction)
+            found = bounds(operator, BOUND_SHAPE, direction)
             rows.append([f"{operator}, {direction}", *(f"{b.seconds * 1e3:.2f} {b.limit}" for b in found.values())])
     return table(("operator", *(gpu.name for gpu in GPUS)), rows)
 

@@ -10,10 +10,8 @@ import torch
 from bench.cases import DIRECTIONS, Case
 from bench.interpreter_counts import count_in_interpreter
 from bench.measure import saved_bytes
-from bench.proof_rows import declared
 from bench.temporal_cases import CHANNELS, FRAMES, OPERATORS, entries, temporal_case
 from spikevrt_kernels.proof.operator_counter import OperatorTraffic, count_operators
-from spikevrt_kernels.proof.roofline import GPUS, Bound, predict
 
 COUNTED_SHAPE = (1, CHANNELS, FRAMES, 64, 128)
 """Two of the default chunks."""
@@ -75,9 +73,3 @@ def traffic_rows() -> list[Traffic]:
         rows.extend(counted_operators(case, entry) for entry in entries(operator) if entry != "triton")
         rows.append(counted_kernels(operator))
     return rows
-
-
-def bounds(operator: str, direction: str) -> dict[str, Bound]:
-    """The roofline of the Triton kernels by GPU, in bfloat16 on the default configuration's first scale."""
-    cost, flops = declared(operator, BOUND_SHAPE, direction)
-    return {gpu.name: predict(gpu, cost.bytes, flops, cost.launches) for gpu in GPUS}

@@ -62,7 +62,7 @@ def test_a_file_that_holds_no_results(tmp_path, text):
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_proof_rows_count_what_the_kernels_declare(direction, monkeypatch):
-    counts = {CROSS: Counts(6.0, 24.0, 3.1, 2, 5)}
+    counts = {CROSS: Counts(4.0, 22.0, 3.1, 1, 5)}
     monkeypatch.setattr(proof_rows, "count_in_interpreter", lambda: counts)
     row = proof_rows.proof_row(CROSS, (1, 96, 5, 16, 16), direction)
     assert row.seconds is None

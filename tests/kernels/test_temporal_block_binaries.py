@@ -9,9 +9,13 @@ from spikevrt_kernels.temporal_block.plan import block_launches
 MAX_SHARED = 99 * 1024
 STACK = {80: 128, 90: 0, 100: 0, 120: 128}
 """Bytes that a kernel may spill by architecture; none on sm_90 and sm_100."""
-SELF = ("attend", "mlp", "bwd_dy", "bwd_mlp", "bwd_attend", "bwd_project_3")
-CROSS = ("attend", "bwd_attend", "bwd_project_1", "bwd_project_2")
+FORWARD = {80: ("attend", "mlp"), 90: ("block", "block_inference"), 100: ("block", "block_inference")}
+FORWARD[120] = FORWARD[80]
+BACKWARD = ("bwd_dy", "bwd_mlp", "bwd_attend", "bwd_project_3")
+CROSS = ("block", "bwd_attend", "bwd_project_1", "bwd_project_2")
 """Those that differ from a self block's."""
+TARGETS = [(80, 5), (90, 5), (90, 7), (100, 5), (100, 7), (120, 5)]
+CASES = [(a, T, kernel) for a, T in TARGETS for kernel in (*FORWARD[a], *BACKWARD)]
 
 
 def within_limits(architecture, T, kernel, cross=False, dtype=torch.bfloat16):
@@ -24,8 +28,7 @@ def within_limits(architecture, T, kernel, cross=False, dtype=torch.bfloat16):
         assert not resources.spills
 
 
-@pytest.mark.parametrize("kernel", SELF)
-@pytest.mark.parametrize(("architecture", "T"), [(80, 5), (90, 5), (90, 7), (100, 5), (100, 7), (120, 5)])
+@pytest.mark.parametrize(("architecture", "T", "kernel"), CASES)
 def test_resources(architecture, T, kernel):
     within_limits(architecture, T, kernel)
 
@@ -36,7 +39,7 @@ def test_resources_of_a_cross_block(architecture, kernel):
     within_limits(architecture, 7, kernel, cross=True)
 
 
-@pytest.mark.parametrize("kernel", ["attend", "bwd_attend"])
+@pytest.mark.parametrize("kernel", ["block", "bwd_attend"])
 @pytest.mark.parametrize("architecture", [90, 100])
 def test_resources_in_float16(architecture, kernel):
     within_limits(architecture, 7, kernel, dtype=torch.float16)

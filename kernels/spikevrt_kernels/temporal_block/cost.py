@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikevrt_kernels.launches import architecture
 from spikevrt_kernels.proof.operator_counter import Cost, Declared
 from spikevrt_kernels.temporal_attention import cost as attention_cost
-from spikevrt_kernels.temporal_block.configs import TABLE
+from spikevrt_kernels.temporal_block.configs import TABLE, one_kernel
 
-FORWARD_LAUNCHES, BACKWARD_LAUNCHES = 2, 4
+BACKWARD_LAUNCHES = 4
 """The backward of a block with a context has one more: weight gradients of q apart from those of k, v."""
 FEATURES = frozenset(
     f"{name}_ptr" for name in ("x", "context", "o", "out", "grad", "z", "dy", "dq", "dkv", "dx", "dcontext")
@@ -24,18 +25,21 @@ def feature_bytes(x: Tensor, dtype: torch.dtype | None = None) -> int:
     return x.numel() * (dtype or x.dtype).itemsize
 
 
-def forward_cost(x: Tensor, context: Tensor | None, dot: torch.dtype) -> Cost:
-    """x and the context in, o out; x and o in, out out."""
-    o = feature_bytes(x, dot)
-    keys = 0 if context is None else feature_bytes(context)
-    return Cost(3 * feature_bytes(x) + keys + 2 * o, FORWARD_LAUNCHES)
-
-
-def backward_cost(x: Tensor, context: Tensor | None, hidden: int, dot: torch.dtype) -> Cost:
-    """The kernels of the backward; `hidden` is the width R of the MLP.
+def forward_cost(x: Tensor, context: Tensor | None, dot: torch.dtype, keep: bool = True, target: int = 90) -> Cost:
+    """x and the context in, out out; o out where it is kept, and in and out where the MLP has a kernel of its own.
 
     What a program writes and reads again itself counts once, here as in the interpreter.
     """
+    own, o = feature_bytes(x), feature_bytes(x, dot)
+    keys = x if context is None else context
+    other = 0 if context is None else feature_bytes(context)
+    if one_kernel(target, max(x.shape[2], keys.shape[2])):
+        return Cost(2 * own + other + (o if keep else 0), 1)
+    return Cost(3 * own + other + 2 * o, 2)
+
+
+def backward_cost(x: Tensor, context: Tensor | None, hidden: int, dot: torch.dtype) -> Cost:
+    """The kernels of the backward; `hidden` is the width R of the MLP."""
     own, o = feature_bytes(x), feature_bytes(x, dot)
     keys = x if context is None else context
     other, dqkv = (0 if context is None else feature_bytes(keys)), o + 2 * feature_bytes(keys, dot)
@@ -72,7 +76,8 @@ def backward_flops(x: Tensor, context: Tensor | None, hidden: int) -> int:
 
 def of_forward(x: Tensor, context: Tensor | None, *others: Any) -> Cost:
     """Cost of the operator `spikevrt::temporal_block` from its arguments."""
-    return forward_cost(x, context, others[-1])
+    dot, keep = others[-2:]
+    return forward_cost(x, context, dot, keep, architecture(x.device))
 
 
 def of_backward(grad: Tensor, x: Tensor, context: Tensor | None, weights: Sequence[Tensor], *others: Any) -> Cost:
