@@ -58,7 +58,7 @@ selftest: $(STAMP)  ## every kernel against float64 on this machine
 gpu-report: $(STAMP)  ## with a GPU: self-test, a training step by backend, memory, bench, in gpu_report.md
 	$(BIN)/python -m bench.gpu_report
 
-bench: $(STAMP)  ## time and memory by backend: bench.json, a table and bench.png
+bench: $(STAMP)  ## time and memory by backend: bench.json, a table and bench.png (ten minutes)
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-quiet --benchmark-json bench.json
 	$(BIN)/python -m bench.report bench.json
 

@@ -1,85 +1,160 @@
-"""Rows as a picture: for every comparison a bar of time and a bar of memory an entry."""
+"""Rows as a picture: an operator a section, a shape a line of panels, in each a bar of time or of memory an entry."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from bench.bars import COLOURS, GREY, INK, LIGHT, SIZE, bar, text_width, whiskers, write
 from bench.rows import Row, groups
 from bench.tables import SHOWN_GPUS, in_units
+from bench.workload import DIRECTIONS
 
-WIDTH, MARGIN, NAME = 1180, 16, 96
-BAR, GAP, TITLE, TEXT = 16, 6, 28, 13
-PANEL = (WIDTH - NAME - 3 * MARGIN) // 2
-"""Width of the half for time, and of that for memory."""
-LABEL = 190
-"""Of it, room for the figures beside a bar."""
-COLOURS = {"published": "#8c8c8c", "naive": "#d1802e", "sdpa": "#2e7dd1", "triton": "#3a9a5c"}
-LIGHT = {"published": "#dcdcdc", "naive": "#f3d9bf", "sdpa": "#c3daf3", "triton": "#c7e5d1"}
-INK, LINE = "#202020", "#505050"
+MARGIN, NAME, GUTTER = 24, 92, 28
+TIME, MEMORY = 400, 350
+"""Widths of a panel of time and of one of memory."""
+TIME_LABEL, MEMORY_LABEL = 160, 180
+"""Of them, room for the figures beside a bar."""
+COLUMN = TIME + MEMORY + 2 * GUTTER
+WIDTH = 2 * MARGIN + NAME + len(DIRECTIONS) * COLUMN - GUTTER
+BAR, LINE = 16, 22
+"""Height of a bar, and of the line that it stands in."""
+SECTION, SHAPE, AFTER = 60, 26, 10
+"""Heights of an operator's heading, of a shape's, and of the space after a shape."""
+EXPLANATION = (
+    "Shapes: BxCxTxHxW along time, TxHxWxC in windows. Bars start at zero; those of one panel share a scale, and each "
+    "panel has its own. Shorter is better.",
+    "Time: median, whiskers from the 20th to the 80th percentile; x: how many times as fast as naive. What was not "
+    "run (no GPU here) has a predicted bound in place of a time.",
+    "Memory: the most held at once beside inputs and weights (light); kept for backward, inputs included (dark). In "
+    "units of one feature tensor of the entry's type.",
+)
+Panels = dict[str, list[Row]]
+"""The rows of one shape by direction."""
 
 
 def chart(rows: Sequence[Row], notes: Sequence[str] = ()) -> Image.Image:
     """A picture as tall as there are comparisons; `notes` stand on top (machine, sizes)."""
-    members = groups(rows)
-    height = sum(group_height(len(found)) for found in members.values())
-    top = MARGIN + (len(notes) + 1) * (TEXT + GAP)
-    image = Image.new("RGB", (WIDTH, top + height + MARGIN), "white")
+    sections = by_operator(rows)
+    shapes = [panels for section in sections.values() for panels in section.values()]
+    top = MARGIN + 30 + (len(notes) + len(EXPLANATION) + 1) * LINE + AFTER
+    height = top + SECTION * len(sections) + sum(map(shape_height, shapes)) + MARGIN
+    image = Image.new("RGB", (WIDTH, height), "white")
     draw = ImageDraw.Draw(image)
-    legend = "left: median time, whiskers p20-p80; right: peak memory (light) and saved for backward (dark), in units"
-    for i, line in enumerate((*notes, legend)):
-        write(draw, MARGIN, MARGIN + i * (TEXT + GAP), line)
-    for (operator, shape, direction), found in members.items():
-        write(draw, MARGIN, top + GAP, f"{operator}, {shape}, {direction}", TEXT + 2)
-        draw_group(draw, top + TITLE, found)
-        top += group_height(len(found))
+    draw_head(draw, rows, notes)
+    for operator, section in sections.items():
+        draw_heading(draw, top, operator, rows)
+        top += SECTION
+        for shape, panels in section.items():
+            draw_shape(draw, top, shape, panels)
+            top += shape_height(panels)
     return image
 
 
-def group_height(members: int) -> int:
-    """Pixels of a comparison."""
-    return TITLE + members * (BAR + GAP) + 2 * GAP
+def by_operator(rows: Sequence[Row]) -> dict[str, dict[str, Panels]]:
+    """Panels by operator and shape, in their order."""
+    found: dict[str, dict[str, Panels]] = {}
+    for (operator, shape, direction), members in groups(rows).items():
+        found.setdefault(operator, {}).setdefault(shape, {})[direction] = members
+    return found
 
 
-def draw_group(draw: ImageDraw.ImageDraw, top: int, rows: Sequence[Row]) -> None:
-    """The bars of one comparison, to the scale of its largest."""
-    slowest = max((row.seconds[2] for row in rows if row.seconds), default=0.0)
-    largest = max((in_units(row.peak or row.saved, row) or 0.0 for row in rows), default=0.0)
-    for i, row in enumerate(rows):
-        y = top + i * (BAR + GAP)
-        write(draw, MARGIN, y + 1, row.entry)
-        draw_time(draw, MARGIN + NAME, y, row, slowest)
-        draw_memory(draw, 2 * MARGIN + NAME + PANEL, y, row, largest)
+def entries(panels: Panels) -> list[str]:
+    """Of a shape, in any direction."""
+    return list(dict.fromkeys(row.entry for rows in panels.values() for row in rows))
 
 
-def draw_time(draw: ImageDraw.ImageDraw, x: int, y: int, row: Row, slowest: float) -> None:
-    """A bar with whiskers, or in words what was predicted in its place."""
-    if row.seconds is None:
-        bounds = ", ".join(f"{name} {row.bounds[name] * 1e3:.3f}" for name in SHOWN_GPUS if name in row.bounds)
-        write(draw, x, y + 1, f"not run here; predicted ms: {bounds}")
-        return
-    p20, median, p80 = ((PANEL - LABEL) * s / slowest for s in row.seconds)
-    draw.rectangle((x, y, x + median, y + BAR), COLOURS[row.entry])
-    middle = y + BAR // 2
-    draw.line((x + p20, middle, x + p80, middle), LINE, 1)
-    for end in (p20, p80):
-        draw.line((x + end, middle - 3, x + end, middle + 3), LINE, 1)
-    write(draw, x + round(max(median, p80)) + GAP, y + 1, f"{row.seconds[1] * 1e3:.2f} ms")
+def shape_height(panels: Panels) -> int:
+    """Pixels of a shape."""
+    return SHAPE + LINE * len(entries(panels)) + AFTER
 
 
-def draw_memory(draw: ImageDraw.ImageDraw, x: int, y: int, row: Row, largest: float) -> None:
-    """Peak, and inside it what is saved."""
-    end, words = 0.0, []
-    for value, colours, what in ((row.peak, LIGHT, "peak"), (row.saved, COLOURS, "saved")):
-        units = in_units(value, row)
-        if units is None:
+def draw_head(draw: ImageDraw.ImageDraw, rows: Sequence[Row], notes: Sequence[str]) -> None:
+    """Title, machine, the colours' names, how to read a bar."""
+    write(draw, MARGIN, MARGIN - 6, "Time and memory by attention backend", 22)
+    y = MARGIN + 30
+    for line in notes:
+        write(draw, MARGIN, y, line, colour=GREY)
+        y += LINE
+    x = MARGIN
+    for entry in [e for e in COLOURS if any(row.entry == e for row in rows)]:
+        bar(draw, x, y, BAR, BAR, COLOURS[entry])
+        bar(draw, x + BAR, y, BAR, BAR, LIGHT[entry])
+        write(draw, x + 2 * BAR + 6, y + 1, entry)
+        x += 2 * BAR + 30 + text_width(draw, entry)
+    for line in EXPLANATION:
+        y += LINE
+        write(draw, MARGIN, y, line)
+
+
+def draw_heading(draw: ImageDraw.ImageDraw, top: int, operator: str, rows: Sequence[Row]) -> None:
+    """An operator's name over a rule, and what stands in its columns."""
+    draw.line((MARGIN, top, WIDTH - MARGIN, top), GREY, 1)
+    write(draw, MARGIN, top + 8, operator[0].upper() + operator[1:], 18)
+    sources = " and ".join(sorted({row.peak_source for row in rows if row.peak is not None}))
+    for i, direction in enumerate(DIRECTIONS):
+        x = column(i)
+        write(draw, x, top + 36, f"{direction}: time, ms", colour=GREY)
+        write(draw, x + TIME + GUTTER, top + 36, f"{direction}: memory, units ({sources})", colour=GREY)
+
+
+def column(direction: int) -> int:
+    """Where a direction's panels start."""
+    return MARGIN + NAME + direction * COLUMN
+
+
+def draw_shape(draw: ImageDraw.ImageDraw, top: int, shape: str, panels: Panels) -> None:
+    """A line of panels."""
+    write(draw, MARGIN, top + 4, shape, SIZE + 1)
+    top += SHAPE
+    places = {entry: top + i * LINE for i, entry in enumerate(entries(panels))}
+    for entry, y in places.items():
+        write(draw, MARGIN, y + 1, entry)
+    for direction, rows in panels.items():
+        x = column(DIRECTIONS.index(direction))
+        for panel in (x, x + TIME + GUTTER):
+            draw.line((panel - 1, top - 3, panel - 1, max(places.values()) + BAR + 3), INK, 1)
+        draw_times(draw, x, places, rows)
+        draw_memory(draw, x + TIME + GUTTER, places, rows)
+
+
+def draw_times(draw: ImageDraw.ImageDraw, x: int, places: Mapping[str, int], rows: Sequence[Row]) -> None:
+    """Bars with whiskers, or in words what was predicted in their place; `places` has the top of every entry's line."""
+    slowest = max((max(row.seconds) for row in rows if row.seconds), default=0.0)
+    naive = next((row.seconds[1] for row in rows if row.entry == "naive" and row.seconds), None)
+    for row in rows:
+        y = places[row.entry]
+        if row.seconds is None:
+            write(draw, x + 6, y + 1, predicted(row), colour=GREY)
             continue
-        length = (PANEL - LABEL) * units / largest if largest else 0.0
-        draw.rectangle((x, y, x + length, y + BAR), colours[row.entry])
-        end = max(end, length)
-        words.append(f"{what} {units:.1f}")
-    write(draw, x + round(end) + GAP, y + 1, ", ".join(words))
+        p20, median, p80 = (round((TIME - TIME_LABEL) * s / slowest) for s in row.seconds)
+        bar(draw, x, y, median, BAR, COLOURS[row.entry])
+        whiskers(draw, x + p20, x + p80, y + BAR // 2)
+        ratio = "" if naive is None or row.entry == "naive" else f"   {naive / row.seconds[1]:.1f}x"
+        write(draw, x + max(median, p80) + 8, y + 1, f"{short(row.seconds[1] * 1e3)} ms{ratio}")
 
 
-def write(draw: ImageDraw.ImageDraw, x: int, y: int, text: str, size: int = TEXT) -> None:
-    """Text whose upper left corner is (x,y)."""
-    draw.text((x, y), text, INK, ImageFont.load_default(size))
+def predicted(row: Row) -> str:
+    """What stands in place of a time."""
+    bounds = ", ".join(f"{name} {short(row.bounds[name] * 1e3)} ms" for name in SHOWN_GPUS if name in row.bounds)
+    return f"not run; predicted: {bounds}" if bounds else "not run"
+
+
+def draw_memory(draw: ImageDraw.ImageDraw, x: int, places: Mapping[str, int], rows: Sequence[Row]) -> None:
+    """Peak, and inside it what is saved."""
+    largest = max((in_units(row.peak or row.saved, row) or 0.0 for row in rows), default=0.0)
+    for row in rows:
+        y, end, words = places[row.entry], 0, []
+        for value, colours, what in ((row.peak, LIGHT, "peak"), (row.saved, COLOURS, "saved")):
+            units = in_units(value, row)
+            if units is None:
+                continue
+            length = round((MEMORY - MEMORY_LABEL) * units / largest) if largest else 0
+            bar(draw, x, y, length, BAR, colours[row.entry])
+            end = max(end, length)
+            words.append(f"{what} {units:.1f}")
+        write(draw, x + end + 8, y + 1, ", ".join(words))
+
+
+def short(value: float) -> str:
+    """Three figures or so."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2g}"

@@ -6,22 +6,24 @@ from typing import Any
 import pytest
 import torch
 
+from bench.compare import Compare
 from bench.rows import JSON_KEY, Row, to_json
 from bench.tables import tables
+from bench.workload import ALL_ENTRIES, BACKENDS
 from spikevrt_kernels.backends import why_not_triton
 
-BACKENDS = ("naive", "sdpa", "triton")
-ENTRIES = ("published", *BACKENDS)
 ROWS = pytest.StashKey[list[Row]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--attn-backend", choices=ENTRIES, help="measure one entry of every comparison instead of all")
+    parser.addoption("--attn-backend", choices=ALL_ENTRIES, help="measure one entry of every comparison instead of all")
     parser.addoption("--full", action="store_true", help="the model's own sizes on the CPU too (CUDA: always)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = []
+    # A row that is proved in place of a measurement leaves it so.
+    config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used")
 
 
 def full_size(config: pytest.Config) -> bool:
@@ -33,7 +35,10 @@ def size_line(config: pytest.Config) -> str:
     """How large the shapes are, in words."""
     if full_size(config):
         return "sizes: the model's own (256x256 at the first scale)"
-    return "sizes: reduced, a quarter of the model's sides, to end soon without a GPU (--full takes the model's own)"
+    return (
+        "sizes: reduced, a quarter of the model's sides: some ten minutes on two cores without a GPU (--full takes the "
+        "model's own, sixteen times the work)"
+    )
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -78,6 +83,12 @@ def device() -> str:
 def dtype(device: str) -> torch.dtype:
     """bfloat16 on CUDA, float32 on the CPU."""
     return torch.bfloat16 if device == "cuda" else torch.float32
+
+
+@pytest.fixture
+def compare(benchmark: Any, attn_backend: str, rows: list[Row], dtype: torch.dtype, device: str) -> Compare:
+    """Measures, or proves, the test's entry."""
+    return Compare(benchmark, attn_backend, rows, dtype, device)
 
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import torch
 
-from bench.cases import DIRECTIONS, Case
-from bench.temporal_cases import CHANNELS, FRAMES, OPERATORS, temporal_case
+from bench.temporal_workloads import CHANNELS, FRAMES, OPERATORS, temporal_workload
+from bench.workload import DIRECTIONS, Workload
 from spikevrt_kernels.temporal_block import cost as block_cost
 
 SHAPE = (1, CHANNELS, FRAMES, 4, 4)
@@ -39,7 +39,7 @@ class Counts(NamedTuple):
         return self.forward + (0.0 if direction == DIRECTIONS[0] else self.backward)
 
 
-def count(case: Case) -> Counts:
+def count(work: Workload) -> Counts:
     """Run the Triton entry once, forward and backward.
 
     Raises:
@@ -48,12 +48,12 @@ def count(case: Case) -> Counts:
     from spikevrt_kernels.proof.byte_counter import count_bytes
     from spikevrt_kernels.proof.operator_counter import count_saved
 
-    with count_bytes() as forward, count_saved(*case.parameters) as saved:
-        out = case.functions["triton"](case.leaves)
+    with count_bytes() as forward, count_saved(*work.weights) as saved:
+        out = work.run("triton", work.leaves)
     with count_bytes() as backward:
-        torch.autograd.grad(out, case.leaves, torch.randn_like(out))
-    moved = [sum(launch.total(*FEATURES) for launch in launches) / case.unit for launches in (forward, backward)]
-    return Counts(moved[0], moved[1], sum(saved) / case.unit, len(forward), len(backward))
+        torch.autograd.grad(out, work.leaves, torch.randn_like(out))
+    moved = [sum(launch.total(*FEATURES) for launch in launches) / work.unit for launches in (forward, backward)]
+    return Counts(moved[0], moved[1], sum(saved) / work.unit, len(forward), len(backward))
 
 
 @lru_cache
@@ -69,7 +69,7 @@ def main() -> None:
     """Count every operator."""
     found = {}
     for operator in OPERATORS:
-        found[operator] = count(temporal_case(operator, SHAPE, DTYPE, "cpu"))._asdict()
+        found[operator] = count(temporal_workload(operator, SHAPE, DTYPE, "cpu"))._asdict()
     print(json.dumps(found))
 
 

@@ -5,11 +5,10 @@ from collections.abc import Iterator, Sequence
 import torch
 import triton
 
-from bench.cases import DIRECTIONS
-from bench.kernel_traffic import BOUND_SHAPE, COUNTED_SHAPE, Traffic
+from bench.kernel_traffic import BOUND_SHAPE, COUNTED_SHAPE, Traffic, declared_at_bounds
 from bench.measure import type_name
-from bench.proof_rows import bounds
-from bench.temporal_cases import OPERATORS
+from bench.window_workloads import FULL_SIZE
+from bench.workload import DIRECTIONS
 from spikevrt_kernels.plans import BATCH, CHANNELS, PLANS, SIZE
 from spikevrt_kernels.proof.compiler import Resources
 from spikevrt_kernels.proof.compiler_amd import GFX942
@@ -29,17 +28,26 @@ from global memory; s is the time to compile on the machine that made this page,
 gfx942 is compiled with what is chosen for sm_80, for interest: nothing is tuned for it (its tensor column counts MFMA,
 its registers are vector registers). Kernels whose binary is another operator's are listed there alone.
 {missing}"""
-TRAFFIC = """## Traffic and saved bytes
+TRAFFIC = """## Traffic and saved bytes along time
 
 Units of one feature tensor. `operators`: in and out bytes of every PyTorch operator that is not a view, at
 {shape} in float32 on the CPU (two chunks); `interpreter`: bytes that each program of a kernel loads and stores, whole
 tiles, in float16; weights, statistics and sums of weight gradients apart. Saved: kept for backward, parameters apart.
 `sdpa` is what that backend does on the CPU.
 """
+WINDOW_TRAFFIC = """## Traffic and saved bytes of window attention
+
+GB, and in brackets units of one feature tensor ({unit:.4f} GB), of a shifted block of the official configuration at
+6x{size}x{size}x96 in bfloat16: windows 6x8x8 (self), or 2x8x8 with mutual attention beside self. Counted on tensors
+without storage, in the forms that operators have on CUDA; `operators` as above; `declared`: what the kernels declare,
+which tests hold to the interpreter's count. The backward of `sdpa` computes the probabilities again, a few
+windows at a time. Saved: kept for backward, parameters apart.
+"""
 BOUNDS = """## Predicted bounds
 
 **Predicted, never measured**: max(bytes / 85% of bandwidth, FLOPs / 60% of the tensor rate) + 3 us a launch, for the
-Triton kernels in bfloat16 at {shape}, from the bytes that they declare. Milliseconds, and what bounds them.
+Triton kernels in bfloat16, from the bytes that they declare: along time at {shape}, in windows as
+above. Milliseconds, and what bounds them.
 """
 WORST = ("stack", "registers", "shared")
 """What the summary shows the largest of."""
@@ -139,23 +147,40 @@ def traffic_table(rows: Sequence[Traffic]) -> str:
     return table(header, lines)
 
 
+def window_table(rows: Sequence[Traffic]) -> str:
+    """Every entry of window attention, in bytes and units."""
+    header = ("operator", "entry", "counted by", "forward", "forward+backward", "saved", "launches")
+    lines = [
+        [
+            *(row.operator, row.entry, row.counter),
+            *(f"{units * row.unit / 1e9:.2f} ({units:.1f})" for units in (row.forward, row.both, row.saved)),
+            f"{row.forward_launches} / {row.both_launches}",
+        ]
+        for row in rows
+    ]
+    return table(header, lines)
+
+
 def bounds_table() -> str:
     """Milliseconds by operator, direction and GPU."""
+    forward, both = (declared_at_bounds(direction) for direction in DIRECTIONS)
     rows = []
-    for operator in OPERATORS:
-        for direction in DIRECTIONS:
-            found = bounds(operator, BOUND_SHAPE, direction)
-            rows.append([f"{operator}, {direction}", *(f"{b.seconds * 1e3:.2f} {b.limit}" for b in found.values())])
+    for operator in forward:
+        for direction, declared in zip(DIRECTIONS, (forward[operator], both[operator]), strict=True):
+            found = [declared.bound(gpu) for gpu in GPUS]
+            rows.append([f"{operator}, {direction}", *(f"{b.seconds * 1e3:.2f} {b.limit}" for b in found)])
     return table(("operator", *(gpu.name for gpu in GPUS)), rows)
 
 
-def page(results: Results, traffic: Sequence[Traffic]) -> str:
+def page(results: Results, along_time: Sequence[Traffic], windows: Sequence[Traffic]) -> str:
     """The whole page."""
     sizes = {"batch": BATCH, "channels": CHANNELS, "size": SIZE, "missing": missing_line(results)}
     parts = [
         INTRODUCTION.format(triton=triton.__version__, torch=torch.__version__),
         TRAFFIC.format(shape="x".join(map(str, COUNTED_SHAPE))),
-        traffic_table(traffic),
+        traffic_table(along_time),
+        WINDOW_TRAFFIC.format(size=FULL_SIZE, unit=windows[0].unit / 1e9),
+        window_table(windows),
         BOUNDS.format(shape="x".join(map(str, BOUND_SHAPE))),
         bounds_table(),
         RESOURCES.format(**sizes),

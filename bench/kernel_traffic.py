@@ -1,22 +1,30 @@
-"""What the operators along time move and save: the Triton kernels beside the paths that exist without them.
+"""What the operators move and save: the Triton kernels beside the paths that exist without them.
 
-The interpreter counts the kernels, the operator counter the others: it sees PyTorch's operators, not kernels.
+The interpreter counts the kernels along time, the operator counter the other paths: it sees PyTorch's operators, not
+kernels. Window attention is counted at full size on tensors without storage, its kernels by what they declare.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 
-from bench.cases import DIRECTIONS, Case
+from bench.declared import DTYPE, Declared, declared_along_time, declared_in_windows
 from bench.interpreter_counts import count_in_interpreter
 from bench.measure import saved_bytes
-from bench.temporal_cases import CHANNELS, FRAMES, OPERATORS, entries, temporal_case
+from bench.temporal_workloads import CHANNELS, FRAMES, OPERATORS, entries, temporal_workload
+from bench.window_workloads import FULL_SIZE, GROUPS, window_workload
+from bench.workload import BACKENDS, DIRECTIONS, Workload
+from spikevrt_kernels.costs import DECLARED
+from spikevrt_kernels.proof.memory import without_storage
 from spikevrt_kernels.proof.operator_counter import OperatorTraffic, count_operators
 
 COUNTED_SHAPE = (1, CHANNELS, FRAMES, 64, 128)
 """Two of the default chunks."""
 BOUND_SHAPE = (2, CHANNELS, FRAMES, 256, 256)
 """The default configuration's first scale: 32 chunks."""
+WINDOWS = {"window attention, self": GROUPS["official-self"], "window attention, mutual": GROUPS["official-mutual"]}
+"""Of the official configuration, a shifted block of stage 1."""
 
 
 class Traffic(NamedTuple):
@@ -30,46 +38,62 @@ class Traffic(NamedTuple):
     saved: float
     forward_launches: int
     both_launches: int
+    unit: int
+    """Bytes."""
 
 
-def counted_operators(case: Case, entry: str) -> Traffic:
-    """An entry of PyTorch's operators."""
-    forward, both = (operators_of(case, entry, direction) for direction in DIRECTIONS)
+def counted_operators(work: Workload, name: str, entry: str) -> Traffic:
+    """An entry by its operators, and by what custom ones declare."""
+    forward, both = (operators_of(work, entry, direction) for direction in DIRECTIONS)
     return Traffic(
-        operator=case.operator,
+        operator=name,
         entry=entry,
-        counter="operators",
-        forward=forward.bytes / case.unit,
-        both=both.bytes / case.unit,
-        saved=saved_bytes(case, entry) / case.unit,
+        counter="declared" if entry == "triton" else "operators",
+        forward=forward.bytes / work.unit,
+        both=both.bytes / work.unit,
+        saved=saved_bytes(work, entry) / work.unit,
         forward_launches=forward.launches,
         both_launches=both.launches,
+        unit=work.unit,
     )
 
 
-def operators_of(case: Case, entry: str, direction: str) -> OperatorTraffic:
+def operators_of(work: Workload, entry: str, direction: str) -> OperatorTraffic:
     """What one direction's operators move."""
-    step = case.traced(entry, direction)
-    with count_operators() as traffic:
+    step = work.traced(entry, direction)
+    with count_operators(DECLARED) as traffic:
         step()
     return traffic
 
 
-def counted_kernels(operator: str) -> Traffic:
-    """The Triton entry."""
+def counted_kernels(operator: str, unit: int) -> Traffic:
+    """The Triton entry along time."""
     counts = count_in_interpreter()[operator]
     forward, both = (counts.moved(direction) for direction in DIRECTIONS)
-    launches = counts.forward_launches
-    return Traffic(
-        operator, "triton", "interpreter", forward, both, counts.saved, launches, launches + counts.backward_launches
-    )
+    launches = counts.forward_launches, counts.forward_launches + counts.backward_launches
+    return Traffic(operator, "triton", "interpreter", forward, both, counts.saved, *launches, unit)
 
 
-def traffic_rows() -> list[Traffic]:
-    """Every entry of every operator."""
-    rows: list[Traffic] = []
+def time_rows() -> Iterator[Traffic]:
+    """Every entry of every operator along time."""
     for operator in OPERATORS:
-        case = temporal_case(operator, COUNTED_SHAPE, torch.float32, "cpu")
-        rows.extend(counted_operators(case, entry) for entry in entries(operator) if entry != "triton")
-        rows.append(counted_kernels(operator))
-    return rows
+        work = temporal_workload(operator, COUNTED_SHAPE, torch.float32, "cpu")
+        yield from (counted_operators(work, operator, entry) for entry in entries(operator) if entry != "triton")
+        yield counted_kernels(operator, work.unit)
+
+
+def window_rows(size: int = FULL_SIZE) -> Iterator[Traffic]:
+    """Every entry of window attention on 6 x size x size in bfloat16, in the forms that they have on CUDA."""
+    for name, group in WINDOWS.items():
+        make = window_workload(group, size, DTYPE, "cpu").planned()
+        with without_storage(for_cuda=True):
+            work = make()
+            rows = [counted_operators(work, name, entry) for entry in BACKENDS]
+        yield from rows
+
+
+def declared_at_bounds(direction: str) -> dict[str, Declared]:
+    """By operator, at the sizes that bounds are predicted for."""
+    along_time = {operator: declared_along_time(operator, BOUND_SHAPE, direction) for operator in OPERATORS}
+    windows = {name: declared_in_windows(group, FULL_SIZE, direction) for name, group in WINDOWS.items()}
+    return along_time | windows

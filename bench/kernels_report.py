@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bench.kernel_pages import page
-from bench.kernel_traffic import traffic_rows
+from bench.kernel_traffic import time_rows, window_rows
 from spikevrt.cli import command_parser, run_command
 from spikevrt.data.atomic import replacing
 from spikevrt.errors import UserError
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError("TRITON_INTERPRET is set: kernels are compiled here; unset it")
     results = Results(args.results)
     compile_all(results, args.minutes)
-    text = page(results, traffic_rows())
+    text = page(results, list(time_rows()), list(window_rows()))
     with replacing(args.out) as path:
         path.write_text(text)
     print(f"{args.out}: written")

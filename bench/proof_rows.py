@@ -1,70 +1,46 @@
 """Rows of the Triton entry on a machine without a GPU: what was proved, in place of what cannot be measured."""
 
-import torch
+from dataclasses import replace
 
-from bench.cases import DIRECTIONS
+from bench.declared import DTYPE, Declared, declared_along_time, declared_in_windows
 from bench.interpreter_counts import count_in_interpreter
-from bench.measure import predict_peak, type_name
+from bench.measure import predict_peak, predict_saved, type_name
 from bench.rows import Row
-from bench.temporal_cases import ATTENTION, CROSS, RATIO, temporal_case
-from spikevrt_kernels.proof.operator_counter import Cost
-from spikevrt_kernels.proof.roofline import GPUS, Bound, predict
-from spikevrt_kernels.temporal_attention import cost as attention_cost
-from spikevrt_kernels.temporal_block import cost as block_cost
-
-DTYPE = torch.bfloat16
-"""What a GPU would run; the other rows of a CPU are float32, which units make comparable."""
+from bench.temporal_workloads import temporal_workload
+from bench.window_workloads import Group, window_workload
+from bench.workload import DIRECTIONS, Workload
+from spikevrt_kernels.proof.roofline import GPUS
 
 
-def declared(operator: str, shape: tuple[int, ...], direction: str, architecture: int = 90) -> tuple[Cost, int]:
-    """Bytes and launches that the kernels declare, and the FLOPs of their products; shape (B,C,T,H,W)."""
-    x = torch.empty(shape, dtype=DTYPE, device="meta")
-    if operator == ATTENTION:
-        costs = [attention_cost.forward_cost(x, x, x), attention_cost.backward_cost(x, x, x)]
-        flops = [attention_cost.forward_flops(x, x), attention_cost.backward_flops(x, x)]
-    else:
-        context, hidden = x if operator == CROSS else None, RATIO * shape[1]
-        forward = block_cost.forward_cost(x, context, DTYPE, True, architecture)
-        costs = [forward, block_cost.backward_cost(x, context, hidden, DTYPE)]
-        flops = [block_cost.forward_flops(x, context, hidden), block_cost.backward_flops(x, context, hidden)]
-    parts = 1 if direction == DIRECTIONS[0] else 2
-    return Cost(*map(sum, zip(*costs[:parts], strict=True))), sum(flops[:parts])
-
-
-def bounds(operator: str, shape: tuple[int, ...], direction: str) -> dict[str, Bound]:
-    """The roofline by GPU's name, each of the kernels that its architecture takes."""
-    found = {}
-    for gpu in GPUS:
-        cost, flops = declared(operator, shape, direction, gpu.architecture)
-        found[gpu.name] = predict(gpu, cost.bytes, flops, cost.launches)
-    return found
-
-
-def predicted_bounds(cost: Cost, flops: int) -> dict[str, float]:
-    """Seconds by GPU's name, from the roofline."""
-    return {gpu.name: predict(gpu, cost.bytes, flops, cost.launches).seconds for gpu in GPUS}
-
-
-def proof_row(operator: str, shape: tuple[int, ...], direction: str) -> Row:
+def proof_row(work: Workload, direction: str, declared: Declared) -> Row:
     """The Triton entry of one comparison, without a time.
 
-    Bytes are what the kernels of sm_90 declare at this shape, which tests hold to the interpreter's count; `counted`
-    is that count in units on whole tiles. Bounds are the roofline's: predicted, never measured.
+    Bytes are what the kernels declare at this shape, which tests hold to the interpreter's count. Bounds are the
+    roofline's: predicted, never measured.
     """
-    cost, _ = declared(operator, shape, direction)
-    counts = count_in_interpreter()[operator]
-    unit = torch.Size(shape).numel() * DTYPE.itemsize
     return Row(
-        operator=operator,
-        shape="x".join(map(str, shape)),
+        operator=work.case.op,
+        shape=work.case.shape,
         direction=direction,
         entry="triton",
-        dtype=type_name(DTYPE),
-        tokens=unit // DTYPE.itemsize // shape[1],
-        unit=unit,
-        moved=cost.bytes,
-        saved=None if direction == DIRECTIONS[0] else round(counts.saved * unit),
-        peak=predict_peak(temporal_case(operator, shape, DTYPE, "cpu"), "triton", direction),
-        counted=counts.moved(direction),
-        bounds={name: bound.seconds for name, bound in bounds(operator, shape, direction).items()},
+        dtype=type_name(work.dtype),
+        tokens=work.tokens,
+        unit=work.unit,
+        moved=declared.cost.bytes,
+        saved=None if direction == DIRECTIONS[0] else predict_saved(work, "triton"),
+        peak=predict_peak(work, "triton", direction),
+        bounds={gpu.name: declared.bound(gpu).seconds for gpu in GPUS},
     )
+
+
+def temporal_row(operator: str, shape: tuple[int, ...], direction: str) -> Row:
+    """An operator along time; `counted` are the interpreter's units on whole tiles."""
+    work = temporal_workload(operator, shape, DTYPE, "cpu")
+    row = proof_row(work, direction, declared_along_time(operator, shape, direction))
+    return replace(row, counted=count_in_interpreter()[operator].moved(direction))
+
+
+def window_row(group: Group, size: int, direction: str) -> Row:
+    """Window attention on frames of size x size."""
+    work = window_workload(group, size, DTYPE, "cpu")
+    return proof_row(work, direction, declared_in_windows(group, size, direction))

@@ -40,8 +40,9 @@ def cells(row: Row) -> list[str]:
 def proof_line(row: Row) -> str:
     """What stands in place of times."""
     bounds = ", ".join(f"{name} {row.bounds[name] * 1e3:.3f} ms" for name in SHOWN_GPUS if name in row.bounds)
-    counted = NOTHING if row.counted is None else f"{row.counted:.1f}"
-    return f"  {row.entry}: no GPU here, so proof in place of times: {counted} units counted, predicted bound: {bounds}"
+    units, source = (in_units(row.moved, row), "declared") if row.counted is None else (row.counted, "counted")
+    proof = f"{number(units)} units {source}, predicted bound: {bounds}"
+    return f"  {row.entry}: no GPU here, so proof in place of times: {proof}"
 
 
 def tables(rows: Sequence[Row]) -> list[str]:

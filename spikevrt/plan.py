@@ -1,9 +1,10 @@
-"""`python -m spikevrt.plan`: parameters and feature shapes of a configuration, before any run."""
+"""`python -m spikevrt.plan`: parameters, feature shapes and traffic of a configuration, before any run."""
 
 from collections.abc import Sequence
 
 from spikevrt.cli import add_config_arguments, command_parser, config_from_arguments, run_command
 from spikevrt.models.summary import feature_table, parameter_table
+from spikevrt.models.traffic import traffic_table
 
 DESCRIPTION = """Print the parameters and the feature shapes of a model, by module and by stage.
 
@@ -11,6 +12,7 @@ Nothing is allocated: the model is built without storage, whatever its size.
 
   python -m spikevrt.plan --config default
   python -m spikevrt.plan --config fast --opts DATA.CROP_SIZE=192 TRAIN.BATCH_SIZE=1
+  python -m spikevrt.plan --config default --traffic    # also what a forward moves, by attention backend
 """
 
 
@@ -18,10 +20,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, build, print."""
     parser = command_parser("spikevrt.plan", DESCRIPTION)
     add_config_arguments(parser)
-    config = config_from_arguments(parser.parse_args(argv))
+    parser.add_argument(
+        "--traffic", action="store_true", help="bytes and launches of a forward by attention backend; no GPU needed"
+    )
+    args = parser.parse_args(argv)
+    config = config_from_arguments(args)
     print(parameter_table(config))
     print()
     print(feature_table(config))
+    if args.traffic:
+        print()
+        print(traffic_table(config))
     return 0
 
 

@@ -1,7 +1,6 @@
 """One optimiser step on random frames: its time, its peak memory, and that peak predicted without a GPU."""
 
 import statistics
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from spikevrt.models import build_model, choose_backends, run_model
 from spikevrt.training.ema import WeightMean
 from spikevrt.training.optimisation import charbonnier, make_optimizer
 from spikevrt_kernels.backends import planning
+from spikevrt_kernels.checks.timing import elapsed
 from spikevrt_kernels.proof.memory import predicted_peak
 
 CPU = torch.device("cpu")
@@ -80,14 +80,5 @@ def measured_step(config: Config, device: torch.device) -> StepFigures:
     model = build_model(config, False, backends).to(device)
     step = make_step(model, config, device, half_type(device, config.train.mixed_precision))
     step()
-    seconds = statistics.median(timed(step, device) for _ in range(STEPS))
+    seconds = statistics.median(elapsed(step, device) for _ in range(STEPS))
     return StepFigures(seconds, torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None)
-
-
-def timed(step: Callable[[], None], device: torch.device) -> float:
-    """Seconds until the work of one step is done."""
-    start = time.perf_counter()
-    step()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start

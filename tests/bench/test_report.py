@@ -1,17 +1,20 @@
 """The report of the suite from a small file, and the proof rows of the Triton entry."""
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 
-from bench import proof_rows, report
-from bench.cases import DIRECTIONS, Case
+from bench import chart, proof_rows, report
+from bench.bars import COLOURS
 from bench.interpreter_counts import Counts
 from bench.rows import JSON_KEY, Row, from_json, groups, to_json
-from bench.tables import tables
-from bench.temporal_cases import CROSS, OPERATORS, SELF, entries, temporal_case
+from bench.tables import SHOWN_GPUS, tables
+from bench.temporal_workloads import CROSS, OPERATORS, SELF, entries, temporal_workload
+from bench.workload import DIRECTIONS
 from spikevrt.errors import UserError
 
 MEASURED = Row(
@@ -46,6 +49,32 @@ def test_tables_and_picture_of_a_file(tmp_path, capsys):
         assert image.getcolors(1 << 16) is None or len(image.getcolors(1 << 16)) > 3
 
 
+def test_no_words_of_the_picture_run_into_the_next_panel():
+    slow = dataclasses.replace(
+        MEASURED, operator="mutual and self window attention", direction="forward+backward", entry="published",
+        seconds=(98.7654, 99.9999, 100.0), peak=999 * 1024, saved=888 * 1024,
+    )  # fmt: skip
+    fast = dataclasses.replace(slow, entry="naive", seconds=(1.0, 1.1, 1.2))
+    proved = dataclasses.replace(slow, entry="triton", seconds=None, bounds=dict.fromkeys(SHOWN_GPUS, 0.0123456))
+    image = chart.chart([slow, fast, proved], ["machine: a small one"])
+    picture = np.asarray(image.convert("L"))
+    heading = chart.MARGIN + 30 + (len(chart.EXPLANATION) + 2) * chart.LINE + chart.AFTER + 1
+    assert (picture[:, : chart.MARGIN // 2] == 255).all()
+    assert (picture[:, -chart.MARGIN // 2 :] == 255).all()
+    for x in (chart.column(1), chart.column(1) + chart.TIME + chart.GUTTER):
+        assert (picture[heading:, x - 12 : x - 2] == 255).all()
+    assert sorted(e for e, c in COLOURS.items() if has_colour(image, c)) == ["naive", "published", "triton"]
+
+
+def has_colour(image, colour):
+    return (np.asarray(image) == ImageColor.getrgb(colour)).all(-1).any()
+
+
+def test_a_backend_alone_and_rows_without_times_are_drawn():
+    for rows in ([MEASURED], [PROVED], [dataclasses.replace(PROVED, bounds={}, direction="forward+backward")]):
+        assert chart.chart(rows).height > 200
+
+
 def test_rows_of_other_shapes_or_directions_are_not_compared():
     other = Row(**{**to_json([MEASURED])[0], "direction": "forward+backward"})
     assert len(groups([MEASURED, PROVED, other])) == 2
@@ -62,27 +91,35 @@ def test_a_file_that_holds_no_results(tmp_path, text):
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_proof_rows_count_what_the_kernels_declare(direction, monkeypatch):
-    counts = {CROSS: Counts(4.0, 22.0, 3.1, 1, 5)}
+    counts = {CROSS: Counts(4.0, 22.0, 3.0 + 1 / 12, 1, 5)}
     monkeypatch.setattr(proof_rows, "count_in_interpreter", lambda: counts)
-    row = proof_rows.proof_row(CROSS, (1, 96, 5, 16, 16), direction)
+    row = proof_rows.temporal_row(CROSS, (1, 96, 5, 16, 16), direction)
     assert row.seconds is None
     assert row.moved == row.counted * row.unit, "declared and counted agree"
-    assert row.saved == (None if direction == "forward" else round(3.1 * row.unit))
+    assert row.saved == (None if direction == "forward" else counts[CROSS].saved * row.unit), (
+        "planned and counted agree"
+    )
     assert row.bounds["H100 SXM"] < row.bounds["RTX A6000"]
     assert "not run here" in tables([row])[3]
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_every_entry_of_a_case_is_right_on_an_odd_shape(operator):
-    case = temporal_case(operator, (2, 8, 3, 5, 3), torch.float32, "cpu")
+    work = temporal_workload(operator, (2, 8, 3, 5, 3), torch.float32, "cpu")
     for entry in entries(operator):
         if entry != "triton":
-            case.check(entry)
+            work.check(entry)
 
 
 def test_a_wrong_entry_gives_no_figure():
-    good = temporal_case(SELF, (1, 8, 2, 3, 3), torch.float32, "cpu")
-    functions = {**good.functions, "sdpa": lambda leaves: 1.001 * good.functions["sdpa"](leaves)}
-    wrong = Case(good.operator, good.shape, good.leaves, good.inputs, functions, good.tokens)
-    with pytest.raises(AssertionError, match=r"self block, 1x8x2x3x3, sdpa: the output errs by 1\.0e-03"):
+    good = temporal_workload(SELF, (1, 8, 2, 3, 3), torch.float32, "cpu")
+
+    def run(leaves, entry):
+        out = good.case.run(leaves, entry)
+        return out + (1e-3 * out.detach() if entry == "sdpa" else 0)
+
+    case = dataclasses.replace(good.case, run=run)
+    wrong = dataclasses.replace(good, case=case, checked=case, compared={})
+    wrong.check("published")
+    with pytest.raises(AssertionError, match=r"self block, 1x8x2x3x3, sdpa: wrong: output is off by 1\.0e-03"):
         wrong.check("sdpa")

@@ -12,7 +12,7 @@ from spikevrt_kernels.temporal_attention import temporal_attention
 from spikevrt_kernels.temporal_block import BlockWeights, Chunking, temporal_block
 from spikevrt_kernels.voxelize import unpack_frames, voxelize
 from spikevrt_kernels.voxelize.reference import voxelize_reference
-from spikevrt_kernels.window_attention import RelativeBias, effective_window, window_attention
+from spikevrt_kernels.window_attention import KeptBias, RelativeBias, effective_window, window_attention
 from spikevrt_kernels.window_attention.windows import Size3
 
 SMALL_WEIGHT = 0.3
@@ -90,6 +90,7 @@ def window_attention_case(
     """
     used, by = effective_window((D, H, W), window, shift)
     rows = prod(2 * length - 1 for length in window)
+    kept = KeptBias()
 
     def make(draw: Draw) -> list[Tensor]:
         qkv = draw(B, D, H, W, 6 * C if mutual else 3 * C)
@@ -99,7 +100,7 @@ def window_attention_case(
     def run(inputs: Sequence[Tensor], backend: str) -> Tensor:
         qkv, offset, table = inputs[:3]
         mutual_offset = inputs[3] if mutual else None
-        bias = RelativeBias(table, window)
+        bias = RelativeBias(table, window, kept)
         return window_attention(qkv, offset, bias, heads, used, by, mutual_offset, backend)
 
     names = ("qkv", "offset", "bias table", *(["mutual_offset"] if mutual else []))

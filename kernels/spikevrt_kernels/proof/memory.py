@@ -5,7 +5,8 @@ own choice of an SDPA kernel are not in it. Every custom operator needs its fake
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -56,6 +57,16 @@ class PeakMode(TorchDispatchMode):
         self.now -= self.alive.pop(key)
 
 
+@contextmanager
+def without_storage(for_cuda: bool = False) -> Iterator[None]:
+    """Inside, tensors made on the CPU take no storage, and `triton` is taken whatever this machine has.
+
+    With `for_cuda` operators take the forms that they have on CUDA; otherwise those of the CPU.
+    """
+    with planning(for_cuda), FakeTensorMode(allow_non_fake_inputs=True):
+        yield
+
+
 def predicted_peak(
     setup: Callable[[], Callable[[], object]], iterations: int = ITERATIONS, for_cuda: bool = False
 ) -> int:
@@ -69,7 +80,7 @@ def predicted_peak(
         iterations: runs of the step.
         for_cuda: operators take the forms that they have on CUDA; otherwise those of the CPU.
     """
-    with planning(for_cuda), FakeTensorMode(allow_non_fake_inputs=True), PeakMode() as mode:
+    with without_storage(for_cuda), PeakMode() as mode:
         step = setup()
         for _ in range(iterations):
             step()

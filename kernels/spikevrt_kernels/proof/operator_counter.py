@@ -32,8 +32,10 @@ NOT_LAUNCHED = (
     "aten::new_empty",
     "aten::new_empty_strided",
     "aten::_unsafe_view",
+    "prim::device",
 )
-"""Allocations write nothing, and what matmul calls an unsafe view is a view."""
+"""Allocations write nothing, what matmul calls an unsafe view is a view, and tensors without storage ask for their
+device by an operator."""
 
 
 def tensor_bytes(x: Tensor) -> int:
@@ -112,14 +114,15 @@ def count_saved(*excluded: Tensor) -> Iterator[list[int]]:
 
     Autograd keeps a whole storage alive whatever view of it was saved, so storages count once and whole.
     """
-    seen = {t.untyped_storage().data_ptr() for t in excluded}
+    # Not by the address of the values, which tensors without storage have not.
+    seen = {t.untyped_storage()._cdata for t in excluded}
     sizes: list[int] = []
-    kept: list[Tensor] = []  # A freed storage's address could be used again.
+    kept: list[Tensor] = []  # A freed storage's place could be used again.
 
     def pack(x: Tensor) -> Tensor:
         storage = x.untyped_storage()
-        if storage.data_ptr() not in seen:
-            seen.add(storage.data_ptr())
+        if storage._cdata not in seen:
+            seen.add(storage._cdata)
             kept.append(x)
             sizes.append(storage.nbytes())
         return x

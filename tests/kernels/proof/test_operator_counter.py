@@ -3,6 +3,7 @@
 import torch
 from torch.nn import functional as F
 
+from spikevrt_kernels.proof.memory import without_storage
 from spikevrt_kernels.proof.operator_counter import Cost, count_operators, count_saved, tensor_bytes
 
 
@@ -33,6 +34,19 @@ def test_of_rows_that_an_index_picks_only_those_count():
         x.index_copy_(0, index, x.index_select(0, index))
     rows = 8 * 3 + 2 * 4 * 3 * 8  # the index, and three rows read and written
     assert traffic.by_operator == {"aten::index_select": rows, "aten::index_copy_": rows}
+
+
+def test_tensors_without_storage_count_as_others_do():
+    def step():
+        x, w = torch.zeros(16, 8, requires_grad=True), torch.zeros(4, 8, requires_grad=True)
+        with count_operators() as traffic, count_saved(w) as sizes:
+            F.linear(x, w).relu().sum().backward()
+            assert x.device.type == "cpu"
+        return traffic, sizes
+
+    with without_storage():
+        fake = step()
+    assert fake == step()
 
 
 def test_a_custom_operator_counts_as_declared():

@@ -1,0 +1,13 @@
+"""What the suite plans for the Triton entry is what the interpreter finds."""
+
+import pytest
+
+from bench.interpreter_counts import DTYPE, SHAPE, count
+from bench.measure import predict_saved
+from bench.temporal_workloads import OPERATORS, temporal_workload
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_saved_bytes_are_planned_as_they_are_kept(operator):
+    work = temporal_workload(operator, SHAPE, DTYPE, "cpu")
+    assert predict_saved(work, "triton") == round(count(work).saved * work.unit)
