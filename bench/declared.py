@@ -1,5 +1,7 @@
 """What the Triton kernels of a workload declare to move, and the arithmetic that they need, without running them."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -8,7 +10,7 @@ from bench.temporal_workloads import ATTENTION, CROSS, RATIO
 from bench.window_workloads import Group
 from bench.workload import DIRECTIONS
 from spikevrt_kernels.proof.operator_counter import Cost
-from spikevrt_kernels.proof.roofline import Bound, Gpu, predict
+from spikevrt_kernels.proof.roofline import GPUS, Bound, Gpu, predict
 from spikevrt_kernels.temporal_attention import cost as attention_cost
 from spikevrt_kernels.temporal_block import cost as block_cost
 from spikevrt_kernels.window_attention import cost as window_cost
@@ -21,11 +23,15 @@ class Declared(NamedTuple):
     """Of one direction."""
 
     cost: Cost
+    """On sm_90."""
     flops: int
+    elsewhere: Mapping[int, Cost] = MappingProxyType({})
+    """By architecture (80 for sm_80), where other kernels run."""
 
     def bound(self, gpu: Gpu) -> Bound:
         """The roofline: predicted, never measured."""
-        return predict(gpu, self.cost.bytes, self.flops, self.cost.launches)
+        cost = self.elsewhere.get(gpu.architecture, self.cost)
+        return predict(gpu, cost.bytes, self.flops, cost.launches)
 
 
 def summed(direction: str, costs: tuple[Cost, Cost], flops: tuple[int, int]) -> Declared:
@@ -43,8 +49,15 @@ def declared_along_time(operator: str, shape: tuple[int, ...], direction: str) -
         flops = attention_cost.forward_flops(x, x), attention_cost.backward_flops(x, x)
     else:
         context, hidden = x if operator == CROSS else None, RATIO * shape[1]
-        costs = block_cost.forward_cost(x, context, DTYPE), block_cost.backward_cost(x, context, hidden, DTYPE)
+        backward = block_cost.backward_cost(x, context, hidden, DTYPE)
         flops = block_cost.forward_flops(x, context, hidden), block_cost.backward_flops(x, context, hidden)
+        found = {
+            architecture: summed(
+                direction, (block_cost.forward_cost(x, context, DTYPE, True, architecture), backward), flops
+            )
+            for architecture in {90, *(gpu.architecture for gpu in GPUS)}
+        }
+        return found[90]._replace(elsewhere={architecture: one.cost for architecture, one in found.items()})
     return summed(direction, costs, flops)
 
 

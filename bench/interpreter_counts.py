@@ -15,15 +15,13 @@ import torch
 
 from bench.temporal_workloads import CHANNELS, FRAMES, OPERATORS, temporal_workload
 from bench.workload import DIRECTIONS, Workload
+from spikevrt_kernels.temporal_block import cost as block_cost
 
 SHAPE = (1, CHANNELS, FRAMES, 4, 4)
 """Whole tiles of every kernel: units do not depend on the number of tiles."""
 DTYPE = torch.float16
 """16 bits, as on a GPU; bfloat16 is wrong in the interpreter."""
-FEATURES = {
-    *("q_ptr", "k_ptr", "v_ptr", "o_ptr", "do_ptr", "dq_ptr", "dk_ptr", "dv_ptr"),
-    *("x_ptr", "context_ptr", "out_ptr", "grad_ptr", "dy_ptr", "dkv_ptr", "dx_ptr", "residual_ptr"),
-}
+FEATURES = block_cost.FEATURES | {f"{name}_ptr" for name in ("q", "k", "v", "o", "do", "dq", "dk", "dv")}
 """Features and their gradients by the kernels' names; weights, statistics and sums are not traffic of activations."""
 
 

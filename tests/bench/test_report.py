@@ -91,7 +91,7 @@ def test_a_file_that_holds_no_results(tmp_path, text):
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_proof_rows_count_what_the_kernels_declare(direction, monkeypatch):
-    counts = {CROSS: Counts(6.0, 24.0, 3.0 + 1 / 12, 2, 5)}
+    counts = {CROSS: Counts(4.0, 22.0, 3.0 + 1 / 12, 1, 5)}
     monkeypatch.setattr(proof_rows, "count_in_interpreter", lambda: counts)
     row = proof_rows.temporal_row(CROSS, (1, 96, 5, 16, 16), direction)
     assert row.seconds is None

@@ -9,7 +9,7 @@ from spikevrt.models.spike_temporal_sa import TemporalSelfBlock
 from spikevrt_kernels.backends import BackendError
 from spikevrt_kernels.proof.byte_counter import count_bytes
 from spikevrt_kernels.proof.operator_counter import count_saved
-from spikevrt_kernels.temporal_block import Chunking, fused, launch_backward
+from spikevrt_kernels.temporal_block import Chunking, fused, launch, launch_backward
 from spikevrt_kernels.temporal_block.cost import FEATURES
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 1e-3}
@@ -82,6 +82,11 @@ def test_forward_and_gradients(dtype, shape):
     compare(shape, dtype, TOLERANCES[dtype])
 
 
+def test_gradients_of_two_kernels(monkeypatch):
+    monkeypatch.setattr(launch, "architecture", lambda device: 80)
+    compare(SMALL["cross-B1-C40-T2-Tk3-H9W7"], torch.float64, 1e-12)
+
+
 @pytest.mark.parametrize("shape", ODD.values(), ids=ODD)
 def test_odd_widths_heads_and_times(shape):
     compare(shape, torch.float64, 1e-12)
@@ -135,7 +140,7 @@ def test_opcheck(cross):
     block = make_block(8, cross, 2, 1).float()
     inputs = features(torch.float32, 1, 8, 2, 3 if cross else None, 2, 2)
     weights = [p.detach().requires_grad_() for p in block.parameters()]
-    args = (inputs[0], inputs[1] if cross else None, weights, 2, 0.0, None, 64, torch.float32)
+    args = (inputs[0], inputs[1] if cross else None, weights, 2, 0.0, None, 64, torch.float32, True)
     torch.library.opcheck(fused.forward, args)
 
 
@@ -173,30 +178,69 @@ def test_compiles_without_a_break(cross):
     assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
 
 
-UNITS = {  # forward, backward, saved: the targets of a self block and of a cross block
-    "self": (None, 5.1, 26.0, 2.1),
-    "cross": (5, 7.1, 28.0, 3.1),
+UNITS = {  # Tk; forward, the same without gradients, backward, saved: the targets; launches of the backward
+    "self": (None, 3.1, 2.1, 20.0, 2.1, 4),
+    "cross": (5, 4.1, 3.1, 28.0, 3.1, 5),
 }
+
+
+def moved(launches, unit):
+    return sum(k.total(*FEATURES) for k in launches) / unit
 
 
 @pytest.mark.parametrize("kind", UNITS)
 def test_traffic_launches_and_saved_bytes_meet_their_targets(kind, within):
-    Tk, forward_units, backward_units, saved_units = UNITS[kind]
+    Tk, forward_units, inference_units, backward_units, saved_units, backward_launches = UNITS[kind]
     block = make_block(96, Tk is not None, 4, 2).half()
     inputs = features(torch.float16, 1, 96, 5, Tk, 8, 8)
     unit = inputs[0].numel() * 2
     block.attn_backend = "triton"
+    with count_bytes() as launches, torch.no_grad():
+        block(*inputs)
+    assert len(launches) == 1
+    within(f"temporal block {kind} forward without gradients, units", moved(launches, unit), inference_units)
     with count_bytes() as launches, count_saved(*block.parameters()) as saved:
         out = block(*inputs)
-    assert len(launches) == 2
-    within(f"temporal block {kind} forward, units", sum(k.total(*FEATURES) for k in launches) / unit, forward_units)
+    assert len(launches) == 1
+    within(f"temporal block {kind} forward, units", moved(launches, unit), forward_units)
     within(f"temporal block {kind} saved, units", sum(saved) / unit, saved_units)
     grad = torch.randn_like(out)
     with count_bytes() as launches:
         torch.autograd.grad(out, [*inputs, *block.parameters()], grad)
-    assert len(launches) == 5
-    within(f"temporal block {kind} backward, units", sum(k.total(*FEATURES) for k in launches) / unit, backward_units)
+    assert len(launches) == backward_launches
+    within(f"temporal block {kind} backward, units", moved(launches, unit), backward_units)
     assert all(t.atomics == 0 for k in launches for t in k.tensors.values()), "weight gradients are deterministic"
+
+
+TWO_KERNELS = {"self": (None, 5.1), "cross": (5, 7.1)}
+
+
+@pytest.mark.parametrize("kind", TWO_KERNELS)
+def test_traffic_in_two_kernels(kind, within, monkeypatch):
+    monkeypatch.setattr(launch, "architecture", lambda device: 80)
+    Tk, units = TWO_KERNELS[kind]
+    block = make_block(96, Tk is not None, 4, 2).half()
+    inputs = features(torch.float16, 1, 96, 5, Tk, 8, 8)
+    block.attn_backend = "triton"
+    with count_bytes() as launches:
+        block(*inputs)
+    assert len(launches) == 2
+    name = f"temporal block {kind} forward in two kernels, units"
+    within(name, moved(launches, inputs[0].numel() * 2), units)
+
+
+@pytest.mark.parametrize("architecture", [80, 90])
+@pytest.mark.parametrize("shape", SMALL.values(), ids=SMALL)
+def test_forward_without_gradients(shape, architecture, monkeypatch):
+    monkeypatch.setattr(launch, "architecture", lambda device: architecture)
+    *sizes, heads, ratio = shape
+    block = make_block(sizes[1], sizes[3] is not None, heads, ratio)
+    inputs = features(torch.float64, *sizes)
+    block.attn_backend = "triton"
+    kept = block(*inputs)
+    with torch.no_grad():
+        assert torch.equal(block(*inputs), kept)
+    assert error(kept, run(block, "naive", inputs, torch.ones_like(kept))[0]) < 1e-12
 
 
 def test_what_cannot_run_raises_a_sentence():

@@ -7,6 +7,7 @@ from spikevrt.models.fusion.cross_attn_temporal import TemporalCrossBlock
 from spikevrt.models.spike_temporal_sa import TemporalSelfBlock
 from spikevrt_kernels.proof.byte_counter import count_bytes
 from spikevrt_kernels.proof.operator_counter import count_operators
+from spikevrt_kernels.temporal_block import cost, launch
 from spikevrt_kernels.temporal_block.cost import DECLARED, FEATURES, backward_cost, forward_cost
 
 SHAPES = {  # B, C, T, Tk, H, W, MLP ratio
@@ -16,8 +17,11 @@ SHAPES = {  # B, C, T, Tk, H, W, MLP ratio
 }
 
 
+@pytest.mark.parametrize("architecture", [80, 90])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_declared_bytes_and_launches_are_those_of_the_interpreter(shape):
+def test_declared_bytes_and_launches_are_those_of_the_interpreter(shape, architecture, monkeypatch):
+    for module in (cost, launch):
+        monkeypatch.setattr(module, "architecture", lambda device: architecture)
     B, C, T, Tk, H, W, ratio = shape
     kind = TemporalSelfBlock if Tk is None else TemporalCrossBlock
     block = kind(C, 2, 0.0, ratio, "triton", None)
@@ -25,7 +29,12 @@ def test_declared_bytes_and_launches_are_those_of_the_interpreter(shape):
     context = None if Tk is None else inputs[1]
     with count_bytes() as launches, count_operators(DECLARED) as traffic:
         out = block(*inputs)
-    declared = forward_cost(inputs[0], context, torch.float32)
+    declared = forward_cost(inputs[0], context, torch.float32, True, architecture)
+    assert (sum(k.total(*FEATURES) for k in launches), len(launches)) == declared
+    assert traffic.by_operator["spikevrt::temporal_block"] == declared.bytes
+    with count_bytes() as launches, count_operators(DECLARED) as traffic, torch.no_grad():
+        block(*inputs)
+    declared = forward_cost(inputs[0], context, torch.float32, False, architecture)
     assert (sum(k.total(*FEATURES) for k in launches), len(launches)) == declared
     assert traffic.by_operator["spikevrt::temporal_block"] == declared.bytes
     with count_bytes() as launches, count_operators(DECLARED) as traffic:

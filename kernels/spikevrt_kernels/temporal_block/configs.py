@@ -27,15 +27,29 @@ WARPGROUPS = (90, 100)
 TABLE = {
     "attend": Config(16, 4),
     "mlp": Config(64, 8),
+    "block": Config(64, 8),
     "bwd_dy": Config(16, 8),
     "bwd_mlp": Config(16, 8, parts=2),
     "bwd_attend": Config(16, 4),
     "bwd_project_1": Config(16, 8),
     "bwd_project_2": Config(16, 8),
+    "bwd_project_3": Config(16, 8),
 }
 """By kernel. Registers decide: a tile of 16 rows is spread over the warps by its columns and held only once."""
 ON_WARPGROUPS = {"attend": Config(64, 8)}
 """Where 64 rows at a time fit."""
+
+ONE_KERNEL_FRAMES = 7
+"""Most frames of which the whole forward fits one kernel on those."""
+
+
+def one_kernel(architecture: int, frames: int) -> bool:
+    """Whether the forward runs in one kernel.
+
+    Elsewhere attention takes 16 pixels at a time and the MLP 64: one kernel would read the MLP's weights four times as
+    often where products bound the block, not memory.
+    """
+    return architecture in WARPGROUPS and frames <= ONE_KERNEL_FRAMES
 
 
 def choose(kernel: str, architecture: int, max_pixels: int) -> Config:

@@ -7,13 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikevrt_kernels.launches import architecture
 from spikevrt_kernels.proof.operator_counter import Cost, Declared
 from spikevrt_kernels.temporal_attention import cost as attention_cost
-from spikevrt_kernels.temporal_block.configs import TABLE
+from spikevrt_kernels.temporal_block.configs import TABLE, one_kernel
 
-FORWARD_LAUNCHES, BACKWARD_LAUNCHES = 2, 5
+BACKWARD_LAUNCHES = 4
+"""The backward of a block with a context has one more: weight gradients of q apart from those of k, v."""
 FEATURES = frozenset(
-    f"{name}_ptr" for name in ("x", "context", "o", "out", "grad", "dy", "dq", "dkv", "dx", "residual")
+    f"{name}_ptr" for name in ("x", "context", "o", "out", "grad", "z", "dy", "dq", "dkv", "dx", "dcontext")
 )
 """Features and their gradients by the kernels' names: what the costs count."""
 
@@ -23,24 +25,29 @@ def feature_bytes(x: Tensor, dtype: torch.dtype | None = None) -> int:
     return x.numel() * (dtype or x.dtype).itemsize
 
 
-def forward_cost(x: Tensor, context: Tensor | None, dot: torch.dtype) -> Cost:
-    """x and the context in, o out; x and o in, out out."""
-    o = feature_bytes(x, dot)
-    keys = 0 if context is None else feature_bytes(context)
-    return Cost(3 * feature_bytes(x) + keys + 2 * o, FORWARD_LAUNCHES)
+def forward_cost(x: Tensor, context: Tensor | None, dot: torch.dtype, keep: bool = True, target: int = 90) -> Cost:
+    """x and the context in, out out; o out where it is kept, and in and out where the MLP has a kernel of its own.
+
+    What a program writes and reads again itself counts once, here as in the interpreter.
+    """
+    own, o = feature_bytes(x), feature_bytes(x, dot)
+    keys = x if context is None else context
+    other = 0 if context is None else feature_bytes(context)
+    if one_kernel(target, max(x.shape[2], keys.shape[2])):
+        return Cost(2 * own + other + (o if keep else 0), 1)
+    return Cost(3 * own + other + 2 * o, 2)
 
 
 def backward_cost(x: Tensor, context: Tensor | None, hidden: int, dot: torch.dtype) -> Cost:
-    """The five kernels of the backward; `hidden` is the width R of the MLP."""
+    """The kernels of the backward; `hidden` is the width R of the MLP."""
     own, o = feature_bytes(x), feature_bytes(x, dot)
     keys = x if context is None else context
-    key, dkv = feature_bytes(keys), 2 * feature_bytes(keys, dot)
-    dy = 3 * own + o
-    mlp = hidden_shares(hidden) * (2 * own + o)
-    attend = 2 * own + (0 if context is None else key) + o + dkv
-    queries = 3 * own + o
-    others = dkv + 2 * key + (own if context is None else 0)
-    return Cost(dy + mlp + attend + queries + others, BACKWARD_LAUNCHES)
+    other, dqkv = (0 if context is None else feature_bytes(keys)), o + 2 * feature_bytes(keys, dot)
+    dy = 3 * own + 2 * o
+    mlp = hidden_shares(hidden) * (own + o)
+    attend = 3 * own + 2 * other + dqkv
+    project = own + other + dqkv
+    return Cost(dy + mlp + attend + project, BACKWARD_LAUNCHES + (context is not None))
 
 
 def hidden_shares(hidden: int) -> int:
@@ -57,20 +64,20 @@ def forward_flops(x: Tensor, context: Tensor | None, hidden: int) -> int:
 
 
 def backward_flops(x: Tensor, context: Tensor | None, hidden: int) -> int:
-    """The same of the five kernels: every product's two gradients, and what they compute again.
+    """The same of the backward: every product's two gradients, and what they compute again.
 
-    Computed again: q, k, v, the output projection (once for dy, once a share of the hidden channels), the MLP's
-    first product and the gradient of its hidden channels.
+    Computed again: q, k, v, the output projection, the MLP's first product and the gradient of its hidden channels.
     """
     C, keys = x.shape[1], x if context is None else context
-    own = 2 * C * x.numel() * (1 + 2 + 1 + hidden_shares(hidden) + 2)
+    own = 2 * C * x.numel() * (1 + 2 + 1 + 2)
     others = 2 * C * keys.numel() * (2 + 4)
     return own + others + attention_cost.backward_flops(x, keys) + 14 * hidden * x.numel()
 
 
 def of_forward(x: Tensor, context: Tensor | None, *others: Any) -> Cost:
     """Cost of the operator `spikevrt::temporal_block` from its arguments."""
-    return forward_cost(x, context, others[-1])
+    dot, keep = others[-2:]
+    return forward_cost(x, context, dot, keep, architecture(x.device))
 
 
 def of_backward(grad: Tensor, x: Tensor, context: Tensor | None, weights: Sequence[Tensor], *others: Any) -> Cost:

@@ -1,4 +1,4 @@
-"""The registered operator of the `triton` backend: two kernels forward, five backward by recomputation."""
+"""The registered operator of the `triton` backend: forward in one or two kernels, backward by recomputation in more."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -41,15 +41,18 @@ def forward(
     seed: Tensor | None,
     max_pixels: int,
     dot: torch.dtype,
+    keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """out (B,C,T,H,W); for the backward: o, statistics of x and of the context (empty in self-attention)."""
-    from spikevrt_kernels.temporal_block.launch import Call, attend_launch, mlp_launch
+    """out (B,C,T,H,W); for the backward: o, statistics of x and of the context (empty in self-attention).
+
+    Without `keep` there is no backward, and o is empty.
+    """
+    from spikevrt_kernels.temporal_block.launch import Call, forward_launches
 
     call = Call(x, context, unflatten(weights, context is not None, dot), heads, dropout_p, seed, max_pixels, dot)
-    launch, o, stats_q, stats_kv = attend_launch(call)
-    launch.run()
-    launch, out = mlp_launch(call, o)
-    launch.run()
+    launches, out, o, stats_q, stats_kv = forward_launches(call, keep)
+    for launch in launches.values():
+        launch.run()
     return out, o, stats_q, stats_q.new_empty(0) if context is None else stats_kv
 
 
@@ -63,12 +66,13 @@ def _(
     seed: Tensor | None,
     max_pixels: int,
     dot: torch.dtype,
+    keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     B, _, T, H, W = x.shape
     acc = torch.promote_types(dot, torch.float32)
     stats = x.new_empty((2, B, T, H, W), dtype=acc)
     stats_kv = stats.new_empty(0 if context is None else (2, B, context.shape[2], H, W))
-    return x.new_empty(x.shape), x.new_empty(x.shape, dtype=dot), stats, stats_kv
+    return x.new_empty(x.shape), x.new_empty(x.shape if keep else 0, dtype=dot), stats, stats_kv
 
 
 @torch.library.custom_op("spikevrt::temporal_block_backward", mutates_args=())
@@ -99,21 +103,21 @@ def backward(
     cross = context is not None
     call = Call(x, context, unflatten(weights, cross, dot), heads, dropout_p, seed, max_pixels, dot)
     saved = Saved(o, stats_q, stats_kv if cross else stats_q)
-    launch, dy, out_sums = dy_launch(call, saved, grad)
+    launch, dy, z, out_sums = dy_launch(call, saved, grad)
     launch.run()
-    launch, mlp_sums = mlp_backward_launch(call, saved, grad)
+    launch, mlp_sums = mlp_backward_launch(call, z, grad)
     launch.run()
-    launch, dq, dkv = attend_backward_launch(call, saved, dy)
+    del z, launch
+    launch, found = attend_backward_launch(call, saved, dy)
     launch.run()
-    inputs, projections, norms = [], [], []
-    for launch, dx, sums in project_backward_launches(call, saved, dy, dq, dkv):
+    del dy
+    norms, projections = [], []
+    for launch, projection in project_backward_launches(call, saved, found):
         launch.run()
-        dw, db, *norm = sums.gradients()
-        inputs.append(dx)
+        dw, db, *norm = projection.gradients()
         norms.append(norm)
         projections.append((dw, db))
-    if not cross:
-        inputs, norms = inputs[1:], [[a + b for a, b in zip(*norms, strict=True)]]
+    inputs = [dx for dx in (found.dx, found.dcontext) if dx is not None]
     dwo, dbo, dgamma, dbeta = out_sums.gradients()
     dw1, dw2, db1, db2 = mlp_sums.gradients()
     in_proj = [torch.cat(parts) for parts in zip(*projections, strict=True)]
@@ -142,7 +146,7 @@ def _(
 
 def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     """Keep the inputs, o and the statistics: 2.04 times the bytes of x, 3.08 with a context."""
-    x, context, weights, *ctx.numbers, seed, ctx.max_pixels, ctx.dot = inputs
+    x, context, weights, *ctx.numbers, seed, ctx.max_pixels, ctx.dot, _ = inputs
     ctx.cross, ctx.dropout, ctx.weights = context is not None, seed is not None, len(weights)
     optional = [t for t in (context, seed) if t is not None]
     ctx.save_for_backward(x, *output[1:], *optional, *weights)
@@ -153,7 +157,7 @@ def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...])
 def differentiate(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
     """Gradients of `forward`'s arguments."""
     if grad is None:
-        return None, None, [None] * ctx.weights, None, None, None, None, None
+        return None, None, [None] * ctx.weights, None, None, None, None, None, None
     # Unpacked once: checkpointing computes the block again for it.
     x, o, stats_q, stats_kv, *rest = ctx.saved_tensors
     context = rest.pop(0) if ctx.cross else None
@@ -163,7 +167,7 @@ def differentiate(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Any
         flat_pixels(grad), x, context, rest, heads, dropout_p, seed, ctx.max_pixels, ctx.dot, o, stats_q, stats_kv
     )
     inputs = found[: 1 + ctx.cross]
-    return inputs[0], inputs[1] if ctx.cross else None, found[len(inputs) :], None, None, None, None, None
+    return inputs[0], inputs[1] if ctx.cross else None, found[len(inputs) :], None, None, None, None, None, None
 
 
 forward.register_autograd(differentiate, setup_context=setup_context)
@@ -178,9 +182,12 @@ def dot_type(x: Tensor) -> torch.dtype:
 def temporal_block_fused(
     x: Tensor, context: Tensor | None, weights: BlockWeights, heads: int, dropout_p: float, chunking: Chunking | None
 ) -> Tensor:
-    """The block in two kernels; shapes as `temporal_block`. MAX_BATCH_TOKENS / T bounds the pixels of a program."""
+    """The block; shapes as `temporal_block`. MAX_BATCH_TOKENS / T bounds the pixels of a program."""
     frames = x.shape[2] if context is None else max(x.shape[2], context.shape[2])
-    max_pixels = chunking.max_batch_tokens // frames if chunking else UNBOUNDED
+    max_pixels = max(1, chunking.max_batch_tokens // frames if chunking else UNBOUNDED)
     seed = draw_seed(x.device) if dropout_p > 0 else None
     keys = None if context is None else flat_pixels(context.to(x.dtype))
-    return forward(flat_pixels(x), keys, flatten(weights), heads, dropout_p, seed, max(1, max_pixels), dot_type(x))[0]
+    x, flat, dot = flat_pixels(x), flatten(weights), dot_type(x)
+    leaves = [x, *flat] if keys is None else [x, keys, *flat]
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in leaves)
+    return forward(x, keys, flat, heads, dropout_p, seed, max_pixels, dot, keep)[0]

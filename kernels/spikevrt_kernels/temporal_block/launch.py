@@ -8,8 +8,12 @@ from torch import Tensor
 
 from spikevrt_kernels.dots import TRITON_TYPES
 from spikevrt_kernels.launches import Launch, architecture, strides
-from spikevrt_kernels.temporal_block.configs import Config, choose
-from spikevrt_kernels.temporal_block.kernels.forward import temporal_block_attend_kernel, temporal_block_mlp_kernel
+from spikevrt_kernels.temporal_block.configs import Config, choose, one_kernel
+from spikevrt_kernels.temporal_block.kernels.forward import (
+    temporal_block_attend_kernel,
+    temporal_block_kernel,
+    temporal_block_mlp_kernel,
+)
 from spikevrt_kernels.temporal_block.reference import EPS, BlockWeights
 
 
@@ -45,7 +49,12 @@ class Call(NamedTuple):
 
     def config(self, kernel: str) -> Config:
         """Tile and warps of one kernel, from the static table."""
-        return choose(kernel, self.target or architecture(self.x.device), self.max_pixels)
+        return choose(kernel, self.architecture, self.max_pixels)
+
+    @property
+    def architecture(self) -> int:
+        """As one number: 90 for sm_90."""
+        return self.target or architecture(self.x.device)
 
 
 def chunk_constants(call: Call) -> dict[str, Any]:
@@ -126,6 +135,12 @@ def attend_launch(call: Call) -> tuple[Launch, Tensor, Tensor, Tensor]:
     return Launch(temporal_block_attend_kernel, grid, arguments, config.options()), o, stats_q, stats_kv
 
 
+def mlp_constants(call: Call) -> dict[str, Any]:
+    """Slices of hidden channels and types."""
+    constants = chunk_constants(call)
+    return {"RK": 32 if call.weights.mlp_in[0].shape[0] > 16 else 16, "DOT": constants["DOT"], "ACC": constants["ACC"]}
+
+
 def mlp_arguments(call: Call, o: Tensor) -> dict[str, Any]:
     """Arguments that the MLP's forward and backward share."""
     _, C, _, H, W = call.x.shape
@@ -144,8 +159,8 @@ def mlp_arguments(call: Call, o: Tensor) -> dict[str, Any]:
         "R": R,
         "eps": EPS,
         "NC": pieces(C, constants["CK"]),
-        "RK": 32 if R > 16 else 16,
         **constants,
+        **mlp_constants(call),
     }
 
 
@@ -156,3 +171,41 @@ def mlp_launch(call: Call, o: Tensor) -> tuple[Launch, Tensor]:
     arguments = mlp_arguments(call, o) | {"out_ptr": out, "P": config.pixels}
     grid = (pieces(arguments["HW"], config.pixels), call.x.shape[2], call.x.shape[0])
     return Launch(temporal_block_mlp_kernel, grid, arguments, config.options()), out
+
+
+class Forward(NamedTuple):
+    """The forward: its launches by name, and what they write."""
+
+    launches: dict[str, Launch]
+    out: Tensor
+    """(B,C,T,H,W)."""
+    o: Tensor
+    """(B,C,T,H,W) in the dots' type, kept for the backward; empty where nobody asked for it."""
+    stats_q: Tensor
+    """(2,B,T,H,W)."""
+    stats_kv: Tensor
+    """(2,B,Tk,H,W); that of q in self-attention."""
+
+
+def block_launch(call: Call, keep: bool) -> Forward:
+    """The forward in one kernel; without `keep` o passes through `out`."""
+    stats_q = new_stats(call, call.x)
+    stats_kv = stats_q if call.context is None else new_stats(call, call.context)
+    out = call.x.new_empty(call.x.shape)
+    o = call.x.new_empty(call.x.shape if keep else 0, dtype=call.dot)
+    config = call.config("block")
+    arguments = attention_arguments(call) | mlp_arguments(call, o if keep else out)
+    arguments |= {"out_ptr": out, "SHARED": not keep, "P": config.pixels}
+    arguments |= {"stats_q_ptr": stats_q, "stats_kv_ptr": stats_kv}
+    grid = (pieces(arguments["HW"], config.pixels), call.x.shape[0])
+    launch = Launch(temporal_block_kernel, grid, arguments, config.options())
+    return Forward({"block" if keep else "block_inference": launch}, out, o, stats_q, stats_kv)
+
+
+def forward_launches(call: Call, keep: bool) -> Forward:
+    """The forward as the static table has it; `keep` says whether a backward will ask for o."""
+    if one_kernel(call.architecture, max(call.x.shape[2], call.keys.shape[2])):
+        return block_launch(call, keep)
+    attend, o, stats_q, stats_kv = attend_launch(call)
+    mlp, out = mlp_launch(call, o)
+    return Forward({"attend": attend, "mlp": mlp}, out, o if keep else o.new_empty(0), stats_q, stats_kv)

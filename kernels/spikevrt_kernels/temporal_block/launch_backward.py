@@ -17,6 +17,7 @@ from spikevrt_kernels.temporal_block.launch import (
     attention_arguments,
     chunk_constants,
     mlp_arguments,
+    mlp_constants,
     pieces,
 )
 
@@ -70,70 +71,127 @@ def programs_over(x: Tensor, pixels: int) -> int:
     return min(PROGRAMS, pieces(H * W, pixels) * T * B)
 
 
-def dy_launch(call: Call, saved: Saved, grad: Tensor) -> tuple[Launch, Tensor, Sums]:
-    """out -> y; sums of Wo transposed (C,C), bo, gamma, beta."""
+def dy_launch(call: Call, saved: Saved, grad: Tensor) -> tuple[Launch, Tensor, Tensor, Sums]:
+    """out -> y, and z = LN(y) in the dots' type; sums of Wo transposed (C,C), bo, gamma, beta."""
     B, C, T = call.x.shape[:3]
     config = call.config("bwd_dy")
     programs = programs_over(call.x, config.pixels)
     dy, sums = call.x.new_empty(call.x.shape), new_sums(call, programs, (C, C), (C,), (C,), (C,))
-    arguments = mlp_arguments(call, saved.o) | {"grad_ptr": grad, "dy_ptr": dy, "sums_ptr": sums.rows}
+    z = call.x.new_empty(call.x.shape, dtype=call.dot)
+    arguments = mlp_arguments(call, saved.o) | {"grad_ptr": grad, "z_ptr": z, "dy_ptr": dy, "sums_ptr": sums.rows}
     arguments |= strides("g", grad) | {"B": B, "T": T, "P": config.pixels, "CP": padded(C)}
     del arguments["b2_ptr"]
-    return Launch(temporal_block_bwd_dy_kernel, (programs,), arguments, config.options()), dy, sums
+    return Launch(temporal_block_bwd_dy_kernel, (programs,), arguments, config.options()), dy, z, sums
 
 
-def mlp_backward_launch(call: Call, saved: Saved, grad: Tensor) -> tuple[Launch, Sums]:
+def mlp_backward_launch(call: Call, z: Tensor, grad: Tensor) -> tuple[Launch, Sums]:
     """Sums of W1 (R,C), W2 transposed (R,C), b1, b2."""
-    B, C, T = call.x.shape[:3]
+    B, C, T, H, W = call.x.shape
     config = call.config("bwd_mlp")
     programs = programs_over(call.x, config.pixels)
-    arguments = mlp_arguments(call, saved.o) | {"grad_ptr": grad}
-    del arguments["b2_ptr"]
-    R, slices = arguments["R"], pieces(pieces(arguments["R"], arguments["RK"]), config.parts)
+    (w1, b1), w2 = call.weights.mlp_in, call.weights.mlp_out[0]
+    constants = mlp_constants(call)
+    R, RK = w1.shape[0], constants["RK"]
+    slices = pieces(pieces(R, RK), config.parts)
     sums = new_sums(call, programs, (R, C), (R, C), (R,), (C,))
-    arguments |= strides("g", grad) | {"sums_ptr": sums.rows, "B": B, "T": T, "P": config.pixels, "SLICES": slices}
-    arguments["CP"] = padded(C)
-    grid = (programs, pieces(R, arguments["RK"] * slices))
+    arguments = {
+        "z_ptr": z,
+        "grad_ptr": grad,
+        "sums_ptr": sums.rows,
+        "w1_ptr": w1,
+        "b1_ptr": b1,
+        "w2_ptr": w2,
+        **strides("g", grad),
+        "HW": H * W,
+        "B": B,
+        "C": C,
+        "R": R,
+        "T": T,
+        "P": config.pixels,
+        "CP": padded(C),
+        "SLICES": slices,
+        **constants,
+    }
+    grid = (programs, pieces(R, RK * slices))
     return Launch(temporal_block_bwd_mlp_kernel, grid, arguments, config.options()), sums
 
 
-def attend_backward_launch(call: Call, saved: Saved, dy: Tensor) -> tuple[Launch, Tensor, Tensor]:
-    """y -> dq (B,C,T,H,W) and dk, dv in one buffer (B,2C,Tk,H,W)."""
-    B, C, _, H, W = call.x.shape
-    dq = call.x.new_empty(call.x.shape, dtype=call.dot)
-    dkv = call.x.new_empty((B, 2 * C, *call.keys.shape[2:]), dtype=call.dot)
+class AttentionGradients(NamedTuple):
+    """What the attention's backward writes."""
+
+    dq: Tensor
+    """(B,C,T,H,W)."""
+    dkv: Tensor
+    """(B,2C,Tk,H,W): dk, then dv."""
+    dqkv: Tensor | None
+    """(B,3C,T,H,W), which holds both, in self-attention."""
+    dx: Tensor
+    """(B,C,T,H,W)."""
+    dcontext: Tensor | None
+    """(B,C,Tk,H,W), or None in self-attention."""
+
+
+def attend_backward_launch(call: Call, saved: Saved, dy: Tensor) -> tuple[Launch, AttentionGradients]:
+    """y -> q, k, v -> x, context."""
+    B, C, T, H, W = call.x.shape
+
+    def new(groups: int, frames: int) -> Tensor:
+        return call.x.new_empty((B, groups * C, frames, H, W), dtype=call.dot)
+
+    if call.context is None:
+        dqkv, dcontext = new(3, T), None
+        dq, dkv = dqkv[:, :C], dqkv[:, C:]
+    else:
+        dqkv, dcontext = None, call.x.new_empty(call.context.shape)
+        dq, dkv = new(1, T), new(2, call.context.shape[2])
+    found = AttentionGradients(dq, dkv, dqkv, call.x.new_empty(call.x.shape), dcontext)
     config = call.config("bwd_attend")
-    arguments = attention_arguments(call) | {"dy_ptr": dy, "dq_ptr": dq, "dkv_ptr": dkv, "P": config.pixels}
-    arguments |= {"wo_ptr": call.weights.out_proj[0], "stats_q_ptr": saved.stats_q, "stats_kv_ptr": saved.stats_kv}
+    arguments = attention_arguments(call) | {
+        "dy_ptr": dy,
+        "dq_ptr": dq,
+        "dkv_ptr": dkv,
+        "dx_ptr": found.dx,
+        "dcontext_ptr": dcontext,
+        "stride_dqb": dq.stride(0),
+        "stride_dkvb": dkv.stride(0),
+        "wo_ptr": call.weights.out_proj[0],
+        "stats_q_ptr": saved.stats_q,
+        "stats_kv_ptr": saved.stats_kv,
+        "P": config.pixels,
+        "CP": padded(C),
+    }
     grid = (pieces(H * W, config.pixels), B)
-    return Launch(temporal_block_bwd_attend_kernel, grid, arguments, config.options()), dq, dkv
+    return Launch(temporal_block_bwd_attend_kernel, grid, arguments, config.options()), found
+
+
+class ProjectionSums(NamedTuple):
+    """Partial sums of LN(x) W^T + b: of g xhat^T and of g, its gradient."""
+
+    sums: Sums
+    weight: Tensor
+    norm: tuple[Tensor, Tensor]
+
+    def gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Those of W, b, gamma and beta."""
+        dw, db = self.sums.gradients()
+        w, gamma, beta = (p.to(dw.dtype) for p in (self.weight, *self.norm))
+        return dw * gamma + db[:, None] * beta, db, (w * dw).sum(0), db @ w
 
 
 def project_backward_launch(
-    call: Call,
-    x: Tensor,
-    stats: Tensor,
-    grad: Tensor,
-    residual: Tensor | None,
-    weight: Tensor,
-    norm: tuple[Tensor, Tensor],
-) -> tuple[Launch, Tensor, Sums]:
-    """Gradient of LN(x) W^T + b -> x; sums of W (G*C,C), b, gamma, beta."""
+    call: Call, x: Tensor, stats: Tensor, grad: Tensor, weight: Tensor, norm: tuple[Tensor, Tensor]
+) -> tuple[Launch, ProjectionSums]:
+    """From the gradient (B,G*C,T,H,W) of LN(x) W^T + b to that of W (G*C,C), b and the norm."""
     B, C, T, H, W = x.shape
     groups = grad.shape[1] // C
     config = call.config(f"bwd_project_{groups}")
     programs = programs_over(x, config.pixels)
-    dx, sums = x.new_empty(x.shape), new_sums(call, programs, (groups * C, C), (groups * C,), (C,), (C,))
+    sums = new_sums(call, programs, (groups * C, C), (groups * C,))
     constants = chunk_constants(call)
     arguments = {
         "x_ptr": x,
         "grad_ptr": grad,
-        "residual_ptr": residual,
-        "dx_ptr": dx,
         "sums_ptr": sums.rows,
-        "w_ptr": weight,
-        "gamma_ptr": norm[0],
-        "beta_ptr": norm[1],
         "stats_ptr": stats,
         **strides("x", x),
         "HW": H * W,
@@ -146,17 +204,19 @@ def project_backward_launch(
         "CP": padded(C),
         **constants,
     }
-    return Launch(temporal_block_bwd_project_kernel, (programs,), arguments, config.options()), dx, sums
+    launch = Launch(temporal_block_bwd_project_kernel, (programs,), arguments, config.options())
+    return launch, ProjectionSums(sums, weight, norm)
 
 
 def project_backward_launches(
-    call: Call, saved: Saved, dy: Tensor, dq: Tensor, dkv: Tensor
-) -> list[tuple[Launch, Tensor, Sums]]:
-    """Through the projections to x and to the context; in self-attention x takes the second on top of the first.
-
-    One kernel for q, k and v would move 3 units less, but its sums do not fit the registers.
-    """
+    call: Call, saved: Saved, found: AttentionGradients
+) -> list[tuple[Launch, ProjectionSums]]:
+    """Weight gradients of the projections: of q, k, v together in self-attention, else of q, then of k, v."""
     C, (weight, _), w = call.x.shape[1], call.weights.in_proj, call.weights
-    queries = project_backward_launch(call, call.x, saved.stats_q, dq, dy, weight[:C], w.norm_q)
-    residual, norm = (queries[1], w.norm_q) if w.norm_kv is None else (None, w.norm_kv)
-    return [queries, project_backward_launch(call, call.keys, saved.stats_kv, dkv, residual, weight[C:], norm)]
+    if found.dqkv is not None:
+        return [project_backward_launch(call, call.x, saved.stats_q, found.dqkv, weight, w.norm_q)]
+    norm_kv = w.norm_kv or w.norm_q
+    return [
+        project_backward_launch(call, call.x, saved.stats_q, found.dq, weight[:C], w.norm_q),
+        project_backward_launch(call, call.keys, saved.stats_kv, found.dkv, weight[C:], norm_kv),
+    ]

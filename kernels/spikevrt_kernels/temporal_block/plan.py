@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from spikevrt_kernels.launches import Launch
-from spikevrt_kernels.temporal_block.launch import Call, attend_launch, mlp_launch
+from spikevrt_kernels.temporal_block.launch import Call, forward_launches
 from spikevrt_kernels.temporal_block.launch_backward import (
     Saved,
     attend_backward_launch,
@@ -49,17 +49,17 @@ def block_launches(
     seed = torch.empty(1, dtype=torch.int64, device="meta") if dropout_p else None
     weights = empty_weights(shape[1], ratio * shape[1], dtype, cross)
     call = Call(x, context, weights, heads, dropout_p, seed, 1 << 30, dtype, architecture)
-    attend, o, stats_q, stats_kv = attend_launch(call)
-    saved = Saved(o, stats_q, stats_kv)
-    dy_step, dy, _ = dy_launch(call, saved, x)
-    attend_step, dq, dkv = attend_backward_launch(call, saved, dy)
+    forward = forward_launches(call, True)
+    saved = Saved(forward.o, forward.stats_q, forward.stats_kv)
+    dy_step, dy, z, _ = dy_launch(call, saved, x)
+    attend_step, found = attend_backward_launch(call, saved, dy)
     launches = {
-        "attend": attend,
-        "mlp": mlp_launch(call, o)[0],
+        **forward.launches,
+        **forward_launches(call, False).launches,
         "bwd_dy": dy_step,
-        "bwd_mlp": mlp_backward_launch(call, saved, x)[0],
+        "bwd_mlp": mlp_backward_launch(call, z, x)[0],
         "bwd_attend": attend_step,
     }
-    for step, _, _ in project_backward_launches(call, saved, dy, dq, dkv):
+    for step, _ in project_backward_launches(call, saved, found):
         launches[f"bwd_project_{step.arguments['G']}"] = step
     return launches

@@ -35,8 +35,8 @@ def test_keys_tell_binaries_apart_and_know_equal_ones():
     keys = {key_of(toy_cell(product())), key_of(toy_cell(product(), 80))}
     keys |= {key_of(toy_cell(row_product(4, 128))), key_of(toy_cell(row_product(8, 128)))}
     assert len(keys) == 4
-    by_name = {c.kernel: key_of(c) for c in cells({"self block": PLANS["self block"]}, (90,)) if c.frames == 5}
-    cross = {c.kernel: key_of(c) for c in cells({"cross block": PLANS["cross block"]}, (90,)) if c.frames == 5}
+    by_name = {c.kernel: key_of(c) for c in cells({"self block": PLANS["self block"]}, (80,)) if c.frames == 5}
+    cross = {c.kernel: key_of(c) for c in cells({"cross block": PLANS["cross block"]}, (80,)) if c.frames == 5}
     assert by_name["mlp"] == cross["mlp"]
     assert by_name["attend"] != cross["attend"]
 

@@ -1,4 +1,8 @@
-"""Backward of o = attention of LN(x), LN(context) by recomputation: dy -> dq, dk, dv, one head after another."""
+"""Backward of o = attention of LN(x), LN(context) by recomputation: dy -> dq, dk, dv, and through the projections dx.
+
+A program owns its pixels in all frames, so that it finds dq, dk, dv of all heads in what it has just written: nobody
+else reads them before the weights' gradients.
+"""
 
 import triton
 import triton.language as tl
@@ -6,7 +10,27 @@ import triton.language as tl
 from spikevrt_kernels.dots import add_dot
 from spikevrt_kernels.temporal_attention.kernels import drop, softmax_frames
 from spikevrt_kernels.temporal_block.kernels.forward import project, project_kv
-from spikevrt_kernels.temporal_block.kernels.tiles import load_tile, load_weight, store_tile, zero_tiles
+from spikevrt_kernels.temporal_block.kernels.tiles import load_normed, load_tile, load_weight, store_tile, zero_tiles
+
+
+@triton.jit
+def add_projected(
+    dz, grad_ptr, stride_c, w_ptr, row, C, at, inside,
+    CP: tl.constexpr, CK: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """dz + the gradient of C outputs of a projection times their rows row .. row+C of w: (P,CP)."""
+    for c in tl.range(0, C, CK, disable_licm=True):
+        w = load_weight(w_ptr, row + c, row + C, 0, C, C, CK, CP)
+        dz = add_dot(dz, load_tile(grad_ptr, stride_c, c, C, at, inside, CK), w, DOT, ACC)
+    return dz
+
+
+@triton.jit
+def norm_backward(dz, x_ptr, stride_xc, stats_ptr, plane, C, at, inside, CP: tl.constexpr, ACC: tl.constexpr):
+    """Through a layer norm that is folded into the weights, to x: rstd (dz - mean(dz) - xhat mean(dz xhat))."""
+    xhat, rstd = load_normed(x_ptr, stride_xc, stats_ptr, plane, C, at, inside, CP, ACC)
+    centre, slope = tl.sum(dz, 1) / C, tl.sum(dz * xhat, 1) / C
+    return (dz - centre[:, None] - xhat * slope[:, None]) * rstd[:, None]
 
 
 @triton.jit
@@ -14,8 +38,10 @@ def temporal_block_bwd_attend_kernel(
     x_ptr,  # (B,C,TQ,HW) by strides
     context_ptr,  # (B,C,TK,HW) by strides; x itself in self-attention
     dy_ptr,  # (B,C,TQ,HW) contiguous
-    dq_ptr,  # (B,C,TQ,HW) contiguous, DOT
-    dkv_ptr,  # (B,2C,TK,HW) contiguous, DOT: dk, then dv
+    dq_ptr,  # (B,C,TQ,HW) by the batch's stride, DOT
+    dkv_ptr,  # (B,2C,TK,HW) by the batch's stride, DOT: dk, then dv
+    dx_ptr,  # (B,C,TQ,HW) contiguous
+    dcontext_ptr,  # (B,C,TK,HW) contiguous, or None in self-attention
     w_ptr,  # (3C,C) DOT, the norms folded in
     sum_ptr,  # (3C,) ACC, sums of its rows
     b_ptr,  # (3C,) ACC, the norms folded in
@@ -29,6 +55,8 @@ def temporal_block_bwd_attend_kernel(
     stride_kb,
     stride_kc,
     stride_kt,
+    stride_dqb,
+    stride_dkvb,
     HW,
     C,
     D,
@@ -41,12 +69,13 @@ def temporal_block_bwd_attend_kernel(
     SELF: tl.constexpr,
     P: tl.constexpr,
     CK: tl.constexpr,
+    CP: tl.constexpr,
     DP: tl.constexpr,
     DROPOUT: tl.constexpr,
     DOT: tl.constexpr,
     ACC: tl.constexpr,
 ):
-    """Gradients of the projections' outputs at P pixels of all frames."""
+    """Gradients of the projections' outputs and inputs at P pixels of all frames."""
     at = tl.program_id(0) * P + tl.arange(0, P)
     inside = at < HW
     batch, wide = tl.cast(tl.program_id(1), tl.int64), tl.cast(HW, tl.int64)
@@ -54,19 +83,25 @@ def temporal_block_bwd_attend_kernel(
     x_t, k_t = tl.cast(stride_xt, tl.int64), tl.cast(stride_kt, tl.int64)
     q_c, k_c = wide * TQ, wide * TK
     dy = dy_ptr + batch * C * q_c
-    dq_base = dq_ptr + batch * C * q_c
-    dkv = dkv_ptr + batch * 2 * C * k_c
+    dq_base = dq_ptr + batch * stride_dqb
+    dkv = dkv_ptr + batch * stride_dkvb
     q_plane, k_plane = tl.num_programs(1) * q_c, tl.num_programs(1) * k_c
     q_stats, k_stats = stats_q_ptr + batch * q_c, stats_kv_ptr + batch * k_c
+    # Carried from head to head, since the addresses of all frames would be kept in registers beside them.
+    k_frame, k_frame_stats, dkv_frame = context, k_stats, dkv
     for head in tl.range(heads, disable_licm=True):
         row = head * D
         ks, vs = (), ()
-        for s in tl.static_range(TK):
+        for _ in tl.static_range(TK):
             k, v = project_kv(
-                context + s * k_t, stride_kc, C, at, inside, k_stats + s * wide, k_plane,
+                k_frame, stride_kc, C, at, inside, k_frame_stats, k_plane,
                 w_ptr, sum_ptr, b_ptr, C + row, D, P, DP, CK, DOT, ACC,
             )  # fmt: skip
             ks, vs = ks + (k,), vs + (v,)
+            k_frame += k_t
+            k_frame_stats += wide
+        k_frame -= k_t * TK
+        k_frame_stats -= wide * TK
         dks, dvs = zero_tiles(TK, P, DP, ACC), zero_tiles(TK, P, DP, ACC)
         frame, stats, dy_frame, dq_frame = x, q_stats, dy, dq_base
         for i in tl.range(TQ, disable_licm=True):
@@ -104,5 +139,34 @@ def temporal_block_bwd_attend_kernel(
             dy_frame += wide
             dq_frame += wide
         for s in tl.static_range(TK):
-            store_tile(dkv + s * wide, k_c, row, row + D, at, inside, dks[s], DP)
-            store_tile(dkv + s * wide, k_c, row + C, row + C + D, at, inside, dvs[s], DP)
+            store_tile(dkv_frame, k_c, row, row + D, at, inside, dks[s], DP)
+            store_tile(dkv_frame, k_c, row + C, row + C + D, at, inside, dvs[s], DP)
+            dkv_frame += wide
+        dkv_frame -= wide * TK
+    # All heads are in memory, written by this program alone.
+    tl.debug_barrier()
+    dx = dx_ptr + batch * C * q_c
+    for t in tl.range(TQ, disable_licm=True):
+        frame = tl.cast(t, tl.int64)
+        dz = add_projected(
+            tl.zeros((P, CP), ACC), dq_base + frame * wide, q_c, w_ptr, 0, C, at, inside, CP, CK, DOT, ACC
+        )
+        if SELF:
+            dz = add_projected(dz, dkv + frame * wide, k_c, w_ptr, C, C, at, inside, CP, CK, DOT, ACC)
+            dz = add_projected(dz, dkv + C * k_c + frame * wide, k_c, w_ptr, 2 * C, C, at, inside, CP, CK, DOT, ACC)
+        tile = norm_backward(
+            dz, x + frame * x_t, stride_xc, q_stats + frame * wide, q_plane, C, at, inside, CP, ACC
+        ) + load_tile(dy + frame * wide, q_c, 0, C, at, inside, CP).to(ACC)
+        store_tile(dx + frame * wide, q_c, 0, C, at, inside, tile, CP)
+    if not SELF:
+        dcontext = dcontext_ptr + batch * C * k_c
+        for t in tl.range(TK, disable_licm=True):
+            frame = tl.cast(t, tl.int64)
+            dz = add_projected(
+                tl.zeros((P, CP), ACC), dkv + frame * wide, k_c, w_ptr, C, C, at, inside, CP, CK, DOT, ACC
+            )
+            dz = add_projected(dz, dkv + C * k_c + frame * wide, k_c, w_ptr, 2 * C, C, at, inside, CP, CK, DOT, ACC)
+            tile = norm_backward(
+                dz, context + frame * k_t, stride_kc, k_stats + frame * wide, k_plane, C, at, inside, CP, ACC
+            )
+            store_tile(dcontext + frame * wide, k_c, 0, C, at, inside, tile, CP)

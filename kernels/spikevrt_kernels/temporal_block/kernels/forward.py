@@ -1,4 +1,4 @@
-"""The block forward in two kernels: norm, projections and attention -> o; the rest -> out."""
+"""The block forward: norm, projections and attention -> o; the rest -> out. In one kernel or in two."""
 
 import triton
 import triton.language as tl
@@ -69,6 +69,66 @@ def project_kv(
 
 
 @triton.jit
+def attend(
+    x_ptr, context_ptr, o_ptr, w_ptr, sum_ptr, b_ptr, stats_q_ptr, stats_kv_ptr, seed_ptr,
+    stride_xb, stride_xc, stride_xt, stride_kb, stride_kc, stride_kt, HW, C, D, heads, scale, eps, dropout_p,
+    at, inside, TQ: tl.constexpr, TK: tl.constexpr, SELF: tl.constexpr, P: tl.constexpr, CK: tl.constexpr,
+    DP: tl.constexpr, DROPOUT: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """o = concat of heads of softmax(scale q k^T) v, q of LN x, k and v of LN context, at pixels `at` of all frames.
+
+    Heads run one after another: keys and values of one head of all frames stay in registers, queries pass by.
+    """
+    batch = tl.cast(tl.program_id(1), tl.int64)
+    x, context = x_ptr + batch * stride_xb, context_ptr + batch * stride_kb
+    x_t, k_t = tl.cast(stride_xt, tl.int64), tl.cast(stride_kt, tl.int64)
+    o_c = tl.cast(HW, tl.int64) * TQ
+    o = o_ptr + batch * C * o_c
+    wide = tl.cast(HW, tl.int64)
+    q_plane, k_plane = tl.num_programs(1) * TQ * wide, tl.num_programs(1) * TK * wide
+    q_stats, k_stats = stats_q_ptr + batch * TQ * wide, stats_kv_ptr + batch * TK * wide
+    save_stats(x, stride_xc, x_t, q_stats, q_plane, wide, C, TQ, at, inside, eps, P, CK, ACC)
+    if not SELF:
+        save_stats(context, stride_kc, k_t, k_stats, k_plane, wide, C, TK, at, inside, eps, P, CK, ACC)
+    # Statistics come back from memory where they are needed: T frames of them would fill the registers.
+    tl.debug_barrier()
+    # Carried from head to head, since the addresses of all frames would be kept in registers beside them.
+    k_frame, k_frame_stats = context, k_stats
+    for head in tl.range(heads, disable_licm=True):
+        ks, vs = (), ()
+        for _ in tl.static_range(TK):
+            k, v = project_kv(
+                k_frame, stride_kc, C, at, inside, k_frame_stats, k_plane,
+                w_ptr, sum_ptr, b_ptr, C + head * D, D, P, DP, CK, DOT, ACC,
+            )  # fmt: skip
+            ks, vs = ks + (k,), vs + (v,)
+            k_frame += k_t
+            k_frame_stats += wide
+        k_frame -= k_t * TK
+        k_frame_stats -= wide * TK
+        frame, stats, o_frame = x, q_stats, o
+        for i in tl.range(TQ, disable_licm=True):
+            q = project(
+                frame, stride_xc, C, at, inside, stats, q_plane,
+                w_ptr, sum_ptr, b_ptr, head * D, D, P, DP, CK, DOT, ACC,
+            )  # fmt: skip
+            scores = ()
+            for s in tl.static_range(TK):
+                scores = scores + (tl.sum(q * ks[s].to(ACC), 1),)
+            p = softmax_frames(scores, scale, 1, TK)
+            if DROPOUT:
+                first = ((batch * heads + head) * TQ + i) * ((TK + 3) // 4)
+                p, _ = drop(p, p, tl.load(seed_ptr), first, at, HW, dropout_p, TK, ACC)
+            out = p[0][:, None] * vs[0].to(ACC)
+            for s in tl.static_range(1, TK):
+                out += p[s][:, None] * vs[s].to(ACC)
+            store_tile(o_frame, o_c, head * D, head * D + D, at, inside, out, DP)
+            frame += x_t
+            stats += wide
+            o_frame += wide
+
+
+@triton.jit
 def temporal_block_attend_kernel(
     x_ptr,  # (B,C,TQ,HW) by strides
     context_ptr,  # (B,C,TK,HW) by strides; x itself in self-attention
@@ -102,53 +162,13 @@ def temporal_block_attend_kernel(
     DOT: tl.constexpr,
     ACC: tl.constexpr,
 ):
-    """o = concat of heads of softmax(scale q k^T) v, q of LN x, k and v of LN context, at P pixels of all frames.
-
-    Heads run one after another: keys and values of one head of all frames stay in registers, queries pass by.
-    """
+    """`attend` alone, at P pixels of all frames."""
     at = tl.program_id(0) * P + tl.arange(0, P)
-    inside = at < HW
-    batch = tl.cast(tl.program_id(1), tl.int64)
-    x, context = x_ptr + batch * stride_xb, context_ptr + batch * stride_kb
-    x_t, k_t = tl.cast(stride_xt, tl.int64), tl.cast(stride_kt, tl.int64)
-    o_c = tl.cast(HW, tl.int64) * TQ
-    o = o_ptr + batch * C * o_c
-    wide = tl.cast(HW, tl.int64)
-    q_plane, k_plane = tl.num_programs(1) * TQ * wide, tl.num_programs(1) * TK * wide
-    q_stats, k_stats = stats_q_ptr + batch * TQ * wide, stats_kv_ptr + batch * TK * wide
-    save_stats(x, stride_xc, x_t, q_stats, q_plane, wide, C, TQ, at, inside, eps, P, CK, ACC)
-    if not SELF:
-        save_stats(context, stride_kc, k_t, k_stats, k_plane, wide, C, TK, at, inside, eps, P, CK, ACC)
-    # Statistics come back from memory where they are needed: T frames of them would fill the registers.
-    tl.debug_barrier()
-    for head in tl.range(heads, disable_licm=True):
-        ks, vs = (), ()
-        for s in tl.static_range(TK):
-            k, v = project_kv(
-                context + s * k_t, stride_kc, C, at, inside, k_stats + s * wide, k_plane,
-                w_ptr, sum_ptr, b_ptr, C + head * D, D, P, DP, CK, DOT, ACC,
-            )  # fmt: skip
-            ks, vs = ks + (k,), vs + (v,)
-        frame, stats, o_frame = x, q_stats, o
-        for i in tl.range(TQ, disable_licm=True):
-            q = project(
-                frame, stride_xc, C, at, inside, stats, q_plane,
-                w_ptr, sum_ptr, b_ptr, head * D, D, P, DP, CK, DOT, ACC,
-            )  # fmt: skip
-            scores = ()
-            for s in tl.static_range(TK):
-                scores = scores + (tl.sum(q * ks[s].to(ACC), 1),)
-            p = softmax_frames(scores, scale, 1, TK)
-            if DROPOUT:
-                first = ((batch * heads + head) * TQ + i) * ((TK + 3) // 4)
-                p, _ = drop(p, p, tl.load(seed_ptr), first, at, HW, dropout_p, TK, ACC)
-            out = p[0][:, None] * vs[0].to(ACC)
-            for s in tl.static_range(1, TK):
-                out += p[s][:, None] * vs[s].to(ACC)
-            store_tile(o_frame, o_c, head * D, head * D + D, at, inside, out, DP)
-            frame += x_t
-            stats += wide
-            o_frame += wide
+    attend(
+        x_ptr, context_ptr, o_ptr, w_ptr, sum_ptr, b_ptr, stats_q_ptr, stats_kv_ptr, seed_ptr,
+        stride_xb, stride_xc, stride_xt, stride_kb, stride_kc, stride_kt, HW, C, D, heads, scale, eps, dropout_p,
+        at, at < HW, TQ, TK, SELF, P, CK, DP, DROPOUT, DOT, ACC,
+    )  # fmt: skip
 
 
 @triton.jit
@@ -204,6 +224,31 @@ def hidden_slice(
 
 
 @triton.jit
+def mlp(
+    x_ptr, stride_xc, o_ptr, out_ptr, o_c, C, R, eps, at, inside,
+    wo_ptr, bo_ptr, gamma_ptr, beta_ptr, w1_ptr, b1_ptr, w2_ptr, b2_ptr, SHARED: tl.constexpr,
+    P: tl.constexpr, NC: tl.constexpr, CK: tl.constexpr, RK: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """y = x + o Wo^T + bo; out = y + GELU(LN(y) W1^T + b1) W2^T + b2, at the pixels `at` of one frame."""
+    y = residual_chunks(x_ptr, stride_xc, o_ptr, o_c, C, at, inside, wo_ptr, bo_ptr, P, NC, CK, DOT, ACC)
+    mean, rstd = chunk_stats(y, C, eps, NC, CK, ACC)
+    z = norm_chunks(y, mean, rstd, gamma_ptr, beta_ptr, C, NC, CK, DOT, ACC)
+    for r in tl.range(0, R, RK, disable_licm=True):
+        h = gelu(hidden_slice(z, w1_ptr, b1_ptr, r, R, C, P, NC, CK, RK, DOT, ACC)).to(DOT)
+        new = ()
+        for j in tl.static_range(NC):
+            w = load_weight(w2_ptr, j * CK, C, r, R, R, CK, RK)
+            new = new + (add_dot(y[j], h, tl.trans(w), DOT, ACC),)
+        y = new
+    if SHARED:
+        # `o` and `out` are one: all of o is read before the first of out is written.
+        tl.debug_barrier()
+    for j in tl.static_range(NC):
+        tile = y[j] + load_vector(b2_ptr, j * CK, C, CK, ACC)[None, :]
+        store_tile(out_ptr, o_c, j * CK, C, at, inside, tile, CK)
+
+
+@triton.jit
 def temporal_block_mlp_kernel(
     x_ptr,  # (B,C,T,HW) by strides
     o_ptr,  # (B,C,T,HW) contiguous, DOT
@@ -230,23 +275,81 @@ def temporal_block_mlp_kernel(
     DOT: tl.constexpr,
     ACC: tl.constexpr,
 ):
-    """y = x + o Wo^T + bo; out = y + GELU(LN(y) W1^T + b1) W2^T + b2, at P pixels of one frame."""
+    """`mlp` at P pixels of one frame."""
     at = tl.program_id(0) * P + tl.arange(0, P)
-    inside = at < HW
     t, batch = tl.cast(tl.program_id(1), tl.int64), tl.cast(tl.program_id(2), tl.int64)
     o_c = tl.cast(HW, tl.int64) * tl.num_programs(1)
     frame = batch * C * o_c + t * HW
     x = x_ptr + batch * stride_xb + t * stride_xt
-    y = residual_chunks(x, stride_xc, o_ptr + frame, o_c, C, at, inside, wo_ptr, bo_ptr, P, NC, CK, DOT, ACC)
-    mean, rstd = chunk_stats(y, C, eps, NC, CK, ACC)
-    z = norm_chunks(y, mean, rstd, gamma_ptr, beta_ptr, C, NC, CK, DOT, ACC)
-    for r in tl.range(0, R, RK, disable_licm=True):
-        h = gelu(hidden_slice(z, w1_ptr, b1_ptr, r, R, C, P, NC, CK, RK, DOT, ACC)).to(DOT)
-        new = ()
-        for j in tl.static_range(NC):
-            w = load_weight(w2_ptr, j * CK, C, r, R, R, CK, RK)
-            new = new + (add_dot(y[j], h, tl.trans(w), DOT, ACC),)
-        y = new
-    for j in tl.static_range(NC):
-        tile = y[j] + load_vector(b2_ptr, j * CK, C, CK, ACC)[None, :]
-        store_tile(out_ptr + frame, o_c, j * CK, C, at, inside, tile, CK)
+    mlp(
+        x, stride_xc, o_ptr + frame, out_ptr + frame, o_c, C, R, eps, at, at < HW,
+        wo_ptr, bo_ptr, gamma_ptr, beta_ptr, w1_ptr, b1_ptr, w2_ptr, b2_ptr, False, P, NC, CK, RK, DOT, ACC,
+    )  # fmt: skip
+
+
+@triton.jit
+def temporal_block_kernel(
+    x_ptr,  # (B,C,TQ,HW) by strides
+    context_ptr,  # (B,C,TK,HW) by strides; x itself in self-attention
+    o_ptr,  # (B,C,TQ,HW) contiguous; `out` itself where nobody keeps o
+    out_ptr,  # (B,C,TQ,HW) contiguous
+    w_ptr,  # (3C,C) DOT, the norms folded in
+    sum_ptr,  # (3C,) ACC, sums of its rows
+    b_ptr,  # (3C,) ACC, the norms folded in
+    stats_q_ptr,  # (2,B,TQ,HW) ACC, written
+    stats_kv_ptr,  # (2,B,TK,HW) ACC, written; that of q in self-attention
+    seed_ptr,  # (1,) int64, or None without dropout
+    wo_ptr,  # (C,C)
+    bo_ptr,  # (C,)
+    gamma_ptr,  # (C,)
+    beta_ptr,  # (C,)
+    w1_ptr,  # (R,C)
+    b1_ptr,  # (R,)
+    w2_ptr,  # (C,R)
+    b2_ptr,  # (C,)
+    stride_xb,
+    stride_xc,
+    stride_xt,
+    stride_kb,
+    stride_kc,
+    stride_kt,
+    HW,
+    C,
+    D,
+    R,
+    heads,
+    scale,
+    eps,
+    dropout_p,
+    TQ: tl.constexpr,
+    TK: tl.constexpr,
+    SELF: tl.constexpr,
+    SHARED: tl.constexpr,
+    P: tl.constexpr,
+    NC: tl.constexpr,
+    CK: tl.constexpr,
+    RK: tl.constexpr,
+    DP: tl.constexpr,
+    DROPOUT: tl.constexpr,
+    DOT: tl.constexpr,
+    ACC: tl.constexpr,
+):
+    """The whole block at P pixels of all frames: the attention of its pixels is all that the MLP of a program needs."""
+    at = tl.program_id(0) * P + tl.arange(0, P)
+    inside = at < HW
+    attend(
+        x_ptr, context_ptr, o_ptr, w_ptr, sum_ptr, b_ptr, stats_q_ptr, stats_kv_ptr, seed_ptr,
+        stride_xb, stride_xc, stride_xt, stride_kb, stride_kc, stride_kt, HW, C, D, heads, scale, eps, dropout_p,
+        at, inside, TQ, TK, SELF, P, CK, DP, DROPOUT, DOT, ACC,
+    )  # fmt: skip
+    tl.debug_barrier()
+    batch, wide = tl.cast(tl.program_id(1), tl.int64), tl.cast(HW, tl.int64)
+    o_c = wide * TQ
+    x, frame = x_ptr + batch * stride_xb, batch * C * o_c
+    for _ in tl.range(TQ, disable_licm=True):
+        mlp(
+            x, stride_xc, o_ptr + frame, out_ptr + frame, o_c, C, R, eps, at, inside,
+            wo_ptr, bo_ptr, gamma_ptr, beta_ptr, w1_ptr, b1_ptr, w2_ptr, b2_ptr, SHARED, P, NC, CK, RK, DOT, ACC,
+        )  # fmt: skip
+        x += tl.cast(stride_xt, tl.int64)
+        frame += wide

@@ -1,7 +1,8 @@
 """Backward of y = x + o Wo^T + bo; out = y + GELU(LN(y) W1^T + b1) W2^T + b2.
 
 Everything is computed again from x and o. Two kernels, since the sums of all weight gradients would not fit the
-registers of one: dy with the gradients of Wo and the norm, then those of W1 and W2. A program walks over many tiles
+registers of one: dy with the gradients of Wo and the norm, then those of W1 and W2. The second would compute LN(y)
+again for each of its shares of the hidden channels: the first leaves it instead. A program walks over many tiles
 with its sums in registers and writes them once, to a row of its own: no atomics, the same bits every time.
 Here a tile holds all channels, padded to CP: a flat tile (P < CP) spreads over the warps along its channels, where
 a tall one would be kept by several warps at once.
@@ -74,6 +75,7 @@ def temporal_block_bwd_dy_kernel(
     x_ptr,  # (B,C,T,HW) by strides
     o_ptr,  # (B,C,T,HW) contiguous, DOT
     grad_ptr,  # (B,C,T,HW) by strides
+    z_ptr,  # (B,C,T,HW) contiguous, DOT: LN(y), written
     dy_ptr,  # (B,C,T,HW) contiguous
     sums_ptr,  # (programs,C*C+3C) ACC: dWo, dbo, dgamma, dbeta
     wo_ptr,  # (C,C)
@@ -120,6 +122,7 @@ def temporal_block_bwd_dy_kernel(
         yhat = (y - mean[:, None]) * rstd[:, None]
         gamma, beta = load_vector(gamma_ptr, 0, C, CP, ACC), load_vector(beta_ptr, 0, C, CP, ACC)
         z = (yhat * gamma[None, :] + beta[None, :]).to(DOT)
+        store_tile(z_ptr + frame, o_c, 0, C, at, inside, z, CP)
         grad = load_tile(grad_ptr + batch * stride_gb + t * stride_gt, stride_gc, 0, C, at, inside, CP)
         dz = tl.zeros((P, CP), ACC)
         for r in tl.range(0, R, RK, disable_licm=True):
@@ -151,20 +154,12 @@ def temporal_block_bwd_dy_kernel(
 
 @triton.jit
 def temporal_block_bwd_mlp_kernel(
-    x_ptr,  # (B,C,T,HW) by strides
-    o_ptr,  # (B,C,T,HW) contiguous, DOT
+    z_ptr,  # (B,C,T,HW) contiguous, DOT
     grad_ptr,  # (B,C,T,HW) by strides
     sums_ptr,  # (programs,2*C*R+R+C) ACC: dW1 (R,C), dW2^T (R,C), db1, db2
-    wo_ptr,  # (C,C)
-    bo_ptr,  # (C,)
-    gamma_ptr,  # (C,)
-    beta_ptr,  # (C,)
     w1_ptr,  # (R,C)
     b1_ptr,  # (R,)
     w2_ptr,  # (C,R)
-    stride_xb,
-    stride_xc,
-    stride_xt,
     stride_gb,
     stride_gc,
     stride_gt,
@@ -172,11 +167,8 @@ def temporal_block_bwd_mlp_kernel(
     B,
     C,
     R,
-    eps,
     T: tl.constexpr,
     P: tl.constexpr,
-    NC: tl.constexpr,
-    CK: tl.constexpr,
     CP: tl.constexpr,
     RK: tl.constexpr,
     SLICES: tl.constexpr,
@@ -185,7 +177,7 @@ def temporal_block_bwd_mlp_kernel(
 ):
     """Gradients of W1, b1, W2, b2; axis 1 of the grid shares out the hidden channels, SLICES of RK each."""
     in_frame = tl.cdiv(HW, P)
-    o_c = tl.cast(HW, tl.int64) * T
+    z_c = tl.cast(HW, tl.int64) * T
     start = tl.program_id(1) * SLICES * RK
     d_w1, d_w2 = zero_tiles(SLICES, RK, CP, ACC), zero_tiles(SLICES, RK, CP, ACC)
     d_b1, d_b2 = zero_vectors(SLICES, RK, ACC), tl.zeros((CP,), ACC)
@@ -193,12 +185,7 @@ def temporal_block_bwd_mlp_kernel(
         at = (tile % in_frame) * P + tl.arange(0, P)
         inside = at < HW
         t, batch = tl.cast(tile // in_frame % T, tl.int64), tl.cast(tile // in_frame // T, tl.int64)
-        x = x_ptr + batch * stride_xb + t * stride_xt
-        o = o_ptr + batch * C * o_c + t * HW
-        y = residual_tile(x, stride_xc, o, o_c, C, at, inside, wo_ptr, bo_ptr, P, CP, CK, DOT, ACC)
-        mean, rstd = tile_stats(y, C, eps, CP)
-        gamma, beta = load_vector(gamma_ptr, 0, C, CP, ACC), load_vector(beta_ptr, 0, C, CP, ACC)
-        z = ((y - mean[:, None]) * rstd[:, None] * gamma[None, :] + beta[None, :]).to(DOT)
+        z = load_tile(z_ptr + batch * C * z_c + t * HW, z_c, 0, C, at, inside, CP)
         grad = load_tile(grad_ptr + batch * stride_gb + t * stride_gt, stride_gc, 0, C, at, inside, CP)
         d_b2 += tl.sum(grad.to(ACC), 0)
         new_w1, new_w2, new_b1 = (), (), ()

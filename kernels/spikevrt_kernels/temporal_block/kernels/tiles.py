@@ -61,6 +61,15 @@ def normed_tile(
 
 
 @triton.jit
+def load_normed(frame_ptr, stride_c, stats_ptr, plane, C, at, inside, CP: tl.constexpr, ACC: tl.constexpr):
+    """(x - mean) rstd of all channels, from kept statistics: (P,CP), 0 beyond C and outside; and rstd (P,)."""
+    mean = tl.load(stats_ptr + at, mask=inside, other=0.0)
+    rstd = tl.load(stats_ptr + plane + at, mask=inside, other=0.0)
+    x = load_tile(frame_ptr, stride_c, 0, C, at, inside, CP).to(ACC)
+    return tl.where((tl.arange(0, CP) < C)[None, :], (x - mean[:, None]) * rstd[:, None], 0.0), rstd
+
+
+@triton.jit
 def zero_tiles(COUNT: tl.constexpr, N: tl.constexpr, K: tl.constexpr, ACC: tl.constexpr):
     """COUNT accumulators of (N,K)."""
     tiles = ()
