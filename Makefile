@@ -38,7 +38,7 @@ interpreter: $(STAMP)  ## the kernels in Triton's interpreter: a process of its 
 	TRITON_INTERPRET=1 $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal tests/interpreter
 
 wheel: $(STAMP)  ## build the wheel, install it elsewhere, run a command outside the checkout
-	rm -rf dist build
+	rm -rf dist build/lib build/bdist.*
 	$(BIN)/python -m build --wheel --outdir dist . > /dev/null
 	rm -rf $(WHEEL_VENV)
 	$(PYTHON) -m venv $(WHEEL_VENV)
