@@ -3,7 +3,7 @@
 The tokens of a window are read from where they lie in the map, and its result is written to where it belongs: no
 pad, roll, partition or dense mask, and of all windows nothing is in memory but the input and the output. Training
 saves the input alone: the backward pass computes the probabilities again, as many windows at a time, which also
-leaves the bias, a mask to the fused kernel, free to have a gradient. Float32 on a CPU has kernels of its own (`cpu.py`).
+leaves the bias, a mask to the fused kernel, free to have a gradient. On CPUs float32 has its own kernels (`cpu.py`).
 """
 
 from collections.abc import Iterator
