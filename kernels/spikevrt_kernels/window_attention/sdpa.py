@@ -3,7 +3,7 @@
 The tokens of a window are read from where they lie in the map, and its result is written to where it belongs: no
 pad, roll, partition or dense mask, and of all windows nothing is in memory but the input and the output. Training
 saves the input alone: the backward pass computes the probabilities again, as many windows at a time, which also
-leaves the bias, a mask to the fused kernel, free to have a gradient.
+leaves the bias, a mask to the fused kernel, free to have a gradient. On CPUs float32 has its own kernels (`cpu.py`).
 """
 
 from collections.abc import Iterator
@@ -16,24 +16,22 @@ from torch.autograd.function import once_differentiable
 from spikevrt_kernels.backends import planned_for_cuda
 from spikevrt_kernels.precision import accumulation_dtype
 from spikevrt_kernels.sdpa_parts import attention_in_parts
+from spikevrt_kernels.window_attention.cpu import attend_cpu, differentiate_cpu, suits_cpu
 from spikevrt_kernels.window_attention.relative_bias import RelativeBias
-from spikevrt_kernels.window_attention.windows import D_STEP, Size3, padded_size, region_mask, window_groups
+from spikevrt_kernels.window_attention.windows import (
+    D_STEP,
+    FRAMES,
+    Cut,
+    Size3,
+    padded_size,
+    region_mask,
+    window_groups,
+)
 
 CPU_SCORES, CUDA_SCORES = 2**22, 2**26
 """Scores (windows * heads * N * N) at a time: 16 and 256 MiB of float32.
 
 On a CPU fewer cost more in calls than its cache gains."""
-FRAMES = 2
-
-
-class Cut(NamedTuple):
-    """How a map is cut into windows."""
-
-    heads: int
-    window: Size3
-    shift: Size3
-    mutual: bool
-    """Two frames a window attend each other, beside self-attention."""
 
 
 class Chunk(NamedTuple):
@@ -70,13 +68,15 @@ class WindowAttention(torch.autograd.Function):
     def forward(ctx: Any, qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> Tensor:
         ctx.save_for_backward(qkv, offsets, bias)
         ctx.cut = cut
-        return attend(qkv, offsets, bias, cut)
+        run = attend_cpu if suits_cpu(qkv, cut) else attend
+        return run(qkv, offsets, bias, cut)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         qkv, offsets, bias = ctx.saved_tensors
-        return *differentiate(grad, qkv, offsets, bias, ctx.cut), None
+        run = differentiate_cpu if suits_cpu(qkv, ctx.cut) else differentiate
+        return *run(grad, qkv, offsets, bias, ctx.cut), None
 
 
 def attend(qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> Tensor:

@@ -13,8 +13,20 @@ from torch.nn import functional as F
 Size3 = tuple[int, int, int]
 H_STEP, D_STEP = 3, 9
 """A region id is the base-3 number of the regions along d, h, w."""
+FRAMES = 2
+"""Of a window with mutual attention."""
 MASKED = -100.0
 """Added to the score of two tokens of different regions (finite, as the published weights were trained)."""
+
+
+class Cut(NamedTuple):
+    """How a map is cut into windows."""
+
+    heads: int
+    window: Size3
+    shift: Size3
+    mutual: bool
+    """Two frames a window attend each other, beside self-attention."""
 
 
 class Regions(NamedTuple):

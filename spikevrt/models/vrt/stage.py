@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spikevrt.models.vrt.parallel_warping import DCNv2PackFlowGuided, warp_neighbours
 from spikevrt.models.vrt.window_block import GEGLU, TMSAG, Size3
+from spikevrt_kernels.linear import Linear
 
 MUTUAL_FRAMES = 2
 """Mutual attention works on pairs of frames."""
@@ -24,9 +25,9 @@ def make_reshape(kind: str, in_dim: int, dim: int) -> nn.Sequential:
         return nn.Sequential(Rearrange("n c d h w -> n d h w c"), nn.LayerNorm(dim), back)
     if kind == "down":
         gather = Rearrange("n c d (h neih) (w neiw) -> n d h w (neiw neih c)", neih=2, neiw=2)
-        return nn.Sequential(gather, nn.LayerNorm(4 * in_dim), nn.Linear(4 * in_dim, dim), back)
+        return nn.Sequential(gather, nn.LayerNorm(4 * in_dim), Linear(4 * in_dim, dim), back)
     spread = Rearrange("n (neiw neih c) d h w -> n d (h neih) (w neiw) c", neih=2, neiw=2)
-    return nn.Sequential(spread, nn.LayerNorm(in_dim // 4), nn.Linear(in_dim // 4, dim), back)
+    return nn.Sequential(spread, nn.LayerNorm(in_dim // 4), Linear(in_dim // 4, dim), back)
 
 
 class Stage(nn.Module):
@@ -71,9 +72,9 @@ class Stage(nn.Module):
 
         self.reshape = make_reshape(reshape, in_dim, dim)
         self.residual_group1 = group(first, (MUTUAL_FRAMES, *window[1:]), mutual=True)
-        self.linear1 = nn.Linear(dim, dim)
+        self.linear1 = Linear(dim, dim)
         self.residual_group2 = group(depth - first, window, mutual=False)
-        self.linear2 = nn.Linear(dim, dim)
+        self.linear2 = Linear(dim, dim)
         self.pa_deform = DCNv2PackFlowGuided(dim, deformable_groups, MAX_RESIDUE / scale)
         self.pa_fuse = GEGLU(3 * dim, 3 * dim, dim)
 
@@ -117,7 +118,7 @@ class RTMSA(nn.Module):
             checkpoint_ffn,
             attn_backend,
         )
-        self.linear = nn.Linear(dim, dim)
+        self.linear = Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,C,T,h,w) -> (B,C,T,h,w)."""

@@ -15,6 +15,7 @@ from spikevrt.models.start import start_small
 from spikevrt.models.vrt.spynet import SpyNet
 from spikevrt.models.vrt.stage import RTMSA, Stage
 from spikevrt_kernels.flow_warp import flow_warp
+from spikevrt_kernels.linear import Linear
 
 EncoderHook = Callable[[Tensor, int], Tensor]
 """hook(x (B,C,T,h,w), scale_idx 0..3) -> the same shape: what happens after each encoder stage."""
@@ -122,7 +123,7 @@ class VRT(nn.Module):
         widen = nn.Sequential(
             Rearrange("n c d h w -> n d h w c"),
             nn.LayerNorm(embed_dims[6]),
-            nn.Linear(embed_dims[6], embed_dims[7]),
+            Linear(embed_dims[6], embed_dims[7]),
             Rearrange("n d h w c -> n c d h w"),
         )
         groups = [
@@ -137,7 +138,7 @@ class VRT(nn.Module):
         ]
         self.stage8 = nn.ModuleList([widen, *groups])
         self.norm = nn.LayerNorm(embed_dims[-1])
-        self.conv_after_body = nn.Linear(embed_dims[-1], embed_dims[0])
+        self.conv_after_body = Linear(embed_dims[-1], embed_dims[0])
         self.conv_last = nn.Conv3d(embed_dims[0], out_chans, (1, 3, 3), padding=(0, 1, 1))
         start_small(self.conv_last)
         self.register_load_state_dict_pre_hook(unwrap_params)

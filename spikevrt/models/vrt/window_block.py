@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from spikevrt.models.checkpoint import keep_own_buffers
+from spikevrt_kernels.linear import Linear, linear
 from spikevrt_kernels.window_attention import (
     KeptBias,
     RelativeBias,
@@ -61,11 +62,11 @@ class WindowAttention(nn.Module):
         # Part of the published state; the operator knows it from the window.
         self.register_buffer("relative_position_index", relative_position_index(window))
         self.kept_bias = KeptBias()
-        self.qkv_self = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(2 * dim if mutual else dim, dim)
+        self.qkv_self = Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = Linear(2 * dim if mutual else dim, dim)
         if mutual:
             self.register_buffer("position_bias", sine_position_bias(window[1], window[2], dim))
-            self.qkv_mut = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+            self.qkv_mut = Linear(dim, 3 * dim, bias=qkv_bias)
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
         self.register_load_state_dict_pre_hook(keep_own_buffers)
 
@@ -77,7 +78,7 @@ class WindowAttention(nn.Module):
             weight = torch.cat((weight, self.qkv_mut.weight))
             mutual_offset = self.qkv_mut(self.position_bias[0])
         out = window_attention(
-            F.linear(x, weight),
+            linear(x, weight),
             self.offset(),
             RelativeBias(self.relative_position_bias_table, self.window, self.kept_bias),
             self.heads,
@@ -114,9 +115,9 @@ class GEGLU(nn.Module):
 
     def __init__(self, dim: int, hidden: int, out: int | None = None) -> None:
         super().__init__()
-        self.fc11 = nn.Linear(dim, hidden)
-        self.fc12 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, out or dim)
+        self.fc11 = Linear(dim, hidden)
+        self.fc12 = Linear(dim, hidden)
+        self.fc2 = Linear(hidden, out or dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(...,dim) -> (...,out)."""

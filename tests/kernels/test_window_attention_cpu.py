@@ -1,0 +1,93 @@
+"""Window attention's CPU kernels against the same function in float64, which they do not take."""
+
+import pytest
+import torch
+from torch._subclasses import FakeTensorMode
+
+from spikevrt_kernels.proof.operator_counter import count_operators
+from spikevrt_kernels.window_attention import cpu, sdpa
+from spikevrt_kernels.window_attention.lanes import LANES
+from spikevrt_kernels.window_attention.windows import Cut
+
+if not cpu.registers_suffice():
+    pytest.skip("the kernels need a processor with AVX-512", allow_module_level=True)
+
+CASES = {
+    "mutual-shifted-padded": ((1, 5, 9, 13), 12, Cut(3, (2, 4, 4), (1, 2, 2), True)),
+    "odd-window": ((2, 3, 7, 9), 20, Cut(1, (3, 5, 5), (1, 2, 2), False)),
+    "fewer-tokens-than-lanes": ((1, 2, 4, 6), 6, Cut(2, (1, 2, 3), (0, 1, 1), False)),
+    "many-keys": ((1, 6, 16, 8), 40, Cut(2, (6, 8, 8), (0, 4, 0), False)),
+}
+CASES_OF = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+EPS = torch.finfo(torch.float32).eps
+
+
+def inputs(case):
+    """qkv, offsets, bias, cut, and a gradient of the result."""
+    size, channels, cut = case
+    torch.manual_seed(0)
+    tokens, width = cut.window[0] * cut.window[1] * cut.window[2], (6 if cut.mutual else 3) * channels
+    drawn = torch.randn(*size, width), torch.randn(tokens, width), torch.randn(cut.heads, tokens, tokens)
+    return *drawn, cut, torch.randn(*size, width // 3)
+
+
+def close(found, wanted):
+    """Within what PyTorch's own kernels reach on such data, twice."""
+    return (found - wanted).norm() <= 8 * EPS * wanted.norm()
+
+
+@CASES_OF
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_result_and_gradients_equal_float64(case, threads, monkeypatch):
+    qkv, offsets, bias, cut, grad = inputs(case)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    found = cpu.attend_cpu(qkv, offsets, bias, cut)
+    assert close(found, sdpa.attend(qkv.double(), offsets.double(), bias.double(), cut))
+    gradients = cpu.differentiate_cpu(grad, qkv, offsets, bias, cut)
+    exact = sdpa.differentiate(grad.double(), qkv.double(), offsets.double(), bias.double(), cut)
+    assert all(close(x, y) for x, y in zip(gradients, exact, strict=True))
+
+
+@CASES_OF
+def test_strided_maps_are_taken(case):
+    qkv, offsets, bias, cut, grad = inputs(case)
+    strided = qkv.transpose(1, 2).contiguous().transpose(1, 2)
+    other = grad.transpose(1, 2).contiguous().transpose(1, 2)
+    assert torch.equal(cpu.attend_cpu(strided, offsets, bias, cut), cpu.attend_cpu(qkv, offsets, bias, cut))
+    pairs = zip(
+        cpu.differentiate_cpu(other, strided, offsets, bias, cut),
+        cpu.differentiate_cpu(grad, qkv, offsets, bias, cut),
+        strict=True,
+    )
+    assert all(torch.equal(x, y) for x, y in pairs)
+
+
+def test_a_value_that_is_not_a_number_is_not_hidden():
+    qkv, offsets, bias, cut, _ = inputs(CASES["many-keys"])
+    qkv[0, 0, 0, 0, 0] = float("nan")
+    assert cpu.attend_cpu(qkv, offsets, bias, cut).isnan().any()
+
+
+def test_scores_far_apart_do_not_overflow():
+    qkv, offsets, bias, cut, _ = inputs(CASES["many-keys"])
+    found = cpu.attend_cpu(100 * qkv, offsets, bias, cut)
+    wanted = sdpa.attend(100 * qkv.double(), offsets.double(), bias.double(), cut)
+    assert (found - wanted).norm() < 1e-2 * wanted.norm()
+
+
+def test_lanes_and_back():
+    bias = torch.randn(2, 18, 18)
+    lanes = cpu.in_lanes(bias)
+    assert lanes.shape == (2, 2, 18, LANES)
+    assert lanes[1, 1, 5, 0] == bias[1, 16, 5]
+    assert torch.equal(cpu.from_lanes(lanes, 18), bias)
+
+
+def test_what_counts_or_plans_sees_operators():
+    qkv, _, _, cut, _ = inputs(CASES["odd-window"])
+    assert cpu.suits_cpu(qkv, cut)
+    assert not cpu.suits_cpu(qkv.double(), cut)
+    with count_operators():
+        assert not cpu.suits_cpu(qkv, cut)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        assert not cpu.suits_cpu(mode.from_tensor(qkv), cut)
