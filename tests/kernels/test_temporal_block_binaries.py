@@ -37,6 +37,11 @@ def test_resources_without_gradients(architecture):
     within_limits(architecture, 7, "block_inference")
 
 
+@pytest.mark.parametrize("cross", [False, True])
+def test_resources_of_more_frames_than_one_kernel_takes(cross):
+    within_limits(100, 8, "attend", cross)
+
+
 @pytest.mark.parametrize("kernel", CROSS)
 @pytest.mark.parametrize("architecture", [90, 100])
 def test_resources_of_a_cross_block(architecture, kernel):

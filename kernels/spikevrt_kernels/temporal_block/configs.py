@@ -1,4 +1,4 @@
-"""The static table: pixels and warps of each kernel by architecture."""
+"""The static table: pixels and warps of each kernel, and where the forward is one kernel."""
 
 from typing import Any, NamedTuple
 
@@ -22,8 +22,6 @@ class Config(NamedTuple):
         return {"num_warps": self.warps, "num_stages": 1, "enable_fp_fusion": True, "maxnreg": registers}
 
 
-WARPGROUPS = (90, 100)
-"""Architectures whose matrix products take 64 rows at a time."""
 TABLE = {
     "attend": Config(16, 4),
     "mlp": Config(64, 8),
@@ -36,9 +34,9 @@ TABLE = {
     "bwd_project_3": Config(16, 8),
 }
 """By kernel. Registers decide: a tile of 16 rows is spread over the warps by its columns and held only once."""
-ON_WARPGROUPS = {"attend": Config(64, 8)}
-"""Where 64 rows at a time fit."""
 
+WARPGROUPS = (90, 100)
+"""Architectures whose matrix products take 64 rows at a time."""
 ONE_KERNEL_FRAMES = 7
 """Most frames of which the whole forward fits one kernel on those."""
 
@@ -52,10 +50,8 @@ def one_kernel(architecture: int, frames: int) -> bool:
     return architecture in WARPGROUPS and frames <= ONE_KERNEL_FRAMES
 
 
-def choose(kernel: str, architecture: int, max_pixels: int) -> Config:
+def choose(kernel: str, max_pixels: int) -> Config:
     """The configuration of a kernel; `max_pixels` bounds the tile, never below 16 pixels."""
     config = TABLE[kernel]
-    if architecture in WARPGROUPS:
-        config = ON_WARPGROUPS.get(kernel, config)
     bound = 1 << max(max_pixels, 1).bit_length() - 1
     return config._replace(pixels=max(MIN_PIXELS, min(config.pixels, bound)))

@@ -49,7 +49,7 @@ class Call(NamedTuple):
 
     def config(self, kernel: str) -> Config:
         """Tile and warps of one kernel, from the static table."""
-        return choose(kernel, self.architecture, self.max_pixels)
+        return choose(kernel, self.max_pixels)
 
     @property
     def architecture(self) -> int:
