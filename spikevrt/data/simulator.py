@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from spikevrt.errors import UserError
+from spikevrt_kernels.compiled import compiled
 
 GREY = np.array([0.3, 0.59, 0.11], np.float32)
 """Weights of R, G, B."""
@@ -17,7 +17,7 @@ NOISE_SIGMA = 50.0
 """Spurious spikes come at Gaussian intervals of so many steps (S-SDM's noise)."""
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def integrate_kernel(
     start: NDArray[np.float32],  # (H, W) brightness / 255 of the first step
     slope: NDArray[np.float32],  # (H, W) its change from step to step
@@ -39,7 +39,7 @@ def integrate_kernel(
                 charge[y, x] = a - theta if fire else a
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def pack_kernel(spikes: NDArray[np.uint8], packed: NDArray[np.uint8]) -> None:
     """(8 m,) bytes of 0 and 1 -> (m,) bytes, least significant bit first."""
     for i in range(len(packed)):
@@ -48,7 +48,7 @@ def pack_kernel(spikes: NDArray[np.uint8], packed: NDArray[np.uint8]) -> None:
         packed[i] = low | spikes[at + 4] << 4 | spikes[at + 5] << 5 | spikes[at + 6] << 6 | spikes[at + 7] << 7
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def grey_kernel(
     frame: NDArray[np.uint8],  # (H, W, 3)
     weights: NDArray[np.float32],  # (3, 256) a channel's share of the brightness, of every value

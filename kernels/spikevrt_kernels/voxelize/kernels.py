@@ -10,6 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from spikevrt_kernels.compiled import compiled
 from spikevrt_kernels.voxelize.words import (
     BLOCK,
     BLOCK_BYTES,
@@ -164,7 +165,7 @@ def store_block(
 
 
 # Without Numba's reference counting, whose atomic operations on the arrays would take most of the time.
-@numba.njit(nogil=True, cache=True, _nrt=False)  # type: ignore[call-overload]
+@compiled(_nrt=False)
 def voxelize_rows(
     data: NDArray[np.uint8],  # n * H * W / 8, flat
     out: NDArray,  # K * h * w, flat: uint8 counts, or values of the table's type
@@ -202,7 +203,7 @@ def voxelize_rows(
             x += here
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def voxelize_packed_kernel(data, out, table, edges, height, width, flip, crop):  # type: ignore[no-untyped-def]
     """All bins on the calling thread, without the GIL: for workers that load data. See `voxelize_rows`."""
     planes, end = np.empty(PLANES * WORDS, np.uint64), np.empty(BLOCK_BYTES, np.uint8)
@@ -211,7 +212,7 @@ def voxelize_packed_kernel(data, out, table, edges, height, width, flip, crop): 
         voxelize_rows(data, out, table, edges, height, width, flip, crop, k, 0, crop[2], planes, low, high, end)
 
 
-@numba.njit(nogil=True, cache=True, parallel=True)
+@compiled(parallel=True)
 def voxelize_packed_parallel_kernel(data, out, table, edges, height, width, flip, crop):  # type: ignore[no-untyped-def]
     """The same on Numba's threads: for commands."""
     blocks = (crop[2] + ROWS - 1) // ROWS
@@ -223,7 +224,7 @@ def voxelize_packed_parallel_kernel(data, out, table, edges, height, width, flip
         voxelize_rows(data, out, table, edges, height, width, flip, crop, k, first, last, planes, low, high, end)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def voxelize_bytes_kernel(
     data: NDArray[np.uint8],  # n * H * W, flat
     out: NDArray,  # K * h * w, flat: counts, or values of the table's type

@@ -13,6 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from spikevrt_kernels.compiled import compiled
 from spikevrt_kernels.window_attention.lanes import (
     LANES,
     descend,
@@ -116,7 +117,7 @@ def write_block(x: Floats, factor: np.float32, window: Floats, place: int, count
             window[place + i, column + e] = factor * x[e * LANES + i]
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def attend(
     x: Floats, offsets: Floats, rows: Places, parts: Places, bias: Floats, out: Floats, width: tuple[int, ...]
 ) -> None:
@@ -161,7 +162,7 @@ def attend(
         write_window(result, rows[index], out)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def attend_backward(
     grad: Floats,
     x: Floats,
