@@ -7,13 +7,13 @@ import ctypes
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
+from bench.process_memory import status_kib
 from bench.workload import DIRECTIONS
 from spikevrt.models import VRT
 
@@ -67,12 +67,6 @@ def peak_memory(attn_backend: str, direction: str) -> float:
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 2**20
 
 
-def highest_kib() -> int:
-    """KiB that this process had resident at most; `getrusage` would count the process that started it, too."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0])
-
-
 @pytest.mark.benchmark(group="VRT, official configuration, 6x64x64, CPU")
 @pytest.mark.parametrize("direction", DIRECTIONS, scope="module")
 def test_model(
@@ -100,4 +94,5 @@ def reference(direction: str) -> Tensor:
 
 if __name__ == "__main__":
     STEPS[sys.argv[2]](official_vrt(sys.argv[1]), clip())
-    print(highest_kib())
+    # `getrusage` would count the process that started this one, too.
+    print(status_kib("VmHWM"))

@@ -4,7 +4,6 @@ One continuous recording of 360x640, with an exposure of 88 frames for each of i
 removed at the end. The cache of the last frames is removed as it is made, so that the disk holds little.
 """
 
-import re
 import tempfile
 import threading
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.process_memory import status_kib
 from spikevrt.config import DataConfig, RecordingConfig
 from spikevrt.data.images import write_png
 from spikevrt.data.preparation.jobs import build_caches
@@ -28,10 +28,7 @@ LIMIT_MB = 300
 
 def anonymous_mb() -> float:
     """RssAnon of this process, in MB."""
-    status = Path("/proc/self/status").read_text()
-    found = re.search(r"RssAnon:\s+(\d+) kB", status)
-    assert found is not None, "no RssAnon in /proc/self/status: Linux is needed"
-    return int(found[1]) * 1024 / 1e6
+    return status_kib("RssAnon") * 1024 / 1e6
 
 
 def make_clip(root: Path, frames: int) -> DataConfig:

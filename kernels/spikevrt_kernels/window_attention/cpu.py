@@ -42,7 +42,7 @@ def suits_cpu(qkv: Tensor, cut: Cut) -> bool:
         return False
     if not registers_suffice() or type(qkv.detach()) is not Tensor or is_in_torch_dispatch_mode():
         return False
-    return qkv.shape[-1] // (6 if cut.mutual else 3) // cut.heads <= MAX_HEAD_WIDTH
+    return channels_of(qkv, cut) // cut.heads <= MAX_HEAD_WIDTH
 
 
 @cache
@@ -88,7 +88,7 @@ def differentiate_cpu(
 
 def works(qkv: Tensor, bias: Tensor, cut: Cut) -> list[Work]:
     """All windows, by the masks that they share."""
-    channels = qkv.shape[-1] // (6 if cut.mutual else 3)
+    channels = channels_of(qkv, cut)
     B, D, H, W = qkv.shape[:4]
     found = []
     for rows, regions in window_groups(B, (D, H, W), cut.window, cut.shift, qkv.device):
@@ -128,9 +128,14 @@ def padded(tokens: int) -> int:
     return -(-tokens // LANES) * LANES
 
 
+def channels_of(qkv: Tensor, cut: Cut) -> int:
+    """C of qkv (...,3C or 6C)."""
+    return qkv.shape[-1] // (6 if cut.mutual else 3)
+
+
 def head_width(qkv: Tensor, cut: Cut) -> tuple[int, ...]:
     """E zeros: a tuple's length is part of its type, so that every width has a kernel of its own."""
-    return (0,) * (qkv.shape[-1] // (6 if cut.mutual else 3) // cut.heads)
+    return (0,) * (channels_of(qkv, cut) // cut.heads)
 
 
 def flat(x: Tensor) -> NDArray[np.float32]:
