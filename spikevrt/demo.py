@@ -2,14 +2,12 @@
 
 import importlib.util
 import json
-import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from spikevrt.cli import command_parser, positive, run_command
+from spikevrt.commands import Command, call
 from spikevrt.errors import UserError
 
 DESCRIPTION = """Prepare, train with and without spikes, evaluate and deblur, with the commands that you would type.
@@ -37,44 +35,38 @@ def bikes_video() -> Path:
     return video
 
 
-def call(module: str, *arguments: object) -> None:
-    """Show and run a command; stop where it fails."""
-    line = ["-m", f"spikevrt.{module}", *map(str, arguments)]
-    print(f"\n$ python {shlex.join(line)}", flush=True)
-    code = subprocess.run([sys.executable, *line], check=False).returncode
-    if code:
-        raise SystemExit(code)
-
-
 def prepare(out: Path) -> None:
     """Training clips, the held-out stretch and a held-out photo; what is there already stays."""
     data = out / "data"
     if not (data / "val").is_dir():
-        call("prepare", bikes_video(), "--out", data)
+        call(Command("prepare", (bikes_video(), "--out", data)))
     if not list(data.glob("train/photo-*")):
-        call("prepare", "--photos", *PHOTOS, "--out", data)
+        call(Command("prepare", ("--photos", *PHOTOS, "--out", data)))
     if not (data / "photo").is_dir():
-        call("prepare", "--photos", HELD_OUT_PHOTO, "--photo-split", "photo", "--out", data)
+        call(Command("prepare", ("--photos", HELD_OUT_PHOTO, "--photo-split", "photo", "--out", data)))
 
 
 def train(out: Path, steps: int) -> None:
-    """The model and its twin without spikes, for the same steps."""
-    for folder in TWINS.values():
-        options = [f"DATA.ROOT={out / 'data'}", f"TRAIN.OUTPUT_DIR={out / folder}", f"TRAIN.MAX_STEPS={steps}"]
-        if folder == TWINS["VRT"]:
-            options.append("MODEL.USE_SPIKE=false")
-        call("train", "--config", "demo", "--resume", "auto", "--opts", *options)
+    """The model and its twin without spikes, for the same steps and side by side: one alone leaves a core half idle."""
+
+    def training(folder: str, *options: str, log: Path | None = None) -> Command:
+        places = f"DATA.ROOT={out / 'data'}", f"TRAIN.OUTPUT_DIR={out / folder}", f"TRAIN.MAX_STEPS={steps}"
+        return Command("train", ("--config", "demo", "--resume", "auto", "--opts", *places, *options), log)
+
+    twin, ours = TWINS.values()
+    call(training(twin, "MODEL.USE_SPIKE=false", log=out / f"{twin}.log"), training(ours))
 
 
 def restore(out: Path) -> None:
     """Figures and pictures of both, and the sharp frames of the one with spikes."""
     checkpoints = [f"{name}={out / folder / 'last.pt'}" for name, folder in TWINS.items()]
     held_out = ("--crop", CROP, "--json", out / "scores.json", "--picture", out / "compare.png")
-    call("evaluate", "--checkpoint", *checkpoints, *held_out)
+    call(Command("evaluate", ("--checkpoint", *checkpoints, *held_out)))
     photo = ("--json", out / "photo.json", "--picture", out / "photo.png", "--opts", "DATA.VAL_SPLIT=photo")
-    call("evaluate", "--checkpoint", *checkpoints, *photo)
+    call(Command("evaluate", ("--checkpoint", *checkpoints, *photo)))
     best = out / TWINS["VRT+Spike"] / "last.pt"
-    call("deblur", out / "data" / "val" / "bikes", "--checkpoint", best, "--out", out / "restored", "--overwrite")
+    sharp = ("--out", out / "restored", "--overwrite")
+    call(Command("deblur", (out / "data" / "val" / "bikes", "--checkpoint", best, *sharp)))
 
 
 def gains(scores: Path) -> str:
