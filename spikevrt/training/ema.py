@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class WeightMean:
@@ -18,12 +19,16 @@ class WeightMean:
     def update(self, model: nn.Module, step: int) -> None:
         """Take in the weights after `step`; early steps forget faster, or the start would stay for long."""
         decay = min(self.decay, (1 + step) / (10 + step))
+        means: list[Tensor] = []
+        values: list[Tensor] = []
         for name, value in model.state_dict().items():
             mean = self.state[name]
             if mean.is_floating_point():
-                mean.lerp_(value, 1 - decay)
+                means.append(mean)
+                values.append(value)
             else:
                 mean.copy_(value)
+        get_ema_multi_avg_fn(decay)(means, values, step)
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:

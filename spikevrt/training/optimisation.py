@@ -45,7 +45,7 @@ def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.AdamW:
         {"params": [p for n, p in named if not is_flow(n)], "scale": 1.0},
         {"params": [p for n, p in named if is_flow(n)], "scale": train.flow_lr_scale},
     ]
-    return torch.optim.AdamW(groups, lr=train.lr, betas=BETAS, weight_decay=train.weight_decay)
+    return torch.optim.AdamW(groups, lr=train.lr, betas=BETAS, weight_decay=train.weight_decay, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
