@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikevrt.models.start import start_framewise
+from spikevrt.models.start import start_framewise, start_smooth
 
 
 class ResidualBlock3D(nn.Module):
@@ -51,6 +51,7 @@ class SpikeEncoder3D(nn.Module):
             for i, o, t, s in zip(widths[:-1], widths[1:], t_strides, s_strides, strict=True)
         )
         self.residuals = nn.ModuleList(residual_pair(width) for width in widths[1:])
+        start_smooth(self.in_proj)
         for layer in self.modules():
             if isinstance(layer, nn.Conv3d):
                 start_framewise(layer)
