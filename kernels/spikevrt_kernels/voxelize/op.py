@@ -39,6 +39,7 @@ def voxelize(
         drop: columns dropped at the left and at the right of every stored row.
         norm: normalise in the same pass; None = counts.
         parallel: on Numba's threads, for one caller at a time; otherwise on the calling thread, without the GIL.
+            Where they are OpenMP's, Numba gives PyTorch as many from then on, whatever OMP_NUM_THREADS says.
         out: (K,h,w) contiguous array of the result's type to write to, or None for a new one.
 
     Returns:
