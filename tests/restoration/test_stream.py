@@ -1,5 +1,8 @@
 """Long clips, window by window, against everything at once."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 
@@ -112,3 +115,18 @@ def test_out_of_memory_is_answered(tree):
 def test_a_device_that_is_not_there_is_named(name):
     with pytest.raises(UserError, match=f"--device {name}: not on this machine"):
         choose_device(name)
+
+
+def test_reading_frames_and_spikes_leaves_pytorch_its_threads(tree):
+    read = (
+        "import sys, torch; from pathlib import Path\n"
+        "from spikevrt.config import load_config; from spikevrt.data.layout import find_clips\n"
+        "from spikevrt.restoration.sources import clip_source\n"
+        "data = load_config('demo', [f'DATA.ROOT={sys.argv[1]}', 'DATA.K=4']).data\n"
+        "print(len(list(clip_source(find_clips(data, 'val', need_spikes=True)[0], data))), torch.get_num_threads())"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-c", read, str(tree)]
+    frames, threads = map(int, subprocess.run(line, env=environment, capture_output=True, check=True).stdout.split())
+    assert frames > 0
+    assert threads == 1
