@@ -49,7 +49,7 @@ wheel: $(STAMP)  ## build the wheel, install it elsewhere, run a command outside
 demo: $(STAMP)  ## the main job on CPU: prepare, train with and without spikes, evaluate, deblur
 	$(BIN)/python -m spikevrt.demo
 
-demo-long: $(STAMP)  ## the same for half an hour
+demo-long: $(STAMP)  ## the same for an hour
 	$(BIN)/python -m spikevrt.demo --long --out demo-long
 
 selftest: $(STAMP)  ## every kernel against float64 on this machine

