@@ -8,6 +8,7 @@ from pathlib import Path
 
 from spikevrt.cli import command_parser, positive, run_command
 from spikevrt.commands import Command, call
+from spikevrt.config import load_config
 from spikevrt.errors import UserError
 
 DESCRIPTION = """Prepare, train with and without spikes, evaluate and deblur, with the commands that you would type.
@@ -44,6 +45,14 @@ def prepare(out: Path) -> None:
         call(Command("prepare", ("--photos", *PHOTOS, "--out", data)))
     if not (data / "photo").is_dir():
         call(Command("prepare", ("--photos", HELD_OUT_PHOTO, "--photo-split", "photo", "--out", data)))
+
+
+def check_steps(out: Path, steps: int) -> None:
+    """Models that are there already go on: they must have been meant for as many steps."""
+    for config in (out / folder / "config.yaml" for folder in TWINS.values()):
+        there = load_config(str(config)).train.max_steps if config.is_file() else steps
+        if there != steps:
+            raise UserError(f"{out}: its models train for {there} steps, not {steps}; name another --out, or remove it")
 
 
 def train(out: Path, steps: int) -> None:
@@ -91,8 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=positive, help=f"optimiser steps of each model (default: {STEPS})")
     args = parser.parse_args(argv)
     start = time.monotonic()
+    steps = args.steps or (LONG_STEPS if args.long else STEPS)
+    check_steps(args.out, steps)
     prepare(args.out)
-    train(args.out, args.steps or (LONG_STEPS if args.long else STEPS))
+    train(args.out, steps)
     restore(args.out)
     print(f"\n{gains(args.out / 'scores.json')}")
     print(f"look at {args.out / 'compare.png'}; {(time.monotonic() - start) / 60:.1f} minutes")
