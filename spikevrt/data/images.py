@@ -1,11 +1,13 @@
 """Pictures: 8-bit RGB in and out."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from spikevrt.data.atomic import replacing
 from spikevrt.errors import UserError
@@ -13,26 +15,35 @@ from spikevrt.errors import UserError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """(H,W,3) RGB.
-
-    Raises:
-        UserError: the file is missing or does not decode.
-    """
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The picture inside a file, or one line that says why there is none."""
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+            yield image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: cannot be read as a picture ({error}); replace or remove it") from None
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """(H,W,3) RGB; of 16 bits a channel the upper eight, grey ones three times.
+
+    Raises:
+        UserError: the file is missing, does not decode, or holds 32-bit values.
+    """
+    with opened(path) as image:
+        if image.mode.startswith("I;16"):
+            # Pillow itself would cut off above 255.
+            return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+        if image.mode in ("I", "F"):
+            raise ValueError("32-bit values, whose white is unknown")
+        return np.asarray(image.convert("RGB"))
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """(H,W) from the header alone."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, UnidentifiedImageError) as error:
-        raise UserError(f"{path}: cannot be read as a picture ({error}); replace or remove it") from None
+    with opened(path) as image:
+        return image.height, image.width
 
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:

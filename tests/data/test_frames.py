@@ -4,9 +4,10 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from spikevrt.data.atomic import replacing
-from spikevrt.data.images import natural_order, picture_files, read_image, write_png
+from spikevrt.data.images import image_size, natural_order, picture_files, read_image, write_png
 from spikevrt.data.video import count_frames, frame_names, frame_rate, read_frames, video_writer
 from spikevrt.errors import UserError
 
@@ -42,6 +43,25 @@ def test_a_picture_that_does_not_decode_is_named(tmp_path, image):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"broken\.png: cannot be read as a picture"):
         read_image(path)
+
+
+def test_grey_of_sixteen_bits_keeps_its_bright_half(tmp_path):
+    grey = np.arange(0, 65536, 997, dtype=np.uint16).reshape(6, 11)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.png"), np.stack([grey // 256] * 3, 2))
+
+
+def test_floats_are_no_picture(tmp_path):
+    Image.fromarray(np.ones((6, 9), np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(UserError, match=r"float\.tif: cannot be read as a picture \(32-bit values, whose white is"):
+        read_image(tmp_path / "float.tif")
+
+
+def test_a_picture_too_large_to_be_one_is_refused(tmp_path, image, monkeypatch):
+    write_png(tmp_path / "large.png", image)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(UserError, match=r"large\.png: cannot be read as a picture"):
+        image_size(tmp_path / "large.png")
 
 
 @pytest.mark.parametrize(
