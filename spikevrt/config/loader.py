@@ -52,10 +52,23 @@ def read_yaml(name_or_path: str) -> Tree:
     return parse_yaml(text, name_or_path)
 
 
+class UniqueKeys(yaml.SafeLoader):
+    """A key that stands twice is an error: YAML's last one would silently win, of whole sections too."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise yaml.MarkedYAMLError(problem=f"{name} stands twice", problem_mark=key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
 def parse_yaml(text: str, source: str) -> Tree:
     """Parse `text`; `source` names it in errors."""
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, UniqueKeys)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
@@ -182,7 +195,7 @@ def convert(key: str, value: Any, hint: Any) -> Any:
             pass
     if hint is str and isinstance(value, str):
         return value
-    names = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
+    names = {bool: "true or false", int: "an integer", float: "a number", str: "text (in quotes)"}
     raise UserError(f"{key} = {value!r}: must be {names[hint]}")
 
 

@@ -155,6 +155,9 @@ def test_files_that_are_not_configurations(tmp_path):
     path.write_text("TRAIN:\n  LR: [1\n")
     with pytest.raises(UserError, match=r"bad.yaml: line \d"):
         load_config(str(path))
+    path.write_text("DATA:\n  K: 16\nTRAIN:\n  LR: 0.1\nDATA:\n  CLIP_LEN: 7\n")
+    with pytest.raises(UserError, match=r"bad.yaml: line 5: DATA stands twice"):
+        load_config(str(path))
     path.write_text("- 1\n")
     with pytest.raises(UserError, match="holds no sections"):
         load_config(str(path))
