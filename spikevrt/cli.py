@@ -1,6 +1,7 @@
 """What every command shares: arguments, one-line errors, exit codes."""
 
 import argparse
+import math
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -41,7 +42,16 @@ def positive(text: str) -> int:
     return value
 
 
-positive.__name__ = "positive integer"  # what argparse calls it in its message
+def positive_number(text: str) -> float:
+    """An argument that measures something: a finite number above 0."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ValueError
+    return value
+
+
+# What argparse calls them in its messages.
+positive.__name__, positive_number.__name__ = "positive integer", "positive number"
 
 
 def add_config_arguments(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from spikevrt.cli import add_config_arguments, command_parser, config_options, run_command
+from spikevrt.cli import add_config_arguments, command_parser, config_options, positive_number, run_command
 from spikevrt.config import DataConfig
 from spikevrt.data.images import write_png
 from spikevrt.data.video import Writer, frame_rate, video_writer
@@ -38,7 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--spikes", type=Path, help="folder of spike files, one a frame or one recording")
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help=f"a folder for PNGs, or a file ({', '.join(VIDEOS)})")
-    parser.add_argument("--fps", type=float, help="of a video written (default: the input's, else 24)")
+    parser.add_argument("--fps", type=positive_number, help="of a video written (default: the input's, else 24)")
     parser.add_argument("--overwrite", action="store_true", help="replace what stands at --out")
     add_config_arguments(parser, default=None)
     parser.add_argument("--device", help="cuda:N or cpu; CUDA where there is one if not given")

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from spikevrt.cli import add_config_arguments, command_parser, config_options, positive, run_command
+from spikevrt.cli import add_config_arguments, command_parser, config_options, positive, positive_number, run_command
 from spikevrt.config import DataConfig
 from spikevrt.data.images import write_png
 from spikevrt.data.layout import find_clips
@@ -41,7 +41,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--picture", type=Path, help="write a PNG to look at: the middle frame by every method")
     parser.add_argument("--picture-frame", metavar="CLIP/STEM", help="the frame of --picture")
     parser.add_argument("--tfp-window", type=positive, help="spike frames of the TFP picture (default: half of them)")
-    parser.add_argument("--tfp-rate", type=float, help="firing rate of white (default: from clip.json, else 0.6)")
+    parser.add_argument(
+        "--tfp-rate", type=positive_number, help="firing rate of white (default: from clip.json, else 0.6)"
+    )
     parser.add_argument("--device", help="cuda:N or cpu; CUDA where there is one if not given")
     return parser
 
@@ -70,8 +72,8 @@ def pictured(wanted: str | None, clips: dict[str, tuple[str, ...]]) -> tuple[str
     return name, stem
 
 
-def run(args: argparse.Namespace) -> Report:
-    """Evaluate, with a progress bar; writes the picture at the end."""
+def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
+    """All figures, and the pictures of one frame by every method, with a progress bar."""
     device = choose_device(args.device)
     paths = named_checkpoints(args.checkpoint)
     options = config_options(args)
@@ -94,19 +96,19 @@ def run(args: argparse.Namespace) -> Report:
                 if (clip.name, frame.stem) == drawn:
                     shown = frame.pictures | {"sharp": frame.sharp}
                 bar.update()
-    if args.picture:
-        write_png(args.picture, comparison(shown))
-    return report
+    return report, shown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, evaluate, print."""
     args = make_parser().parse_args(argv)
-    report = run(args)
+    report, shown = run(args)
     print("\n".join(f"{key}: {value}" for key, value in report.about.items() if value is not None and key != "models"))
     print(f"protocol: {PROTOCOL}\n\n{report.tables()}")
     if args.json:
         report.write_json(args.json)
+    if args.picture:
+        write_png(args.picture, comparison(shown))
     return 0
 
 

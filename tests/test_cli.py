@@ -2,13 +2,14 @@
 
 import pytest
 
-from spikevrt.cli import command_parser, positive, run_command
+from spikevrt.cli import command_parser, positive, positive_number, run_command
 from spikevrt.errors import UserError
 
 
 def parse(*arguments: str) -> None:
     parser = command_parser("spikevrt.evaluate", "Measure.")
     parser.add_argument("--crop", type=positive)
+    parser.add_argument("--fps", type=positive_number)
     parser.parse_args(arguments)
 
 
@@ -18,6 +19,8 @@ def parse(*arguments: str) -> None:
         (["--crip", "3"], r"unrecognized arguments: --crip 3 \(python -m spikevrt\.evaluate --help"),
         (["--crop", "-8"], r"argument --crop: invalid positive integer value: '-8'"),
         (["--crop", "0"], r"argument --crop: invalid positive integer value: '0'"),
+        (["--fps", "0"], r"argument --fps: invalid positive number value: '0'"),
+        (["--fps", "nan"], r"argument --fps: invalid positive number value: 'nan'"),
         (["--crop", "two"], r"argument --crop: invalid positive integer value: 'two'"),
     ],
 )

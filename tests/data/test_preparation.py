@@ -73,6 +73,10 @@ def test_clips_are_split_by_name():
     assert held == split_by_clip(names, 0.2, 0)
     with pytest.raises(UserError, match="at least two sources"):
         split_by_clip(["one"], 0.2, 0)
+    assert len(split_by_clip(names, 0.99, 0)) == 9
+    for share in (0, 1, 1.5, float("nan")):
+        with pytest.raises(UserError, match="must lie between 0 and 1"):
+            split_by_clip(names, share, 0)
 
 
 def test_moved_photos_move_by_fractions_of_a_pixel(tmp_path):
@@ -132,6 +136,8 @@ def test_a_failure_leaves_nothing_half_written(tmp_path):
         (["--photos", "mona-lisa", "--out", "x"], "mona-lisa: no such photo; there are astronaut"),
         (["a.mp4", "b/a.mp4", "--out", "x"], "sources share a name"),
         (["a.mp4", "--out", "x", "--theta", "0.5"], "--theta 0.5: must be at least 1"),
+        (["a.mp4", "--out", "x", "--theta", "nan"], "--theta nan: must be at least 1"),
+        (["a.mp4", "--out", "x", "--seed", "-1"], "--seed -1: must be at least 0"),
         (["a.mp4", "--out", "x", "--exposure", "0"], "--exposure 0: must be at least 1"),
     ],
 )

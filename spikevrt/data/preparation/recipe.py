@@ -36,8 +36,10 @@ class Recipe:
         for name in ("factor", "exposure", "stride", "spike_scale"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least 1")
-        if self.theta < 1:
+        if not self.theta >= 1:
             raise UserError(f"--theta {self.theta}: must be at least 1, or white fires more than once a sub-frame")
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed}: must be at least 0")
 
     @property
     def subframes(self) -> int:

@@ -27,10 +27,12 @@ def split_by_time(
 
 
 def split_by_clip(names: list[str], val: float, seed: int) -> set[str]:
-    """The names that are held out: a share `val` of the clips, at least one, drawn by `seed`."""
+    """The names that are held out: a share `val` of the clips, at least one and not all, drawn by `seed`."""
     if len(names) < 2:
         raise UserError("--split-by clip: needs at least two sources; use --split-by time for one")
-    count = max(1, round(len(names) * val))
+    if not 0 < val < 1:
+        raise UserError(f"--val {val}: the share of the clips that is held out must lie between 0 and 1")
+    count = min(max(1, round(len(names) * val)), len(names) - 1)
     chosen = np.random.default_rng(seed).choice(len(names), count, replace=False)
     return {names[i] for i in chosen}
 
