@@ -100,9 +100,11 @@ def load_trained_model(
         UserError: no such file, no configuration, weights that do not fit, or a backend that cannot run.
     """
     state = read_state(path)
-    if "config" not in state and config is None:
-        raise UserError(f"checkpoint {path}: holds no configuration; name one with --config")
-    tree = state["config"] if "config" in state else read_yaml(str(config))
+    tree = state.get("config")
+    if not isinstance(tree, dict):
+        if config is None:
+            raise UserError(f"checkpoint {path}: holds no configuration; name one with --config")
+        tree = read_yaml(config)
     for option in options:
         apply_option(tree, option)
     built = config_from_tree(tree)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +15,8 @@ from spikevrt.device import choose_device
 from spikevrt.errors import UserError
 
 T = TypeVar("T")
+PATIENCE = timedelta(minutes=30)
+"""How long a process waits for the others: the first one may have every kernel to compile."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def joined_processes(device: str | None = None) -> Iterator[Processes]:
         torch.cuda.set_device(chosen)
     backend = "nccl" if chosen.type == "cuda" else "gloo"
     if world > 1:
-        distributed.init_process_group(backend)
+        distributed.init_process_group(backend, timeout=PATIENCE)
     failed = True
     try:
         yield Processes(rank, world, chosen)
