@@ -25,6 +25,9 @@ def sample_pixels(x: Tensor, position: Tensor, mode: str = "bilinear", padding: 
     H, W = x.shape[-2:]
     scale = position.new_tensor((max(W - 1, 1), max(H - 1, 1)))
     grid = 2 * position / scale - 1
+    if padding == "border" and grid.device.type == "cpu":
+        # A NaN reads the first pixel, here as on CUDA; but PyTorch's backward would write outside of the gradient.
+        grid = grid.nan_to_num(nan=-1.0)
     sampled = F.grid_sample(x.to(grid.dtype), grid, mode, padding, align_corners=True)
     return sampled.to(x.dtype)
 
