@@ -169,10 +169,12 @@ class Trainer:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self.bad_steps >= train.max_bad_steps:
+            last = self.folder / checkpoints.LAST
+            kept = f"{last} holds the last good state" if last.is_file() else "nothing had been saved yet"
             raise UserError(
                 f"step {self.step}: loss or gradients were not finite for {self.bad_steps} steps in a row "
-                f"(TRAIN.MAX_BAD_STEPS); {self.folder / checkpoints.LAST} holds the last good state: lower TRAIN.LR, "
-                "set TRAIN.CLIP_GRAD_NORM, check DATA.NORM, or turn TRAIN.MIXED_PRECISION off"
+                f"(TRAIN.MAX_BAD_STEPS); {kept}: lower TRAIN.LR, set TRAIN.CLIP_GRAD_NORM, check DATA.NORM, or turn "
+                "TRAIN.MIXED_PRECISION off"
             )
         return taken
 

@@ -174,6 +174,12 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(tree, tmp_path, monke
     assert all(bool(torch.isfinite(v).all()) for v in run.model.state_dict().values())
 
 
+def test_weights_that_explode_are_one_line(tree, tmp_path):
+    run = start(tree, tmp_path / "run", "TRAIN.MAX_STEPS=9", "TRAIN.LR=1e30", "TRAIN.MAX_BAD_STEPS=2")
+    with pytest.raises(UserError, match=r"not finite for 2 steps in a row.*nothing had been saved yet: lower TRAIN.LR"):
+        run.run()
+
+
 def test_out_of_memory_is_answered_with_what_to_change(tree, tmp_path, monkeypatch):
     def exhausted(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
