@@ -17,8 +17,8 @@ TARGETS = [(80, 5), (90, 5), (90, 7), (100, 5), (100, 7), (120, 5)]
 CASES = [(a, T, kernel) for a, T in TARGETS for kernel in (*FORWARD[a], *BACKWARD)]
 
 
-def within_limits(architecture, T, kernel, cross=False, dtype=torch.bfloat16):
-    launches = block_launches((2, 96, T, 256, 256), dtype, architecture, cross)
+def within_limits(architecture, T, kernel, cross=False, dtype=torch.bfloat16, dropout_p=0.0):
+    launches = block_launches((2, 96, T, 256, 256), dtype, architecture, cross, dropout_p=dropout_p)
     resources = compile_launch(launches[kernel], architecture)
     assert resources.stack <= STACK[architecture]
     assert resources.shared <= MAX_SHARED
@@ -52,3 +52,9 @@ def test_resources_of_a_cross_block(architecture, kernel):
 @pytest.mark.parametrize("architecture", [90, 100])
 def test_resources_in_float16(architecture, kernel):
     within_limits(architecture, 7, kernel, dtype=torch.float16)
+
+
+@pytest.mark.parametrize("cross", [False, True])
+@pytest.mark.parametrize(("architecture", "kernel"), [(a, k) for a in STACK for k in (FORWARD[a][0], "bwd_attend")])
+def test_resources_with_dropout(architecture, kernel, cross):
+    within_limits(architecture, 7, kernel, cross, dropout_p=0.1)

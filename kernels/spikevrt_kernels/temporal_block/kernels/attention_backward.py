@@ -9,8 +9,15 @@ import triton.language as tl
 
 from spikevrt_kernels.dots import add_dot
 from spikevrt_kernels.temporal_attention.kernels import drop, softmax_frames
-from spikevrt_kernels.temporal_block.kernels.forward import project, project_kv
-from spikevrt_kernels.temporal_block.kernels.tiles import load_normed, load_tile, load_weight, store_tile, zero_tiles
+from spikevrt_kernels.temporal_block.kernels.forward import project, project_frames
+from spikevrt_kernels.temporal_block.kernels.tiles import (
+    load_normed,
+    load_tile,
+    load_weight,
+    norm_backward,
+    store_tile,
+    zero_tiles,
+)
 
 
 @triton.jit
@@ -26,11 +33,10 @@ def add_projected(
 
 
 @triton.jit
-def norm_backward(dz, x_ptr, stride_xc, stats_ptr, plane, C, at, inside, CP: tl.constexpr, ACC: tl.constexpr):
-    """Through a layer norm that is folded into the weights, to x: rstd (dz - mean(dz) - xhat mean(dz xhat))."""
+def folded_norm_backward(dz, x_ptr, stride_xc, stats_ptr, plane, C, at, inside, CP: tl.constexpr, ACC: tl.constexpr):
+    """Through a layer norm that is folded into the weights, to x."""
     xhat, rstd = load_normed(x_ptr, stride_xc, stats_ptr, plane, C, at, inside, CP, ACC)
-    centre, slope = tl.sum(dz, 1) / C, tl.sum(dz * xhat, 1) / C
-    return (dz - centre[:, None] - xhat * slope[:, None]) * rstd[:, None]
+    return norm_backward(dz, xhat, rstd, C)
 
 
 @triton.jit
@@ -87,21 +93,13 @@ def temporal_block_bwd_attend_kernel(
     dkv = dkv_ptr + batch * stride_dkvb
     q_plane, k_plane = tl.num_programs(1) * q_c, tl.num_programs(1) * k_c
     q_stats, k_stats = stats_q_ptr + batch * q_c, stats_kv_ptr + batch * k_c
-    # Carried from head to head, since the addresses of all frames would be kept in registers beside them.
     k_frame, k_frame_stats, dkv_frame = context, k_stats, dkv
     for head in tl.range(heads, disable_licm=True):
         row = head * D
-        ks, vs = (), ()
-        for _ in tl.static_range(TK):
-            k, v = project_kv(
-                k_frame, stride_kc, C, at, inside, k_frame_stats, k_plane,
-                w_ptr, sum_ptr, b_ptr, C + row, D, P, DP, CK, DOT, ACC,
-            )  # fmt: skip
-            ks, vs = ks + (k,), vs + (v,)
-            k_frame += k_t
-            k_frame_stats += wide
-        k_frame -= k_t * TK
-        k_frame_stats -= wide * TK
+        ks, vs, k_frame, k_frame_stats = project_frames(
+            k_frame, stride_kc, k_t, C, at, inside, k_frame_stats, wide, k_plane,
+            w_ptr, sum_ptr, b_ptr, C + row, D, TK, P, DP, CK, DOT, ACC,
+        )  # fmt: skip
         dks, dvs = zero_tiles(TK, P, DP, ACC), zero_tiles(TK, P, DP, ACC)
         frame, stats, dy_frame, dq_frame = x, q_stats, dy, dq_base
         for i in tl.range(TQ, disable_licm=True):
@@ -154,7 +152,7 @@ def temporal_block_bwd_attend_kernel(
         if SELF:
             dz = add_projected(dz, dkv + frame * wide, k_c, w_ptr, C, C, at, inside, CP, CK, DOT, ACC)
             dz = add_projected(dz, dkv + C * k_c + frame * wide, k_c, w_ptr, 2 * C, C, at, inside, CP, CK, DOT, ACC)
-        tile = norm_backward(
+        tile = folded_norm_backward(
             dz, x + frame * x_t, stride_xc, q_stats + frame * wide, q_plane, C, at, inside, CP, ACC
         ) + load_tile(dy + frame * wide, q_c, 0, C, at, inside, CP).to(ACC)
         store_tile(dx + frame * wide, q_c, 0, C, at, inside, tile, CP)
@@ -166,7 +164,7 @@ def temporal_block_bwd_attend_kernel(
                 tl.zeros((P, CP), ACC), dkv + frame * wide, k_c, w_ptr, C, C, at, inside, CP, CK, DOT, ACC
             )
             dz = add_projected(dz, dkv + C * k_c + frame * wide, k_c, w_ptr, 2 * C, C, at, inside, CP, CK, DOT, ACC)
-            tile = norm_backward(
+            tile = folded_norm_backward(
                 dz, context + frame * k_t, stride_kc, k_stats + frame * wide, k_plane, C, at, inside, CP, ACC
             )
             store_tile(dcontext + frame * wide, k_c, 0, C, at, inside, tile, CP)

@@ -69,6 +69,26 @@ def project_kv(
 
 
 @triton.jit
+def project_frames(
+    frame_ptr, stride_c, stride_t, C, at, inside, stats_ptr, HW, plane, w_ptr, sum_ptr, b_ptr, row, D,
+    T: tl.constexpr, P: tl.constexpr, DP: tl.constexpr, CK: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """`project_kv` of T frames: their keys, their values, and the pointers as they were.
+
+    A loop over heads carries the pointers: else the addresses of all frames would be kept in registers beside it.
+    """
+    ks, vs = (), ()
+    for _ in tl.static_range(T):
+        k, v = project_kv(
+            frame_ptr, stride_c, C, at, inside, stats_ptr, plane, w_ptr, sum_ptr, b_ptr, row, D, P, DP, CK, DOT, ACC
+        )
+        ks, vs = ks + (k,), vs + (v,)
+        frame_ptr += stride_t
+        stats_ptr += HW
+    return ks, vs, frame_ptr - stride_t * T, stats_ptr - HW * T
+
+
+@triton.jit
 def attend(
     x_ptr, context_ptr, o_ptr, w_ptr, sum_ptr, b_ptr, stats_q_ptr, stats_kv_ptr, seed_ptr,
     stride_xb, stride_xc, stride_xt, stride_kb, stride_kc, stride_kt, HW, C, D, heads, scale, eps, dropout_p,
@@ -92,20 +112,12 @@ def attend(
         save_stats(context, stride_kc, k_t, k_stats, k_plane, wide, C, TK, at, inside, eps, P, CK, ACC)
     # Statistics come back from memory where they are needed: T frames of them would fill the registers.
     tl.debug_barrier()
-    # Carried from head to head, since the addresses of all frames would be kept in registers beside them.
     k_frame, k_frame_stats = context, k_stats
     for head in tl.range(heads, disable_licm=True):
-        ks, vs = (), ()
-        for _ in tl.static_range(TK):
-            k, v = project_kv(
-                k_frame, stride_kc, C, at, inside, k_frame_stats, k_plane,
-                w_ptr, sum_ptr, b_ptr, C + head * D, D, P, DP, CK, DOT, ACC,
-            )  # fmt: skip
-            ks, vs = ks + (k,), vs + (v,)
-            k_frame += k_t
-            k_frame_stats += wide
-        k_frame -= k_t * TK
-        k_frame_stats -= wide * TK
+        ks, vs, k_frame, k_frame_stats = project_frames(
+            k_frame, stride_kc, k_t, C, at, inside, k_frame_stats, wide, k_plane,
+            w_ptr, sum_ptr, b_ptr, C + head * D, D, TK, P, DP, CK, DOT, ACC,
+        )  # fmt: skip
         frame, stats, o_frame = x, q_stats, o
         for i in tl.range(TQ, disable_licm=True):
             q = project(
@@ -118,7 +130,7 @@ def attend(
             p = softmax_frames(scores, scale, 1, TK)
             if DROPOUT:
                 first = ((batch * heads + head) * TQ + i) * ((TK + 3) // 4)
-                p, _ = drop(p, p, tl.load(seed_ptr), first, at, HW, dropout_p, TK, ACC)
+                p, _same = drop(p, p, tl.load(seed_ptr), first, at, HW, dropout_p, TK, ACC)
             out = p[0][:, None] * vs[0].to(ACC)
             for s in tl.static_range(1, TK):
                 out += p[s][:, None] * vs[s].to(ACC)

@@ -19,6 +19,7 @@ from spikevrt_kernels.temporal_block.kernels.tiles import (
     load_tile,
     load_vector,
     load_weight,
+    norm_backward,
     store_sums,
     store_tile,
     store_vector,
@@ -129,10 +130,7 @@ def temporal_block_bwd_dy_kernel(
             a, w = hidden(z, w1_ptr, b1_ptr, r, R, C, P, CP, RK, DOT, ACC)
             g = hidden_gradient(grad, w2_ptr, r, R, C, P, CP, RK, DOT, ACC)
             dz = add_dot(dz, g * gelu_slope(a), w, DOT, ACC)
-        # Layer norm: dy = dout + rstd (g - mean(g) - yhat mean(g yhat)), g = gamma dz.
-        g = dz * gamma[None, :]
-        first, second = tl.sum(g, 1) / C, tl.sum(g * yhat, 1) / C
-        dy = (g - first[:, None] - yhat * second[:, None]) * rstd[:, None] + grad.to(ACC)
+        dy = norm_backward(dz * gamma[None, :], yhat, rstd, C) + grad.to(ACC)
         dy = tl.where(inside[:, None] & (tl.arange(0, CP) < C)[None, :], dy, 0.0)
         store_tile(dy_ptr + frame, o_c, 0, C, at, inside, dy, CP)
         d_bo += tl.sum(dy, 0)

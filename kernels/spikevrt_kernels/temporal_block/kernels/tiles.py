@@ -70,6 +70,13 @@ def load_normed(frame_ptr, stride_c, stats_ptr, plane, C, at, inside, CP: tl.con
 
 
 @triton.jit
+def norm_backward(grad, normed, rstd, C):
+    """Through normed = (x - mean(x)) rstd to x, of whole tiles: rstd (g - mean(g) - normed mean(g normed))."""
+    first, second = tl.sum(grad, 1) / C, tl.sum(grad * normed, 1) / C
+    return (grad - first[:, None] - normed * second[:, None]) * rstd[:, None]
+
+
+@triton.jit
 def zero_tiles(COUNT: tl.constexpr, N: tl.constexpr, K: tl.constexpr, ACC: tl.constexpr):
     """COUNT accumulators of (N,K)."""
     tiles = ()
