@@ -46,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = Path(config.train.output_dir)
     with joined_processes(args.device) as processes:
         trainer = Trainer(config, processes, find_resume(args.resume, folder))
+        if trainer.step >= trainer.steps:
+            if processes.first:
+                print(f"{folder}: all {trainer.steps} steps are done; raise TRAIN.MAX_STEPS or TRAIN.EPOCHS to go on")
+            return 0
         if processes.first:
             count = sum(p.numel() for p in trainer.model.parameters())
             print(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from spikevrt.config import DataConfig
-from spikevrt.data.augmentation import Crop, Flips, centre_crop, cut, pixel_step, random_crop, scaled
+from spikevrt.data.augmentation import Crop, Flips, centre_crop, check_crop, cut, pixel_step, random_crop, scaled
 from spikevrt.data.images import read_image
 from spikevrt.data.layout import Clip, find_clips
 from spikevrt.data.ram_cache import RamCache, machine_share
@@ -46,6 +46,9 @@ class ClipDataset(Dataset[Sample]):
     ) -> None:
         self.data, self.augment, self.use_spike, self.seed, self.crop = data, augment, use_spike, seed, crop
         self.clips = find_clips(data, split, need_spikes=use_spike)
+        if crop is not None:
+            for clip in self.clips:
+                check_crop(crop, clip.frame_size, self._grids(clip)[0])
         self.caches = [VoxelCache(clip, data) for clip in self.clips] if use_spike else []
         self.ram = picture_cache(self.clips, data) if augment and data.ram_cache_gb else None
         self.windows = [

@@ -270,3 +270,13 @@ def test_the_command_trains_the_twin_without_spikes(tree, tmp_path, capsys):
     path.write_text(trainer_module.config_to_yaml(config))
     assert train(["--config", str(path), "--attn-backend", "naive"]) == 0
     assert "parameters, 10 samples, steps 0 to 1, 1 x cpu, float32" in capsys.readouterr().out
+    before = (tmp_path / "last.pt").read_bytes()
+    assert train(["--config", str(path), "--attn-backend", "naive", "--resume", "auto"]) == 0
+    assert "all 1 steps are done; raise TRAIN.MAX_STEPS or TRAIN.EPOCHS to go on" in capsys.readouterr().out
+    assert (tmp_path / "last.pt").read_bytes() == before
+
+
+def test_a_crop_larger_than_the_frames_is_found_before_anything_is_written(tree, tmp_path):
+    with pytest.raises(UserError, match=r"DATA\.CROP_SIZE = 56: larger than the frames of 48x64"):
+        start(tree, tmp_path / "run", "DATA.CROP_SIZE=56")
+    assert not (tmp_path / "run").exists()
