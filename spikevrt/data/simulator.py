@@ -148,7 +148,16 @@ class SpikeSensor:
         self.scale, self._weights = scale, GREY[:, None] * light.astype(np.float32)
 
     def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(H,W,3) -> (H/scale,W/scale) in 0..255, averaged over blocks; what is beyond whole blocks is left out."""
+        """(H,W,3) -> (H/scale,W/scale) in 0..255, averaged over blocks; what is beyond whole blocks is left out.
+
+        Raises:
+            UserError: no whole block fits.
+        """
+        if min(frame.shape[:2]) < self.scale:
+            raise UserError(
+                f"frames of {frame.shape[0]}x{frame.shape[1]} hold no spike pixel of {self.scale}x{self.scale}; "
+                "choose a smaller scale"
+            )
         small = np.empty((frame.shape[0] // self.scale, frame.shape[1] // self.scale), np.float32)
         grey_kernel(np.ascontiguousarray(frame), self._weights, small, self.scale)
         return small

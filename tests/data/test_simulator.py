@@ -105,6 +105,7 @@ def test_the_command_writes_a_recording_that_the_reader_reads(tmp_path, capsys):
     [
         (["--theta", "0.5"], "--theta 0.5: must be at least 1"),
         (["--scale", "0"], "--scale 0: must be at least 1"),
+        (["--scale", "9"], "frames of 8x8 hold no spike pixel of 9x9; choose a smaller scale"),
         (["--seed", "-1"], "--seed -1"),
         ([], "fewer than two frames"),
     ],
