@@ -71,9 +71,9 @@ def restore(out: Path) -> None:
     checkpoints = [f"{name}={out / folder / 'last.pt'}" for name, folder in TWINS.items()]
     held_out = ("--crop", CROP, "--json", out / "scores.json", "--picture", out / "compare.png")
     photo = ("--json", out / "photo.json", "--picture", out / "photo.png", "--opts", "DATA.VAL_SPLIT=photo")
-    best = ("--checkpoint", out / TWINS["VRT+Spike"] / "last.pt")
+    ours = ("--checkpoint", out / TWINS["VRT+Spike"] / "last.pt")
     # Whole frames, to look at: without the overlap that the figures have they take half the time.
-    sharp = (*best, "--out", out / "restored", "--overwrite", "--opts", "TEST.CLIP_OVERLAP=0")
+    sharp = (*ours, "--out", out / "restored", "--overwrite", "--opts", "TEST.CLIP_OVERLAP=0")
     call(
         Command("deblur", (out / "data" / "val" / "bikes", *sharp), log=out / "deblur.log"),
         Command("evaluate", ("--checkpoint", *checkpoints, *held_out)),

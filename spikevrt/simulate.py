@@ -9,7 +9,6 @@ from tqdm import tqdm
 from spikevrt.cli import command_parser, run_command
 from spikevrt.data.preparation.recording import SpikeCamera, record
 from spikevrt.data.video import count_frames, frame_names, read_frames
-from spikevrt.errors import UserError
 
 DESCRIPTION = """Simulate a spike camera that watches a video: A += I / 255; fire where A >= theta; A -= theta.
 
@@ -42,8 +41,6 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, simulate, and print the rate beside the one to expect."""
     args = make_parser().parse_args(argv)
-    if args.seed < 0:
-        raise UserError(f"--seed {args.seed}: must be at least 0")
     camera = SpikeCamera(
         args.theta, args.noise, args.scale, args.linear_light, args.factor, args.seed, not args.no_flip
     )

@@ -93,6 +93,9 @@ def test_files_that_are_not_checkpoints(model, tmp_path):
         load_weights(model, path, strict=False)
     with pytest.raises(UserError, match="holds no configuration; name one with --config"):
         load_trained_model(path)
+    torch.save({"a": torch.zeros(1), "config": "of another project"}, path)
+    with pytest.raises(UserError, match="holds no configuration; name one with --config"):
+        load_trained_model(path)
 
 
 def test_a_trained_checkpoint_brings_its_configuration_and_its_mean_weights(model, config, tmp_path):

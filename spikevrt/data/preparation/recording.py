@@ -37,6 +37,8 @@ class SpikeCamera:
                 raise UserError(f"--{name} {getattr(self, name)}: must be at least 1")
         if not self.theta >= 1:
             raise UserError(f"--theta {self.theta}: must be at least 1, or white fires more than once a spike frame")
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed}: must be at least 0")
 
 
 @dataclass(frozen=True)

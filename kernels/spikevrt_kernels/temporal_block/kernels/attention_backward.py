@@ -93,6 +93,7 @@ def temporal_block_bwd_attend_kernel(
     dkv = dkv_ptr + batch * stride_dkvb
     q_plane, k_plane = tl.num_programs(1) * q_c, tl.num_programs(1) * k_c
     q_stats, k_stats = stats_q_ptr + batch * q_c, stats_kv_ptr + batch * k_c
+    # All three are carried from head to head (see `project_frames`).
     k_frame, k_frame_stats, dkv_frame = context, k_stats, dkv
     for head in tl.range(heads, disable_licm=True):
         row = head * D
