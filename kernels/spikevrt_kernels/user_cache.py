@@ -1,0 +1,37 @@
+"""What was found out about this machine and costs minutes to find again: JSON files in the user's cache folder."""
+
+import json
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+
+def cache_folder() -> Path:
+    """SPIKEVRT_CACHE_DIR, or `spikevrt` in the user's cache folder (XDG_CACHE_HOME, or ~/.cache)."""
+    own, caches = os.environ.get("SPIKEVRT_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
+    return Path(own) if own else Path(caches or os.path.expanduser("~/.cache")) / "spikevrt"
+
+
+def read_kept(*names: str) -> Any:
+    """The value of the file `names` in the cache folder, or None where there is none or it is damaged."""
+    try:
+        return json.loads(cache_folder().joinpath(*names).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def keep(value: Any, *names: str) -> None:
+    """Write a value, whole or not at all. A folder that cannot be written to costs time at the next start, no more."""
+    path = cache_folder().joinpath(*names)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(value, file, indent=1)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
