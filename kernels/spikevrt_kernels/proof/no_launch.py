@@ -11,6 +11,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
 from spikevrt_kernels.backends import planning
+from spikevrt_kernels.launches import assumed
 
 WARP = 32
 PROPERTIES = {
@@ -103,7 +104,7 @@ def no_launch(architecture: int = 90) -> Iterator[Record]:
 
     driver.set_active(mine)
     try:
-        with planning(), triton.knobs.compilation.scope():
+        with planning(), assumed(architecture), triton.knobs.compilation.scope():
             triton.knobs.compilation.listener = note
             yield mine.record
     finally:
