@@ -86,27 +86,29 @@ def window_attention_case(
 ) -> Case:
     """Window attention on (B,D,H,W,3C or 6C), mutual attention in windows of two frames beside it.
 
-    Window and shift as configured; a short extent shrinks them.
+    Window and shift as configured; a short extent shrinks them. The mutual offset is a product, as in the model, and
+    so has the type of the features.
     """
     used, by = effective_window((D, H, W), window, shift)
     rows = prod(2 * length - 1 for length in window)
     kept = KeptBias()
 
     def make(draw: Draw) -> list[Tensor]:
-        qkv = draw(B, D, H, W, 6 * C if mutual else 3 * C)
-        weights = [draw(3 * C, spread=SMALL_WEIGHT), draw(rows, heads)]
-        return [qkv, *weights, *([draw(used[1] * used[2], 3 * C, spread=SMALL_WEIGHT)] if mutual else [])]
+        features = [draw(B, D, H, W, 6 * C if mutual else 3 * C)]
+        if mutual:
+            features.append(draw(used[1] * used[2], 3 * C, spread=SMALL_WEIGHT))
+        return [*features, draw(3 * C, spread=SMALL_WEIGHT), draw(rows, heads)]
 
     def run(inputs: Sequence[Tensor], backend: str) -> Tensor:
-        qkv, offset, table = inputs[:3]
-        mutual_offset = inputs[3] if mutual else None
+        *features, offset, table = inputs
+        qkv, mutual_offset = features if mutual else (features[0], None)
         bias = RelativeBias(table, window, kept)
         return window_attention(qkv, offset, bias, heads, used, by, mutual_offset, backend)
 
-    names = ("qkv", "offset", "bias table", *(["mutual_offset"] if mutual else []))
+    features = ("qkv", "mutual_offset") if mutual else ("qkv",)
     kind, moved = "mutual" if mutual else "self", " shifted" if any(by) else ""
     shape = f"{kind} B{B}-D{D}-H{H}W{W}-C{C} window {'x'.join(map(str, used))}{moved}"
-    return Case("window_attention", shape, names, 1, make, run)
+    return Case("window_attention", shape, (*features, "offset", "bias table"), len(features), make, run)
 
 
 def voxelize_case(n: int, H: int, W: int, K: int) -> Case:
