@@ -136,17 +136,18 @@ class WindowShape(NamedTuple):
         return effective_window((D, H, W), self.window, self.shift)
 
     def inputs(self, draw: Draw) -> list[Tensor]:
-        """qkv, offset, table and, with mutual attention, its offset."""
+        """qkv and, with mutual attention, its offset: a product, as in the model; then offset and table, weights."""
         C, (_, h, w), rows = self.C, self.used[0], prod(2 * length - 1 for length in self.window)
-        qkv = draw(*self.size, 6 * C if self.mutual else 3 * C)
-        weights = [draw(3 * C, spread=SMALL_WEIGHT), draw(rows, self.heads)]
-        return [qkv, *weights, *([draw(h * w, 3 * C, spread=SMALL_WEIGHT)] if self.mutual else [])]
+        features = [draw(*self.size, 6 * C if self.mutual else 3 * C)]
+        if self.mutual:
+            features.append(draw(h * w, 3 * C, spread=SMALL_WEIGHT))
+        return [*features, draw(3 * C, spread=SMALL_WEIGHT), draw(rows, self.heads)]
 
     def run(self, inputs: Sequence[Tensor], backend: str) -> Tensor:
         """The attention on what `inputs` gave."""
-        qkv, offset, table = inputs[:3]
+        *features, offset, table = inputs
+        qkv, mutual_offset = features if self.mutual else (features[0], None)
         bias = RelativeBias(table, self.window, self.kept)
-        mutual_offset = inputs[3] if self.mutual else None
         return window_attention(qkv, offset, bias, self.heads, *self.used, mutual_offset, backend)
 
     def __str__(self) -> str:
@@ -161,11 +162,12 @@ def window_attention_case(
 ) -> Case:
     """Window attention on (B,D,H,W,3C or 6C), mutual attention in windows of two frames beside it.
 
-    Window and shift as configured; a short extent shrinks them.
+    Window and shift as configured; a short extent shrinks them. The mutual offset has the type of the features.
     """
     shape = WindowShape((B, D, H, W), C, heads, window, shift, mutual, KeptBias())
-    names = ("qkv", "offset", "bias table", *(["mutual_offset"] if mutual else []))
-    return Case("window_attention", str(shape), names, 1, shape.inputs, shape.run)
+    features = ("qkv", "mutual_offset") if mutual else ("qkv",)
+    names = (*features, "offset", "bias table")
+    return Case("window_attention", str(shape), names, len(features), shape.inputs, shape.run)
 
 
 def voxelize_case(n: int, H: int, W: int, K: int) -> Case:
