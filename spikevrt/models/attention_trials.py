@@ -1,6 +1,7 @@
 """The shapes at which a configuration runs each attention operator, as trials of its backends."""
 
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import NamedTuple, TypeVar
 
 from spikevrt.config import Config, TemporalAttnConfig
@@ -27,6 +28,11 @@ class Block(NamedTuple):
     """Steps of the context, or None for self-attention."""
     section: TemporalAttnConfig
 
+    @property
+    def kind(self) -> bool:
+        """Whether there is a context: another kernel."""
+        return self.Tk is not None
+
     def case(self) -> Case:
         """The block on random features."""
         B, C, T, H, W = self.shape
@@ -42,6 +48,11 @@ class Windows(NamedTuple):
     window: Size3
     mutual: bool
     shifted: bool = False
+
+    @property
+    def kind(self) -> bool:
+        """Whether there is mutual attention: more kernels."""
+        return self.mutual
 
     def case(self) -> Case:
         """The attention on random features."""
@@ -68,10 +79,12 @@ def attention_trials(config: Config, B: int, training: bool = True) -> dict[str,
         "temporal_block": Trials(
             each_once([cut(block) for block in blocks] + [on_map(block, *size) for size in odd for block in blocks]),
             each_once(blocks),
+            each_once(one_of_each(blocks)),
         ),
         "window_attention": Trials(
             each_once([cut(group) for group in groups] + [padded(group) for group in groups if group.shifted]),
             each_once(groups),
+            each_once(one_of_each([group for group in groups if group.shifted])),
         ),
     }
 
@@ -86,6 +99,13 @@ def each_once(parts: Sequence[Block] | Sequence[Windows]) -> tuple[Case, ...]:
         case = part.case()
         found.setdefault((case.shape, part[1:3]), case)
     return tuple(found.values())
+
+
+def one_of_each(parts: Sequence[P]) -> list[P]:
+    """Self- and cross-attention, windows with and without mutual attention: the smallest map of each."""
+    return list(
+        {part.kind: cut(part) for part in sorted(parts, key=lambda part: prod(part.shape), reverse=True)}.values()
+    )
 
 
 def on_map(part: P, H: int, W: int) -> P:

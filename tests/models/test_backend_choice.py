@@ -183,6 +183,9 @@ def test_trials_are_the_models_own_shapes():
     assert "self B2-D5-H256W256-C96 window 1x8x8 shifted" in [case.shape for case in windows.timed]
     assert "mutual B2-D5-H32W32-C96 window 2x8x8" in [case.shape for case in windows.checked]
     assert "mutual B2-D5-H20W20-C96 window 2x8x8 shifted" in [case.shape for case in windows.checked], "padded"
+    assert [case.shape for case in blocks.exact] == ["self B2-C96-T5-H32W32", "cross B2-C96-T5-Tk5-H32W32"]
+    exact = ["mutual B2-D5-H32W32-C96 window 2x8x8 shifted", "self B2-D5-H32W32-C96 window 5x8x8 shifted"]
+    assert [case.shape for case in windows.exact] == exact
     shortened = attention_trials.attention_trials(config(), 1)["temporal_block"]
     assert "cross B1-C8-T3-Tk2-H32W32" in [case.shape for case in shortened.timed]
 

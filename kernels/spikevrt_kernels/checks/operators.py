@@ -28,6 +28,8 @@ class Operator(NamedTuple):
     """Shapes that no tile, window or byte divides, of several tiles."""
     tiny: tuple[Case, ...]
     """The same for Triton's interpreter, which takes a second for what a GPU does in a microsecond."""
+    huge: tuple[Case, ...] = ()
+    """Clips of more than 2^31 elements together, which 32 bits do not count."""
     floating: bool = True
     """Tried in every floating type, with gradients."""
 
@@ -199,6 +201,7 @@ OPERATORS = {
         ("triton", "sdpa"),
         (temporal_attention_case(2, 24, 5, 5, 33, 17, 4), temporal_attention_case(1, 64, 2, 7, 19, 15, 1)),
         (temporal_attention_case(2, 6, 3, 3, 3, 5, 1), temporal_attention_case(1, 8, 2, 5, 1, 3, 2)),
+        (temporal_attention_case(8, 96, 5, 5, 768, 768, 4),),
     ),
     "temporal_block": Operator(
         ("triton", "sdpa"),
@@ -209,6 +212,7 @@ OPERATORS = {
             temporal_block_case(1, 32, 5, None, 17, 12, 4, mean=5.0),
         ),
         (temporal_block_case(1, 24, 2, None, 3, 5, 2, 1), temporal_block_case(1, 16, 1, 2, 1, 3, 2, 2)),
+        (temporal_block_case(8, 96, 5, None, 768, 768, 4),),
     ),
     "window_attention": Operator(
         ("triton", "sdpa"),
@@ -221,6 +225,7 @@ OPERATORS = {
             window_attention_case(1, 3, 5, 4, 16, 1, (2, 4, 4), (1, 2, 0), mutual=True),
             window_attention_case(1, 1, 6, 5, 12, 1, (1, 4, 4), (0, 2, 2), mutual=False),
         ),
+        (window_attention_case(2, 6, 800, 800, 96, 6, (6, 8, 8), (0, 4, 4), mutual=False),),
     ),
     "voxelize": Operator(
         ("numba", "numba threads"),
