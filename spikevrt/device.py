@@ -31,6 +31,11 @@ def autocast(device: torch.device, half: torch.dtype | None) -> torch.autocast:
     return torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None)
 
 
+def still_busy(device: torch.device) -> bool:
+    """Whether CUDA has work of the current stream left; the host does not wait for the answer."""
+    return device.type == "cuda" and not torch.cuda.current_stream(device).query()
+
+
 def make_scaler(device: torch.device, half: torch.dtype | None) -> torch.amp.GradScaler:
     """A gradient scaler that works for fp16 only."""
     return torch.amp.GradScaler(device.type, enabled=half is torch.float16)

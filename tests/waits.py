@@ -66,7 +66,8 @@ class Operators(TorchDispatchMode):
 
 def on_device(x: object) -> bool:
     """A tensor or device that stands for CUDA's."""
-    return getattr(x, "device", x) == DEVICE
+    device = x.device if isinstance(x, Tensor) else x
+    return isinstance(device, torch.device) and device == DEVICE
 
 
 def waits(packet: Any, args: Any, kwargs: Any) -> bool:

@@ -38,10 +38,9 @@ def test_every_wait_is_counted():
         lambda: index.to(DEVICE),
     ]
     for way in ways:
-        with counted_waits() as waits:
-            # A size that depends on values is unknown here.
-            with suppress(NotImplementedError, RuntimeError):
-                way()
+        # A size that depends on values is unknown here.
+        with counted_waits() as waits, suppress(NotImplementedError, RuntimeError):
+            way()
         assert len(waits) == 1
     with counted_waits() as waits:
         index.to(DEVICE, non_blocking=True)
