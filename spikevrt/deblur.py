@@ -11,7 +11,7 @@ from spikevrt.cli import add_config_arguments, command_parser, config_options, p
 from spikevrt.config import DataConfig
 from spikevrt.data.images import write_png
 from spikevrt.data.video import Writer, frame_rate, video_writer
-from spikevrt.device import choose_device
+from spikevrt.device import choose_device, settle_float32
 from spikevrt.errors import UserError
 from spikevrt.models import load_trained_model
 from spikevrt.restoration.picture import to_bytes
@@ -76,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, restore, write."""
     args = make_parser().parse_args(argv)
     device = choose_device(args.device)
+    settle_float32()
     model, config = load_trained_model(args.checkpoint, config_options(args), args.config, device)
     source = open_source(args, config.data, config.model.use_spike)
     restorer = Restorer(model, config, device)

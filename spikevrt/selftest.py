@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from spikevrt.cli import add_config_arguments, command_parser, run_command
 from spikevrt.config import Config, load_config
-from spikevrt.device import choose_device, half_type
+from spikevrt.device import choose_device, half_type, settle_float32
 from spikevrt.models.attention_trials import attention_trials
 from spikevrt.selftest_table import summary, table, untested
 from spikevrt.versions import machine_lines
@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, try, print."""
     args = make_parser().parse_args(argv)
     config, device, ops = load_config(args.config, args.opts), choose_device(args.device), args.op or list(OPERATORS)
+    settle_float32()
     found = []
     with without_traces(device):
         for group in tqdm(groups(config, device, ops), "selftest", unit="case", leave=False):

@@ -10,6 +10,7 @@ from spikevrt.cli import (
     config_from_arguments,
     run_command,
 )
+from spikevrt.device import settle_float32
 from spikevrt.errors import UserError
 from spikevrt.training.checkpoints import LAST
 from spikevrt.training.distributed import joined_processes
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     config = config_from_arguments(args)
     folder = Path(config.train.output_dir)
+    settle_float32(few_sizes=True)
     with joined_processes(args.device) as processes:
         trainer = Trainer(config, processes, find_resume(args.resume, folder))
         if trainer.step >= trainer.steps:

@@ -30,7 +30,8 @@ def validate(model: nn.Module, windows: Subset, config: Config, processes: Proce
     half = half_type(processes.device, config.train.mixed_precision)
     totals = torch.zeros(3, dtype=torch.float64, device=processes.device)
     model.eval()
-    for raw in DataLoader(mine, batch_size=1, collate_fn=collate):
+    pinned = processes.device.type == "cuda"
+    for raw in DataLoader(mine, batch_size=1, collate_fn=collate, pin_memory=pinned):
         batch = to_device(raw, processes.device, config.data.norm)
         with autocast(processes.device, half):
             out = run_model(model, batch.blur, batch.voxels)
@@ -39,5 +40,5 @@ def validate(model: nn.Module, windows: Subset, config: Config, processes: Proce
         totals[:2] += values.to(totals)
         totals[2] += out.shape[0] * out.shape[1]
     model.train()
-    totals = processes.mean(totals)
-    return {"psnr": float(totals[0] / totals[2]), "ssim": float(totals[1] / totals[2])}
+    psnrs, ssims, frames = processes.mean(totals).tolist()
+    return {"psnr": psnrs / frames, "ssim": ssims / frames}
