@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(figures), flush=True)
     if backend != "auto":
         figures["predicted"] = predicted_training_peak(config, half)
+    if args.predict or backend != "auto":
         print(json.dumps(figures))
     return 0
 

@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from spikevrt.config import Config, config_to_yaml
 from spikevrt.data.atomic import replacing
-from spikevrt.data.samples import ClipDataset, DrawSampler, collate
+from spikevrt.data.samples import ClipDataset, DrawSampler
 from spikevrt.device import autocast, half_type, make_scaler
 from spikevrt.errors import UserError
 from spikevrt.memory import TRAINING_ADVICE, memory_advice
@@ -23,6 +22,7 @@ from spikevrt.training import checkpoints
 from spikevrt.training.batches import Batch, Feed
 from spikevrt.training.distributed import Processes
 from spikevrt.training.ema import WeightMean
+from spikevrt.training.loading import load
 from spikevrt.training.optimisation import (
     charbonnier,
     freeze_flow,
@@ -116,17 +116,7 @@ class Trainer:
         train, processes = self.config.train, self.processes
         draws = self.step * train.batch_size * train.accumulate_grad * processes.world
         sampler = DrawSampler(len(self.dataset), train.seed, draws, processes.rank, processes.world)
-        return iter(
-            DataLoader(
-                self.dataset,
-                batch_size=train.batch_size,
-                sampler=sampler,
-                num_workers=train.num_workers,
-                collate_fn=collate,
-                pin_memory=processes.device.type == "cuda",
-                persistent_workers=train.num_workers > 0,
-            )
-        )
+        return iter(load(self.dataset, processes.device, train.batch_size, sampler, train.num_workers))
 
     def _one_step(self, model: nn.Module, feed: Feed) -> None:
         train, start, waited = self.config.train, time.perf_counter(), feed.waited

@@ -9,7 +9,6 @@ import torch
 from spikevrt.data.samples import collate
 from spikevrt.errors import UserError
 from spikevrt.training import batches as batches_module
-from spikevrt.training import trainer as trainer_module
 from spikevrt.training.batches import Feed
 from spikevrt.training.distributed import Processes
 from spikevrt.training.ema import WeightMean
@@ -57,16 +56,6 @@ def test_a_step_asks_the_device_once_and_late(tree, tmp_path, monkeypatch, half)
     assert len(run.optimizer.state) == len(list(run.model.parameters())), "and it was taken"
     assert run.step == 9
     assert run.bad_steps == 0
-
-
-def test_batches_come_in_pinned_memory(tree, tmp_path, monkeypatch):
-    run = Trainer(small_config(tree, f"TRAIN.OUTPUT_DIR={tmp_path}"), CPU)
-    asked = {}
-    monkeypatch.setattr(trainer_module, "DataLoader", lambda *_, **options: asked.update(options) or [])
-    for device, pinned in (("cpu", False), ("cuda:0", True)):
-        run.processes = Processes(0, 1, torch.device(device))
-        run._batches()
-        assert asked["pin_memory"] is pinned
 
 
 def samples(norm, count, error=None):
