@@ -76,7 +76,7 @@ def check_clip_length(config: Config, backend: str) -> None:
 def prove_on(device: torch.device, config: Config, training: bool) -> Backends:
     """Try the backends of a configuration on a device; what that took is free again on return."""
     precision = mixed(half_type(device, config.train.mixed_precision))
-    trials = attention_trials(config, config.train.batch_size if training else 1)
+    trials = attention_trials(config, config.train.batch_size if training else 1, training)
     judge, timer = Judge(precision, device, training), Timer(precision, device, training)
     count = sum(len(candidates(op)) * (len(own.checked) + len(own.timed)) for op, own in trials.items())
     # The first start compiles kernels for minutes: the bar says that something happens.

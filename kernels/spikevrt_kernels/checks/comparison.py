@@ -60,6 +60,11 @@ def relative_error(found: Tensor, exact: Tensor) -> float:
     return difference / norm if norm else difference
 
 
+def worse(a: float, b: float) -> float:
+    """The larger of two errors; NaN is the largest."""
+    return b if b != b or b > a else a
+
+
 class Judge:
     """Compares backends in one precision on one device; the reference of the case before is kept."""
 
@@ -75,6 +80,10 @@ class Judge:
         """
         self.prepare(case)
         errors = self.errors(self.run(case, backend))
+        if self.backward:
+            # Without gradients another kernel may run, as in validation.
+            plain = run_case(case, backend, self.inputs, self.precision.autocast, None)
+            errors[0] = worse(errors[0], relative_error(plain.out, self.exact.out))
         names = [f"gradient of {name}" for name in case.names]
         floor = FLOORS.get(self.precision.features, 0.0)
         allowed = [max(floor, factor * own) for factor, own in zip(self.factors(case), self.own, strict=True)]
