@@ -77,13 +77,17 @@ def compile_all(
         worker = idle.get()
         reason = worker.compile(job)
         idle.put(worker)
-        done()
         return reason and f"{job.kernel}: {reason}"
 
+    pool, failed = ThreadPoolExecutor(count), []
     try:
-        with ThreadPoolExecutor(count) as pool:
-            return [line for line in pool.map(compile_one, jobs) if line is not None]
+        for line in pool.map(compile_one, jobs):
+            done()
+            failed += [] if line is None else [line]
+        return failed
     finally:
+        # Ctrl-C does not wait for the rest.
+        pool.shutdown(wait=False, cancel_futures=True)
         for worker in workers:
             worker.close()
 
@@ -125,17 +129,19 @@ class Worker:
             process.stdin.flush()
             return pickle.load(process.stdout)
         except (EOFError, OSError):
-            self.close()
+            self.process = None
+            process.kill()
+            process.wait()
             return f"not compiled after {seconds:g} s" if late.is_set() else f"its compiler ended: {process.returncode}"
         finally:
             timer.cancel()
 
     def close(self) -> None:
         """End the process."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.wait()
 
 
 def start() -> "subprocess.Popen[bytes]":

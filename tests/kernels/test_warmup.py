@@ -69,6 +69,19 @@ def test_a_compiler_that_fails_dies_or_hangs_costs_its_own_kernel():
     assert record.compiled == [], "compiled by the last process, for the architecture that was asked for"
 
 
+def test_an_interrupt_does_not_wait_for_the_rest():
+    asked = 0
+
+    def done():
+        nonlocal asked
+        asked += 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compile_all([row_product(rows, 128) for rows in range(1, 40)], 90, processes=1, done=done)
+    assert asked < 5
+
+
 def test_nothing_to_compile_starts_no_process(monkeypatch):
     monkeypatch.setattr("spikevrt_kernels.warmup.start", None)
     assert compile_all([], 90) == []
