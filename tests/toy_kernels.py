@@ -86,3 +86,15 @@ def mixed_numbers(value: float, aligned: bool) -> Launch:
     x = Pointer(torch.float32, aligned)
     numbers = dict.fromkeys(("plain", "fixed", "unaligned", "wide"), value)
     return Launch(mixed_numbers_kernel, (1,), {"x_ptr": x, "loose_ptr": x, **numbers}, {"num_warps": 1})
+
+
+@triton.jit
+def impossible_kernel(
+    x_ptr,  # (3,)
+):
+    """A tile whose length is no power of two, which no compiler takes."""
+    tl.store(x_ptr + tl.arange(0, 3), 0.0)
+
+
+def impossible() -> Launch:
+    return Launch(impossible_kernel, (1,), {"x_ptr": torch.empty(3, device="meta")}, {"num_warps": 1})
