@@ -1,11 +1,14 @@
 """A kernel launch as a value: run it on tensors, or hand it to `proof` to be compiled for any architecture."""
 
 import os
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+
+NOWHERE_ELSE = nullcontext()
 
 
 class Launch(NamedTuple):
@@ -21,9 +24,17 @@ class Launch(NamedTuple):
 
     def run(self) -> None:
         """Launch on the device of the tensors."""
+        from spikevrt_kernels.bound import launch
+
         device = next(a.device for a in self.arguments.values() if isinstance(a, Tensor))
-        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-            self.kernel[self.grid](**self.arguments, **self.options)
+        with on(device):
+            launch(*self)
+
+
+def on(device: torch.device) -> AbstractContextManager[None]:
+    """Inside, launches go to a device."""
+    elsewhere = device.type == "cuda" and device.index != torch.cuda.current_device()
+    return torch.cuda.device(device) if elsewhere else NOWHERE_ELSE
 
 
 @torch.compiler.assume_constant_result

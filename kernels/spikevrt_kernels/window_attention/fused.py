@@ -1,11 +1,13 @@
 """The registered operator of the `triton` backend: one kernel a branch forward, backward from the logs of its sums."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from spikevrt_kernels.direct import differentiated, followed
 from spikevrt_kernels.precision import accumulation_dtype
 from spikevrt_kernels.window_attention.relative_bias import RelativeBias
 from spikevrt_kernels.window_attention.windows import Size3
@@ -17,8 +19,7 @@ def size3(sizes: Sequence[int]) -> Size3:
     return d, h, w
 
 
-@torch.library.custom_op("spikevrt::window_attention", mutates_args=())
-def forward(
+def run_forward(
     qkv: Tensor,
     offset: Tensor,
     table: Tensor,
@@ -38,6 +39,9 @@ def forward(
     return out, lse
 
 
+forward = torch.library.custom_op("spikevrt::window_attention", run_forward, mutates_args=())
+
+
 @forward.register_fake
 def _(
     qkv: Tensor,
@@ -55,8 +59,7 @@ def _(
     return out, qkv.new_empty((branches, B, heads, D, H, W), dtype=accumulation_dtype(qkv.dtype))
 
 
-@torch.library.custom_op("spikevrt::window_attention_backward", mutates_args=())
-def backward(
+def run_backward(
     grad: Tensor,
     qkv: Tensor,
     offset: Tensor,
@@ -96,6 +99,9 @@ def backward(
     return gradients
 
 
+backward = torch.library.custom_op("spikevrt::window_attention_backward", run_backward, mutates_args=())
+
+
 @backward.register_fake
 def _(
     grad: Tensor,
@@ -121,17 +127,34 @@ def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tenso
     ctx.set_materialize_grads(False)
 
 
-def differentiate(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+def differentiate(
+    ctx: Any, grad: Tensor | None, _: Tensor | None, run: Callable[..., list[Tensor]] = backward
+) -> tuple[Tensor | None, ...]:
     """Gradients of `forward`'s arguments."""
     rest = (None,) * 4
     if grad is None:
         return None, None, None, None, *rest
     *inputs, out, lse = ctx.saved_tensors
-    found = backward(grad.contiguous(), *inputs, ctx.heads, ctx.window, ctx.shift, ctx.configured, out, lse)
+    found = run(grad.contiguous(), *inputs, ctx.heads, ctx.window, ctx.shift, ctx.configured, out, lse)
     return found[0], found[1], found[2], found[3] if len(found) > 3 else None, *rest
 
 
 forward.register_autograd(differentiate, setup_context=setup_context)
+
+
+class Direct(torch.autograd.Function):
+    """The same operator past the dispatcher."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        output = run_forward(*inputs)
+        setup_context(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        return differentiate(ctx, *grads, run=run_backward)
 
 
 def window_attention_fused(
@@ -156,5 +179,6 @@ def window_attention_fused(
             )
         mutual_offset = mutual_offset.contiguous()
     tensors = (qkv.contiguous(), offset.contiguous(), bias.table.contiguous(), mutual_offset)
-    out, _ = forward(*tensors, heads, window, shift, bias.window)
+    run = forward if followed(*tensors) else Direct.apply if differentiated(*tensors) else run_forward
+    out, _ = run(*tensors, heads, window, shift, bias.window)
     return out
