@@ -14,6 +14,7 @@ from spikevrt_kernels.temporal_block.kernels.forward import (
     temporal_block_kernel,
     temporal_block_mlp_kernel,
 )
+from spikevrt_kernels.temporal_block.prepared import Folded, fold
 from spikevrt_kernels.temporal_block.reference import EPS, BlockWeights
 
 
@@ -36,6 +37,8 @@ class Call(NamedTuple):
     """Type of the dots' inputs."""
     target: int | None = None
     """Architecture to choose configurations for; None = that of the device."""
+    folded: Folded | None = None
+    """The norms in the projection, where they are folded already."""
 
     @property
     def keys(self) -> Tensor:
@@ -68,30 +71,11 @@ def pieces(length: int, chunk: int) -> int:
     return -(-length // chunk)
 
 
-def folded_projection(call: Call) -> tuple[Tensor, Tensor, Tensor]:
-    """q, k, v of LN(x) as products with x itself: W' = W gamma, the sums of its rows, b' = b + W beta.
-
-    LN(x) W^T + b = rstd (x W'^T - mean sum(W')) + b'. The sums are those of the rounded W', so that the mean
-    cancels exactly.
-    """
-    weight, bias = (p.to(call.acc) for p in call.weights.in_proj)
-    C = weight.shape[1]
-    parts = zip(
-        (call.weights.norm_q, call.weights.norm_kv or call.weights.norm_q), (slice(C), slice(C, None)), strict=True
-    )
-    folded, biases = [], []
-    for (gamma, beta), rows in parts:
-        folded.append((weight[rows] * gamma).to(call.dot))
-        biases.append(bias[rows] + weight[rows] @ beta.to(call.acc))
-    w = torch.cat(folded)
-    return w, w.sum(1, dtype=call.acc), torch.cat(biases)
-
-
 def attention_arguments(call: Call) -> dict[str, Any]:
     """Arguments that the attention's forward and backward share."""
     _, C, T, H, W = call.x.shape
     D = C // call.heads
-    w, sums, b = folded_projection(call)
+    w, sums, b = call.folded or fold(call.weights, call.dot)
     return {
         "x_ptr": call.x,
         "context_ptr": call.keys,

@@ -154,7 +154,8 @@ class Direct(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        return differentiate(ctx, *grads, run=run_backward)
+        out, _ = grads
+        return differentiate(ctx, out, None, run_backward)
 
 
 def window_attention_fused(
