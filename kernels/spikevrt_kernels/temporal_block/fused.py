@@ -74,6 +74,8 @@ def run_forward(
     """
     from spikevrt_kernels.temporal_block.execution import run_launches
 
+    if keep:
+        KEPT.forget()
     numbers = Numbers(heads, dropout_p, seed, max_pixels, dot)
     return run_launches(call_of(x, context, prepare(weights, dot), numbers), keep)
 
@@ -181,8 +183,8 @@ class Direct(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, context: Tensor | None, numbers: Numbers, *weights: Tensor) -> tuple[Tensor, ...]:
         from spikevrt_kernels.temporal_block.execution import run_launches
 
+        KEPT.forget()
         prepared = prepare(weights, numbers.dot)
-        KEPT.forget(weights, numbers.dot)
         output = run_launches(call_of(x, context, prepared, numbers), True)
         setup_context(ctx, (x, context, weights, *numbers, True), output)
         ctx.prepared = prepared

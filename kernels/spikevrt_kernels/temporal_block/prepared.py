@@ -1,12 +1,14 @@
 """What the block's kernels take in the place of its weights, made once for as long as those hold the same."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 from weakref import ref
 
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from spikevrt_kernels.temporal_block.reference import BlockWeights
 
@@ -118,7 +120,11 @@ class Entry(NamedTuple):
 
 
 class Kept:
-    """Prepared weights of calls without gradients, from call to call; those of a weight that goes, go."""
+    """Prepared weights of calls without gradients, from call to call; those of a weight that goes, go.
+
+    Fused optimisers and writes through `weight.data` leave no trace in a tensor's version: any optimiser's step, and
+    any call with gradients, forgets all.
+    """
 
     def __init__(self) -> None:
         self.entries: dict[tuple[int, torch.dtype], Entry] = {}
@@ -129,13 +135,15 @@ class Kept:
         if entry is not None and all(m.holds(w) for m, w in zip(entry.marks, sources(weights), strict=False)):
             made = [entry.cast.get(i, w) for i, w in enumerate(weights)]
             return Prepared(unflatten(made), entry.folded)
-        prepared = prepare(weights, dot)
+        with torch.no_grad():
+            prepared = prepare(weights, dot)
         if not any(w.is_inference() for w in weights):
             self.keep(weights, dot, prepared)
         return prepared
 
     def keep(self, weights: Sequence[Tensor], dot: torch.dtype, prepared: Prepared) -> None:
         """Remember what was prepared of them, and none of them."""
+        forget_after_steps()
         key = (id(weights[0]), dot)
         first, *others = sources(weights)
         marks = mark(first, lambda _: self.entries.pop(key, None)), *map(mark, others)
@@ -143,9 +151,9 @@ class Kept:
         changed = {i: made[i] for i in projections(weights) if made[i] is not weights[i]}
         self.entries[key] = Entry(marks, changed, prepared.folded)
 
-    def forget(self, weights: Sequence[Tensor], dot: torch.dtype) -> None:
-        """Weights in training may be written by ways that leave no trace."""
-        self.entries.pop((id(weights[0]), dot), None)
+    def forget(self, *_: object) -> None:
+        """All of them."""
+        self.entries.clear()
 
 
 def sources(weights: Sequence[Tensor]) -> list[Tensor]:
@@ -155,3 +163,9 @@ def sources(weights: Sequence[Tensor]) -> list[Tensor]:
 
 
 KEPT = Kept()
+
+
+@cache
+def forget_after_steps() -> None:
+    """Let every step of every optimiser empty `KEPT`."""
+    register_optimizer_step_post_hook(KEPT.forget)
