@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from spikevrt_kernels.backends import planned_for_cuda, resolve_backend
 from spikevrt_kernels.direct import differentiated, followed
@@ -80,9 +79,8 @@ class Direct(torch.autograd.Function):
         return output
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return differentiate(ctx, grad, run_backward)
+        return differentiate(ctx, grad, backward if torch.is_grad_enabled() else run_backward)
 
 
 def temporal_attention_fused(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float = 0.0) -> Tensor:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from spikevrt_kernels.direct import differentiated, followed
 from spikevrt_kernels.launches import draw_seed, flat_pixels
@@ -165,7 +164,7 @@ def differentiate(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Any
     context = rest.pop(0) if ctx.cross else None
     seed = rest.pop(0) if ctx.dropout else None
     numbers, grad = Numbers(ctx.heads, ctx.dropout_p, seed, ctx.max_pixels, ctx.dot), flat_pixels(grad)
-    if ctx.prepared is None:
+    if ctx.prepared is None or torch.is_grad_enabled():
         found = backward(grad, x, context, rest, *numbers, o, stats_q, stats_kv)
     else:
         found = gradients(grad, x, context, ctx.prepared, rest, numbers, (o, stats_q, stats_kv))
@@ -191,7 +190,6 @@ class Direct(torch.autograd.Function):
         return output
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         dx, dcontext, dweights, *_ = differentiate(ctx, *grads)
         return dx, dcontext, None, *dweights

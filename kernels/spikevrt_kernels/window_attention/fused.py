@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from spikevrt_kernels.direct import differentiated, followed
 from spikevrt_kernels.precision import accumulation_dtype
@@ -152,10 +151,9 @@ class Direct(torch.autograd.Function):
         return output
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         out, _ = grads
-        return differentiate(ctx, out, None, run_backward)
+        return differentiate(ctx, out, None, backward if torch.is_grad_enabled() else run_backward)
 
 
 def window_attention_fused(
