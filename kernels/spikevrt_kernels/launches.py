@@ -2,6 +2,7 @@
 
 import os
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -26,8 +27,18 @@ class Launch(NamedTuple):
         from spikevrt_kernels.bound import launch
 
         device = next(a.device for a in self.arguments.values() if isinstance(a, Tensor))
+        if device.type == "cuda":
+            assemble_for(device)
         with on(device):
             launch(*self)
+
+
+@cache
+def assemble_for(device: torch.device) -> str:
+    """Before the first kernel of a device: its assembler, and the line that says which."""
+    from spikevrt_kernels.assembler import use_newest_assembler
+
+    return use_newest_assembler(architecture(device))
 
 
 def on(device: torch.device) -> AbstractContextManager[None]:
@@ -50,9 +61,14 @@ def architecture(device: torch.device) -> int:
     return 10 * major + minor
 
 
-def strides(letter: str, x: Tensor) -> dict[str, int]:
+def pieces(length: int, size: int) -> int:
+    """Pieces of a size that cover a length."""
+    return -(-length // size)
+
+
+def strides(letter: str, of: tuple[int, ...]) -> dict[str, int]:
     """Strides of B, C and T by the kernels' names."""
-    return {f"stride_{letter}{axis}": x.stride(i) for i, axis in enumerate("bct")}
+    return {f"stride_{letter}{axis}": stride for axis, stride in zip("bct", of, strict=False)}
 
 
 def flat_pixels(x: Tensor) -> Tensor:

@@ -4,13 +4,15 @@ import os
 import stat
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import make_backend
 
-from spikevrt_kernels import assembler
+from spikevrt_kernels import assembler, bound, launches
 from spikevrt_kernels.assembler import TAKEN, TRITONS_PATH, in_use, known_faults, use_newest_assembler
 from tests.toy_kernels import product
 
@@ -106,6 +108,25 @@ def test_a_child_process_takes_the_same_one():
     code = "import triton; print(triton.knobs.nvidia.ptxas.path)"
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert said.strip() == str(in_use(90).path)
+
+
+def test_the_first_launch_on_a_gpu_takes_it(monkeypatch):
+    launches.assemble_for.cache_clear()
+    monkeypatch.setattr(launches, "architecture", lambda device: 90)
+    monkeypatch.setattr(launches, "on", lambda device: nullcontext())
+    used = []
+    monkeypatch.setattr(bound, "launch", lambda *launch: used.append(in_use(90)))
+    with torch._subclasses.FakeTensorMode():
+        x = torch.empty(2, 64, device="cuda")
+    launches.Launch(None, (1,), {"x_ptr": x}, {}).run()
+    launches.assemble_for.cache_clear()
+    assert used == [assembler.at_hand()[0]]
+
+
+def test_a_launch_on_the_cpu_changes_nothing(monkeypatch):
+    monkeypatch.setattr(bound, "launch", lambda *launch: None)
+    launches.Launch(None, (1,), {"x_ptr": torch.empty(1)}, {}).run()
+    assert TRITONS_PATH not in os.environ
 
 
 def test_kept_binaries_are_told_apart_by_their_assembler():

@@ -53,7 +53,7 @@ def gradients(
     o, stats_q, stats_kv = saved
     kept = Saved(o, stats_q, stats_q if context is None else stats_kv)
     inputs, found = run_backward_launches(call_of(x, context, prepared, numbers), kept, grad)
-    return inputs + [g.to(w.dtype) for g, w in zip(found, weights, strict=True)]
+    return inputs + [g if g.dtype == w.dtype else g.to(w.dtype) for g, w in zip(found, weights, strict=True)]
 
 
 def run_forward(
