@@ -99,7 +99,7 @@ def bound_cells() -> Iterator[Cell]:
         for operator, declared in declared_at_bounds(DIRECTIONS[1]).items():
             frames = WINDOWS[operator].frames if operator in WINDOWS else FRAMES
             for kernel, launch in declared.launches(architecture).items():
-                yield Cell(operator, kernel, architecture, frames, DTYPE, launch)
+                yield Cell(operator, kernel, architecture, frames, DTYPE, launch, counted=True)
 
 
 def declared_at_bounds(direction: str) -> dict[str, Declared]:

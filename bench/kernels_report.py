@@ -1,6 +1,7 @@
 """`python -m bench.kernels_report`: what every Triton kernel asks of a GPU and moves, without one."""
 
 import argparse
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +19,8 @@ from spikevrt_kernels.proof.matrix import Cell, Results, cells, compile_side_by_
 
 DESCRIPTION = """Compile every kernel for every architecture, count what it moves, and write docs/kernels_report.md.
 
-  python -m bench.kernels_report                 # about an hour on one core; what is there is taken from --results
-  python -m bench.kernels_report --processes 2   # two kernels at a time
+  python -m bench.kernels_report                 # about an hour of one core; what is there is taken from --results
+  python -m bench.kernels_report --processes 2   # two kernels at a time, however many cores there are
   python -m bench.kernels_report --minutes 10    # stop compiling then, and write what is there
   python -m bench.kernels_report --minutes 0     # write the page from --results alone
 """
@@ -32,12 +33,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("docs/kernels_report.md"), help="the page to write")
     parser.add_argument("--results", type=Path, default=RESULTS, help="compiled so far; a stopped run goes on from it")
     parser.add_argument("--minutes", type=float, default=None, help="stop compiling after so long (default: never)")
-    parser.add_argument("--processes", type=int, default=1, help="kernels compiled side by side")
+    parser.add_argument(
+        "--processes", type=int, default=len(os.sched_getaffinity(0)), help="kernels compiled side by side"
+    )
     return parser
 
 
 def everything() -> tuple[Cell, ...]:
-    """The matrix, and what the bounds are predicted from."""
+    """What the bounds are predicted from, then the matrix."""
     return (*bound_cells(), *cells(PLANS))
 
 
@@ -60,9 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     if interpreted():
         raise UserError("TRITON_INTERPRET is set: kernels are compiled here; unset it")
-    results = Results(args.results)
     if args.processes < 1:
         raise UserError(f"--processes {args.processes}: at least 1")
+    results = Results(args.results)
     compile_all(results, args.processes, args.minutes)
     text = page(results, list(time_rows()), list(window_rows()))
     with replacing(args.out) as path:

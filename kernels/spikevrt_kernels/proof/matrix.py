@@ -41,6 +41,8 @@ class Cell(NamedTuple):
     frames: int
     dtype: torch.dtype
     launch: Launch
+    counted: bool = False
+    """Whether to count what the launch executes, too."""
 
 
 def cells(plans: Mapping[str, Plan], architectures: Sequence[int] = (*ARCHITECTURES, GFX942)) -> Iterator[Cell]:
@@ -65,10 +67,15 @@ def key_of(cell: Cell) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def result_key(cell: Cell) -> str:
+def work_key(cell: Cell) -> str:
     """Cells of one key have one binary that does the same work: numbers that enter the trips of loops are in it."""
     numbers = {name: value for name, value in cell.launch.arguments.items() if isinstance(value, int | float)}
     return hashlib.sha256(repr((key_of(cell), cell.launch.grid, numbers)).encode()).hexdigest()
+
+
+def keys_of(cell: Cell) -> tuple[str, ...]:
+    """What a cell's result can be found by; first what it is missed by."""
+    return (work_key(cell), key_of(cell)) if cell.counted else (key_of(cell),)
 
 
 class Result(NamedTuple):
@@ -76,7 +83,7 @@ class Result(NamedTuple):
 
     resources: Resources
     work: Work | None
-    """What the launch executes; None where that cannot be said, as for AMD."""
+    """What the launch executes; None where that is not asked for or cannot be said."""
 
 
 def compile_cell(cell: Cell) -> Result:
@@ -85,7 +92,7 @@ def compile_cell(cell: Cell) -> Result:
         return Result(compile_for_amd(cell.launch, fresh=True), None)
     resources = compile_launch(cell.launch, cell.architecture, fresh=True)
     try:
-        return Result(resources, launch_work(cell.launch, cell.architecture))
+        return Result(resources, launch_work(cell.launch, cell.architecture) if cell.counted else None)
     except UncountedError:
         return Result(resources, None)
 
@@ -138,27 +145,30 @@ class Results:
             entry = json.loads(line)
             assembled = tuple(Assembled(*one) for one in entry["resources"].pop("assembled"))
             resources = Resources(**entry["resources"], assembled=assembled)
-            self.found[entry["key"]] = Result(resources, entry["work"] and Work(*entry["work"]))
+            result = Result(resources, entry["work"] and Work(*entry["work"]))
+            self.found |= dict.fromkeys(entry["keys"], result)
         except (ValueError, KeyError, TypeError):
             return
 
     def get(self, cell: Cell) -> Result | None:
         """The result of a cell, or None where it is not there yet."""
-        return self.found.get(result_key(cell))
+        return self.found.get(keys_of(cell)[0])
 
     def missing(self, every: Iterable[Cell]) -> list[int]:
-        """Places of those without a result, one of each key."""
-        places: dict[str, int] = {}
+        """Places of those without a result, one of those that share it; put counted ones first."""
+        places, known = [], set(self.found)
         for place, cell in enumerate(every):
-            if (key := result_key(cell)) not in self.found:
-                places.setdefault(key, place)
-        return list(places.values())
+            keys = keys_of(cell)
+            if keys[0] not in known:
+                places.append(place)
+                known.update(keys)
+        return places
 
     def keep(self, cell: Cell, result: Result) -> None:
         """Take a result into the file."""
-        key = result_key(cell)
-        self.found[key] = result
-        entry = {"key": key, "resources": asdict(result.resources), "work": result.work}
+        keys = keys_of(cell)
+        self.found |= dict.fromkeys(keys, result)
+        entry = {"keys": keys, "resources": asdict(result.resources), "work": result.work}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
             # A line that was cut off before must not swallow this one.

@@ -86,8 +86,9 @@ def numbers_of(ttgir: str, launch: Launch, constants: Sequence[str]) -> dict[str
     names = [p.name for p in launch.kernel.params if p.name not in constants]
     found = {}
     for argument, name in zip(ARGUMENT.findall(header[1]), names, strict=True):
-        if isinstance(launch.arguments[name], int):
-            found[argument] = np.asarray(launch.arguments[name])
+        value = launch.arguments.get(name)
+        if isinstance(value, int):
+            found[argument] = np.asarray(value)
     return found
 
 

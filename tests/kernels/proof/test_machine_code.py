@@ -21,16 +21,20 @@ NESTED = """
         /*0090*/                   NOP ;
 """
 WAITING = """
-        /*0000*/                   SYNCS.PHASECHK.TRANS64.TRYWAIT P0, [UR4], R3 ;
-        /*0010*/              @!P0 BRA `(.L_x_slow) ;
+.L_x_loop:
+        /*0000*/                   FADD R2, R2, R3 ;
+{body}
+        /*0010*/                   SYNCS.PHASECHK.TRANS64.TRYWAIT P0, [UR4], R3 ;
+        /*0020*/              @!P0 BRA `(.L_x_slow) ;
 .L_x_back:
-        /*0020*/                   FADD R2, R2, R3 ;
-        /*0030*/                   EXIT ;
+        /*0030*/                   FADD R2, R2, R3 ;
+        /*0040*/               @P1 BRA `(.L_x_loop) ;
+        /*0050*/                   EXIT ;
 .L_x_slow:
-        /*0040*/                   SYNCS.PHASECHK.TRANS64.TRYWAIT P0, [UR4], R3 ;
-        /*0050*/              @!P0 BRA `(.L_x_slow) ;
-        /*0060*/                   BRA `(.L_x_back) ;
-"""
+        /*0060*/                   SYNCS.PHASECHK.TRANS64.TRYWAIT P0, [UR4], R3 ;
+        /*0070*/              @!P0 BRA `(.L_x_slow) ;
+        /*0080*/                   BRA `(.L_x_back) ;
+""".format(body="        /*0008*/                   FMUL R4, R4, R4 ;\n" * 20)
 
 
 def test_loops_nest_and_what_is_behind_the_end_belongs_to_none():
@@ -48,8 +52,8 @@ def test_loops_nest_and_what_is_behind_the_end_belongs_to_none():
 def test_waiting_aside_is_no_loop():
     """A jump back from code behind the kernel's end, to where its wait is over, looks like a loop and is none."""
     whole = loop_tree(instructions_of(WAITING))
-    assert whole.shape == ()
-    assert len(whole.body) == 7
+    assert whole.shape == ((),), "the loop around the wait alone"
+    assert len(whole.inner[0].body) == 20 + 8
 
 
 def test_a_jump_to_nowhere_is_refused():

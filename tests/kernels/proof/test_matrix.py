@@ -16,7 +16,7 @@ from spikevrt_kernels.proof.matrix import (
     cells,
     compile_side_by_side,
     key_of,
-    result_key,
+    work_key,
 )
 from spikevrt_kernels.proof.roofline import Work
 from tests.toy_kernels import exponentials, product, row_product
@@ -31,11 +31,11 @@ def result(seconds=1.0, work=WORK):
 
 def toy_cells():
     """Made anew in every process."""
-    return tuple(toy_cell(launch, 80) for launch in (product(), row_product(4, 128)))
+    return toy_cell(product(), 80), toy_cell(row_product(4, 128), 80, counted=True)
 
 
-def toy_cell(launch, architecture=90):
-    return Cell("toy", "product", architecture, 5, torch.float16, launch)
+def toy_cell(launch, architecture=90, counted=False):
+    return Cell("toy", "product", architecture, 5, torch.float16, launch, counted)
 
 
 def test_every_architecture_length_and_type_is_there():
@@ -62,9 +62,20 @@ def test_keys_tell_binaries_apart_and_know_equal_ones():
 def test_cells_of_one_binary_that_do_different_work_have_different_results():
     few, many = (toy_cell(exponentials(tiles, 16, 16)) for tiles in (16, 32))
     assert key_of(few) == key_of(many)
-    assert result_key(few) != result_key(many)
-    assert result_key(few) != result_key(toy_cell(exponentials(16, 16, 32)))
-    assert result_key(few) == result_key(toy_cell(exponentials(16, 16, 16)))
+    assert work_key(few) != work_key(many)
+    assert work_key(few) != work_key(toy_cell(exponentials(16, 16, 32)))
+    assert work_key(few) == work_key(toy_cell(exponentials(16, 16, 16)))
+
+
+def test_a_binary_is_compiled_once_for_resources_and_once_more_for_other_work(tmp_path):
+    few, many = (toy_cell(exponentials(tiles, 16, 16), counted=True) for tiles in (16, 32))
+    plain = toy_cell(exponentials(64, 16, 16))
+    results = Results(tmp_path / "results.jsonl")
+    assert results.missing([few, many, plain, few]) == [0, 1]
+    results.keep(few, result())
+    assert results.missing([few, many, plain]) == [1]
+    assert Results(results.path).get(plain) == result()
+    assert Results(results.path).get(many) is None
 
 
 def test_a_stopped_run_goes_on(tmp_path):
@@ -74,7 +85,7 @@ def test_a_stopped_run_goes_on(tmp_path):
     assert first.missing(every) == [0, 2], "two are the same"
     first.keep(every[0], result(1))
     # The process was stopped while it wrote its second line.
-    path.write_text(path.read_text() + json.dumps({"key": "half"})[:-4])
+    path.write_text(path.read_text() + json.dumps({"keys": ["half"]})[:-4])
     again = Results(path)
     assert again.get(every[1]) == result(1)
     assert again.missing(every) == [2]
@@ -88,6 +99,7 @@ def test_cells_are_compiled_side_by_side(processes):
     found = compile_side_by_side(toy_cells, [1, 0], processes)
     names = {cell.launch.kernel.__name__: result for cell, result in found}
     assert names["product_kernel"].resources.tensor_core > 0
+    assert names["product_kernel"].work is None, "nobody asked for it"
     assert names["row_product_kernel"].work.float32 > 0
 
 
