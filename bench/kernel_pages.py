@@ -65,8 +65,9 @@ BOUNDS = """## Predicted bounds
 above; milliseconds by each term, the largest, which binds, in bold. Memory: declared bytes at {bandwidth:.0%} of the
 bandwidth; tensor: FLOPs at {tensor:.0%} of their rate; exponentials (with roots and reciprocals), float32 additions
 and multiplications, and issued instructions: counted from the binary, each instruction as often as the loops around
-it run, at the multiprocessors' peak ({exponentials} exponentials and {issued} instructions of warps a clock). These
-come with {gap:.0f} us between launches. Host: {host:.1f} us a launch from Python, while earlier kernels run.
+it run, at the multiprocessors' peak (each {exponentials} exponentials and {issued} instructions of warps a clock).
+These come with {gap:.0f} us between launches. Host: {host:.1f} us a launch from Python, while earlier kernels run.
+Dashes stand where a kernel is not compiled yet, or where nothing says how often a loop of its binary runs.
 """
 EXECUTED = """### Instructions and exponentials by kernel
 
