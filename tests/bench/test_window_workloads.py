@@ -24,7 +24,7 @@ def test_entries_are_right_where_they_are_checked(group):
 def test_proof_rows(direction):
     row = window_row(GROUPS["official-mutual"], CHECKED_SIZE, direction)
     assert row.seconds is None
-    assert row.bounds["H100 SXM"] < row.bounds["RTX A6000"]
+    assert row.bounds["H100 SXM"] <= row.bounds["RTX A6000"], "on small features the host binds on both"
     if direction == DIRECTIONS[0]:
         assert row.moved == 8 * row.unit, "q, k, v in and the result out, in each branch"
         assert row.peak < 3 * row.unit, "the result and the logs of its sums"
