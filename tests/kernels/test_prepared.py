@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import weakref
 
 import pytest
 import torch
@@ -143,6 +144,28 @@ def test_an_entry_goes_with_its_weight(kept, monkeypatch):
     del block
     gc.collect()
     assert kept.entries == {}
+
+
+@pytest.mark.parametrize("dtype", [HALF, torch.float32])
+def test_no_weight_is_held(kept, dtype, monkeypatch):
+    weights = [w.detach().clone() for w in weights_of(make_block(False), monkeypatch)]
+    kept.get(weights, dtype)
+    watched = [weakref.ref(w) for w in weights[1:]]
+    del weights[1:]
+    gc.collect()
+    assert [w() for w in watched] == [None] * len(watched)
+    assert len(kept.entries) == 1
+
+
+def test_an_alias_with_a_version_of_its_own_is_another_weight(kept, monkeypatch):
+    weights = [w.detach().clone() for w in weights_of(make_block(False), monkeypatch)]
+    weights[1].add_(0)
+    kept.get(weights, HALF)
+    alias = weights[1].data
+    while alias._version < weights[1]._version:
+        alias.add_(1)
+    weights[1] = alias
+    assert same(kept.get(weights, HALF), prepare(weights, HALF))
 
 
 def test_weights_without_versions_are_not_kept(kept, monkeypatch):

@@ -1,6 +1,7 @@
 """What the block's kernels take in the place of its weights, made once for as long as those hold the same."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, NamedTuple
 from weakref import ref
@@ -58,7 +59,7 @@ def fold(weights: BlockWeights, dot: torch.dtype) -> Folded:
     acc = torch.promote_types(dot, torch.float32)
     weight, bias = (p.to(acc) for p in weights.in_proj)
     C = weight.shape[1]
-    with torch.autocast(weight.device.type, enabled=False):
+    with exactly(weight.device.type):
         if weights.norm_kv is None:
             w, b = fold_norm(weight, bias, weights.norm_q, dot)
         else:
@@ -66,6 +67,11 @@ def fold(weights: BlockWeights, dot: torch.dtype) -> Folded:
             found = [fold_norm(rows, own, norm, dot) for norm, rows, own in parts]
             w, b = (torch.cat(both) for both in zip(*found, strict=True))
         return Folded(w, w.sum(1, dtype=acc), b)
+
+
+def exactly(device: str) -> AbstractContextManager[Any]:
+    """Inside, autocast is off on a kind of devices that has it (`meta` has not)."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def fold_norm(weight: Tensor, bias: Tensor, norm: tuple[Tensor, Tensor], dot: torch.dtype) -> tuple[Tensor, Tensor]:
