@@ -86,8 +86,8 @@ def compile_all(
             failed += [] if line is None else [line]
         return failed
     finally:
-        # Ctrl-C does not wait for the rest.
-        pool.shutdown(wait=False, cancel_futures=True)
+        # `map` has called off what was not begun; what is being compiled ends with its process.
+        pool.shutdown(wait=False)
         for worker in workers:
             worker.close()
 
