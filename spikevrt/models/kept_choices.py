@@ -1,7 +1,6 @@
 """What was found out about attention backends, kept for the next start of the same program on the same machine."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -10,7 +9,9 @@ import torch
 
 import spikevrt_kernels
 from spikevrt.versions import driver, installed
+from spikevrt_kernels.backends import why_not_triton
 from spikevrt_kernels.choice import Ask, Choice, Finding
+from spikevrt_kernels.launches import assemble_for
 from spikevrt_kernels.user_cache import cache_folder, keep, read_kept
 
 FOLDER = "attention"
@@ -50,8 +51,9 @@ def machine_facts(device: torch.device) -> list[str]:
     """Device, driver, versions, assembler and the kernels' sources."""
     gpu = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
     name = f"{gpu.name} sm_{gpu.major}{gpu.minor} {gpu.total_memory}" if gpu else "cpu"
+    assembler = assemble_for(device) if gpu and why_not_triton() is None else "no assembler"
     packages = [f"{package} {installed(package)}" for package in ("torch", "triton")]
-    return [name, driver(), *packages, f"assembler {os.environ.get('TRITON_PTXAS_PATH', '')}", sources()]
+    return [name, driver(), *packages, assembler, sources()]
 
 
 @cache

@@ -9,7 +9,7 @@ from torch import Tensor
 from spikevrt_kernels.direct import differentiated, followed
 from spikevrt_kernels.launches import draw_seed, flat_pixels, noting
 from spikevrt_kernels.temporal_block.chunks import Chunking
-from spikevrt_kernels.temporal_block.prepared import KEPT, Prepared, flatten, prepare
+from spikevrt_kernels.temporal_block.prepared import Prepared, flatten, prepare
 from spikevrt_kernels.temporal_block.reference import BlockWeights
 
 if TYPE_CHECKING:
@@ -73,8 +73,6 @@ def run_forward(
     """
     from spikevrt_kernels.temporal_block.execution import run_launches
 
-    if keep:
-        KEPT.forget()
     numbers = Numbers(heads, dropout_p, seed, max_pixels, dot)
     return run_launches(call_of(x, context, prepare(weights, dot), numbers), keep)
 
@@ -187,7 +185,6 @@ class Direct(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, context: Tensor | None, numbers: Numbers, *weights: Tensor) -> tuple[Tensor, ...]:
         from spikevrt_kernels.temporal_block.execution import run_launches
 
-        KEPT.forget()
         prepared = prepare(weights, numbers.dot)
         output = run_launches(call_of(x, context, prepared, numbers), True)
         setup_context(ctx, (x, context, weights, *numbers, True), output)
@@ -225,8 +222,8 @@ def temporal_block_fused(
 
 
 def without_gradients(x: Tensor, context: Tensor | None, weights: Sequence[Tensor], numbers: Numbers) -> Tensor:
-    """The block past the dispatcher, with weights that are prepared once for many calls."""
+    """The block past the dispatcher."""
     from spikevrt_kernels.temporal_block.execution import run_launches
 
     with torch.no_grad():
-        return run_launches(call_of(x, context, KEPT.get(weights, numbers.dot), numbers), False)[0]
+        return run_launches(call_of(x, context, prepare(weights, numbers.dot), numbers), False)[0]
