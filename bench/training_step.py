@@ -22,26 +22,21 @@ tensors without storage; not for auto).
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, predict, measure, print."""
+    """Parse, measure, predict, print."""
     parser = command_parser("bench.training_step", DESCRIPTION)
     add_config_arguments(parser)
     parser.add_argument("--device", help="cuda:N or cpu; CUDA where there is one if not given")
     parser.add_argument("--predict", action="store_true", help="predict alone: the step of a GPU, on any machine")
     args = parser.parse_args(argv)
     config, device = config_from_arguments(args), choose_device(args.device)
-    half = half_type(device, config.train.mixed_precision)
-    if args.predict and device.type == "cpu" and config.train.mixed_precision:
-        half = torch.bfloat16  # as a GPU would take it
-    predicted = None if config.model.attn_backend == "auto" else predicted_training_peak(config, half)
-    figures: dict[str, Any] = {
-        "backend": config.model.attn_backend,
-        "predicted": predicted,
-        "seconds": None,
-        "peak": None,
-    }
+    figures: dict[str, Any] = {"backend": config.model.attn_backend, "seconds": None, "peak": None}
     if not args.predict:
         with memory_advice(TRAINING_ADVICE):
             figures |= measured_step(config, device)._asdict()
+    half = half_type(device, config.train.mixed_precision)
+    if args.predict and device.type == "cpu" and config.train.mixed_precision:
+        half = torch.bfloat16  # as a GPU would take it
+    figures["predicted"] = None if config.model.attn_backend == "auto" else predicted_training_peak(config, half)
     print(json.dumps(figures))
     return 0
 
