@@ -1,7 +1,6 @@
 """`python -m bench.tune`: the fastest tiles and warps of every kernel on this GPU, kept for training and deblur."""
 
 import argparse
-import os
 import time
 from collections.abc import Sequence
 
@@ -16,7 +15,7 @@ from spikevrt.cli import add_config_arguments, command_parser, positive, positiv
 from spikevrt.config import load_config
 from spikevrt.errors import UserError
 from spikevrt.table import format_table
-from spikevrt.versions import machine_lines
+from spikevrt.versions import cores, machine_lines
 from spikevrt_kernels.tuned import VARIABLE, Kernel, Row, keep_rows, read_rows, rows_path
 
 DESCRIPTION = f"""Try a handful of configurations of every kernel, and keep the fastest that is right.
@@ -102,7 +101,7 @@ def compile_with_bar(asked: Asked, kernels: Sequence[Kernel], workers: int) -> d
 
 def measure_all(asked: Asked, compiled: dict[Kernel, list[Compiled]], until: float) -> int:
     """Try, print and keep, kernel after kernel: what was found stands, whatever comes after it."""
-    name = torch.cuda.get_device_name()
+    name = torch.cuda.get_device_properties(torch.cuda.current_device()).name
     kept, found = read_rows(name), 0
     for kernel, binaries in compiled.items():
         if time.monotonic() > until:
@@ -127,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = asked_for(args)
     found = subjects(load_config(args.config, args.opts), asked.architecture)
     kernels = chosen([subject.kernel for subject in found], args.kernel)
-    workers = args.workers or max(1, len(os.sched_getaffinity(0)) - 1)
+    workers = args.workers or max(1, cores() - 1)
     print("\n".join(machine_lines()))
     compiled = compile_with_bar(asked, kernels, workers)
     rows = [compiled_cells(one) for ones in compiled.values() for one in ones]

@@ -81,6 +81,15 @@ def add_config_arguments(
     )
 
 
+def add_prove_again(parser: argparse.ArgumentParser) -> None:
+    """`--prove-again`, for commands that choose attention backends on a device."""
+    parser.add_argument(
+        "--prove-again",
+        action="store_true",
+        help="on CUDA: try all attention backends anew, instead of taking what an earlier start found on this machine",
+    )
+
+
 def config_from_arguments(args: argparse.Namespace) -> Config:
     """The configuration that `add_config_arguments` describes."""
     return load_config(args.config, config_options(args))

@@ -7,13 +7,21 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from spikevrt.cli import add_config_arguments, command_parser, config_options, positive_number, run_command
+from spikevrt.cli import (
+    add_config_arguments,
+    add_prove_again,
+    command_parser,
+    config_options,
+    positive_number,
+    run_command,
+)
 from spikevrt.config import DataConfig
 from spikevrt.data.images import write_png
 from spikevrt.data.video import Writer, frame_rate, video_writer
 from spikevrt.device import choose_device
 from spikevrt.errors import UserError
 from spikevrt.models import load_trained_model
+from spikevrt.models.kept_choices import forget_choices
 from spikevrt.restoration.picture import to_bytes
 from spikevrt.restoration.sources import Source, recording_source
 from spikevrt.restoration.stream import Restorer
@@ -41,6 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--fps", type=positive_number, help="of a video written (default: the input's, else 24)")
     parser.add_argument("--overwrite", action="store_true", help="replace what stands at --out")
     add_config_arguments(parser, default=None)
+    add_prove_again(parser)
     parser.add_argument("--device", help="cuda:N or cpu; CUDA where there is one if not given")
     return parser
 
@@ -75,6 +84,8 @@ def open_output(args: argparse.Namespace, source: Source) -> Iterator[Writer]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, restore, write."""
     args = make_parser().parse_args(argv)
+    if args.prove_again:
+        forget_choices()
     device = choose_device(args.device)
     model, config = load_trained_model(args.checkpoint, config_options(args), args.config, device)
     source = open_source(args, config.data, config.model.use_spike)

@@ -7,13 +7,22 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from spikevrt.cli import add_config_arguments, command_parser, config_options, positive, positive_number, run_command
+from spikevrt.cli import (
+    add_config_arguments,
+    add_prove_again,
+    command_parser,
+    config_options,
+    positive,
+    positive_number,
+    run_command,
+)
 from spikevrt.config import DataConfig
 from spikevrt.data.images import write_png
 from spikevrt.data.layout import find_clips
 from spikevrt.device import choose_device
 from spikevrt.errors import UserError
 from spikevrt.models import load_trained_model
+from spikevrt.models.kept_choices import forget_choices
 from spikevrt.restoration.evaluation import TfpSettings, compare, score
 from spikevrt.restoration.picture import comparison
 from spikevrt.restoration.report import PROTOCOL, Report
@@ -36,6 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--checkpoint", nargs="+", required=True, metavar="[NAME=]PATH", help="models to compare; NAME is for the table"
     )
     add_config_arguments(parser, default=None)
+    add_prove_again(parser)
     parser.add_argument("--crop", type=positive, help="the centre CROP x CROP pixels instead of whole frames")
     parser.add_argument("--json", type=Path, help="write all figures there")
     parser.add_argument("--picture", type=Path, help="write a PNG to look at: the middle frame by every method")
@@ -102,6 +112,8 @@ def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, evaluate, print."""
     args = make_parser().parse_args(argv)
+    if args.prove_again:
+        forget_choices()
     report, shown = run(args)
     print("\n".join(f"{key}: {value}" for key, value in report.about.items() if value is not None and key != "models"))
     print(f"protocol: {PROTOCOL}\n\n{report.tables()}")

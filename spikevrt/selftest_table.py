@@ -6,9 +6,10 @@ import torch
 
 from spikevrt.table import format_table
 from spikevrt_kernels.backends import TRITON_OPS
-from spikevrt_kernels.checks.comparison import Error
+from spikevrt_kernels.checks.comparison import Error, ratio
 from spikevrt_kernels.checks.operators import OPERATORS
-from spikevrt_kernels.checks.selftest import RIGHT, WRONG, Row, why_no_kernels
+from spikevrt_kernels.checks.selftest import why_no_kernels
+from spikevrt_kernels.checks.trials import RIGHT, WRONG, Row
 from spikevrt_kernels.launches import interpreted
 
 HEADER = ("operator", "type", "backend", "output error", "worst gradient", "ms", "reference ms", "verdict")
@@ -34,8 +35,12 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def error_text(error: Error | None) -> str:
-    """`1.2e-07 of 1.0e-06`: the error and what is allowed."""
-    return "-" if error is None else f"{error.error:.1e} of {error.allowed:.1e}"
+    """`1.2e-07 of 1.0e-06`: the error and what is allowed; of the worst row where that is nearer to it."""
+    if error is None:
+        return "-"
+    if ratio(error.row, error.row_allowed) > ratio(error.error, error.allowed):
+        return f"{error.row:.1e} of {error.row_allowed:.1e} in a row"
+    return f"{error.error:.1e} of {error.allowed:.1e}"
 
 
 def milliseconds(seconds: float | None) -> str:

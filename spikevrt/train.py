@@ -6,11 +6,13 @@ from pathlib import Path
 from spikevrt.cli import (
     EXIT_INTERRUPTED,
     add_config_arguments,
+    add_prove_again,
     command_parser,
     config_from_arguments,
     run_command,
 )
 from spikevrt.errors import UserError
+from spikevrt.models.kept_choices import forget_choices
 from spikevrt.training.checkpoints import LAST
 from spikevrt.training.distributed import joined_processes
 from spikevrt.training.trainer import Trainer
@@ -41,7 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_config_arguments(parser)
     parser.add_argument("--resume", metavar="auto|PATH", help="go on from the run's last checkpoint, or from PATH")
     parser.add_argument("--device", help="cuda:N or cpu; CUDA where there is one if not given")
+    add_prove_again(parser)
     args = parser.parse_args(argv)
+    if args.prove_again:
+        forget_choices()
     config = config_from_arguments(args)
     folder = Path(config.train.output_dir)
     with joined_processes(args.device) as processes:

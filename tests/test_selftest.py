@@ -3,11 +3,16 @@
 import pytest
 import torch
 
+from spikevrt import selftest
 from spikevrt.config import load_config
-from spikevrt.selftest import groups, main
-from spikevrt_kernels.checks import selftest
+from spikevrt.selftest import main
+from spikevrt_kernels.checks import selftest as checks
+from spikevrt_kernels.checks.case import mixed, pure
+from spikevrt_kernels.checks.comparison import EXACT, LARGE
+from spikevrt_kernels.checks.trials import Trial
 from spikevrt_kernels.launches import interpreted
-from spikevrt_kernels.temporal_attention import op
+from tests import broken_kernels
+from tests.broken_kernels import broken
 
 needs_no_interpreter = pytest.mark.skipif(interpreted(), reason="says what a machine without it cannot test")
 
@@ -27,43 +32,44 @@ def test_a_machine_without_a_gpu_tests_what_it_can_and_says_what_it_cannot(capsy
     assert foot.splitlines()[-1] == "10 trials: 10 right, 0 wrong"
 
 
-def test_something_wrong_is_named_and_ends_with_1(monkeypatch, capsys):
-    right = op.ATTEND["sdpa"]
-    monkeypatch.setitem(op.ATTEND, "sdpa", lambda q, k, v, *others: right(q, k, v * 1.01, *others))
-    assert main(["--op", "temporal_attention", "--device", "cpu"]) == 1
+def broken_trials(fault):
+    """In place of all trials: one whose kernel has a fault."""
+    return lambda config, device, ops: [Trial(broken(fault), pure(torch.float32), "triton")]
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "text", "count"),
+    [
+        (broken_kernels.row_off, 1, "float32, triton: wrong: output is off by ", "0 right, 1 wrong"),
+        (broken_kernels.exits, 1, "float32, triton: ends with code 7 at ", "0 right, 1 wrong"),
+        (broken_kernels.out_of_memory, 0, "no memory", "0 right, 0 wrong, 1 not compared"),
+        (None, 0, " right", "1 right, 0 wrong"),
+    ],
+    ids=["wrong", "exits", "memory", "right"],
+)
+def test_a_fault_is_a_row_a_line_and_an_exit_code(monkeypatch, capsys, fault, code, text, count):
+    monkeypatch.setattr(selftest, "trials", broken_trials(fault))
+    assert selftest.main(["--op", "temporal_attention", "--device", "cpu"]) == code
     out = capsys.readouterr().out
-    assert out.count("WRONG") == 6
-    assert "in float64, sdpa: wrong: " in out
-    assert "0 right, 6 wrong" in out or interpreted()
-
-
-def test_a_kernel_that_fails_is_wrong_and_one_without_memory_is_not(monkeypatch, capsys):
-    for error, code, text in (
-        (RuntimeError("no such instruction"), 1, "RuntimeError: no such instruction"),
-        (torch.OutOfMemoryError("CUDA out of memory"), 0, "no memory"),
-    ):
-
-        def fail(*arguments, error=error):
-            raise error
-
-        monkeypatch.setitem(op.ATTEND, "sdpa", fail)
-        assert main(["--op", "temporal_attention", "--device", "cpu"]) == code
-        assert text in capsys.readouterr().out
+    assert text in out
+    assert count in out
 
 
 @pytest.mark.parametrize("bf16", [False, True])
 def test_on_cuda_every_kernel_and_the_models_shapes_are_tried(monkeypatch, bf16):
-    monkeypatch.setattr(selftest, "why_no_kernels", lambda device: None)
+    monkeypatch.setattr(checks, "why_no_kernels", lambda device: None)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
-    found = groups(load_config("default"), torch.device("cuda"), ["temporal_block", "voxelize"])
-    half = torch.bfloat16 if bf16 else torch.float16
-    own = [g for g in found if g.case.shape == "self B2-C96-T5-H256W256"]
-    assert [(g.precision, g.backends) for g in own] == [(selftest.mixed(half), ("triton", "sdpa"))]
-    odd = [g for g in found if g.case.shape == "self B2-C24-T3-H33W17" and g.backends == ("triton",)]
-    names = {g.precision.name for g in odd}
+    found = selftest.trials(load_config("default"), torch.device("cuda"), ["temporal_block", "voxelize"])
+    half = mixed(torch.bfloat16 if bf16 else torch.float16)
+    own = [t for t in found if t.case.shape == "self B2-C96-T5-H256W256"]
+    assert [(t.precision, t.backend, t.yardstick) for t in own] == [(half, "triton", LARGE), (half, "sdpa", LARGE)]
+    cut = [t for t in found if t.case.shape == "self B2-C96-T5-H64W64"]
+    assert [(t.precision, t.backend, t.yardstick) for t in cut] == [(half, "triton", EXACT), (half, "sdpa", EXACT)]
+    odd = [t for t in found if t.case.shape == "self B2-C24-T3-H33W17" and t.backend == "triton"]
+    names = {t.precision.name for t in odd}
     assert {"float32", "float16", "float16 autocast"} <= names
     assert ("bfloat16 autocast" in names) == bf16
-    assert {g.case.op for g in found} == {"temporal_block", "voxelize"}
+    assert {t.case.op for t in found} == {"temporal_block", "voxelize"}
 
 
 def test_help_teaches(capsys):

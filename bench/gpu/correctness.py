@@ -10,7 +10,7 @@ from bench.gpu.rows import ReportRow, row_of
 from bench.gpu.setting import PRECISIONS, Setting
 from spikevrt_kernels.checks.case import Case, Precision
 from spikevrt_kernels.checks.comparison import Comparison, Judge, excess
-from spikevrt_kernels.checks.selftest import RIGHT, WRONG, Row, judged
+from spikevrt_kernels.checks.trials import RIGHT, WRONG, Row, Trial, verdict
 from spikevrt_kernels.temporal_attention import temporal_attention
 
 DERIVATIVE = 0.02
@@ -48,7 +48,8 @@ def attempt_all(setting: Setting, cases: Iterable[Case], precision: Precision) -
 def attempt(setting: Setting, case: Case, precision: Precision) -> ReportRow:
     """Judge one case."""
     start = time.perf_counter()
-    row = judged(Judge(precision, setting.device), case, setting.backend("triton"))
+    trial = Trial(case, precision, setting.backend("triton"))
+    row = Row(*trial[:3], **verdict(Judge(precision, setting.device), trial))
     return row_of(
         "check",
         f"{case.op} {case.shape} {precision.name}: {found(row)}",
@@ -65,7 +66,8 @@ def found(row: Row) -> str:
     if row.comparison is None or row.verdict != RIGHT:
         return row.reason or row.verdict
     nearest = max((row.comparison.out, *row.comparison.gradients), key=excess)
-    return f"{nearest.what} {nearest.error:.1e} of {nearest.allowed:.1e}, output {row.comparison.out.error:.1e}"
+    worst_row = f", worst row {nearest.row:.1e} of {nearest.row_allowed:.1e}"
+    return f"{nearest.what} {nearest.error:.1e} of {nearest.allowed:.1e}{worst_row}"
 
 
 def worst(row: Row) -> float:
@@ -75,9 +77,9 @@ def worst(row: Row) -> float:
     return max(map(excess, (row.comparison.out, *row.comparison.gradients)))
 
 
-def errors(comparison: Comparison) -> dict[str, tuple[float, float]]:
-    """Error and what is allowed, of the output and of every gradient."""
-    return {e.what: (e.error, e.allowed) for e in (comparison.out, *comparison.gradients)}
+def errors(comparison: Comparison) -> dict[str, tuple[float, ...]]:
+    """Errors of the whole and of the worst row, each with what is allowed, of the output and of every gradient."""
+    return {e.what: (e.error, e.allowed, e.row, e.row_allowed) for e in (comparison.out, *comparison.gradients)}
 
 
 def dropout(setting: Setting) -> Iterator[ReportRow]:

@@ -11,7 +11,7 @@ import torch
 from bench.gpu.rows import ReportRow
 from bench.gpu.setting import Setting
 from bench.gpu.tools import COMPUTE_SANITIZER, NCU, tool
-from spikevrt.versions import machine_lines
+from spikevrt.versions import cores, machine_lines
 
 MODULES = ("spikevrt.train", "spikevrt.deblur", "spikevrt.selftest", "spikevrt.prepare", "spikevrt_kernels.plans")
 
@@ -28,9 +28,9 @@ def environment(setting: Setting) -> Iterator[ReportRow]:
     for module in MODULES:
         import_module(module)
     compiler = shutil.which(os.environ.get("CC", "gcc")) or shutil.which("clang")
-    cores, cache = len(os.sched_getaffinity(0)), os.environ.get("TRITON_CACHE_DIR", "Triton's own")
+    cache = os.environ.get("TRITON_CACHE_DIR", "Triton's own")
     yield ReportRow(
-        "machine", f"python {platform.python_version()}, {cores} cores, C compiler {compiler}, cache {cache}"
+        "machine", f"python {platform.python_version()}, {cores()} cores, C compiler {compiler}, cache {cache}"
     )
     yield ReportRow("machine", f"ncu {tool(NCU)}, compute-sanitizer {tool(COMPUTE_SANITIZER)}")
     if compiler is None:

@@ -1,6 +1,5 @@
 """The order of a report: correctness first, then what a user waits for, each part with a limit."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ from bench.gpu.cases import own_cases
 from bench.gpu.part import NO_GPU, ONE_THREAD
 from bench.gpu.rows import NO_TIME, WELL
 from bench.gpu.setting import PRECISIONS, Setting
+from spikevrt.versions import cores
 from spikevrt_kernels.backends import TRITON_OPS
 
 JUDGED = "bench.gpu.correctness."
@@ -32,14 +32,13 @@ class Stage:
 
 def stages(setting: Setting, scratch: str) -> list[Stage]:
     """All of them in the order of worth; times come after what compiles, on a machine at rest."""
-    cores = max(1, len(os.sched_getaffinity(0)) - 2)
     peaks = [on_cpu(f"predict {entry}", "bench.gpu.whole.predicted", entry, 300) for entry in ("triton", "sdpa")]
     return [
         Stage("env", fixed(Task("env", "bench.gpu.machine.environment")), needed=True),
         Stage("smoke", fixed(Task("smoke", "bench.gpu.correctness.smoke", limit=90))),
         Stage("data", fixed(on_cpu("data", "bench.gpu.training.data", scratch, 150)), beside=True),
         Stage("predict", fixed(*peaks), beside=True),
-        Stage("check", fixed(*correctness(setting)), workers=cores),
+        Stage("check", fixed(*correctness(setting)), workers=max(1, cores() - 2)),
         Stage("sanitizer", sanitizing),
         Stage("whole", fixed(Task("whole model", "bench.gpu.whole.distance"))),
         Stage("step", fixed(step("triton", 75), step("sdpa", 60))),

@@ -11,7 +11,7 @@ from bench.gpu.setting import Setting
 from bench.workload import DIRECTIONS
 from spikevrt_kernels.checks.case import Case, output_gradient, run_case
 from spikevrt_kernels.checks.timing import elapsed
-from spikevrt_kernels.choice import failure
+from spikevrt_kernels.checks.trials import Trial, failure
 
 SECONDS, MOST = 0.6, 10
 """A shape is run again until it took this long, at most this often."""
@@ -50,7 +50,9 @@ def by_entry(setting: Setting, case: Case, entry: str) -> Iterator[ReportRow]:
     except torch.OutOfMemoryError:
         yield ReportRow("note", f"{case.op} {case.shape}, {entry}: out of memory")
     except Exception as error:
-        yield ReportRow("note", f"{entry}, forward and backward: {failure(error, case, entry)}", bad=True)
+        yield ReportRow(
+            "note", f"{entry}, forward and backward: {failure(error, Trial(case, setting.precision, entry))}", bad=True
+        )
         setting.synchronise()
 
 

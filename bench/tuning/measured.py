@@ -13,7 +13,7 @@ from spikevrt.device import half_type
 from spikevrt_kernels.checks.case import Case, mixed, output_gradient, run_case
 from spikevrt_kernels.checks.comparison import Judge
 from spikevrt_kernels.checks.processes import Job, run_jobs
-from spikevrt_kernels.choice import failure
+from spikevrt_kernels.checks.trials import Trial, failure
 from spikevrt_kernels.tuned import Kernel, Row, trying
 
 BACKEND = "triton"
@@ -65,7 +65,7 @@ class Bench:
             try:
                 reason = Judge(self.precision, self.device).reason(case, BACKEND)
             except Exception as error:
-                reason = failure(error, case, BACKEND)
+                reason = failure(error, Trial(case, self.precision, BACKEND))
             if reason is not None:
                 torch.cuda.synchronize()
                 return reason

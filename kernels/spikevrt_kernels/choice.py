@@ -1,19 +1,17 @@
 """Which backend of an operator to take on this machine: the fastest one that is right.
 
-Knows nothing of a model: the caller brings the operator's cases, and what judges and times them.
+Knows nothing of a model: the caller brings the operator's cases.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 
 from spikevrt_kernels.backends import BackendError
-from spikevrt_kernels.checks.case import Case
-
-ReasonOf = Callable[[Case, str], str | None]
-"""None where a backend is right on a case, else what is wrong."""
-SecondsOf = Callable[[Case, str], float]
+from spikevrt_kernels.checks.case import Case, Precision, pure
+from spikevrt_kernels.checks.comparison import LARGE
+from spikevrt_kernels.checks.trials import NO_MEMORY, RIGHT, UNPROVED, Machine, Row, Trial, prove, take_times
 
 
 class Trials(NamedTuple):
@@ -22,7 +20,22 @@ class Trials(NamedTuple):
     checked: tuple[Case, ...] = ()
     """Here a backend must be right: cut to what float64 has room for."""
     timed: tuple[Case, ...] = ()
-    """As large as they run."""
+    """As large as they run; here a kernel is held against `sdpa`."""
+    exact: tuple[Case, ...] = ()
+    """Here a kernel must be right in float32, too: what half precision is allowed hides too much."""
+
+
+class Ask(NamedTuple):
+    """What is wanted of the backends of some operators."""
+
+    trials: Mapping[str, Trials]
+    backends: Mapping[str, Sequence[str]]
+    """By operator, the one to take in a tie first."""
+    precision: Precision
+    backward: bool
+    """Whether gradients count."""
+    timed: bool = True
+    """Whether times are wanted, too."""
 
 
 class Finding(NamedTuple):
@@ -34,9 +47,13 @@ class Finding(NamedTuple):
     """One run of every timed case together."""
     reason: str | None = None
     """Why it is left out, or has no time."""
+    short_of_memory: bool = False
+    """Whether there was no memory to prove or to time it."""
 
     def __str__(self) -> str:
-        return self.reason or f"{1e3 * (self.seconds or 0):.1f} ms"
+        if self.reason or self.seconds is None:
+            return self.reason or "not timed"
+        return f"{1e3 * self.seconds:.1f} ms"
 
 
 class Choice(NamedTuple):
@@ -58,6 +75,16 @@ class Choice(NamedTuple):
             raise BackendError(f"{self.op}: no attention backend is right here ({reasons})")
         return min(right, key=lambda f: float("inf") if f.seconds is None else f.seconds).backend
 
+    def require(self, backend: str) -> None:
+        """Raise where a backend that was asked for by name is wrong.
+
+        Raises:
+            BackendError: it cannot run, fails, or its numbers are off; the message says which.
+        """
+        for finding in self.findings:
+            if finding.backend == backend and not finding.right:
+                raise BackendError(f"{self.op}: attention backend {backend}: {finding}; use auto or sdpa")
+
     def __str__(self) -> str:
         """`temporal_block takes triton, 3.1 ms (sdpa: 9.2 ms; naive: out of memory at ...)`."""
         taken = self.taken
@@ -66,65 +93,82 @@ class Choice(NamedTuple):
         return f"{self.op} takes {taken}, {own} ({others})"
 
 
-def choose(op: str, trials: Trials, candidates: Sequence[str], reason_of: ReasonOf, seconds_of: SecondsOf) -> Choice:
-    """Try every candidate: first whether it is right, then how fast.
+def choices(asked: Ask, machine: Machine) -> list[Choice]:
+    """Try every backend of every operator: is it right, is it right at full size, how fast is it."""
+    found = {(op, backend): Finding(backend) for op, own in asked.backends.items() for backend in own}
+    for row in prove(small_trials(asked), machine):
+        note(found, row, row.verdict == RIGHT)
+    # Large ones need the memory of the whole device; where there is too little for sdpa in float32, time decides.
+    for row in prove(of_right(found, large_trials(asked)), machine._replace(workers=1)):
+        note(found, row, row.verdict in (RIGHT, UNPROVED, NO_MEMORY))
+    for row in take_times(of_right(found, timed_trials(asked)), machine) if asked.timed else ():
+        add_time(found, row)
+    return [Choice(op, tuple(found[op, backend] for backend in own)) for op, own in asked.backends.items()]
 
-    Args:
-        op: the operator's name.
-        trials: its shapes.
-        candidates: backends, the one to take in a tie first.
-        reason_of: asked for every checked case.
-        seconds_of: asked for every timed case, of backends that are right.
-    """
-    reasons = why_wrong(trials.checked, candidates, reason_of)
-    findings = [
-        timed(backend, trials.timed, seconds_of) if reason is None else Finding(backend, False, None, reason)
-        for backend, reason in reasons.items()
+
+Findings = dict[tuple[str, str], Finding]
+"""By operator and backend."""
+
+
+def of_right(found: Findings, trials: Sequence[Trial]) -> list[Trial]:
+    """Trials of those that are right so far."""
+    return [trial for trial in trials if found[trial.case.op, trial.backend].right]
+
+
+def note(found: Findings, row: Row, passes: bool) -> None:
+    """What a proof says; the first thing that is wrong is kept."""
+    key = row.case.op, row.backend
+    if found[key].right and not passes:
+        reason = row.reason or f"{row.verdict} at {row.case.shape}"
+        found[key] = Finding(row.backend, False, None, reason, row.verdict in (NO_MEMORY, UNPROVED))
+
+
+def add_time(found: Findings, row: Row) -> None:
+    """One timed case more; running out of memory costs a backend its time, any other failure its place."""
+    key = row.case.op, row.backend
+    before, memory = found[key], row.verdict == NO_MEMORY
+    if before.reason is not None:
+        return
+    if row.seconds is None:
+        found[key] = Finding(row.backend, memory, None, row.reason, memory)
+    else:
+        found[key] = before._replace(seconds=(before.seconds or 0.0) + row.seconds)
+
+
+def trial_count(asked: Ask) -> int:
+    """Answers that `choices` waits for where all backends are right."""
+    timed = timed_trials(asked) if asked.timed else []
+    return len(small_trials(asked)) + len(large_trials(asked)) + len(timed)
+
+
+def small_trials(asked: Ask) -> list[Trial]:
+    """Every backend on the checked cases; kernels in float32 as well."""
+    found = []
+    for op, backends in asked.backends.items():
+        for backend in backends:
+            own = asked.trials[op]
+            found += [Trial(case, asked.precision, backend, backward=asked.backward) for case in own.checked]
+            exact = own.exact if backend == "triton" and asked.precision.autocast else ()
+            found += [Trial(case, pure(torch.float32), backend, backward=asked.backward) for case in exact]
+    return found
+
+
+def large_trials(asked: Ask) -> list[Trial]:
+    """Kernels on those timed cases that are no checked ones."""
+    return [
+        Trial(case, asked.precision, "triton", LARGE, asked.backward)
+        for op, backends in asked.backends.items()
+        if "triton" in backends
+        for case in asked.trials[op].timed
+        if case.shape not in {small.shape for small in asked.trials[op].checked}
     ]
-    return Choice(op, tuple(findings))
 
 
-def why_wrong(cases: Sequence[Case], backends: Sequence[str], reason_of: ReasonOf) -> dict[str, str | None]:
-    """For every backend None where it is right on all cases, else one line: it cannot run, fails, or is off."""
-    reasons: dict[str, str | None] = dict.fromkeys(backends)
-    for case in cases:  # The reference of a case serves all backends.
-        for backend in [b for b, reason in reasons.items() if reason is None]:
-            try:
-                reasons[backend] = reason_of(case, backend)
-            except Exception as error:
-                reasons[backend] = failure(error, case, backend)
-    return reasons
-
-
-def timed(backend: str, cases: Sequence[Case], seconds_of: SecondsOf) -> Finding:
-    """A backend that is right, with its time; running out of memory costs it only that."""
-    seconds = 0.0
-    for case in cases:
-        try:
-            seconds += seconds_of(case, backend)
-        except Exception as error:
-            memory = isinstance(error, torch.OutOfMemoryError)
-            return Finding(backend, memory, None, failure(error, case, backend))
-    return Finding(backend, True, seconds)
-
-
-def failure(error: Exception, case: Case, backend: str) -> str:
-    """What an exception says, in one line: a kernel may fail in any way, from its compiler to its launch."""
-    if isinstance(error, BackendError):
-        own = str(error).removeprefix(f"{case.op}: ").removeprefix(f"attention backend {backend} ")
-        return own.partition("; use ")[0]
-    if isinstance(error, torch.OutOfMemoryError):
-        return f"out of memory at {case.shape}"
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"fails at {case.shape}: {type(error).__name__}: {first}"
-
-
-def require(op: str, trials: Trials, backend: str, reason_of: ReasonOf) -> None:
-    """Raise where a backend that was asked for by name is wrong.
-
-    Raises:
-        BackendError: it cannot run, fails, or its numbers are off; the message says which.
-    """
-    reason = why_wrong(trials.checked, [backend], reason_of)[backend]
-    if reason is not None:
-        raise BackendError(f"{op}: attention backend {backend}: {reason}; use auto or sdpa")
+def timed_trials(asked: Ask) -> list[Trial]:
+    """The timed cases of every backend."""
+    return [
+        Trial(case, asked.precision, backend, backward=asked.backward)
+        for op, backends in asked.backends.items()
+        for backend in backends
+        for case in asked.trials[op].timed
+    ]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from spikevrt_kernels.user_cache import cache_folder, keep, read_kept
+from spikevrt_kernels.user_cache import cache_folder, keep, read_kept, sources
 
 VARIABLE = "SPIKEVRT_TUNED"
 FOLDER = "tuned"
@@ -84,7 +84,7 @@ def tuned_row(kernel: Kernel, device: torch.device | None) -> Row | None:
 @cache
 def rows_on(device: torch.device) -> Mapping[Kernel, Row]:
     """All rows of a CUDA device, read once."""
-    return {} if os.environ.get(VARIABLE) == "0" else read_rows(torch.cuda.get_device_name(device))
+    return {} if os.environ.get(VARIABLE) == "0" else read_rows(torch.cuda.get_device_properties(device).name)
 
 
 def fingerprint(device: torch.device) -> str:
@@ -104,15 +104,6 @@ def triton_version() -> str:
         return version("triton")
     except PackageNotFoundError:
         return "none"
-
-
-@cache
-def sources() -> str:
-    """A digest of all sources of this package: a changed kernel has to be tuned again."""
-    root, digest = Path(__file__).parent, hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def file_name(device_name: str) -> str:

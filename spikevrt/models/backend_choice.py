@@ -1,7 +1,7 @@
 """Which attention backends a model takes: by name, or on CUDA the fastest ones that prove right there."""
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from tqdm import tqdm
@@ -10,14 +10,12 @@ from spikevrt.config import Config
 from spikevrt.device import half_type
 from spikevrt.errors import UserError
 from spikevrt.models.attention_trials import attention_trials
+from spikevrt.models.kept_choices import keep_choices, read_choices
+from spikevrt.versions import cores
 from spikevrt_kernels.backends import BACKENDS, MAX_FRAMES, TRITON_OPS, BackendError, resolve_backend
-from spikevrt_kernels.checks.case import Case, mixed
-from spikevrt_kernels.checks.comparison import Judge
-from spikevrt_kernels.checks.timing import Timer
-from spikevrt_kernels.checks.traces import without_traces
-from spikevrt_kernels.choice import ReasonOf, SecondsOf, Trials, choose, require
-
-T = TypeVar("T")
+from spikevrt_kernels.checks.case import mixed
+from spikevrt_kernels.checks.trials import Machine
+from spikevrt_kernels.choice import Ask, Choice, choices, trial_count
 
 
 class Backends(NamedTuple):
@@ -33,8 +31,9 @@ def choose_backends(config: Config, device: torch.device | None = None, training
     """The backends of MODEL.ATTN_BACKEND on a device.
 
     On CUDA `auto` tries each one on the model's own shapes, takes the fastest that is right, operator by operator,
-    and prints one line about it; `triton` is held against float64 there, too. Anywhere else nothing is tried, and
-    `auto` is `sdpa`. The random state of the run is left alone, and no memory is kept.
+    and prints one line about it; `triton` is held against float64 there, too. Trials have processes of their own: a
+    kernel that crashes or hangs is left out with its reason. What was found is kept for the next start on the same
+    machine. Anywhere else nothing is tried, and `auto` is `sdpa`.
 
     Args:
         config: of the model.
@@ -53,8 +52,7 @@ def choose_backends(config: Config, device: torch.device | None = None, training
     if device is None or not tried_on(device) or asked in ("sdpa", "naive"):
         return Backends(named, named)
     try:
-        with without_traces(device):
-            return prove_on(device, config, training)
+        return prove_on(device, config, training)
     except BackendError as error:
         raise UserError(f"{error}; python -m spikevrt.selftest says more") from None
 
@@ -74,40 +72,51 @@ def check_clip_length(config: Config, backend: str) -> None:
 
 
 def prove_on(device: torch.device, config: Config, training: bool) -> Backends:
-    """Try the backends of a configuration on a device; what that took is free again on return."""
-    precision = mixed(half_type(device, config.train.mixed_precision))
+    """Try the backends of a configuration on a device, or read what an earlier start found out there."""
+    asked = wanted(device, config, training)
+    kept = read_choices(asked, device)
+    found = kept or try_backends(asked, device)
+    if not kept:
+        keep_choices(found, asked, device)
+    return decide(config.model.attn_backend, found, kept is not None)
+
+
+def wanted(device: torch.device, config: Config, training: bool) -> Ask:
+    """What is asked: `triton` by name is only proved, `auto` also times it beside the others."""
     trials = attention_trials(config, config.train.batch_size if training else 1)
-    judge, timer = Judge(precision, device, training), Timer(precision, device, training)
-    count = sum(len(candidates(op)) * (len(own.checked) + len(own.timed)) for op, own in trials.items())
-    # The first start compiles kernels for minutes: the bar says that something happens.
-    with tqdm(total=count, desc="attention backends", unit="trial", leave=False) as bar:
-        return prove(config.model.attn_backend, trials, noted(judge.reason, bar), noted(timer.seconds, bar))
+    own = {op: some for op, some in trials.items() if some.checked}
+    auto = config.model.attn_backend == "auto"
+    backends = {op: candidates(op) if auto else ("triton",) for op in own}
+    return Ask(own, backends, mixed(half_type(device, config.train.mixed_precision)), training, auto)
 
 
-def noted(ask: Callable[[Case, str], T], bar: tqdm) -> Callable[[Case, str], T]:
-    """The same question, shown on the bar."""
+def try_backends(asked: Ask, device: torch.device) -> list[Choice]:
+    """Prove and time in processes of their own; a bar says that something happens."""
+    with tqdm(total=trial_count(asked), desc="attention backends", unit="trial", leave=False) as bar:
 
-    def asked(case: Case, backend: str) -> T:
-        bar.set_postfix_str(f"{case.op} {backend}")
-        bar.update()
-        return ask(case, backend)
+        def show(name: str) -> None:
+            bar.set_postfix_str(name)
+            bar.update()
 
-    return asked
+        return choices(asked, Machine(device, cores(), show))
 
 
-def prove(asked: str, trials: Mapping[str, Trials], reason_of: ReasonOf, seconds_of: SecondsOf) -> Backends:
+def decide(asked: str, found: Sequence[Choice], kept: bool = False) -> Backends:
     """The backends that `auto` takes, with one line printed, or those of `triton`, which must be right.
 
     Raises:
         BackendError: `triton` is wrong, or no backend is right.
     """
-    if asked == "triton":
-        for op in TRITON_OPS:
-            require(op, trials.get(op, Trials()), "triton", reason_of)
-        return Backends("triton", "triton")
-    choices = {op: choose(op, own, candidates(op), reason_of, seconds_of) for op, own in trials.items() if own.checked}
-    taken = {op: choice.taken for op, choice in choices.items()}
-    print("attention: " + "; ".join(map(str, choices.values())))
+    again = "; found at an earlier start, --prove-again tries again" if kept else ""
+    try:
+        if asked == "triton":
+            for choice in found:
+                choice.require("triton")
+            return Backends("triton", "triton")
+        taken = {choice.op: choice.taken for choice in found}
+    except BackendError as error:
+        raise BackendError(f"{error}{again}") from None
+    print("attention: " + "; ".join(map(str, found)) + again)
     return Backends(**{op: taken.get(op, "sdpa") for op in Backends._fields})
 
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -133,7 +134,8 @@ def test_the_time_is_that_of_the_kernel_alone():
 
 def test_rows_are_printed_and_kept(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("SPIKEVRT_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: CARD)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(name=CARD))
     tried = [Tried(STATIC, 1.0), Tried(FAST, 0.5), Tried(SLOW, None, "wrong: output is off")]
     asked = []
     monkeypatch.setattr(tune, "try_rows", lambda a, kernel, rows: asked.append(rows) or tried)

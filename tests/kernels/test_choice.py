@@ -1,95 +1,114 @@
-"""Which backend is taken: the logic, with times and verdicts made up."""
+"""Which backend is taken: the logic, with verdicts and times made up."""
 
 import pytest
 import torch
 
+from spikevrt_kernels import choice as module
 from spikevrt_kernels.backends import BackendError
+from spikevrt_kernels.checks.case import mixed, pure
+from spikevrt_kernels.checks.comparison import LARGE
 from spikevrt_kernels.checks.operators import temporal_attention_case
-from spikevrt_kernels.choice import Trials, choose, require
+from spikevrt_kernels.checks.trials import NO_MEMORY, RIGHT, UNPROVED, WRONG, Machine, Row
+from spikevrt_kernels.choice import Ask, Trials, choices, trial_count
 
-SMALL, LARGE = temporal_attention_case(1, 8, 2, 2, 3, 3, 2), temporal_attention_case(1, 8, 2, 2, 64, 64, 2)
-TRIALS = Trials((SMALL,), (SMALL, LARGE))
+SMALL, BIG = temporal_attention_case(1, 8, 2, 2, 3, 3, 2), temporal_attention_case(1, 8, 2, 2, 64, 64, 2)
+OP, BF16 = SMALL.op, mixed(torch.bfloat16)
+TRIALS = Trials((SMALL,), (SMALL, BIG), (SMALL,))
 ALL = ("triton", "sdpa", "naive")
 SECONDS = {"triton": 0.002, "sdpa": 0.005, "naive": 0.009}
+MACHINE = Machine(torch.device("cpu"), 4)
 
 
-def right(case, backend):
-    return None
+@pytest.fixture
+def world(monkeypatch):
+    """(backend, "float32" | "large" | "small" | "time") -> (verdict, reason); all others are right."""
+    faults, asked = {}, []
+
+    def kind(trial):
+        return "large" if trial.yardstick == LARGE else "float32" if trial.precision == pure(torch.float32) else "small"
+
+    def prove(trials, machine):
+        asked.extend((t.backend, kind(t), machine.workers) for t in trials)
+        return [Row(*t[:3], *faults.get((t.backend, kind(t)), (RIGHT,))) for t in trials]
+
+    def take_times(trials, machine):
+        asked.extend((t.backend, "time", machine.workers) for t in trials)
+        fine = [Row(*t[:3], RIGHT, seconds=SECONDS[t.backend]) for t in trials]
+        return [Row(*r[:3], *faults[r.backend, "time"]) if (r.backend, "time") in faults else r for r in fine]
+
+    monkeypatch.setattr(module, "prove", prove)
+    monkeypatch.setattr(module, "take_times", take_times)
+    return faults, asked
 
 
-def seconds(case, backend):
-    return SECONDS[backend]
+def choose(backends=ALL, precision=BF16, timed=True):
+    (found,) = choices(Ask({OP: TRIALS}, {OP: backends}, precision, True, timed), MACHINE)
+    return found
 
 
-def failing(backend, error):
-    def ask(case, asked):
-        if asked == backend:
-            raise error
-        return seconds(case, asked)
-
-    return ask
-
-
-def test_the_fastest_is_taken_and_the_line_says_the_times():
-    choice = choose("op", TRIALS, ALL, right, seconds)
-    assert choice.taken == "triton"
-    assert str(choice) == "op takes triton, 4.0 ms (sdpa: 10.0 ms; naive: 18.0 ms)"
-    slow = choose("op", TRIALS, ALL, right, lambda case, backend: SECONDS[backend] if backend != "triton" else 1.0)
-    assert slow.taken == "sdpa"
+def test_the_fastest_is_taken_and_the_line_says_the_times(world, monkeypatch):
+    found = choose()
+    assert found.taken == "triton"
+    assert str(found) == f"{OP} takes triton, 4.0 ms (sdpa: 10.0 ms; naive: 18.0 ms)"
+    monkeypatch.setitem(SECONDS, "triton", 1.0)
+    assert choose().taken == "sdpa"
 
 
-def test_a_wrong_one_is_left_out_with_its_reason_and_is_not_timed():
-    timed = []
-
-    def note(case, backend):
-        timed.append(backend)
-        return SECONDS[backend]
-
-    def reason(case, backend):
-        return "wrong: output is off by 1.0e-01" if backend == "triton" else None
-
-    choice = choose("op", TRIALS, ALL, reason, note)
-    assert choice.taken == "sdpa"
-    assert str(choice) == "op takes sdpa, 10.0 ms (triton: wrong: output is off by 1.0e-01; naive: 18.0 ms)"
-    assert "triton" not in timed
+def test_kernels_are_proved_side_by_side_in_both_types_and_alone_at_full_size(world):
+    choose()
+    asked = world[1]
+    assert ("triton", "small", 4) in asked
+    assert ("triton", "float32", 4) in asked
+    assert ("triton", "large", 1) in asked
+    assert {backend for backend, kind, _ in asked if kind in ("large", "float32")} == {"triton"}
+    assert len(asked) == trial_count(Ask({OP: TRIALS}, {OP: ALL}, BF16, True))
+    asked.clear()
+    choose(precision=mixed(None))
+    assert [kind for backend, kind, _ in asked if backend == "triton"] == ["float32", "large", "time", "time"]
 
 
-def test_what_cannot_run_says_why_without_its_own_name_twice():
-    error = BackendError("temporal_attention: attention backend triton cannot run: sm_75 is below sm_80; use sdpa")
-    choice = choose("op", TRIALS, ALL, lambda case, b: failing("triton", error)(case, b) and None, seconds)
-    assert "(triton: cannot run: sm_75 is below sm_80; naive" in str(choice)
+@pytest.mark.parametrize("where", ["small", "float32", "large", "time"])
+def test_a_wrong_one_is_left_out_with_its_reason(world, where):
+    faults, asked = world
+    faults["triton", where] = WRONG, "crashes (SIGSEGV) at here"
+    found = choose()
+    assert found.taken == "sdpa"
+    assert str(found) == f"{OP} takes sdpa, 10.0 ms (triton: crashes (SIGSEGV) at here; naive: 18.0 ms)"
+    timed = {backend for backend, kind, _ in asked if kind == "time"}
+    assert timed == ({"sdpa", "naive", "triton"} if where == "time" else {"sdpa", "naive"})
 
 
-@pytest.mark.parametrize("when", ["checked", "timed"])
-def test_a_kernel_that_fails_in_any_way_is_left_out(when):
-    error = RuntimeError("PTX was compiled for something else\nand a long trace")
-    fails = failing("triton", error)
-    choice = choose(
-        "op", TRIALS, ALL, *((lambda c, b: fails(c, b) and None, seconds) if when == "checked" else (right, fails))
-    )
-    assert choice.taken == "sdpa"
-    assert f"triton: fails at {SMALL.shape}: RuntimeError: PTX was compiled for something else; naive" in str(choice)
+def test_out_of_memory_costs_a_backend_its_time_and_no_more(world):
+    faults, _ = world
+    faults["naive", "time"] = NO_MEMORY, "out of memory at B1"
+    assert str(choose()).endswith("naive: out of memory at B1)")
+    assert not next(f for f in choose().findings if f.backend == "triton").short_of_memory
+    faults["triton", "time"] = NO_MEMORY, "out of memory at B1"
+    assert choose().taken == "sdpa"
+    assert choose(("triton",)).taken == "triton", "it is right all the same"
+    assert choose(("triton",)).findings[0].short_of_memory
 
 
-def test_out_of_memory_costs_a_backend_its_time_and_no_more():
-    memory = torch.OutOfMemoryError("CUDA out of memory")
-    choice = choose("op", TRIALS, ALL, right, failing("naive", memory))
-    assert choice.taken == "triton"
-    assert str(choice).endswith(f"naive: out of memory at {SMALL.shape})")
-    nothing_fits = choose("op", TRIALS, ALL, right, failing("triton", memory)).findings[:1]
-    assert nothing_fits[0].right
-    assert choose("op", TRIALS, ("triton",), right, failing("triton", memory)).taken == "triton"
+def test_what_could_not_be_proved_is_not_taken_unless_it_is_the_large_one(world):
+    faults, _ = world
+    faults["triton", "large"] = UNPROVED, None
+    assert choose().taken == "triton"
+    faults["triton", "small"] = UNPROVED, None
+    assert choose().taken == "sdpa"
+    assert f"triton: no memory to compare at {SMALL.shape}" in str(choose())
 
 
-def test_none_right_is_an_error_with_all_reasons():
-    choice = choose("op", TRIALS, ALL, lambda case, backend: f"wrong by {SECONDS[backend]}", seconds)
-    with pytest.raises(BackendError, match=r"op: no attention backend is right here \(triton: wrong by 0.002; sdpa"):
-        _ = choice.taken
+def test_none_right_is_an_error_with_all_reasons(world):
+    for backend in ALL:
+        world[0][backend, "small"] = WRONG, f"wrong by {SECONDS[backend]}"
+    with pytest.raises(BackendError, match=rf"{OP}: no attention backend is right here \(triton: wrong by 0.002; sdpa"):
+        _ = choose().taken
 
 
-def test_one_asked_for_by_name_raises_where_it_is_wrong():
-    require("op", TRIALS, "triton", right)
-    with pytest.raises(BackendError, match=r"^op: attention backend triton: wrong: off; use auto or sdpa$"):
-        require("op", TRIALS, "triton", lambda case, backend: "wrong: off")
-    with pytest.raises(BackendError, match=r"attention backend triton: fails at .*: ValueError: no such"):
-        require("op", TRIALS, "triton", failing("triton", ValueError("no such")))
+def test_one_asked_for_by_name_is_not_timed_and_raises_where_it_is_wrong(world):
+    faults, asked = world
+    choose(("triton",), timed=False).require("triton")
+    assert "time" not in {kind for _, kind, _ in asked}
+    faults["triton", "float32"] = WRONG, "wrong: off"
+    with pytest.raises(BackendError, match=rf"^{OP}: attention backend triton: wrong: off; use auto or sdpa$"):
+        choose(("triton",), timed=False).require("triton")

@@ -2,11 +2,12 @@
 
 import json
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from spikevrt_kernels import tuned
+from spikevrt_kernels import tuned, user_cache
 from spikevrt_kernels.temporal_block import configs as block
 from spikevrt_kernels.tuned import (
     Kernel,
@@ -32,7 +33,7 @@ def machine(monkeypatch, tmp_path):
     """A cache folder of its own, and a card by name."""
     monkeypatch.setenv("SPIKEVRT_CACHE_DIR", str(tmp_path))
     monkeypatch.delenv(tuned.VARIABLE, raising=False)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: CARD)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(name=CARD))
     rows_on.cache_clear()
     yield
     rows_on.cache_clear()
@@ -62,26 +63,20 @@ def test_rows_belong_to_a_variant_and_to_cuda():
 def test_another_machine_or_other_sources_are_not_tuned(what, monkeypatch):
     keep_rows(CARD, ROWS)
     if what == "device":
-        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "another card")
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(name="another"))
     else:
         monkeypatch.setattr(tuned, {"triton": "triton_version", "sources": "sources"}[what], lambda: "another")
     assert mlp() == block.TABLE["bwd_mlp"]
 
 
-def test_the_digest_of_the_sources_is_that_of_a_kernel(monkeypatch, tmp_path):
-    tuned.sources.cache_clear()
-    before = tuned.sources()
-    copy = tmp_path / "package" / "tuned.py"
-    copy.parent.mkdir()
-    copy.write_text("one")
-    monkeypatch.setattr(tuned, "__file__", str(copy))
+def test_the_digest_of_the_sources_follows_every_file(monkeypatch, tmp_path):
+    (tmp_path / "kernels").mkdir()
+    monkeypatch.setattr(user_cache, "__file__", str(tmp_path / "user_cache.py"))
     found = set()
-    for text in ("one", "two"):
-        copy.write_text(text)
-        tuned.sources.cache_clear()
-        found.add(tuned.sources())
-    tuned.sources.cache_clear()
-    assert len(found | {before}) == 3
+    for name, text in (("a.py", "one"), ("a.py", "two"), ("b.py", "two"), ("kernels/a.py", "two")):
+        (tmp_path / name).write_text(text)
+        found.add(user_cache.sources.__wrapped__())
+    assert len(found) == 4
 
 
 @pytest.mark.parametrize("text", ["", "[", "[]", '{"rows": 3}', "good without rows", "a bad row"])

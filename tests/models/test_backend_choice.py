@@ -1,16 +1,24 @@
 """`auto` on a device where backends are tried: the logic on the CPU, with the trial switched on."""
 
+import dataclasses
+from functools import partial
+
 import pytest
 import torch
 
 from spikevrt.config import load_config
 from spikevrt.errors import UserError
-from spikevrt.models import Backends, attention_trials, backend_choice, build_model, choose_backends
+from spikevrt.models import Backends, attention_trials, backend_choice, build_model, choose_backends, kept_choices
+from spikevrt.models.kept_choices import forget_choices
 from spikevrt.models.spike_temporal_sa import TemporalSelfBlock
 from spikevrt.models.vrt.window_block import WindowAttention
-from spikevrt_kernels.checks.timing import Timer
+from spikevrt_kernels.checks import trials
+from spikevrt_kernels.choice import Choice, Finding, Trials
+from spikevrt_kernels.user_cache import cache_folder
+from tests import broken_kernels
+from tests.broken_kernels import broken
 
-CPU = torch.device("cpu")
+CPU, OP = torch.device("cpu"), "window_attention"
 SMALL = [
     "MODEL.CHANNELS_PER_SCALE=[8,8,8,8]",
     "MODEL.SPIKE_TSA.HEADS=2",
@@ -26,12 +34,26 @@ def config(backend="auto", *options):
 
 
 @pytest.fixture
-def tried(monkeypatch):
-    """Backends are tried on the CPU, on small maps, and `naive` and `sdpa` take turns in being the fastest."""
+def tried(monkeypatch, tmp_path):
+    """Backends are tried on the CPU, in small, with a kernel that does what `sdpa` does."""
+    monkeypatch.setenv("SPIKEVRT_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(backend_choice, "tried_on", lambda device: True)
-    monkeypatch.setattr(attention_trials, "CUT", 8)
-    times = {("temporal_block", "naive"): 0.001, ("window_attention", "sdpa"): 0.001}
-    monkeypatch.setattr(Timer, "seconds", lambda timer, case, backend: times.get((case.op, backend), 0.002))
+    monkeypatch.setattr(backend_choice, "resolve_backend", lambda name: "sdpa" if name == "auto" else name)
+    monkeypatch.setattr(backend_choice, "candidates", lambda op: ("triton", "sdpa"))
+    monkeypatch.setattr(trials, "PATIENCE", 8.0)
+    kernel(monkeypatch, None)
+
+
+def kernel(monkeypatch, fault):
+    """The model's only trial, with a fault in its kernel."""
+    own = (dataclasses.replace(broken(fault), op=OP),)
+    monkeypatch.setattr(backend_choice, "attention_trials", lambda config, B: {OP: Trials(own, own, own)})
+
+
+def started(capsys, backend="auto"):
+    """What a start takes and prints; the timings are what they are."""
+    backends = choose_backends(config(backend), CPU)
+    return backends.window_attention, capsys.readouterr().out
 
 
 def test_nothing_is_tried_on_the_cpu(monkeypatch, capsys):
@@ -44,20 +66,83 @@ def test_nothing_is_tried_on_the_cpu(monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_auto_takes_the_fastest_by_operator_and_says_so_in_one_line(tried, capsys):
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (broken_kernels.exits, "ends with code 7 at "),
+        (broken_kernels.sleeps, "gave no answer within 8 s at "),
+        (broken_kernels.poisons, "fails at B1-C8-T2-Tk3-H8W16: RuntimeError: CUDA error: an illegal memory access"),
+        (broken_kernels.row_off, "wrong: output is off by "),
+    ],
+    ids=["exits", "sleeps", "poisons", "wrong"],
+)
+def test_a_broken_kernel_costs_itself_alone(tried, monkeypatch, capsys, fault, reason):
+    kernel(monkeypatch, fault)
+    taken, line = started(capsys)
+    assert taken == "sdpa"
+    assert line.startswith("attention: window_attention takes sdpa, ")
+    assert f"(triton: {reason}" in line
+    assert line.count("\n") == 1
+    with pytest.raises(UserError, match="window_attention: attention backend triton: ") as caught:
+        choose_backends(config("triton"), CPU)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "python -m spikevrt.selftest says more" in str(caught.value)
+
+
+def test_half_precision_hides_what_float32_shows(tried, monkeypatch, capsys):
+    """Gradients too large by half a hundredth: bfloat16 alone rounds as much."""
+    monkeypatch.setattr(backend_choice, "half_type", lambda device, wanted: torch.bfloat16)
+    kernel(monkeypatch, partial(broken_kernels.in_gradient, broken_kernels.slightly_off))
+    taken, line = started(capsys)
+    assert taken == "sdpa"
+    assert "wrong: gradient of " in line
+    assert "in float32)" in line
+
+
+def test_a_second_start_costs_nothing_until_something_changes(tried, monkeypatch, capsys):
     torch.manual_seed(1)
     wanted = torch.randn(3)
     torch.manual_seed(1)
-    backends = choose_backends(config(), CPU)
+    first, line = started(capsys)
     assert torch.equal(torch.randn(3), wanted), "the run's random state is left alone"
-    assert backends == Backends(temporal_block="naive", window_attention="sdpa")
-    line = capsys.readouterr().out
-    assert line.count("\n") == 1
-    assert line.startswith("attention: temporal_block takes naive, 8.0 ms (triton: cannot run: there is no CUDA device")
-    assert "; window_attention takes sdpa, " in line
+    monkeypatch.setattr(backend_choice, "choices", None)
+    second, again = started(capsys)
+    assert (second, again) == (first, line.rstrip() + "; found at an earlier start, --prove-again tries again\n")
+    with monkeypatch.context() as context:
+        context.setattr(kept_choices, "sources", lambda: "other kernels")
+        with pytest.raises(TypeError):
+            choose_backends(config(), CPU)
+    forget_choices()
+    with pytest.raises(TypeError):
+        choose_backends(config(), CPU)
 
 
-def test_the_model_runs_what_was_chosen_and_computes_the_same(tried):
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"choices": 3}', '{"choices": [["op"]]}', "\0"])
+def test_a_damaged_file_is_a_start_without_one(tried, text):
+    asked, found = backend_choice.wanted(CPU, config(), True), [Choice(OP, (Finding("sdpa", True, 0.5),))]
+    kept_choices.keep_choices(found, asked, CPU)
+    assert kept_choices.read_choices(asked, CPU) == found
+    (path,) = cache_folder().rglob("*.json")
+    path.write_text(text)
+    assert kept_choices.read_choices(asked, CPU) is None
+
+
+def test_what_only_lacked_memory_is_tried_again(tried, monkeypatch, capsys):
+    kernel(monkeypatch, broken_kernels.out_of_memory)
+    taken, line = started(capsys)
+    assert taken == "sdpa"
+    assert "(triton: out of memory at " in line
+    assert not list(cache_folder().rglob("*.json"))
+
+
+def test_a_cache_folder_that_cannot_be_written_costs_time_only(tried, monkeypatch, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SPIKEVRT_CACHE_DIR", str(tmp_path / "file"))
+    assert started(capsys)[1].startswith("attention: ")
+
+
+def test_the_model_runs_what_was_chosen_and_computes_the_same():
     torch.manual_seed(0)
     model = build_model(config(), backends=Backends("naive", "sdpa")).double()
     modules = list(model.modules())
@@ -75,32 +160,20 @@ def test_names_are_taken_at_their_word(tried, monkeypatch):
     assert choose_backends(config("naive"), CPU) == Backends("naive", "naive")
 
 
-def test_plain_vrt_has_no_blocks_along_time(tried, capsys):
-    assert choose_backends(config("auto", "MODEL.USE_SPIKE=false"), CPU).window_attention == "sdpa"
-    assert "temporal_block" not in capsys.readouterr().out
-
-
-def test_a_wrong_backend_is_not_taken_and_none_right_ends_in_one_line(tried, monkeypatch, capsys):
-    judged = backend_choice.Judge.reason
-    wrong = {"naive"}
-
-    def reason(judge, case, backend):
-        return "wrong: off by 1" if backend in wrong else judged(judge, case, backend)
-
-    monkeypatch.setattr(backend_choice.Judge, "reason", reason)
-    assert choose_backends(config(), CPU) == Backends("sdpa", "sdpa")
-    assert "temporal_block takes sdpa, 16.0 ms (triton: cannot run" in capsys.readouterr().out
-    wrong.add("sdpa")
-    with pytest.raises(
-        UserError, match=r"no attention backend is right here .*; python -m spikevrt.selftest"
-    ) as caught:
-        choose_backends(config(), CPU)
-    assert "\n" not in str(caught.value)
+def test_plain_vrt_has_no_blocks_along_time():
+    asked = backend_choice.wanted(CPU, config("auto", "MODEL.USE_SPIKE=false"), training=True)
+    assert list(asked.backends) == ["window_attention"]
+    assert asked.backends["window_attention"] == ("triton", "sdpa", "naive")
+    assert asked.timed
+    named = backend_choice.wanted(CPU, config("triton"), training=False)
+    assert set(named.backends.values()) == {("triton",)}
+    assert not named.timed
+    assert not named.backward
 
 
 def test_trials_are_the_models_own_shapes():
-    trials = attention_trials.attention_trials(load_config("default"), 2)
-    blocks, windows = trials["temporal_block"], trials["window_attention"]
+    own = attention_trials.attention_trials(load_config("default"), 2)
+    blocks, windows = own["temporal_block"], own["window_attention"]
     assert [case.shape for case in blocks.timed][:2] == ["self B2-C96-T5-H256W256", "cross B2-C96-T5-Tk5-H256W256"]
     assert [case.shape for case in blocks.checked] == [
         f"{kind}-H{size}W{size}" for size in (64, 32) for kind in ("self B2-C96-T5", "cross B2-C96-T5-Tk5")

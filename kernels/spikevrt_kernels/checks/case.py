@@ -22,6 +22,11 @@ class Precision(NamedTuple):
         return self.features if self.features != self.weights else None
 
     @property
+    def floating(self) -> bool:
+        """Whether there are gradients."""
+        return self.features.is_floating_point
+
+    @property
     def name(self) -> str:
         """`bfloat16`, or `bfloat16 autocast`."""
         name = str(self.features).removeprefix("torch.")
@@ -52,7 +57,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class Case:
-    """One operator on inputs of one shape."""
+    """One operator on inputs of one shape; it can be sent to another process."""
 
     op: str
     shape: str

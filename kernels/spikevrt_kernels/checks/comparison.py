@@ -1,29 +1,82 @@
-"""Is a backend right? Its errors against float64, beside those that plain PyTorch makes in the same type."""
+"""Is a backend right? Its errors against float64, beside those that plain PyTorch makes in the same type.
 
+Two errors of every tensor: of the whole, and of its worst row, which a whole of a million rows hides. A kernel is run
+several times, into memory that holds NaN before: it must write every element, and give the same bits every time.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from spikevrt_kernels.checks.case import Case, Precision, Run, output_gradient, run_case
+from spikevrt_kernels.launches import interpreted
 
-OUT_FACTOR, GRADIENT_FACTOR = 2.0, 3.0
+OUT_FACTOR, GRADIENT_FACTOR, ROW_FACTOR = 2.0, 3.0, 2.0
 """Allowed error in errors of the reference in the same type; sums of gradients come in another order."""
+CAP = 5e-2
+"""Allowed to no gradient unless twice the reference's own error is more: three times a large error allows anything."""
 FLOORS = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 """Relative errors that always pass: rounding, where the reference is luckier. Integers must be equal."""
+ROW, ROW_FLOOR = 16, 4.0
+"""Elements of a row, neighbours in memory; its error scatters, so that more of it always passes."""
+SLICE = 1 << 24
+"""Elements that are compared at once: float64 has no room for more of a large tensor."""
+RUNS = 3
+"""Of a kernel."""
+DETERMINISTIC = ("triton",)
+"""Backends that promise the same bits in every run; PyTorch's own do not."""
+
+
+class Yardstick(NamedTuple):
+    """What a backend is held against."""
+
+    dtype: torch.dtype
+    backend: str | None = None
+    """None = the reference of the case."""
+
+    @property
+    def name(self) -> str:
+        """`float64`, or `sdpa in float32`."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"{self.backend} in {dtype}" if self.backend else dtype
+
+
+EXACT = Yardstick(torch.float64)
+LARGE = Yardstick(torch.float32, "sdpa")
+"""At sizes where float64 and the reference have no room."""
+
+
+class Off(NamedTuple):
+    """Relative errors of a tensor."""
+
+    whole: float
+    """||a - exact|| / ||exact||."""
+    row: float
+    """The largest of any ROW neighbours; a row smaller than most is measured by the size of most."""
 
 
 class Error(NamedTuple):
-    """A relative error, ||a - exact|| / ||exact||, and what is allowed."""
+    """The errors of a tensor, and what is allowed."""
 
     what: str
     error: float
     allowed: float
+    row: float = 0.0
+    row_allowed: float = 0.0
 
     @property
     def right(self) -> bool:
-        """Whether it is small enough; NaN is not."""
-        return self.error <= self.allowed
+        """Whether both are small enough; NaN is not."""
+        return self.error <= self.allowed and self.row <= self.row_allowed
+
+    def __str__(self) -> str:
+        if not self.error <= self.allowed:
+            return f"{self.what} is off by {self.error:.1e}, {self.allowed:.1e} is allowed"
+        return f"{self.what} is off by {self.row:.1e} in one row of {ROW}, {self.row_allowed:.1e} is allowed"
 
 
 class Comparison(NamedTuple):
@@ -31,6 +84,8 @@ class Comparison(NamedTuple):
 
     out: Error
     gradients: tuple[Error, ...]
+    moved: tuple[str, ...] = ()
+    """What had other bits in another run."""
 
     @property
     def worst_gradient(self) -> Error | None:
@@ -41,30 +96,72 @@ class Comparison(NamedTuple):
     def reason(self) -> str | None:
         """None where all is right, else what is wrong."""
         worst = max((self.out, *self.gradients), key=excess)
-        if worst.right:
-            return None
-        return f"wrong: {worst.what} is off by {worst.error:.1e}, {worst.allowed:.1e} is allowed"
+        if not worst.right:
+            return f"wrong: {worst}"
+        if self.moved:
+            return f"wrong: {', '.join(self.moved)}: other bits in another run"
+        return None
 
 
 def excess(error: Error) -> float:
-    """Error in units of what is allowed; NaN is the worst of all."""
-    if error.error != error.error:
+    """Error in units of what is allowed, the larger one; NaN is the worst of all."""
+    return max(ratio(error.error, error.allowed), ratio(error.row, error.row_allowed))
+
+
+def ratio(error: float, allowed: float) -> float:
+    """Error in units of what is allowed; infinite for NaN, and where nothing is allowed."""
+    if error != error:
         return float("inf")
-    return error.error / error.allowed if error.allowed else float(error.error > 0)
+    if not allowed:
+        return float("inf") if error > 0 else 0.0
+    return error / allowed
 
 
-def relative_error(found: Tensor, exact: Tensor) -> float:
-    """||found - exact|| / ||exact||, or ||found|| where the exact value is 0 all over."""
-    norm = float(exact.double().norm())
-    difference = float((found.double() - exact.double()).norm())
-    return difference / norm if norm else difference
+def relative_errors(found: Tensor, exact: Tensor) -> Off:
+    """Errors of a tensor; where the exact value is 0 all over, the norms of what was found."""
+    a, b = found.detach().reshape(-1), exact.detach().reshape(-1)
+    off, size = [], []
+    for i in range(0, len(a), SLICE):
+        x, y = a[i : i + SLICE].double(), b[i : i + SLICE].double()
+        off.append(row_squares(x - y))
+        size.append(row_squares(y))
+    return from_squares(torch.cat(off), torch.cat(size))
+
+
+def from_squares(off: Tensor, size: Tensor) -> Off:
+    """Errors from the sums of squares of every row: of the difference, and of the exact values."""
+    total = size.sum()
+    if not total:
+        return Off(float(off.sum().sqrt()), float(off.max().sqrt()))
+    return Off(float((off.sum() / total).sqrt()), float((off / size.clamp(min=total / len(size))).max().sqrt()))
+
+
+def row_squares(x: Tensor) -> Tensor:
+    """Sums of squares of every ROW neighbours of a vector."""
+    return torch.nn.functional.pad(x.square(), (0, -len(x) % ROW)).view(-1, ROW).sum(1)
+
+
+@contextmanager
+def memory_of_nan() -> Iterator[None]:
+    """Inside, new tensors hold NaN until somebody writes to them."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # That it fills memory is a part of this mode (torch.utils.deterministic.fill_uninitialized_memory).
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 class Judge:
     """Compares backends in one precision on one device; the reference of the case before is kept."""
 
-    def __init__(self, precision: Precision, device: torch.device, backward: bool = True) -> None:
-        self.precision, self.device, self.backward = precision, device, backward
+    def __init__(
+        self, precision: Precision, device: torch.device, backward: bool = True, yardstick: Yardstick = EXACT
+    ) -> None:
+        self.precision, self.device, self.backward, self.yardstick = precision, device, backward, yardstick
         self.case: Case | None = None
 
     def compare(self, case: Case, backend: str) -> Comparison:
@@ -74,40 +171,73 @@ class Judge:
             BackendError: the backend cannot run the case.
         """
         self.prepare(case)
-        errors = self.errors(self.run(case, backend))
-        names = [f"gradient of {name}" for name in case.names]
-        floor = FLOORS.get(self.precision.features, 0.0)
-        allowed = [max(floor, factor * own) for factor, own in zip(self.factors(case), self.own, strict=True)]
-        found = [Error(*row) for row in zip(["output", *names][: len(errors)], errors, allowed, strict=True)]
-        return Comparison(found[0], tuple(found[1:]))
+        run, moved = self.runs(case, backend)
+        rows = zip(self.names(case), self.errors(run), self.own, strict=True)
+        found = [self.error(name, off, own) for name, off, own in rows]
+        return Comparison(found[0], tuple(found[1:]), moved)
 
     def reason(self, case: Case, backend: str) -> str | None:
         """None where a backend is right on a case, else one sentence."""
         reason = self.compare(case, backend).reason
         return None if reason is None else f"{reason} at {case.shape} in {self.precision.name}"
 
-    def factors(self, case: Case) -> list[float]:
+    def names(self, case: Case) -> list[str]:
         """Of the output and of every gradient."""
-        return [OUT_FACTOR, *[GRADIENT_FACTOR] * (len(case.names) if self.backward else 0)]
+        return ["output", *([f"gradient of {name}" for name in case.names] if self.backward else [])]
+
+    def error(self, name: str, off: Off, own: Off) -> Error:
+        """An error with what is allowed, which follows from the reference's own in the same type."""
+        floor = FLOORS.get(self.precision.features, 0.0)
+        allowed = OUT_FACTOR * own.whole
+        if name != "output":
+            allowed = min(GRADIENT_FACTOR * own.whole, max(CAP, OUT_FACTOR * own.whole))
+        return Error(name, off.whole, max(floor, allowed), off.row, max(ROW_FLOOR * floor, ROW_FACTOR * own.row))
 
     def prepare(self, case: Case) -> None:
-        """Run the reference in float64 and in the precision itself."""
+        """Run the yardstick, and the reference in the precision itself."""
         if case is self.case:
             return
         self.case = None
         self.inputs = case.inputs(self.precision, self.device)
-        own = run_case(case, case.reference, self.inputs, self.precision.autocast, None)
+        reference = self.yardstick.backend or case.reference
+        own = run_case(case, reference, self.inputs, self.precision.autocast, None)
         self.grad = output_gradient(own.out) if self.backward else None
-        exact = [x.double() if x.is_floating_point() else x for x in self.inputs]
-        self.exact = run_case(case, case.reference, exact, None, self.grad)
-        self.own = self.errors(self.run(case, case.reference))
+        del own
+        exact = [x.to(self.yardstick.dtype) if x.is_floating_point() else x for x in self.inputs]
+        self.exact = run_case(case, reference, exact, None, self.grad)
+        del exact
+        self.own = self.errors(self.run(case, reference))
         self.case = case
 
     def run(self, case: Case, backend: str) -> Run:
         """The case in the judge's precision."""
         return run_case(case, backend, self.inputs, self.precision.autocast, self.grad)
 
-    def errors(self, run: Run) -> list[float]:
+    def runs(self, case: Case, backend: str) -> tuple[Run, tuple[str, ...]]:
+        """One run, and what has other bits in the runs after it; kernels run into memory of NaN."""
+        if backend not in DETERMINISTIC:
+            return self.run(case, backend), ()
+        with memory_of_nan():
+            first, moved = self.run(case, backend), set[int]()
+            # The interpreter has one order for everything.
+            for _ in range(0 if interpreted() else RUNS - 1):
+                again = self.run(case, backend)
+                moved |= {
+                    i for i, (x, y) in enumerate(zip(flat(first), flat(again), strict=True)) if not same_bits(x, y)
+                }
+        names = self.names(case)
+        return first, tuple(names[i] for i in sorted(moved))
+
+    def errors(self, run: Run) -> list[Off]:
         """Of the output, then of every gradient."""
-        pairs = zip((run.out, *run.gradients), (self.exact.out, *self.exact.gradients), strict=True)
-        return [relative_error(found, exact) for found, exact in pairs]
+        return [relative_errors(found, exact) for found, exact in zip(flat(run), flat(self.exact), strict=True)]
+
+
+def flat(run: Run) -> tuple[Tensor, ...]:
+    """The output, then every gradient."""
+    return run.out, *run.gradients
+
+
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are equal; NaN equals NaN: that it is there is another fault."""
+    return torch.equal(a, b) or (torch.equal(a.isnan(), b.isnan()) and torch.equal(a.nan_to_num(), b.nan_to_num()))

@@ -1,6 +1,7 @@
 """Every operator that has a kernel, with its backends and its odd shapes: the one place where an operator is added."""
 
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 from typing import NamedTuple
 
@@ -33,16 +34,65 @@ class Operator(NamedTuple):
 
 def temporal_attention_case(B: int, C: int, Tq: int, Tk: int, H: int, W: int, heads: int) -> Case:
     """Attention along T at every pixel, (B,C,Tq,H,W) on (B,C,Tk,H,W)."""
-
-    def make(draw: Draw) -> list[Tensor]:
-        return [draw(B, C, T, H, W) for T in (Tq, Tk, Tk)]
-
-    def run(inputs: Sequence[Tensor], backend: str) -> Tensor:
-        q, k, v = inputs
-        return temporal_attention(q, k, v, heads, backend=backend)
-
     shape = f"B{B}-C{C}-T{Tq}-Tk{Tk}-H{H}W{W}"
-    return Case("temporal_attention", shape, ("q", "k", "v"), 3, make, run)
+    make = partial(attention_inputs, [(B, C, T, H, W) for T in (Tq, Tk, Tk)])
+    return Case("temporal_attention", shape, ("q", "k", "v"), 3, make, partial(run_attention, heads))
+
+
+def attention_inputs(shapes: Sequence[Sequence[int]], draw: Draw) -> list[Tensor]:
+    """q, k and v."""
+    return [draw(*shape) for shape in shapes]
+
+
+def run_attention(heads: int, inputs: Sequence[Tensor], backend: str) -> Tensor:
+    """Attention along T."""
+    q, k, v = inputs
+    return temporal_attention(q, k, v, heads, backend=backend)
+
+
+class BlockShape(NamedTuple):
+    """A block along time."""
+
+    B: int
+    C: int
+    T: int
+    Tk: int | None
+    """Steps of the context, or None for self-attention."""
+    H: int
+    W: int
+    heads: int
+    ratio: float = 2
+    chunking: Chunking | None = None
+    mean: float = 0.0
+    """Of the features, in their standard deviations."""
+
+    @property
+    def cross(self) -> bool:
+        """Whether there is a context."""
+        return self.Tk is not None
+
+    def inputs(self, draw: Draw) -> list[Tensor]:
+        """Features, then weights and biases in the order of `names`."""
+        C, hidden = self.C, int(self.C * self.ratio)
+        x = [draw(self.B, C, t, self.H, self.W, mean=self.mean) for t in (self.T, self.Tk) if t is not None]
+        norms = [[draw(C, spread=SMALL_WEIGHT, mean=1), draw(C, spread=SMALL_WEIGHT)] for _ in range(3)]
+        layers = [layer(draw, *size) for size in ((3 * C, C), (C, C), (hidden, C), (C, hidden))]
+        ordered = [norms[0], *([norms[1]] if self.cross else []), layers[0], layers[1], norms[2], layers[2], layers[3]]
+        return x + [tensor for pair in ordered for tensor in pair]
+
+    def run(self, inputs: Sequence[Tensor], backend: str) -> Tensor:
+        """The block on what `inputs` gave."""
+        x, *others = inputs
+        context = others.pop(0) if self.cross else None
+        pairs = list(zip(others[::2], others[1::2], strict=True))
+        norm_kv = pairs.pop(1) if self.cross else None
+        weights = BlockWeights(pairs[0], norm_kv, *pairs[1:])
+        return temporal_block(x, context, weights, self.heads, 0.0, self.chunking, backend)
+
+    def __str__(self) -> str:
+        kind, keys = ("cross", f"-Tk{self.Tk}") if self.cross else ("self", "")
+        about = f" mean {self.mean:g}" if self.mean else ""
+        return f"{kind} B{self.B}-C{self.C}-T{self.T}{keys}-H{self.H}W{self.W}{about}"
 
 
 def temporal_block_case(
@@ -55,30 +105,55 @@ def temporal_block_case(
     heads: int,
     ratio: float = 2,
     chunking: Chunking | None = None,
+    mean: float = 0.0,
 ) -> Case:
     """The pre-norm block along time: self-attention on (B,C,T,H,W), or cross where there is a Tk."""
-    cross, hidden = Tk is not None, int(C * ratio)
-    parts = ["norm_q", *(["norm_kv"] if cross else []), "in_proj", "out_proj", "norm_mlp", "mlp_in", "mlp_out"]
-
-    def make(draw: Draw) -> list[Tensor]:
-        x = [draw(B, C, t, H, W) for t in (T, Tk) if t is not None]
-        norms = [[draw(C, spread=SMALL_WEIGHT, mean=1), draw(C, spread=SMALL_WEIGHT)] for _ in range(3)]
-        layers = [layer(draw, *size) for size in ((3 * C, C), (C, C), (hidden, C), (C, hidden))]
-        ordered = [norms[0], *([norms[1]] if cross else []), layers[0], layers[1], norms[2], layers[2], layers[3]]
-        return x + [tensor for pair in ordered for tensor in pair]
-
-    def run(inputs: Sequence[Tensor], backend: str) -> Tensor:
-        x, *others = inputs
-        context = others.pop(0) if cross else None
-        pairs = list(zip(others[::2], others[1::2], strict=True))
-        norm_kv = pairs.pop(1) if cross else None
-        weights = BlockWeights(pairs[0], norm_kv, *pairs[1:])
-        return temporal_block(x, context, weights, heads, 0.0, chunking, backend)
-
-    features = ("x", "context") if cross else ("x",)
+    block = BlockShape(B, C, T, Tk, H, W, heads, ratio, chunking, mean)
+    parts = ["norm_q", *(["norm_kv"] if block.cross else []), "in_proj", "out_proj", "norm_mlp", "mlp_in", "mlp_out"]
+    features = ("x", "context") if block.cross else ("x",)
     names = (*features, *(f"{part}.{kind}" for part in parts for kind in ("weight", "bias")))
-    shape = f"cross B{B}-C{C}-T{T}-Tk{Tk}-H{H}W{W}" if cross else f"self B{B}-C{C}-T{T}-H{H}W{W}"
-    return Case("temporal_block", shape, names, len(features), make, run)
+    return Case("temporal_block", str(block), names, len(features), block.inputs, block.run)
+
+
+class WindowShape(NamedTuple):
+    """Window attention on (B,D,H,W,3C or 6C)."""
+
+    size: tuple[int, int, int, int]
+    """(B,D,H,W)."""
+    C: int
+    heads: int
+    window: Size3
+    """As configured; a short extent shrinks it, and the shift."""
+    shift: Size3
+    mutual: bool
+    kept: KeptBias
+    """Empty in another process."""
+
+    @property
+    def used(self) -> tuple[Size3, Size3]:
+        """Window and shift on this extent."""
+        _, D, H, W = self.size
+        return effective_window((D, H, W), self.window, self.shift)
+
+    def inputs(self, draw: Draw) -> list[Tensor]:
+        """qkv, offset, table and, with mutual attention, its offset."""
+        C, (_, h, w), rows = self.C, self.used[0], prod(2 * length - 1 for length in self.window)
+        qkv = draw(*self.size, 6 * C if self.mutual else 3 * C)
+        weights = [draw(3 * C, spread=SMALL_WEIGHT), draw(rows, self.heads)]
+        return [qkv, *weights, *([draw(h * w, 3 * C, spread=SMALL_WEIGHT)] if self.mutual else [])]
+
+    def run(self, inputs: Sequence[Tensor], backend: str) -> Tensor:
+        """The attention on what `inputs` gave."""
+        qkv, offset, table = inputs[:3]
+        bias = RelativeBias(table, self.window, self.kept)
+        mutual_offset = inputs[3] if self.mutual else None
+        return window_attention(qkv, offset, bias, self.heads, *self.used, mutual_offset, backend)
+
+    def __str__(self) -> str:
+        B, D, H, W = self.size
+        used, by = self.used
+        kind, moved = "mutual" if self.mutual else "self", " shifted" if any(by) else ""
+        return f"{kind} B{B}-D{D}-H{H}W{W}-C{self.C} window {'x'.join(map(str, used))}{moved}"
 
 
 def window_attention_case(
@@ -88,40 +163,28 @@ def window_attention_case(
 
     Window and shift as configured; a short extent shrinks them.
     """
-    used, by = effective_window((D, H, W), window, shift)
-    rows = prod(2 * length - 1 for length in window)
-    kept = KeptBias()
-
-    def make(draw: Draw) -> list[Tensor]:
-        qkv = draw(B, D, H, W, 6 * C if mutual else 3 * C)
-        weights = [draw(3 * C, spread=SMALL_WEIGHT), draw(rows, heads)]
-        return [qkv, *weights, *([draw(used[1] * used[2], 3 * C, spread=SMALL_WEIGHT)] if mutual else [])]
-
-    def run(inputs: Sequence[Tensor], backend: str) -> Tensor:
-        qkv, offset, table = inputs[:3]
-        mutual_offset = inputs[3] if mutual else None
-        bias = RelativeBias(table, window, kept)
-        return window_attention(qkv, offset, bias, heads, used, by, mutual_offset, backend)
-
+    shape = WindowShape((B, D, H, W), C, heads, window, shift, mutual, KeptBias())
     names = ("qkv", "offset", "bias table", *(["mutual_offset"] if mutual else []))
-    kind, moved = "mutual" if mutual else "self", " shifted" if any(by) else ""
-    shape = f"{kind} B{B}-D{D}-H{H}W{W}-C{C} window {'x'.join(map(str, used))}{moved}"
-    return Case("window_attention", shape, names, 1, make, run)
+    return Case("window_attention", str(shape), names, 1, shape.inputs, shape.run)
 
 
 def voxelize_case(n: int, H: int, W: int, K: int) -> Case:
     """Counts of n packed spike frames of H x W pixels in K bins, exact."""
-
-    def make(draw: Draw) -> list[Tensor]:
-        return [draw(n, H * W // 8, spread=64, mean=128).clamp(0, 255).to(torch.uint8).cpu()]
-
-    def run(inputs: Sequence[Tensor], backend: str) -> Tensor:
-        packed = inputs[0].numpy()
-        if backend == "numpy":
-            return torch.from_numpy(voxelize_reference(unpack_frames(packed, H, W, flip=True), K))
-        return torch.from_numpy(voxelize(packed, H, W, K, parallel=backend == "numba threads"))
-
+    make, run = partial(packed_frames, n, H * W // 8), partial(run_voxelize, H, W, K)
     return Case("voxelize", f"n{n}-H{H}W{W}-K{K}", ("stored",), 1, make, run, reference="numpy")
+
+
+def packed_frames(n: int, size: int, draw: Draw) -> list[Tensor]:
+    """n frames of `size` bytes."""
+    return [draw(n, size, spread=64, mean=128).clamp(0, 255).to(torch.uint8).cpu()]
+
+
+def run_voxelize(H: int, W: int, K: int, inputs: Sequence[Tensor], backend: str) -> Tensor:
+    """Counts (K,H,W)."""
+    packed = inputs[0].numpy()
+    if backend == "numpy":
+        return torch.from_numpy(voxelize_reference(unpack_frames(packed, H, W, flip=True), K))
+    return torch.from_numpy(voxelize(packed, H, W, K, parallel=backend == "numba threads"))
 
 
 def layer(draw: Draw, rows: int, columns: int) -> list[Tensor]:
@@ -141,6 +204,7 @@ OPERATORS = {
             temporal_block_case(2, 24, 3, None, 33, 17, 4),
             temporal_block_case(1, 40, 2, 3, 19, 15, 2, 1, Chunking(40)),
             temporal_block_case(1, 96, 8, 5, 9, 7, 4, 4),
+            temporal_block_case(1, 32, 5, None, 17, 12, 4, mean=5.0),
         ),
         (temporal_block_case(1, 24, 2, None, 3, 5, 2, 1), temporal_block_case(1, 16, 1, 2, 1, 3, 2, 2)),
     ),

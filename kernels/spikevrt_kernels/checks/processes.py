@@ -21,6 +21,8 @@ from typing import IO, Any, NamedTuple
 BOOT = "from spikevrt_kernels.checks.processes import child; child()"
 GRACE = 5
 """Seconds after its limit at which a process ends by itself, should nobody be there to end it."""
+START = 60.0
+"""Seconds that Python and its imports may take on a busy machine."""
 FOREVER = float("inf")
 END = object()
 
@@ -36,7 +38,7 @@ class Job(NamedTuple):
     limit: float = FOREVER
     """Seconds for the whole, with the start of Python."""
     patience: float = FOREVER
-    """Seconds without a row."""
+    """Seconds without a row; START more for the first one."""
     log: Path | None = None
     """Where all that it prints is kept; nowhere if not given."""
 
@@ -147,13 +149,13 @@ def collect(
     threading.Thread(target=receive, args=(process, arrived), daemon=True).start()
     rows: list[Any] = []
     while True:
-        left = start + job.limit - time.monotonic()
-        wait = min(left, job.patience)
+        left, patience = start + job.limit - time.monotonic(), job.patience + (0 if rows else START)
+        wait = min(left, patience)
         try:
             row = arrived.get(timeout=None if wait == FOREVER else max(0.0, wait))
         except queue.Empty:
             kill(process)
-            seconds = job.limit if left < job.patience else job.patience
+            seconds = job.limit if left < patience else patience
             return rows, f"gave no answer within {seconds:.3g} s"
         if row is END:
             return rows, None
@@ -212,6 +214,6 @@ def child() -> None:
 
 def set_alarm(job: Job, start: float) -> None:
     """The system ends this process a little after its limit, even where the one that started it is gone."""
-    left = min(job.patience, start + job.limit - time.monotonic())
+    left = min(job.patience + START, start + job.limit - time.monotonic())
     if left != FOREVER:
         signal.alarm(max(1, int(left) + GRACE))

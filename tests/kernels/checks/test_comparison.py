@@ -1,15 +1,18 @@
 """The judge of backends: right ones pass in every type, wrong ones are named."""
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
 
+from spikevrt_kernels.checks import comparison
 from spikevrt_kernels.checks.case import mixed, pure
-from spikevrt_kernels.checks.comparison import Judge
+from spikevrt_kernels.checks.comparison import Judge, Off, memory_of_nan, relative_errors
 from spikevrt_kernels.checks.operators import OPERATORS, temporal_attention_case, voxelize_case
 from spikevrt_kernels.checks.timing import Timer
-from spikevrt_kernels.checks.traces import without_traces
+from tests import broken_kernels
+from tests.broken_kernels import broken
 
 CPU = torch.device("cpu")
 CASES = [case for operator in OPERATORS.values() if operator.floating for case in (*operator.odd, *operator.tiny)]
@@ -23,9 +26,9 @@ def test_sdpa_is_right_in_every_type(case):
     for precision in PRECISIONS if tiny else PRECISIONS[1:2]:
         judge = Judge(precision, CPU)
         assert judge.reason(case, "sdpa") is None
-        comparison = judge.compare(case, "sdpa")
-        assert len(comparison.gradients) == len(case.names)
-        assert all(0 <= e.error <= e.allowed for e in (comparison.out, *comparison.gradients))
+        found = judge.compare(case, "sdpa")
+        assert len(found.gradients) == len(case.names)
+        assert all(0 <= e.error <= e.allowed for e in (found.out, *found.gradients))
 
 
 def changed(what, scale):
@@ -60,9 +63,9 @@ def test_a_backend_that_leaves_nan_is_wrong():
 
 
 def test_inference_is_judged_by_its_output_alone():
-    comparison = Judge(pure(torch.float32), CPU, backward=False).compare(changed("v", 1.1), "sdpa")
-    assert comparison.gradients == ()
-    assert comparison.reason is None
+    found = Judge(pure(torch.float32), CPU, backward=False).compare(changed("v", 1.1), "sdpa")
+    assert found.gradients == ()
+    assert found.reason is None
 
 
 def test_integers_must_be_equal():
@@ -78,15 +81,60 @@ def test_integers_must_be_equal():
     assert "wrong: output" in str(judge.reason(dataclasses.replace(case, run=off_by_one), "numba"))
 
 
-def test_checks_leave_no_trace_in_the_random_state():
-    torch.manual_seed(3)
-    wanted = torch.randn(4)
-    torch.manual_seed(3)
-    with without_traces(CPU):
-        Judge(pure(torch.float32), CPU).reason(SMALL, "sdpa")
-        torch.manual_seed(7)
-        torch.rand(3)
-    assert torch.equal(torch.randn(4), wanted)
+@pytest.mark.parametrize("precision", PRECISIONS, ids=lambda p: p.name.replace(" ", "-"))
+@pytest.mark.parametrize(
+    ("fault", "named"),
+    [
+        (broken_kernels.wrong_elements, "output is off by "),
+        (broken_kernels.row_off, "output is off by "),
+        (broken_kernels.stale_tile, "output, gradient of "),
+        (broken_kernels.unwritten, "output is off by nan"),
+        (partial(broken_kernels.in_gradient, broken_kernels.wrong_elements), "gradient of "),
+        (partial(broken_kernels.in_gradient, broken_kernels.row_off), "gradient of "),
+        (partial(broken_kernels.in_gradient, broken_kernels.stale_tile), "gradient of q, "),
+    ],
+    ids=["elements", "row", "stale", "unwritten", "gradient-elements", "gradient-row", "gradient-stale"],
+)
+def test_kernels_broken_on_purpose_are_caught(monkeypatch, fault, named, precision):
+    monkeypatch.setitem(broken_kernels.STATE, "runs", 0)
+    case = broken(fault, temporal_attention_case(2, 16, 3, 3, 16, 32, 2))
+    reason = str(Judge(precision, CPU).reason(case, "triton"))
+    assert named in reason
+    assert Judge(precision, CPU).reason(broken(None, case), "triton") is None, "without the fault it is right"
+
+
+def test_a_row_is_too_small_a_part_for_the_norm_of_the_whole():
+    """What each of the two errors is for."""
+    exact = torch.randn(1 << 16, dtype=torch.float64)
+    found = exact.clone()
+    found[160:176] *= 1.05
+    off = relative_errors(found, exact)
+    assert off.whole < 1e-3
+    assert 0.02 < off.row < 0.06
+    found = exact * (1 + 1e-3 * torch.sign(torch.randn_like(exact)))
+    assert abs(relative_errors(found, exact).whole - 1e-3) < 1e-6
+
+
+def test_errors_are_the_same_in_slices(monkeypatch):
+    exact = torch.randn(5, 321)
+    found = exact + 1e-3 * torch.randn_like(exact)
+    whole = relative_errors(found, exact)
+    monkeypatch.setattr(comparison, "SLICE", 320)
+    sliced = relative_errors(found, exact)
+    assert whole == pytest.approx(sliced, rel=1e-12)
+    assert relative_errors(exact, torch.zeros_like(exact)).whole == pytest.approx(float(exact.norm()), rel=1e-6)
+
+
+def test_large_errors_of_the_reference_are_no_licence():
+    judge = Judge(mixed(torch.bfloat16), CPU)
+    allowed = [judge.error("gradient of q", Off(0, 0), Off(own, own)).allowed for own in (1e-3, 1e-2, 2e-2, 6e-2)]
+    assert allowed == pytest.approx([8e-3, 3e-2, 5e-2, 0.12])
+
+
+def test_memory_is_nan_only_inside():
+    with memory_of_nan():
+        assert bool(torch.empty(64).isnan().all())
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.parametrize("backward", [False, True])

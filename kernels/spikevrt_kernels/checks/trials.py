@@ -1,0 +1,192 @@
+"""Backends on trial: each operator and backend in each precision in a process of its own, then their times, alone.
+
+A kernel that crashes, hangs or leaves its device unusable costs the rows of its own process.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from spikevrt_kernels.backends import BackendError
+from spikevrt_kernels.checks.case import Case, Precision
+from spikevrt_kernels.checks.comparison import EXACT, Comparison, Judge, Yardstick
+from spikevrt_kernels.checks.processes import Ending, Job, run_jobs
+from spikevrt_kernels.checks.timing import Timer
+
+RIGHT, WRONG, NO_MEMORY, UNPROVED, CANNOT = "right", "WRONG", "no memory", "no memory to compare", "cannot run"
+PATIENCE = 120.0
+"""Seconds in which a case must give its answer: compiling its kernels is nearly all of them."""
+
+
+class Trial(NamedTuple):
+    """A backend on one case in one precision."""
+
+    case: Case
+    precision: Precision
+    backend: str
+    yardstick: Yardstick = EXACT
+    backward: bool = True
+    """Whether gradients are compared, too."""
+
+    @property
+    def process(self) -> tuple[str, str, str, Yardstick, bool]:
+        """Trials of one process share it."""
+        return self.case.op, self.backend, self.precision.name, self.yardstick, self.backward
+
+    def __str__(self) -> str:
+        return f"{self.case.op} {self.backend} {self.precision.name}"
+
+
+class Row(NamedTuple):
+    """What one trial found."""
+
+    case: Case
+    precision: Precision
+    backend: str
+    verdict: str
+    reason: str | None = None
+    """What is wrong, or cannot run."""
+    comparison: Comparison | None = None
+    seconds: float | None = None
+    """One run, forward and backward where there are gradients."""
+    reference_seconds: float | None = None
+
+
+class Machine(NamedTuple):
+    """Where trials run."""
+
+    device: torch.device
+    workers: int = 1
+    """Processes at a time, but for times, which are taken alone."""
+    note: Callable[[str], object] = lambda name: None
+    """Told of every answer, with the trial's name."""
+
+
+Answers = Iterator[tuple[int, dict[str, Any]]]
+"""What a process sends: the number of a trial and what to set in its row; nothing to set where it only begins."""
+
+
+def prove(trials: Sequence[Trial], machine: Machine) -> list[Row]:
+    """Hold every backend against its yardstick; rows in the order of the trials."""
+    return ask(judged_cases, trials, machine)
+
+
+def take_times(trials: Sequence[Trial], machine: Machine) -> list[Row]:
+    """Seconds of every trial, one process after the other."""
+    return ask(timed_cases, trials, machine._replace(workers=1))
+
+
+def with_times(rows: Sequence[Row], machine: Machine) -> list[Row]:
+    """Rows of backends that are not wrong with their time and the reference's; one that fails only now is wrong."""
+    runs = [row for row in rows if row.verdict in (RIGHT, UNPROVED)]
+    trials = {
+        time_key(row, backend): Trial(row.case, row.precision, backend, backward=row.precision.floating)
+        for row in runs
+        for backend in (row.case.reference, row.backend)
+    }
+    found = dict(zip(trials, take_times(list(trials.values()), machine), strict=True))
+    return [timed_row(row, found) if row in runs else row for row in rows]
+
+
+def timed_row(row: Row, found: Mapping[Any, Row]) -> Row:
+    """A row with its times."""
+    own, reference = found[time_key(row, row.backend)], found[time_key(row, row.case.reference)]
+    if own.verdict == WRONG:
+        return row._replace(verdict=WRONG, reason=own.reason)
+    return row._replace(seconds=own.seconds, reference_seconds=reference.seconds)
+
+
+def time_key(row: Row, backend: str) -> tuple[str, str, str, str]:
+    """Runs of one key take one time."""
+    return row.case.op, row.case.shape, row.precision.name, backend
+
+
+def ask(function: Callable[[Sequence[Trial], str], Answers], trials: Sequence[Trial], machine: Machine) -> list[Row]:
+    """A row for every trial, asked of one process for those that may share one."""
+    groups: dict[Any, list[int]] = defaultdict(list)
+    for i, trial in enumerate(trials):
+        groups[trial.process].append(i)
+    jobs = [job(function, [trials[i] for i in group], machine.device) for group in groups.values()]
+
+    def told(job: Job, answer: tuple[int, dict[str, Any]]) -> None:
+        if answer[1]:
+            machine.note(job.name)
+
+    rows: dict[int, Row] = {}
+    for group, ending in zip(groups.values(), run_jobs(jobs, machine.workers, told), strict=True):
+        rows.update(zip(group, rows_of(ending), strict=True))
+    return [rows[i] for i in range(len(trials))]
+
+
+def job(function: Callable[..., Answers], trials: Sequence[Trial], device: torch.device) -> Job:
+    """Trials of one process."""
+    return Job(str(trials[0]), function, (trials, str(device)), patience=PATIENCE)
+
+
+def rows_of(ending: Ending) -> Iterator[Row]:
+    """A row for every trial of a process; one without an answer is wrong, and says how the process ended."""
+    trials: Sequence[Trial] = ending.job.arguments[0]
+    answers = {i: fields for i, fields in ending.rows if fields}
+    at = ending.rows[-1][0] if ending.rows else 0
+    for i, trial in enumerate(trials):
+        lost = {"verdict": WRONG, "reason": f"{ending.reason} at {trials[at].case.shape}"}
+        yield Row(*trial[:3], **answers.get(i, lost))
+
+
+def judged_cases(trials: Sequence[Trial], device: str) -> Answers:
+    """In a process: verdicts. What leaves the device unusable ends it: later cases would be blamed for it."""
+    first = trials[0]
+    judge = Judge(first.precision, torch.device(device), first.backward, first.yardstick)
+    for i, trial in enumerate(trials):
+        yield i, {}
+        yield i, verdict(judge, trial)
+
+
+def timed_cases(trials: Sequence[Trial], device: str) -> Answers:
+    """In a process: seconds."""
+    first = trials[0]
+    timer = Timer(first.precision, torch.device(device), first.backward)
+    for i, trial in enumerate(trials):
+        yield i, {}
+        try:
+            yield i, {"verdict": RIGHT, "seconds": timer.seconds(trial.case, trial.backend)}
+        except Exception as error:
+            memory = isinstance(error, torch.OutOfMemoryError)
+            yield i, {"verdict": NO_MEMORY if memory else WRONG, "reason": failure(error, trial)}
+
+
+def verdict(judge: Judge, trial: Trial) -> dict[str, Any]:
+    """A backend's errors on one case, or why there are none."""
+    try:
+        judge.prepare(trial.case)
+    except torch.OutOfMemoryError:
+        return {"verdict": UNPROVED}
+    try:
+        comparison = judge.compare(trial.case, trial.backend)
+    except torch.OutOfMemoryError as error:
+        return {"verdict": NO_MEMORY, "reason": failure(error, trial)}
+    except BackendError as error:
+        return {"verdict": CANNOT, "reason": failure(error, trial)}
+    except Exception as error:
+        return {"verdict": WRONG, "reason": failure(error, trial)}
+    reason = comparison.reason
+    where = f" at {trial.case.shape} in {trial.precision.name}"
+    return {
+        "verdict": WRONG if reason else RIGHT,
+        "reason": reason and reason + where,
+        "comparison": comparison,
+    }
+
+
+def failure(error: Exception, trial: Trial) -> str:
+    """What an exception says, in one line: a kernel may fail in any way, from its compiler to its launch."""
+    case, backend = trial.case, trial.backend
+    if isinstance(error, BackendError):
+        own = str(error).removeprefix(f"{case.op}: ").removeprefix(f"attention backend {backend} ")
+        return own.partition("; use ")[0]
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"out of memory at {case.shape}"
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"fails at {case.shape}: {type(error).__name__}: {first}"
