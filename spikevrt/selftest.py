@@ -15,8 +15,8 @@ from spikevrt.selftest_table import summary, table, untested
 from spikevrt.versions import cores, machine_lines
 from spikevrt_kernels.checks.case import mixed
 from spikevrt_kernels.checks.operators import OPERATORS
-from spikevrt_kernels.checks.selftest import odd_trials, own_trials
-from spikevrt_kernels.checks.trials import WRONG, Machine, Row, Trial, prove, with_times
+from spikevrt_kernels.checks.selftest import huge_trials, odd_trials, own_trials
+from spikevrt_kernels.checks.trials import WRONG, Machine, Row, Trial, prove, prove_huge, with_times
 from spikevrt_kernels.launches import interpreted
 
 DESCRIPTION = """Compare every kernel with its reference in float64, outputs and all gradients, and time both.
@@ -29,7 +29,8 @@ DESCRIPTION = """Compare every kernel with its reference in float64, outputs and
 Random inputs, odd shapes in every type; on CUDA the shapes of the model of --config, too, the large ones beside sdpa
 in float32. Errors are relative, ||a - exact|| / ||exact||, of the whole and of its worst 16 neighbours; a backend may
 make twice the error that plain PyTorch makes in the same type (three times in gradients). A kernel runs three times
-into memory of NaN and must give the same bits. Every operator and type has a process of its own: what crashes or
+into memory of NaN and must give the same bits; of more than 2^31 elements the last clip must be what it is alone,
+where memory allows. Every operator and type has a process of its own: what crashes or
 hangs there is one wrong row. Times are one run forward and backward, beside those of the reference in the same type.
 
 Prints a table to paste into a bug report. Exit code 1 when something is wrong, 0 otherwise.
@@ -63,8 +64,8 @@ def trials(config: Config, device: torch.device, ops: Sequence[str]) -> list[Tri
     return found
 
 
-def try_all(wanted: Sequence[Trial], device: torch.device) -> list[Row]:
-    """Prove side by side, then take times; a bar says how far it is."""
+def try_all(wanted: Sequence[Trial], huge: Sequence[Trial], device: torch.device) -> list[Row]:
+    """Prove side by side, then take times and try the huge ones; a bar says how far it is."""
     # What the interpreter takes says nothing about a kernel.
     timed = [not (trial.backend == "triton" and interpreted()) for trial in wanted]
     with tqdm(total=len(wanted), desc="selftest", unit="trial", leave=False) as bar:
@@ -73,7 +74,8 @@ def try_all(wanted: Sequence[Trial], device: torch.device) -> list[Row]:
         bar.reset()
         bar.set_description("times")
         found = iter(with_times([row for row, own in zip(rows, timed, strict=True) if own], machine))
-    return [next(found) if own else row for row, own in zip(rows, timed, strict=True)]
+        largest = prove_huge(huge, machine)
+    return [next(found) if own else row for row, own in zip(rows, timed, strict=True)] + largest
 
 
 def show(bar: tqdm, name: str) -> None:
@@ -86,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, try, print."""
     args = make_parser().parse_args(argv)
     config, device, ops = load_config(args.config, args.opts), choose_device(args.device), args.op or list(OPERATORS)
-    found = try_all(trials(config, device, ops), device)
+    found = try_all(trials(config, device, ops), huge_trials(device, ops), device)
     print("\n".join(machine_lines(device)), end="\n\n")
     print(table(found), end="\n\n")
     print("\n".join([*untested(device, ops), *summary(found)]))

@@ -4,7 +4,7 @@ import torch
 import triton
 import triton.language as tl
 
-from spikevrt_kernels.launches import Launch
+from spikevrt_kernels.launches import Launch, Pointer
 
 
 @triton.jit
@@ -67,3 +67,22 @@ def product() -> Launch:
     a, b = torch.empty(2, 64, 64, device="meta", dtype=torch.bfloat16)
     out = torch.empty(64, 64, device="meta")
     return Launch(product_kernel, (1,), {"a_ptr": a, "b_ptr": b, "out_ptr": out}, {"num_warps": 4})
+
+
+@triton.jit(do_not_specialize=["fixed"], do_not_specialize_on_alignment=["unaligned", "loose_ptr"])
+def mixed_numbers_kernel(
+    x_ptr,  # (1,)
+    loose_ptr,  # (1,)
+    plain,
+    fixed,
+    unaligned,
+    wide: tl.int64,
+):
+    """Numbers and pointers of every kind that the launcher tells apart."""
+    tl.store(x_ptr, tl.load(loose_ptr) * plain * fixed * unaligned * wide)
+
+
+def mixed_numbers(value: float, aligned: bool) -> Launch:
+    x = Pointer(torch.float32, aligned)
+    numbers = dict.fromkeys(("plain", "fixed", "unaligned", "wide"), value)
+    return Launch(mixed_numbers_kernel, (1,), {"x_ptr": x, "loose_ptr": x, **numbers}, {"num_warps": 1})

@@ -1,11 +1,35 @@
-"""A kernel launch as a value: run it on tensors, or hand it to `proof` to be compiled for any architecture."""
+"""A kernel launch as a value: run it on tensors, note it, or hand it on to be compiled for any architecture."""
 
 import os
-from contextlib import nullcontext
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+
+ALIGNMENT = 16
+"""Bytes, and the divisor of numbers, that the compiler asks about."""
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """What the compiler asks of a tensor, and all that a noted launch keeps of it."""
+
+    dtype: torch.dtype
+    aligned: bool
+
+    def data_ptr(self) -> int:
+        """An address as well aligned as the tensor's."""
+        return 0 if self.aligned else 1
+
+
+def pointer(x: Tensor | Pointer) -> Pointer:
+    """The pointer to a tensor, with or without storage; storages begin at aligned addresses."""
+    if isinstance(x, Pointer):
+        return x
+    return Pointer(x.dtype, x.storage_offset() * x.element_size() % ALIGNMENT == 0)
 
 
 class Launch(NamedTuple):
@@ -20,10 +44,55 @@ class Launch(NamedTuple):
     """num_warps, num_stages, enable_fp_fusion."""
 
     def run(self) -> None:
-        """Launch on the device of the tensors."""
+        """Launch on the device of the tensors; inside `noted_launches` it is only written down."""
+        if Notes.launches is not None:
+            Notes.launches.append(self.without_tensors())
+            return
         device = next(a.device for a in self.arguments.values() if isinstance(a, Tensor))
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
             self.kernel[self.grid](**self.arguments, **self.options)
+
+    def without_tensors(self) -> "Launch":
+        """The same launch as far as the compiler is concerned."""
+        pointers = {name: pointer(value) for name, value in self.arguments.items() if isinstance(value, Tensor)}
+        return self._replace(arguments=self.arguments | pointers)
+
+
+class Notes:
+    """Where launches are written down instead of run."""
+
+    launches: ClassVar[list[Launch] | None] = None
+    architecture: ClassVar[int] = 90
+
+
+@contextmanager
+def noted_launches(architecture: int = 90) -> Iterator[list[Launch]]:
+    """Inside, operators write down every launch of a GPU of an architecture, without tensors, and nothing is launched.
+
+    Meant for tensors without storage (`proof.memory.without_storage`): the fakes of the registered operators then
+    take the way of the operators themselves.
+    """
+    with assumed(architecture):
+        before, Notes.launches = Notes.launches, []
+        try:
+            yield Notes.launches
+        finally:
+            Notes.launches = before
+
+
+@contextmanager
+def assumed(architecture: int) -> Iterator[None]:
+    """Inside, tensors that are not on CUDA are taken as if on a GPU of an architecture (90 for sm_90)."""
+    before, Notes.architecture = Notes.architecture, architecture
+    try:
+        yield
+    finally:
+        Notes.architecture = before
+
+
+def noting() -> bool:
+    """Whether launches are written down: the fake of an operator builds them only then."""
+    return Notes.launches is not None
 
 
 @torch.compiler.assume_constant_result
@@ -33,9 +102,9 @@ def interpreted() -> bool:
 
 
 def architecture(device: torch.device) -> int:
-    """Compute capability as one number (8.6 -> 86); 90 where the tensors are not on CUDA."""
+    """Compute capability as one number (8.6 -> 86); where the tensors are not on CUDA, the one `assumed` (90)."""
     if device.type != "cuda":
-        return 90
+        return Notes.architecture
     major, minor = torch.cuda.get_device_capability(device)
     return 10 * major + minor
 

@@ -83,7 +83,7 @@ def prove_on(device: torch.device, config: Config, training: bool) -> Backends:
 
 def wanted(device: torch.device, config: Config, training: bool) -> Ask:
     """What is asked: `triton` by name is only proved, `auto` also times it beside the others."""
-    trials = attention_trials(config, config.train.batch_size if training else 1)
+    trials = attention_trials(config, config.train.batch_size if training else 1, training)
     own = {op: some for op, some in trials.items() if some.checked}
     auto = config.model.attn_backend == "auto"
     backends = {op: candidates(op) if auto else ("triton",) for op in own}

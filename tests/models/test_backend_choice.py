@@ -47,7 +47,7 @@ def tried(monkeypatch, tmp_path):
 def kernel(monkeypatch, fault):
     """The model's only trial, with a fault in its kernel."""
     own = (dataclasses.replace(broken(fault), op=OP),)
-    monkeypatch.setattr(backend_choice, "attention_trials", lambda config, B: {OP: Trials(own, own, own)})
+    monkeypatch.setattr(backend_choice, "attention_trials", lambda *_: {OP: Trials(own, own, own)})
 
 
 def started(capsys, backend="auto"):
@@ -178,8 +178,29 @@ def test_trials_are_the_models_own_shapes():
     assert [case.shape for case in blocks.checked] == [
         f"{kind}-H{size}W{size}" for size in (64, 32) for kind in ("self B2-C96-T5", "cross B2-C96-T5-Tk5")
     ]
-    assert len({case.shape for case in windows.timed}) == len(windows.timed) == 9
+    assert len({case.shape for case in windows.timed}) == len(windows.timed) == 18
+    assert "self B2-D5-H256W256-C96 window 1x8x8" in [case.shape for case in windows.timed]
     assert "self B2-D5-H256W256-C96 window 1x8x8 shifted" in [case.shape for case in windows.timed]
     assert "mutual B2-D5-H32W32-C96 window 2x8x8" in [case.shape for case in windows.checked]
+    assert "mutual B2-D5-H20W20-C96 window 2x8x8 shifted" in [case.shape for case in windows.checked], "padded"
+    assert [case.shape for case in blocks.exact] == ["self B2-C96-T5-H32W32", "cross B2-C96-T5-Tk5-H32W32"]
+    exact = ["mutual B2-D5-H32W32-C96 window 2x8x8 shifted", "self B2-D5-H32W32-C96 window 5x8x8 shifted"]
+    assert [case.shape for case in windows.exact] == exact
     shortened = attention_trials.attention_trials(config(), 1)["temporal_block"]
     assert "cross B1-C8-T3-Tk2-H32W32" in [case.shape for case in shortened.timed]
+
+
+def test_frames_of_any_size_are_tried_with_any_number_of_pixels():
+    crops, frames = (
+        attention_trials.attention_trials(load_config("default"), 1, training) for training in (True, False)
+    )
+    sizes = {case.shape.rpartition("-")[2] for case in frames["temporal_block"].checked}
+    assert sizes == {"H64W64", "H32W32", "H8W9", "H6W10", "H6W9", "H7W9"}
+    assert {case.shape.rpartition("-")[2] for case in crops["temporal_block"].checked} == {"H64W64", "H32W32"}
+
+
+def test_groups_of_one_width_and_different_heads_are_tried_each():
+    heads = "MODEL.VRT.NUM_HEADS=[4,2,2,2,2,2,2,1,1]"
+    windows = attention_trials.attention_trials(config("auto", heads), 1)["window_attention"].checked
+    shapes = [case.shape for case in windows]
+    assert len(shapes) > len(set(shapes))

@@ -5,7 +5,7 @@ several times, into memory that holds NaN before: it must write every element, a
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -231,6 +231,33 @@ class Judge:
     def errors(self, run: Run) -> list[Off]:
         """Of the output, then of every gradient."""
         return [relative_errors(found, exact) for found, exact in zip(flat(run), flat(self.exact), strict=True)]
+
+
+def moved_in_company(case: Case, backend: str, precision: Precision, device: torch.device, backward: bool) -> list[str]:
+    """What of the last clip has other bits among all clips than alone: the output, or gradients of features.
+
+    Raises:
+        BackendError: the backend cannot run the case.
+    """
+    inputs = case.inputs(precision, device)
+    whole = last_clip(case, inputs, backend, precision, backward)
+    clips = [x[-1:].clone() if i < case.features else x for i, x in enumerate(inputs)]
+    del inputs
+    alone = last_clip(case, clips, backend, precision, backward)
+    names = ["output", *(f"gradient of {name}" for name in case.names)]
+    return [name for name, a, b in zip(names, whole, alone, strict=False) if not same_bits(a, b)]
+
+
+def last_clip(
+    case: Case, inputs: Sequence[Tensor], backend: str, precision: Precision, backward: bool
+) -> tuple[Tensor, ...]:
+    """Output and gradients of features of the last clip; the gradient of the output is the output."""
+    leaves = [x.detach().requires_grad_(backward and i < case.features) for i, x in enumerate(inputs)]
+    kind, autocast = inputs[0].device.type, precision.autocast
+    with torch.set_grad_enabled(backward), torch.autocast(kind, autocast, enabled=autocast is not None):
+        out = case.run(leaves, backend)
+    gradients = torch.autograd.grad(out, leaves[: case.features], out.detach()) if backward else ()
+    return tuple(x[-1:].detach().clone() for x in (out, *gradients))
 
 
 def flat(run: Run) -> tuple[Tensor, ...]:

@@ -28,6 +28,8 @@ class Operator(NamedTuple):
     """Shapes that no tile, window or byte divides, of several tiles."""
     tiny: tuple[Case, ...]
     """The same for Triton's interpreter, which takes a second for what a GPU does in a microsecond."""
+    huge: tuple[Case, ...] = ()
+    """Clips of more than 2^31 elements together, which 32 bits do not count."""
     floating: bool = True
     """Tried in every floating type, with gradients."""
 
@@ -136,17 +138,18 @@ class WindowShape(NamedTuple):
         return effective_window((D, H, W), self.window, self.shift)
 
     def inputs(self, draw: Draw) -> list[Tensor]:
-        """qkv, offset, table and, with mutual attention, its offset."""
+        """qkv and, with mutual attention, its offset: a product, as in the model; then offset and table, weights."""
         C, (_, h, w), rows = self.C, self.used[0], prod(2 * length - 1 for length in self.window)
-        qkv = draw(*self.size, 6 * C if self.mutual else 3 * C)
-        weights = [draw(3 * C, spread=SMALL_WEIGHT), draw(rows, self.heads)]
-        return [qkv, *weights, *([draw(h * w, 3 * C, spread=SMALL_WEIGHT)] if self.mutual else [])]
+        features = [draw(*self.size, 6 * C if self.mutual else 3 * C)]
+        if self.mutual:
+            features.append(draw(h * w, 3 * C, spread=SMALL_WEIGHT))
+        return [*features, draw(3 * C, spread=SMALL_WEIGHT), draw(rows, self.heads)]
 
     def run(self, inputs: Sequence[Tensor], backend: str) -> Tensor:
         """The attention on what `inputs` gave."""
-        qkv, offset, table = inputs[:3]
+        *features, offset, table = inputs
+        qkv, mutual_offset = features if self.mutual else (features[0], None)
         bias = RelativeBias(table, self.window, self.kept)
-        mutual_offset = inputs[3] if self.mutual else None
         return window_attention(qkv, offset, bias, self.heads, *self.used, mutual_offset, backend)
 
     def __str__(self) -> str:
@@ -161,11 +164,12 @@ def window_attention_case(
 ) -> Case:
     """Window attention on (B,D,H,W,3C or 6C), mutual attention in windows of two frames beside it.
 
-    Window and shift as configured; a short extent shrinks them.
+    Window and shift as configured; a short extent shrinks them. The mutual offset has the type of the features.
     """
     shape = WindowShape((B, D, H, W), C, heads, window, shift, mutual, KeptBias())
-    names = ("qkv", "offset", "bias table", *(["mutual_offset"] if mutual else []))
-    return Case("window_attention", str(shape), names, 1, shape.inputs, shape.run)
+    features = ("qkv", "mutual_offset") if mutual else ("qkv",)
+    names = (*features, "offset", "bias table")
+    return Case("window_attention", str(shape), names, len(features), shape.inputs, shape.run)
 
 
 def voxelize_case(n: int, H: int, W: int, K: int) -> Case:
@@ -197,6 +201,7 @@ OPERATORS = {
         ("triton", "sdpa"),
         (temporal_attention_case(2, 24, 5, 5, 33, 17, 4), temporal_attention_case(1, 64, 2, 7, 19, 15, 1)),
         (temporal_attention_case(2, 6, 3, 3, 3, 5, 1), temporal_attention_case(1, 8, 2, 5, 1, 3, 2)),
+        (temporal_attention_case(8, 96, 5, 5, 768, 768, 4),),
     ),
     "temporal_block": Operator(
         ("triton", "sdpa"),
@@ -207,6 +212,7 @@ OPERATORS = {
             temporal_block_case(1, 32, 5, None, 17, 12, 4, mean=5.0),
         ),
         (temporal_block_case(1, 24, 2, None, 3, 5, 2, 1), temporal_block_case(1, 16, 1, 2, 1, 3, 2, 2)),
+        (temporal_block_case(8, 96, 5, None, 768, 768, 4),),
     ),
     "window_attention": Operator(
         ("triton", "sdpa"),
@@ -219,6 +225,7 @@ OPERATORS = {
             window_attention_case(1, 3, 5, 4, 16, 1, (2, 4, 4), (1, 2, 0), mutual=True),
             window_attention_case(1, 1, 6, 5, 12, 1, (1, 4, 4), (0, 2, 2), mutual=False),
         ),
+        (window_attention_case(2, 6, 800, 800, 96, 6, (6, 8, 8), (0, 4, 4), mutual=False),),
     ),
     "voxelize": Operator(
         ("numba", "numba threads"),

@@ -53,3 +53,11 @@ def own_trials(
         for backend in OPERATORS[case.op].backends:
             if backend != "triton" or (kernels and case.op in TRITON_OPS):
                 yield Trial(case, precision, backend, LARGE if large else EXACT)
+
+
+def huge_trials(device: torch.device, ops: Iterable[str]) -> list[Trial]:
+    """Kernels on more than 2^31 elements, where they run."""
+    if device.type != "cuda" or why_no_kernels(device) is not None:
+        return []
+    half = BF16_TYPES[0] if torch.cuda.is_bf16_supported(including_emulation=False) else CUDA_TYPES[1]
+    return [Trial(case, half, "triton") for op in ops for case in OPERATORS[op].huge]

@@ -11,7 +11,7 @@ import torch
 
 from spikevrt_kernels.backends import BackendError
 from spikevrt_kernels.checks.case import Case, Precision
-from spikevrt_kernels.checks.comparison import EXACT, Comparison, Judge, Yardstick
+from spikevrt_kernels.checks.comparison import EXACT, Comparison, Judge, Yardstick, moved_in_company
 from spikevrt_kernels.checks.processes import Ending, Job, run_jobs
 from spikevrt_kernels.checks.timing import Timer
 
@@ -71,6 +71,11 @@ Answers = Iterator[tuple[int, dict[str, Any]]]
 def prove(trials: Sequence[Trial], machine: Machine) -> list[Row]:
     """Hold every backend against its yardstick; rows in the order of the trials."""
     return ask(judged_cases, trials, machine)
+
+
+def prove_huge(trials: Sequence[Trial], machine: Machine) -> list[Row]:
+    """Hold many clips against the last of them, one process after the other: they take the whole memory."""
+    return ask(huge_cases, trials, machine._replace(workers=1))
 
 
 def take_times(trials: Sequence[Trial], machine: Machine) -> list[Row]:
@@ -144,6 +149,19 @@ def judged_cases(trials: Sequence[Trial], device: str) -> Answers:
         yield i, verdict(judge, trial)
 
 
+def huge_cases(trials: Sequence[Trial], device: str) -> Answers:
+    """In a process: whether the last clip of many is the same alone."""
+    for i, trial in enumerate(trials):
+        yield i, {}
+        try:
+            moved = moved_in_company(trial.case, trial.backend, trial.precision, torch.device(device), trial.backward)
+        except Exception as error:
+            yield i, failed(error, trial)
+        else:
+            reason = f"wrong: {', '.join(moved)}: other bits among many clips than alone at {trial.case.shape}"
+            yield i, {"verdict": WRONG if moved else RIGHT, "reason": reason if moved else None}
+
+
 def timed_cases(trials: Sequence[Trial], device: str) -> Answers:
     """In a process: seconds."""
     first = trials[0]
@@ -153,8 +171,7 @@ def timed_cases(trials: Sequence[Trial], device: str) -> Answers:
         try:
             yield i, {"verdict": RIGHT, "seconds": timer.seconds(trial.case, trial.backend)}
         except Exception as error:
-            memory = isinstance(error, torch.OutOfMemoryError)
-            yield i, {"verdict": NO_MEMORY if memory else WRONG, "reason": failure(error, trial)}
+            yield i, failed(error, trial)
 
 
 def verdict(judge: Judge, trial: Trial) -> dict[str, Any]:
@@ -165,12 +182,8 @@ def verdict(judge: Judge, trial: Trial) -> dict[str, Any]:
         return {"verdict": UNPROVED}
     try:
         comparison = judge.compare(trial.case, trial.backend)
-    except torch.OutOfMemoryError as error:
-        return {"verdict": NO_MEMORY, "reason": failure(error, trial)}
-    except BackendError as error:
-        return {"verdict": CANNOT, "reason": failure(error, trial)}
     except Exception as error:
-        return {"verdict": WRONG, "reason": failure(error, trial)}
+        return failed(error, trial)
     reason = comparison.reason
     where = f" at {trial.case.shape} in {trial.precision.name}"
     return {
@@ -178,6 +191,12 @@ def verdict(judge: Judge, trial: Trial) -> dict[str, Any]:
         "reason": reason and reason + where,
         "comparison": comparison,
     }
+
+
+def failed(error: Exception, trial: Trial) -> dict[str, Any]:
+    """A verdict without a comparison."""
+    kinds = {torch.OutOfMemoryError: NO_MEMORY, BackendError: CANNOT}
+    return {"verdict": kinds.get(type(error), WRONG), "reason": failure(error, trial)}
 
 
 def failure(error: Exception, trial: Trial) -> str:

@@ -8,25 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import triton
-from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from spikevrt_kernels.keys import signature_of
 from spikevrt_kernels.launches import Launch
 
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
-TYPE_NAMES = {
-    torch.float64: "fp64",
-    torch.float32: "fp32",
-    torch.float16: "fp16",
-    torch.bfloat16: "bf16",
-    torch.int64: "i64",
-    torch.int32: "i32",
-    torch.uint8: "u8",
-}
-ALIGNMENT = 16
 TENSOR_CORE = re.compile(r"\b(?:HMMA|HGMMA|UTC\w*MMA)\b")
 WIDE_LOAD = re.compile(r"\bLDG\.\S*128|\bLDGSTS\.\S*128|\bUTMALDG")
 LOCAL_LOAD, LOCAL_STORE = re.compile(r"\bLDL\b"), re.compile(r"\bSTL\b")
@@ -60,31 +49,6 @@ class Resources:
     def spills(self) -> bool:
         """Whether registers went to memory."""
         return bool(self.stack or self.local_loads or self.local_stores)
-
-
-def signature_of(launch: Launch) -> tuple[dict[str, str], dict[str, Any], dict[tuple[int, ...], list[list[Any]]]]:
-    """Types, constants and divisibility that Triton's launcher would infer from the arguments."""
-    signature: dict[str, str] = {}
-    constants: dict[str, Any] = {}
-    attributes: dict[tuple[int, ...], list[list[Any]]] = {}
-    for i, parameter in enumerate(launch.kernel.params):
-        name = parameter.name
-        value = launch.arguments.get(name, parameter.default)
-        aligned = False
-        if isinstance(value, Tensor):
-            signature[name] = "*" + TYPE_NAMES[value.dtype]
-            aligned = value.storage_offset() * value.element_size() % ALIGNMENT == 0
-        elif parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1):
-            signature[name] = "constexpr"
-            constants[name] = value
-        elif isinstance(value, int):
-            signature[name] = "i32" if -(2**31) <= value < 2**31 else "i64"
-            aligned = value % ALIGNMENT == 0
-        else:
-            signature[name] = "fp32"
-        if aligned:
-            attributes[(i,)] = [["tt.divisibility", ALIGNMENT]]
-    return signature, constants, attributes
 
 
 def compile_launch(launch: Launch, architecture: int, fresh: bool = False) -> Resources:

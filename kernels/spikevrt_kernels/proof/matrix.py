@@ -14,9 +14,10 @@ from typing import NamedTuple
 import torch
 import triton
 
+from spikevrt_kernels.keys import signature_of
 from spikevrt_kernels.launches import Launch
 from spikevrt_kernels.plans import Plan
-from spikevrt_kernels.proof.compiler import Resources, compile_launch, signature_of
+from spikevrt_kernels.proof.compiler import Resources, compile_launch
 from spikevrt_kernels.proof.compiler_amd import GFX942, compile_for_amd
 
 ARCHITECTURES = (90, 80, 120, 100, 89, 86)
@@ -54,8 +55,8 @@ def cells(plans: Mapping[str, Plan], architectures: Sequence[int] = (*ARCHITECTU
 
 def key_of(cell: Cell) -> str:
     """Cells of one key have one binary."""
-    launch = cell.launch
-    parts = (triton.__version__, cell.architecture, launch.kernel.cache_key, signature_of(launch), launch.options)
+    launch, signature = cell.launch, tuple(signature_of(cell.launch))
+    parts = (triton.__version__, cell.architecture, launch.kernel.cache_key, signature, launch.options)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

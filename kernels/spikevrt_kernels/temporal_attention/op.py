@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 
 from spikevrt_kernels.backends import planned_for_cuda, resolve_backend
-from spikevrt_kernels.launches import draw_seed
+from spikevrt_kernels.launches import draw_seed, noting
 from spikevrt_kernels.temporal_attention.cpu import temporal_attention_cpu
 from spikevrt_kernels.temporal_attention.reference import temporal_attention_reference
 from spikevrt_kernels.temporal_attention.sdpa import temporal_attention_sdpa
 
 
-@torch.library.custom_op("spikevrt::temporal_attention", mutates_args=())
-def forward(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed: Tensor | None) -> Tensor:
+def run_forward(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed: Tensor | None) -> Tensor:
     """Shapes as `temporal_attention`; seed (1,) int64 with dropout."""
     from spikevrt_kernels.temporal_attention.launch import forward_launch
 
@@ -22,13 +21,15 @@ def forward(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed:
     return out
 
 
+forward = torch.library.custom_op("spikevrt::temporal_attention", run_forward, mutates_args=())
+
+
 @forward.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed: Tensor | None) -> Tensor:
-    return q.new_empty(q.shape)
+    return run_forward(q, k, v, heads, dropout_p, seed) if noting() else q.new_empty(q.shape)
 
 
-@torch.library.custom_op("spikevrt::temporal_attention_backward", mutates_args=())
-def backward(
+def run_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dq, dk, dv of a gradient (B,C,Tq,H,W); the probabilities are computed again."""
@@ -39,10 +40,15 @@ def backward(
     return gradients
 
 
+backward = torch.library.custom_op("spikevrt::temporal_attention_backward", run_backward, mutates_args=())
+
+
 @backward.register_fake
 def _(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
+    if noting():
+        return run_backward(grad, q, k, v, heads, dropout_p, seed)
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikevrt_kernels.launches import draw_seed, flat_pixels
+from spikevrt_kernels.launches import draw_seed, flat_pixels, noting
 from spikevrt_kernels.temporal_block.chunks import Chunking
 from spikevrt_kernels.temporal_block.reference import BlockWeights
 
@@ -31,8 +31,7 @@ def flatten(weights: BlockWeights) -> list[Tensor]:
     return [t.contiguous() for pair in weights if pair is not None for t in pair]
 
 
-@torch.library.custom_op("spikevrt::temporal_block", mutates_args=())
-def forward(
+def run_forward(
     x: Tensor,
     context: Tensor | None,
     weights: Sequence[Tensor],
@@ -56,6 +55,9 @@ def forward(
     return out, o, stats_q, stats_q.new_empty(0) if context is None else stats_kv
 
 
+forward = torch.library.custom_op("spikevrt::temporal_block", run_forward, mutates_args=())
+
+
 @forward.register_fake
 def _(
     x: Tensor,
@@ -68,6 +70,8 @@ def _(
     dot: torch.dtype,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    if noting():
+        return run_forward(x, context, weights, heads, dropout_p, seed, max_pixels, dot, keep)
     B, _, T, H, W = x.shape
     acc = torch.promote_types(dot, torch.float32)
     stats = x.new_empty((2, B, T, H, W), dtype=acc)
@@ -75,8 +79,7 @@ def _(
     return x.new_empty(x.shape), x.new_empty(x.shape if keep else 0, dtype=dot), stats, stats_kv
 
 
-@torch.library.custom_op("spikevrt::temporal_block_backward", mutates_args=())
-def backward(
+def run_backward(
     grad: Tensor,
     x: Tensor,
     context: Tensor | None,
@@ -125,6 +128,9 @@ def backward(
     return inputs + [g.to(w.dtype).clone() for g, w in zip(gradients, weights, strict=True)]
 
 
+backward = torch.library.custom_op("spikevrt::temporal_block_backward", run_backward, mutates_args=())
+
+
 @backward.register_fake
 def _(
     grad: Tensor,
@@ -140,6 +146,9 @@ def _(
     stats_q: Tensor,
     stats_kv: Tensor,
 ) -> list[Tensor]:
+    if noting():
+        numbers = (heads, dropout_p, seed, max_pixels, dot)
+        return run_backward(grad, x, context, weights, *numbers, o, stats_q, stats_kv)
     inputs = [x] if context is None else [x, context]
     return [t.new_empty(t.shape) for t in (*inputs, *weights)]
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikevrt_kernels.launches import noting
 from spikevrt_kernels.precision import accumulation_dtype
 from spikevrt_kernels.window_attention.relative_bias import RelativeBias
 from spikevrt_kernels.window_attention.windows import Size3
@@ -17,8 +18,7 @@ def size3(sizes: Sequence[int]) -> Size3:
     return d, h, w
 
 
-@torch.library.custom_op("spikevrt::window_attention", mutates_args=())
-def forward(
+def run_forward(
     qkv: Tensor,
     offset: Tensor,
     table: Tensor,
@@ -38,6 +38,9 @@ def forward(
     return out, lse
 
 
+forward = torch.library.custom_op("spikevrt::window_attention", run_forward, mutates_args=())
+
+
 @forward.register_fake
 def _(
     qkv: Tensor,
@@ -49,14 +52,15 @@ def _(
     shift: Sequence[int],
     configured: Sequence[int],
 ) -> tuple[Tensor, Tensor]:
+    if noting():
+        return run_forward(qkv, offset, table, mutual_offset, heads, window, shift, configured)
     B, D, H, W, _ = qkv.shape
     branches = 1 if mutual_offset is None else 2
     out = qkv.new_empty((B, D, H, W, branches * (offset.shape[0] // 3)))
     return out, qkv.new_empty((branches, B, heads, D, H, W), dtype=accumulation_dtype(qkv.dtype))
 
 
-@torch.library.custom_op("spikevrt::window_attention_backward", mutates_args=())
-def backward(
+def run_backward(
     grad: Tensor,
     qkv: Tensor,
     offset: Tensor,
@@ -96,6 +100,9 @@ def backward(
     return gradients
 
 
+backward = torch.library.custom_op("spikevrt::window_attention_backward", run_backward, mutates_args=())
+
+
 @backward.register_fake
 def _(
     grad: Tensor,
@@ -110,6 +117,8 @@ def _(
     out: Tensor,
     lse: Tensor,
 ) -> list[Tensor]:
+    if noting():
+        return run_backward(grad, qkv, offset, table, mutual_offset, heads, window, shift, configured, out, lse)
     return [t.new_empty(t.shape) for t in (qkv, offset, table, mutual_offset) if t is not None]
 
 

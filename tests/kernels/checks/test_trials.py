@@ -9,6 +9,7 @@ import torch
 from spikevrt_kernels.checks import trials
 from spikevrt_kernels.checks.case import mixed, pure
 from spikevrt_kernels.checks.comparison import LARGE
+from spikevrt_kernels.checks.operators import OPERATORS, temporal_attention_case
 from spikevrt_kernels.checks.trials import (
     CANNOT,
     NO_MEMORY,
@@ -17,9 +18,11 @@ from spikevrt_kernels.checks.trials import (
     Machine,
     Trial,
     prove,
+    prove_huge,
     take_times,
     with_times,
 )
+from spikevrt_kernels.proof.memory import without_storage
 from tests import broken_kernels
 from tests.broken_kernels import SMALL, broken
 
@@ -86,3 +89,20 @@ def test_a_large_case_is_held_against_sdpa_in_float32():
     first, second = prove(cases, Machine(CPU))
     assert first.verdict == RIGHT
     assert second.verdict == WRONG
+
+
+def test_the_last_clip_of_many_must_be_what_it_is_alone():
+    """In small, with an address that 'wraps' where there are several clips."""
+    many = temporal_attention_case(3, 8, 2, 2, 4, 16, 2)
+    faults = (None, broken_kernels.wraps, partial(broken_kernels.in_gradient, broken_kernels.wraps))
+    rows = prove_huge([Trial(broken(fault, many), FLOAT32, "triton") for fault in faults], Machine(CPU, 4))
+    assert [row.verdict for row in rows] == [RIGHT, WRONG, WRONG]
+    assert rows[1].reason.startswith("wrong: output: other bits among many clips than alone at ")
+    assert rows[2].reason.startswith("wrong: gradient of q")
+
+
+@pytest.mark.parametrize("op", [name for name, own in OPERATORS.items() if own.floating])
+def test_huge_cases_pass_what_32_bits_count(op):
+    with without_storage():
+        for case in OPERATORS[op].huge:
+            assert max(x.numel() for x in case.inputs(pure(torch.bfloat16), CPU)) > 2**31

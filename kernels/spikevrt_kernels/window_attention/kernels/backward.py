@@ -9,6 +9,8 @@ import triton.language as tl
 
 from spikevrt_kernels.dots import add_dot
 from spikevrt_kernels.window_attention.kernels.tokens import (
+    ANY_PLACE,
+    SIZES,
     extent_of,
     load_bias,
     load_keys,
@@ -94,7 +96,7 @@ def key_gradients(
     return dk * scale, dv, row, real
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES, do_not_specialize_on_alignment=ANY_PLACE)
 def window_attention_bwd_kernel(
     qkv_ptr,  # (B,D,H,W,WIDTH), of it 3C channels from the pointer on
     offset_ptr,  # (3C,)
@@ -167,7 +169,7 @@ def window_attention_bwd_kernel(
     tl.store(sums + 2 * C, sum_v, mask=c < E)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES, do_not_specialize_on_alignment=ANY_PLACE)
 def window_attention_bwd_mutual_kernel(
     qkv_ptr,  # (B,D,H,W,WIDTH), of it 3C channels from the pointer on
     offset_ptr,  # (TOKENS,3C)

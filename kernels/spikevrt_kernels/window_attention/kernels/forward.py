@@ -5,6 +5,8 @@ import triton.language as tl
 
 from spikevrt_kernels.dots import add_dot
 from spikevrt_kernels.window_attention.kernels.tokens import (
+    ANY_PLACE,
+    SIZES,
     extent_of,
     load_bias,
     load_keys,
@@ -14,7 +16,7 @@ from spikevrt_kernels.window_attention.kernels.tokens import (
 )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES, do_not_specialize_on_alignment=ANY_PLACE)
 def window_attention_fwd_kernel(
     qkv_ptr,  # (B,D,H,W,WIDTH), of it 3C channels from the pointer on
     offset_ptr,  # (3C,), or (TOKENS,3C) in mutual attention

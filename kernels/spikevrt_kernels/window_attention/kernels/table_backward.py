@@ -5,6 +5,8 @@ import triton.language as tl
 
 from spikevrt_kernels.dots import add_dot
 from spikevrt_kernels.window_attention.kernels.tokens import (
+    ANY_PLACE,
+    SIZES,
     extent_of,
     load_bias,
     load_keys,
@@ -14,7 +16,7 @@ from spikevrt_kernels.window_attention.kernels.tokens import (
 )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES, do_not_specialize_on_alignment=ANY_PLACE)
 def window_attention_bwd_bias_kernel(
     qkv_ptr,  # (B,D,H,W,WIDTH), of it 3C channels from the pointer on
     offset_ptr,  # (3C,)
@@ -86,7 +88,7 @@ def window_attention_bwd_bias_kernel(
     tl.store(ds + query[:, None] * TOKENS + key[None, :], sums, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def window_attention_bwd_table_kernel(
     ds_ptr,  # (HEADS,TOKENS,TOKENS)
     dtable_ptr,  # (rows,HEADS)

@@ -10,6 +10,11 @@ import triton.language as tl
 
 from spikevrt_kernels.dots import add_dot
 
+SIZES = ("D", "H", "W", "nD", "nH", "nW", "shift_d", "shift_h", "shift_w", "windows", "splits", "rows")
+"""Numbers that only enter divisions and comparisons: no binary is made for a value of theirs."""
+ANY_PLACE = ("lse_ptr",)
+"""Begins anywhere, and is read a number at a time."""
+
 
 @triton.jit
 def extent_of(window, size, counts, shift, WD: tl.constexpr, WH: tl.constexpr, WW: tl.constexpr):

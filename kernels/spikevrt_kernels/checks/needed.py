@@ -1,0 +1,29 @@
+"""The launches of a case, found without running it: what a proof will compile."""
+
+from collections.abc import Iterable
+
+import torch
+
+from spikevrt_kernels.checks.case import Case, Precision, run_case
+from spikevrt_kernels.launches import Launch, noted_launches
+from spikevrt_kernels.proof.memory import without_storage
+
+
+def needed_launches(
+    cases: Iterable[Case], precision: Precision, backward: bool = True, architecture: int = 90
+) -> list[Launch]:
+    """What the backend `triton` launches on a GPU of an architecture, on any machine.
+
+    Args:
+        cases: of operators that have a Triton kernel.
+        precision: of the runs.
+        backward: with gradients, and without them as in validation; else without them alone.
+        architecture: 90 for sm_90.
+    """
+    with noted_launches(architecture) as noted, without_storage(for_cuda=True):
+        for case in cases:
+            inputs = case.inputs(precision, torch.device("cpu"))
+            out = run_case(case, "triton", inputs, precision.autocast, None).out
+            if backward:
+                run_case(case, "triton", inputs, precision.autocast, torch.empty_like(out))
+    return noted

@@ -1,0 +1,111 @@
+"""Triton's own launcher without a GPU: it specialises, compiles, binds arguments, and its driver launches nothing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+
+from spikevrt_kernels.backends import planning
+from spikevrt_kernels.launches import assumed
+
+WARP = 32
+PROPERTIES = {
+    "max_shared_mem": 227 * 1024,
+    "max_num_regs": 65_536,
+    "multiprocessor_count": 132,
+    "warpSize": WARP,
+    "sm_clock_rate": 1,
+    "mem_clock_rate": 1,
+    "mem_bus_width": 1,
+}
+"""Of an H100, as far as the launcher asks."""
+MODULE, FUNCTION, REGISTERS, SPILLS, MAX_THREADS = 1, 1, 128, 0, 1024
+"""What loading a binary answers."""
+
+
+class Launched(NamedTuple):
+    """What a GPU would have been given."""
+
+    kernel: str
+    grid: tuple[int, int, int]
+
+
+@dataclass
+class Record:
+    """What the launcher did."""
+
+    launches: list[Launched] = field(default_factory=list)
+    compiled: list[str] = field(default_factory=list)
+    """Kernels that Triton's cache on disk did not hold."""
+
+
+class Driver:
+    """All that Triton asks of a driver, for one architecture (90 for sm_90).
+
+    Every driver is a device of its own to the launcher, which keeps what it compiled by device.
+    """
+
+    def __init__(self, architecture: int, record: Record | None = None) -> None:
+        self.architecture, self.record = architecture, record or Record()
+        self.utils, self.launcher_cls = self, self._launcher
+
+    def get_current_target(self) -> GPUTarget:
+        """What to compile for."""
+        return GPUTarget("cuda", self.architecture, WARP)
+
+    def get_current_device(self) -> "Driver":
+        """By which the launcher keeps its kernels."""
+        return self
+
+    def get_current_stream(self, device: object) -> int:
+        """The default one."""
+        return 0
+
+    def get_active_torch_device(self) -> torch.device:
+        """Where the tensors are."""
+        return torch.device("cpu")
+
+    def is_active(self) -> bool:
+        """On every machine."""
+        return True
+
+    def get_device_properties(self, device: object) -> dict[str, int]:
+        """Limits that the launcher holds a binary against."""
+        return PROPERTIES
+
+    def load_binary(self, name: str, kernel: bytes, shared: int, device: object) -> tuple[int, int, int, int, int]:
+        """Handles of what was not loaded."""
+        return MODULE, FUNCTION, REGISTERS, SPILLS, MAX_THREADS
+
+    def _launcher(self, source: Any, metadata: Any) -> Any:
+        def launch(x: int, y: int, z: int, *arguments: Any) -> None:
+            self.record.launches.append(Launched(metadata.name, (x, y, z)))
+
+        return launch
+
+
+@contextmanager
+def no_launch(architecture: int = 90) -> Iterator[Record]:
+    """Inside, kernels are compiled for an architecture, on CPU tensors, and what would be launched is written down.
+
+    The backend `triton` may be asked for on any machine. Outputs hold whatever their memory held.
+    """
+    mine = Driver(architecture)
+    before = driver._active  # `active` would ask for a GPU's driver where there is none yet.
+
+    def note(src: Any, cache_hit: bool, **_: Any) -> None:
+        if not cache_hit:
+            mine.record.compiled.append(src.name)
+
+    driver.set_active(mine)
+    try:
+        with planning(), assumed(architecture), triton.knobs.compilation.scope():
+            triton.knobs.compilation.listener = note
+            yield mine.record
+    finally:
+        driver.set_active(before)
