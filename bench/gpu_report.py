@@ -4,14 +4,11 @@ import argparse
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "kernels"))
 
 import torch
 

@@ -8,8 +8,10 @@ import torch
 from bench.gpu.cases import odd_cases, own_cases
 from bench.gpu.rows import ReportRow, row_of
 from bench.gpu.setting import PRECISIONS, Setting
+from spikevrt_kernels.backends import TRITON_OPS
 from spikevrt_kernels.checks.case import Case, Precision
 from spikevrt_kernels.checks.comparison import Comparison, Judge, excess
+from spikevrt_kernels.checks.selftest import huge_trials
 from spikevrt_kernels.checks.trials import RIGHT, WRONG, Row, Trial, verdict
 from spikevrt_kernels.temporal_attention import temporal_attention
 
@@ -20,7 +22,7 @@ DERIVATIVE = 0.02
 def smoke(setting: Setting) -> Iterator[ReportRow]:
     """One tiny case, forward and backward: does anything run at all?"""
     start = time.perf_counter()
-    yield attempt(setting, odd_cases(setting, "temporal_attention", "fp32")[0], setting.precision)
+    yield from attempt_all(setting, odd_cases(setting, "temporal_attention", "fp32")[:1], setting.precision)
     yield ReportRow("note", f"smoke: {time.perf_counter() - start:.1f} s")
 
 
@@ -34,25 +36,38 @@ def own(setting: Setting, op: str, index: str) -> Iterator[ReportRow]:
     return attempt_all(setting, own_cases(setting, op)[int(index) :][:1], setting.precision)
 
 
+def huge(setting: Setting) -> Iterator[ReportRow]:
+    """Kernels on more than 2^31 elements; the shapes have no room but on a GPU."""
+    trials = huge_trials(setting.device, TRITON_OPS)
+    if not trials:
+        yield ReportRow("note", "more than 2^31 elements: only where kernels run")
+    yield from attempts(setting, trials)
+
+
 def attempt_all(setting: Setting, cases: Iterable[Case], precision: Precision) -> Iterator[ReportRow]:
-    """Every case, whatever the ones before it gave.
+    """Every case, with all gradients, by the kernels."""
+    return attempts(setting, [Trial(case, precision, setting.backend("triton")) for case in cases])
+
+
+def attempts(setting: Setting, trials: Iterable[Trial]) -> Iterator[ReportRow]:
+    """Every trial, whatever the ones before it gave.
 
     Raises:
         RuntimeError: the GPU's context is gone; nothing that this process does next would tell anything.
     """
-    for case in cases:
-        yield attempt(setting, case, precision)
+    for trial in trials:
+        yield attempt(setting, trial)
         setting.synchronise()
 
 
-def attempt(setting: Setting, case: Case, precision: Precision) -> ReportRow:
+def attempt(setting: Setting, trial: Trial) -> ReportRow:
     """Judge one case."""
     start = time.perf_counter()
-    trial = Trial(case, precision, setting.backend("triton"))
-    row = Row(*trial[:3], **verdict(Judge(precision, setting.device), trial))
+    judge = Judge(trial.precision, setting.device, trial.backward, trial.yardstick)
+    row = Row(*trial[:3], **verdict(judge, trial))
     return row_of(
         "check",
-        f"{case.op} {case.shape} {precision.name}: {found(row)}",
+        f"{row.case.op} {row.case.shape} {row.precision.name}: {found(row)}",
         bad=row.verdict == WRONG,
         verdict=row.verdict,
         excess=worst(row),

@@ -48,7 +48,7 @@ def stages(setting: Setting, scratch: str) -> list[Stage]:
             "train",
             fixed(*(Task(f"train {e}", "bench.gpu.training.run", (scratch, e), 45) for e in ("triton", "sdpa"))),
         ),
-        Stage("big", fixed(Task("big", "bench.gpu.big.same"))),
+        Stage("huge", fixed(Task("huge", "bench.gpu.correctness.huge", limit=90))),
         Stage("dram", fixed(Task("dram", "bench.gpu.traffic.kernels", limit=150))),
         Stage("naive", fixed(step("naive", 60), Task("times naive", "bench.gpu.times.shapes", ("naive",)))),
     ]

@@ -50,9 +50,8 @@ def by_entry(setting: Setting, case: Case, entry: str) -> Iterator[ReportRow]:
     except torch.OutOfMemoryError:
         yield ReportRow("note", f"{case.op} {case.shape}, {entry}: out of memory")
     except Exception as error:
-        yield ReportRow(
-            "note", f"{entry}, forward and backward: {failure(error, Trial(case, setting.precision, entry))}", bad=True
-        )
+        reason = failure(error, Trial(case, setting.precision, entry))
+        yield ReportRow("note", f"{case.op}, {entry}: {reason}", bad=True)
         setting.synchronise()
 
 

@@ -7,8 +7,9 @@ from bench.tuning.candidates import candidates
 from bench.tuning.subjects import subjects
 from spikevrt.config import load_config
 from spikevrt_kernels.checks.processes import Job, run_jobs
+from spikevrt_kernels.keys import signature_of
 from spikevrt_kernels.launches import Launch
-from spikevrt_kernels.proof.compiler import compile_launch, signature_of
+from spikevrt_kernels.proof.compiler import compile_launch
 from spikevrt_kernels.tuned import Kernel, Row
 
 PATIENCE = 120.0

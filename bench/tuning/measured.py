@@ -61,7 +61,7 @@ class Bench:
 
     def why_wrong(self) -> str | None:
         """None where the kernel is right on all checked cases, else what is wrong on the first that is not."""
-        for case in self.subject.checked.values():
+        for case in self.subject.checked:
             try:
                 reason = Judge(self.precision, self.device).reason(case, BACKEND)
             except Exception as error:
@@ -73,7 +73,7 @@ class Bench:
 
     def seconds(self) -> float:
         """The kernel's time in one run of each timed case, forward and backward."""
-        return sum(self.of_case(case) for case in self.subject.timed.values())
+        return sum(self.of_case(case) for case in self.subject.timed)
 
     def of_case(self, case: Case) -> float:
         """Seconds of the kernel in one run of a case, from a profile; without one, of the whole run."""

@@ -1,23 +1,21 @@
-"""What is tuned: every kernel that a configuration runs, with its launches to compile and its cases to time."""
+"""What is tuned: every kernel that a configuration runs, with the launches to compile and the cases to time."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 
 from bench.tuning.candidates import static_row, with_warps
 from spikevrt.config import Config
-from spikevrt.models.attention_trials import Block, Windows, cut, temporal_blocks, window_groups
-from spikevrt_kernels.checks.case import Case
+from spikevrt.models.attention_trials import attention_trials
+from spikevrt_kernels.checks.case import Case, mixed
+from spikevrt_kernels.checks.needed import needed_launches
 from spikevrt_kernels.launches import Launch
-from spikevrt_kernels.temporal_block.plan import block_launches
 from spikevrt_kernels.tuned import Kernel, Row, kernels_asked_for, trying
-from spikevrt_kernels.window_attention.plan import window_launches
 
-DTYPE = torch.bfloat16
+PRECISION = mixed(torch.bfloat16)
+"""What trains on a GPU."""
 MARK = 3
 """Warps that no table has: launches that take them are those of the kernel whose row has them."""
-Plan = Callable[[], dict[str, Launch]]
 
 
 @dataclass
@@ -25,24 +23,23 @@ class Subject:
     """One kernel in one variant."""
 
     kernel: Kernel
-    plans: list[Plan] = field(default_factory=list)
-    """The launches of a call, by name; of each kind of call."""
-    checked: dict[str, Case] = field(default_factory=dict)
-    """By shape: where a row must be right."""
-    timed: dict[str, Case] = field(default_factory=dict)
-    """By shape: as large as the model runs them."""
+    architecture: int
+    """90 for sm_90."""
+    checked: list[Case] = field(default_factory=list)
+    """Where a row must be right."""
+    timed: list[Case] = field(default_factory=list)
+    """As large as the model runs them."""
 
     def launches(self, row: Row) -> list[Launch]:
-        """This kernel's launches with a row; for compilation only."""
-        marked = with_warps(self.kernel, row, MARK)
-        found = []
-        for plan in self.plans:
-            with trying({self.kernel: marked}):
-                names = [name for name, launch in plan().items() if launch.options["num_warps"] == MARK]
-            with trying({self.kernel: row}):
-                launches = plan()
-            found += [launches[name] for name in names]
-        return found
+        """This kernel's launches with a row, in training and without gradients; for compilation only."""
+        with trying({self.kernel: with_warps(self.kernel, row, MARK)}):
+            own = [launch.options["num_warps"] == MARK for launch in self.all_launches()]
+        with trying({self.kernel: row}):
+            return [launch for launch, is_own in zip(self.all_launches(), own, strict=True) if is_own]
+
+    def all_launches(self) -> list[Launch]:
+        """Those of the timed cases, other kernels' too."""
+        return needed_launches(self.timed, PRECISION, architecture=self.architecture)
 
     @property
     def functions(self) -> set[str]:
@@ -53,37 +50,19 @@ class Subject:
 def subjects(config: Config, architecture: int) -> list[Subject]:
     """All kernels of training and restoration with a configuration."""
     found: dict[Kernel, Subject] = {}
-    B = config.train.batch_size
-    for block in temporal_blocks(config, B) if config.model.use_spike else []:
-        add(found, block_plan(block, architecture), block.case(cut(block.shape)), block.case(block.shape))
-    for group in window_groups(config, B):
-        for shifted in (False, True):
-            checked, timed = (group.case(shape, shifted) for shape in (cut(group.shape), group.shape))
-            add(found, window_plan(group, shifted, architecture), checked, timed)
+    for trials in attention_trials(config, config.train.batch_size).values():
+        for case in trials.timed:
+            for kernel in kernels_of(case, architecture):
+                found.setdefault(kernel, Subject(kernel, architecture)).timed.append(case)
+        for case in trials.checked:
+            for kernel in kernels_of(case, architecture):
+                if kernel in found:
+                    found[kernel].checked.append(case)
     return list(found.values())
 
 
-def add(found: dict[Kernel, Subject], plan: Plan, checked: Case, timed: Case) -> None:
-    """Note a call with every kernel that it launches."""
+def kernels_of(case: Case, architecture: int) -> list[Kernel]:
+    """The kernels that a case launches, forward and backward."""
     with kernels_asked_for() as kernels:
-        plan()
-    for kernel in kernels:
-        subject = found.setdefault(kernel, Subject(kernel))
-        subject.plans.append(plan)
-        subject.checked[checked.shape] = checked
-        subject.timed[timed.shape] = timed
-
-
-def block_plan(block: Block, architecture: int) -> Plan:
-    """The launches of a block along time."""
-    section, cross = block.section, block.Tk is not None
-    ratio = int(section.mlp_ratio)
-    return lambda: block_launches(block.shape, DTYPE, architecture, cross, section.heads, ratio)
-
-
-def window_plan(group: Windows, shifted: bool, architecture: int) -> Plan:
-    """The launches of a group's window attention."""
-    B, C, T, H, W = group.shape
-    d, h, w = (length // 2 if shifted else 0 for length in group.window)
-    shape, window, shift = (B, T, H, W, C), group.window, (d, h, w)
-    return lambda: window_launches(shape, DTYPE, architecture, group.mutual, group.heads, window, shift)
+        needed_launches([case], PRECISION, architecture=architecture)
+    return list(kernels)

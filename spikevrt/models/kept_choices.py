@@ -49,7 +49,8 @@ def machine_facts(device: torch.device) -> list[str]:
     gpu = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
     name = f"{gpu.name} sm_{gpu.major}{gpu.minor} {gpu.total_memory}" if gpu else "cpu"
     packages = [f"{package} {installed(package)}" for package in ("torch", "triton")]
-    return [name, driver(), *packages, f"assembler {os.environ.get('TRITON_PTXAS_PATH', '')}", sources(), fingerprint(device)]
+    assembler = f"assembler {os.environ.get('TRITON_PTXAS_PATH', '')}"
+    return [name, driver(), *packages, assembler, sources(), f"tuned {fingerprint(device)}"]
 
 
 def asked_facts(asked: Ask) -> list[str]:
