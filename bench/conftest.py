@@ -11,6 +11,7 @@ from bench.compare import Compare
 from bench.rows import JSON_KEY, Row, to_json
 from bench.tables import tables
 from bench.workload import ALL_ENTRIES, BACKENDS
+from spikevrt.device import settle_float32
 from spikevrt_kernels.backends import why_not_triton
 
 ROWS = pytest.StashKey[list[Row]]()
@@ -25,6 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = []
+    settle_float32()
     # A row that is proved in place of a measurement leaves it so.
     config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used")
 

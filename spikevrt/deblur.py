@@ -18,7 +18,7 @@ from spikevrt.cli import (
 from spikevrt.config import DataConfig
 from spikevrt.data.images import write_png
 from spikevrt.data.video import Writer, frame_rate, video_writer
-from spikevrt.device import choose_device
+from spikevrt.device import choose_device, settle_float32
 from spikevrt.errors import UserError
 from spikevrt.models import load_trained_model
 from spikevrt.models.kept_choices import forget_choices
@@ -87,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.prove_again:
         forget_choices()
     device = choose_device(args.device)
+    settle_float32()
     model, config = load_trained_model(args.checkpoint, config_options(args), args.config, device)
     source = open_source(args, config.data, config.model.use_spike)
     restorer = Restorer(model, config, device)

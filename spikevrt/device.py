@@ -19,6 +19,20 @@ def choose_device(name: str | None = None, index: int = 0) -> torch.device:
     return device
 
 
+def settle_float32(few_sizes: bool = False) -> None:
+    """Settle for the whole process how CUDA's libraries compute in float32: with all 24 bits, never in TF32's 11.
+
+    PyTorch starts with TF32 in convolutions. What stays in float32, TRAIN.MIXED_PRECISION says.
+
+    Args:
+        few_sizes: inputs have few sizes, as a training's crops do: cuDNN times its algorithms at the first input of
+            each size and keeps the fastest. Another run may keep another one, whose last bits differ.
+    """
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = few_sizes
+
+
 def half_type(device: torch.device, wanted: bool) -> torch.dtype | None:
     """The type of autocast, or None for float32."""
     if not wanted or device.type != "cuda":
@@ -29,6 +43,11 @@ def half_type(device: torch.device, wanted: bool) -> torch.dtype | None:
 def autocast(device: torch.device, half: torch.dtype | None) -> torch.autocast:
     """Autocast to `half`, or a context that does nothing."""
     return torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None)
+
+
+def still_busy(device: torch.device) -> bool:
+    """Whether CUDA has work of the current stream left; the host does not wait for the answer."""
+    return device.type == "cuda" and not torch.cuda.current_stream(device).query()
 
 
 def make_scaler(device: torch.device, half: torch.dtype | None) -> torch.amp.GradScaler:

@@ -19,7 +19,7 @@ from spikevrt.cli import (
 from spikevrt.config import DataConfig
 from spikevrt.data.images import write_png
 from spikevrt.data.layout import find_clips
-from spikevrt.device import choose_device
+from spikevrt.device import choose_device, settle_float32
 from spikevrt.errors import UserError
 from spikevrt.models import load_trained_model
 from spikevrt.models.kept_choices import forget_choices
@@ -85,6 +85,7 @@ def pictured(wanted: str | None, clips: dict[str, tuple[str, ...]]) -> tuple[str
 def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
     """All figures, and the pictures of one frame by every method, with a progress bar."""
     device = choose_device(args.device)
+    settle_float32()
     paths = named_checkpoints(args.checkpoint)
     options = config_options(args)
     loaded = {name: load_trained_model(path, options, args.config, device) for name, path in paths.items()}

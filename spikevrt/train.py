@@ -11,6 +11,7 @@ from spikevrt.cli import (
     config_from_arguments,
     run_command,
 )
+from spikevrt.device import settle_float32
 from spikevrt.errors import UserError
 from spikevrt.models.kept_choices import forget_choices
 from spikevrt.training.checkpoints import LAST
@@ -49,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         forget_choices()
     config = config_from_arguments(args)
     folder = Path(config.train.output_dir)
+    settle_float32(few_sizes=True)
     with joined_processes(args.device) as processes:
         trainer = Trainer(config, processes, find_resume(args.resume, folder))
         if trainer.step >= trainer.steps:

@@ -35,7 +35,7 @@ def run_part(dry: bool, job: str, arguments: Sequence[str], environment: Mapping
     os.environ.update(environment)
     module, _, function = job.rpartition(".")
     part = getattr(importlib.import_module(module), function)
-    setting = importlib.import_module("bench.gpu.setting").Setting(dry)
+    setting = importlib.import_module("bench.gpu.setting").settled(dry)
     yield from part(setting, *arguments)
 
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 import torch
 
 from spikevrt.config import Config, load_config
+from spikevrt.device import settle_float32
 from spikevrt_kernels.checks.case import Precision, mixed, pure
 
 PRECISIONS = MappingProxyType(
@@ -60,3 +61,9 @@ class Setting:
         """Wait for the GPU; a kernel that broke its context raises here at the latest."""
         if not self.dry:
             torch.cuda.synchronize()
+
+
+def settled(dry: bool) -> Setting:
+    """A setting in which float32 is what it is in training."""
+    settle_float32(few_sizes=True)
+    return Setting(dry)

@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -155,7 +156,8 @@ def profile(setting: Setting, entry: str, run: Callable[[], None]) -> Iterator[R
 
 def predicted(setting: Setting, entry: str) -> Iterator[ReportRow]:
     """The peak memory of that step, predicted on tensors without storage: a CPU's work."""
-    size = predicted_training_peak(setting.config, torch.bfloat16)
+    config = replace(setting.config, model=replace(setting.config.model, attn_backend=entry))
+    size = predicted_training_peak(config, torch.bfloat16)
     yield row_of("peak", f"predicted peak of a training step, {entry}: {size / 2**30:.2f} GiB", entry=entry, bytes=size)
 
 

@@ -19,7 +19,10 @@ class TrainConfig:
     lr: float = 1e-4
     weight_decay: float = 0.0
     mixed_precision: bool = True
-    """bf16 where the CUDA device has it, else fp16 with a scaler; fp32 on CPU."""
+    """On CUDA products and convolutions take bf16 where the device has it, else fp16 with a scaler. Float32 stay: the
+    flow and its gradients, sampling, statistics of norms, softmax, loss, weights, moments and the running mean.
+
+    false, and on a CPU always: everything in float32. Float32 is true float32 everywhere, never TF32."""
     accumulate_grad: int = 1
     seed: int = 0
     max_steps: int | None = None

@@ -1,5 +1,6 @@
 """From uint8 batches to the model's input, on the device."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from spikevrt.config import NormConfig
 from spikevrt.data.voxel_norm import normalise_voxels
+from spikevrt.device import still_busy
 from spikevrt.errors import UserError
 
 
@@ -21,10 +23,60 @@ class Batch:
     voxels: Tensor | None
 
 
-def next_batch(batches: Iterator[dict[str, Any]]) -> dict[str, Any]:
-    """The next collated sample; an error of a worker process is said as one of this process would be."""
+class Feed:
+    """Batches on the device; the next one is fetched and copied there while one is at work.
+
+    An error of the data waits until its batch is asked for: no step before it is lost.
+
+    Args:
+        batches: collated samples, in pinned memory where the device is CUDA.
+        device: where they go.
+        norm: of the voxels.
+    """
+
+    def __init__(self, batches: Iterator[dict[str, Any]], device: torch.device, norm: NormConfig) -> None:
+        self.batches, self.device, self.norm = batches, device, norm
+        self.waited = 0.0
+        """Seconds in which the data kept the device waiting."""
+        self._next: dict[str, Tensor] | Exception | None = None
+
+    def take(self) -> Batch:
+        """The next batch.
+
+        Raises:
+            UserError: its data cannot be read.
+            StopIteration: there was none left.
+        """
+        self.fetch()
+        taken, self._next = self._next, None
+        if taken is None:
+            raise StopIteration
+        if isinstance(taken, Exception):
+            raise taken
+        return scale(taken, self.norm)
+
+    def fetch(self) -> None:
+        """Wait for the next sample, if there is one, and start its way to the device."""
+        if self._next is not None:
+            return
+        start = time.perf_counter()
+        try:
+            raw = next_batch(self.batches)
+            self._next = None if raw is None else send(raw, self.device)
+        except Exception as error:
+            self._next = error
+        if not still_busy(self.device):
+            self.waited += time.perf_counter() - start
+
+
+def next_batch(batches: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
+    """The next collated sample, None after the last.
+
+    Raises:
+        UserError: also one of a worker process, said as one of this process would be.
+    """
     try:
-        return next(batches)
+        return next(batches, None)
     except UserError as error:
         # The loader puts the worker's whole traceback in the message; its last line ends with ours.
         raise UserError(str(error).strip().splitlines()[-1].rpartition(f"{UserError.__name__}: ")[2]) from None
@@ -32,11 +84,15 @@ def next_batch(batches: Iterator[dict[str, Any]]) -> dict[str, Any]:
 
 def to_device(raw: dict[str, Any], device: torch.device, norm: NormConfig) -> Batch:
     """Move a collated sample and scale it; the bus carries bytes."""
+    return scale(send(raw, device), norm)
 
-    def move(name: str) -> Tensor:
-        return raw[name].to(device, non_blocking=True)
 
-    voxels = None
-    if "counts" in raw:
-        voxels = normalise_voxels(move("counts"), move("bin_frames"), norm)
-    return Batch(move("blur").float() / 255, move("sharp").float() / 255, voxels)
+def send(raw: dict[str, Any], device: torch.device) -> dict[str, Tensor]:
+    """The tensors of a collated sample on their way to the device; the host does not wait for pinned memory."""
+    return {name: x.to(device, non_blocking=True) for name, x in raw.items() if isinstance(x, Tensor)}
+
+
+def scale(moved: dict[str, Tensor], norm: NormConfig) -> Batch:
+    """What `send` moved, as real numbers."""
+    voxels = normalise_voxels(moved["counts"], moved["bin_frames"], norm) if "counts" in moved else None
+    return Batch(moved["blur"].float() / 255, moved["sharp"].float() / 255, voxels)

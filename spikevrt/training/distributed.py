@@ -46,9 +46,12 @@ class Processes:
             value = value / self.world
         return value
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set on one process at least: all take the same turn."""
-        return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0) if self.world > 1 else flag
+    def any(self, *flags: Tensor) -> list[bool]:
+        """Which of the flags (0-d, bool) are set on one process at least: all take the same turn.
+
+        The host waits for the device here, once.
+        """
+        return [share > 0 for share in self.mean(torch.stack(flags).float()).tolist()]
 
     def decide(self, make: Callable[[], T]) -> T:
         """What `make` gives on the first process, on all of them; its `UserError` is raised on all, too."""

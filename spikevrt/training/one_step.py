@@ -55,7 +55,7 @@ def make_step(model: nn.Module, config: Config, device: torch.device, half: torc
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if mean is not None:
-            mean.update(model, 1)
+            mean.update(1)
 
     return step
 

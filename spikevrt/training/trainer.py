@@ -3,25 +3,26 @@
 import signal
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from spikevrt.config import Config, config_to_yaml
 from spikevrt.data.atomic import replacing
-from spikevrt.data.samples import ClipDataset, DrawSampler, collate
+from spikevrt.data.samples import ClipDataset, DrawSampler
 from spikevrt.device import autocast, half_type, make_scaler
 from spikevrt.errors import UserError
 from spikevrt.memory import TRAINING_ADVICE, memory_advice
 from spikevrt.models import build_model, choose_backends, run_model
 from spikevrt.training import checkpoints
-from spikevrt.training.batches import next_batch, to_device
+from spikevrt.training.batches import Batch, Feed
 from spikevrt.training.distributed import Processes
 from spikevrt.training.ema import WeightMean
+from spikevrt.training.loading import load
 from spikevrt.training.optimisation import (
     charbonnier,
     freeze_flow,
@@ -46,7 +47,7 @@ class Trainer:
         self.folder = Path(config.train.output_dir)
         self.step, self.bad_steps, self.best = 0, 0, float("-inf")
         self.saved_step = 0
-        self.signalled, self.stopped = False, False
+        self.signalled, self.told, self.stopped = False, False, False
         torch.manual_seed(config.train.seed)
         self.dataset = ClipDataset(
             config.data,
@@ -90,13 +91,14 @@ class Trainer:
 
     def _steps(self) -> None:
         train = self.config.train
-        batches = self._batches()
+        draws = (self.steps - self.step) * train.accumulate_grad
+        feed = Feed(islice(self._batches(), draws), self.processes.device, self.config.data.norm)
         wrapped = self._wrap()
         while self.step < self.steps and not self.stopped:
             if train.freeze_flow_steps and self.step == train.freeze_flow_steps:
                 wrapped = self._wrap()
-            self._one_step(wrapped, batches)
-            self.stopped = self.processes.any(self.signalled)
+            self._one_step(wrapped, feed)
+            self.stopped = self.told or (self.signalled and self.processes.world == 1)
             last = self.step == self.steps
             if self.step % train.val_every == 0 or last:
                 self._validate()
@@ -114,58 +116,50 @@ class Trainer:
         train, processes = self.config.train, self.processes
         draws = self.step * train.batch_size * train.accumulate_grad * processes.world
         sampler = DrawSampler(len(self.dataset), train.seed, draws, processes.rank, processes.world)
-        return iter(
-            DataLoader(
-                self.dataset,
-                batch_size=train.batch_size,
-                sampler=sampler,
-                num_workers=train.num_workers,
-                collate_fn=collate,
-                pin_memory=processes.device.type == "cuda",
-                persistent_workers=train.num_workers > 0,
-            )
-        )
+        return iter(load(self.dataset, processes.device, train.batch_size, sampler, train.num_workers))
 
-    def _one_step(self, model: nn.Module, batches: Iterator[dict[str, Any]]) -> None:
-        train, start, waited = self.config.train, time.perf_counter(), 0.0
+    def _one_step(self, model: nn.Module, feed: Feed) -> None:
+        train, start, waited = self.config.train, time.perf_counter(), feed.waited
         model.train()
         torch.manual_seed(train.seed + 1_000_003 * (self.step + 1) + 7919 * self.processes.rank)
         rate = learning_rate(train, self.step, self.steps)
         set_learning_rate(self.optimizer, rate)
         loss = torch.zeros((), device=self.processes.device)
         for _ in range(train.accumulate_grad):
-            before = time.perf_counter()
-            raw = next_batch(batches)
-            waited += time.perf_counter() - before
-            loss += self._micro_batch(model, raw)
-        taken = self._optimise(loss)
+            loss += self._micro_batch(model, feed.take())
+        finite = self._finite(loss)
+        # The host asks when all of the step is under way, and the next one's data too.
+        feed.fetch()
+        taken = self._optimise(finite)
         self.step += 1
         if taken and self.mean is not None:
-            self.mean.update(self.model, self.step)
-        self._log(loss, rate, waited / (time.perf_counter() - start))
+            self.mean.update(self.step)
+        self._log(loss, rate, (feed.waited - waited) / (time.perf_counter() - start))
 
-    def _micro_batch(self, model: nn.Module, raw: dict[str, Any]) -> Tensor:
+    def _micro_batch(self, model: nn.Module, batch: Batch) -> Tensor:
         train = self.config.train
-        batch = to_device(raw, self.processes.device, self.config.data.norm)
         with autocast(self.processes.device, self.half):
             out = run_model(model, batch.blur, batch.voxels)
         loss = charbonnier(out, batch.sharp, train.charbonnier_eps) / train.accumulate_grad
         self.scaler.scale(loss).backward()
         return loss.detach()
 
-    def _optimise(self, loss: Tensor) -> bool:
-        """One update, unless loss or gradients are not finite; True where it was taken."""
-        train = self.config.train
+    def _finite(self, loss: Tensor) -> Tensor:
+        """Clip the gradients; whether they and the loss are finite, on the device."""
         self.scaler.unscale_(self.optimizer)
         parameters = [p for p in self.model.parameters() if p.grad is not None]
-        norm = nn.utils.clip_grad_norm_(parameters, train.clip_grad_norm or float("inf"))
-        finite = self.processes.mean((torch.isfinite(norm) & torch.isfinite(loss)).float()) == 1
-        taken = bool(finite)
-        if taken:
+        norm = nn.utils.clip_grad_norm_(parameters, self.config.train.clip_grad_norm or float("inf"))
+        return torch.isfinite(norm) & torch.isfinite(loss)
+
+    def _optimise(self, finite: Tensor) -> bool:
+        """One update, unless figures of some process are not finite; True where it was taken."""
+        train = self.config.train
+        bad, self.told = self.processes.any(~finite, torch.full_like(finite, self.signalled))
+        if bad:
+            self.bad_steps += 1
+        else:
             self.scaler.step(self.optimizer)
             self.bad_steps = 0
-        else:
-            self.bad_steps += 1
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self.bad_steps >= train.max_bad_steps:
@@ -176,7 +170,7 @@ class Trainer:
                 f"(TRAIN.MAX_BAD_STEPS); {kept}: lower TRAIN.LR, set TRAIN.CLIP_GRAD_NORM, check DATA.NORM, or turn "
                 "TRAIN.MIXED_PRECISION off"
             )
-        return taken
+        return not bad
 
     def _log(self, loss: Tensor, rate: float, wait_share: float) -> None:
         shown = None
@@ -187,7 +181,7 @@ class Trainer:
 
     def _validate(self) -> None:
         if self.mean is not None:
-            with self.mean.applied(self.model):
+            with self.mean.applied():
                 scores = validate(self.model, self.validation, self.config, self.processes)
         else:
             scores = validate(self.model, self.validation, self.config, self.processes)

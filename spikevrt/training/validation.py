@@ -2,15 +2,16 @@
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import Subset
 
 from spikevrt.config import Config
-from spikevrt.data.samples import ClipDataset, collate
+from spikevrt.data.samples import ClipDataset
 from spikevrt.device import autocast, half_type
 from spikevrt.models import run_model
 from spikevrt.restoration.metrics import psnr, ssim
 from spikevrt.training.batches import to_device
 from spikevrt.training.distributed import Processes
+from spikevrt.training.loading import load
 
 MOST_WINDOWS = 16
 """Windows of CLIP_LEN frames, spread evenly over the split."""
@@ -30,7 +31,7 @@ def validate(model: nn.Module, windows: Subset, config: Config, processes: Proce
     half = half_type(processes.device, config.train.mixed_precision)
     totals = torch.zeros(3, dtype=torch.float64, device=processes.device)
     model.eval()
-    for raw in DataLoader(mine, batch_size=1, collate_fn=collate):
+    for raw in load(mine, processes.device):
         batch = to_device(raw, processes.device, config.data.norm)
         with autocast(processes.device, half):
             out = run_model(model, batch.blur, batch.voxels)
@@ -39,5 +40,5 @@ def validate(model: nn.Module, windows: Subset, config: Config, processes: Proce
         totals[:2] += values.to(totals)
         totals[2] += out.shape[0] * out.shape[1]
     model.train()
-    totals = processes.mean(totals)
-    return {"psnr": float(totals[0] / totals[2]), "ssim": float(totals[1] / totals[2])}
+    psnrs, ssims, frames = processes.mean(totals).tolist()
+    return {"psnr": psnrs / frames, "ssim": ssims / frames}

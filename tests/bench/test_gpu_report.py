@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.gpu import whole
 from bench.gpu.board import LOGS, PAGE, ROWS, Board, Outcome, Task
 from bench.gpu.page import page
 from bench.gpu.part import main as main_of_part
@@ -160,6 +161,13 @@ def test_the_sanitizer_takes_the_first_that_crashed_before_the_first_that_was_wr
 def test_a_part_by_hand_prints_its_rows(capsys):
     assert main_of_part(["--dry", "tests.bench.toy_parts.wrong", "a third"]) == 1
     assert read_row(capsys.readouterr().out) == ReportRow("check", "off by a third", True, figures={"excess": 2.0})
+
+
+def test_the_predicted_peak_is_that_of_the_entry(monkeypatch):
+    monkeypatch.setattr(whole, "predicted_training_peak", lambda config, half: len(config.model.attn_backend))
+    for entry in ("triton", "sdpa"):
+        (row,) = whole.predicted(Setting(dry=True), entry)
+        assert row.figures == {"entry": entry, "bytes": len(entry)}
 
 
 def test_without_a_gpu_one_line_names_the_remedy(monkeypatch, tmp_path):

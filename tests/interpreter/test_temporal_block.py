@@ -168,6 +168,26 @@ def test_autocast_multiplies_in_half_and_returns_the_type_of_x():
 
 
 @pytest.mark.parametrize("cross", [False, True], ids=["self", "cross"])
+def test_a_mean_of_many_standard_deviations_costs_no_accuracy_under_autocast(cross):
+    block = make_block(24, cross, 4, 2).float()
+    inputs = [(x.detach() + 20).requires_grad_() for x in features(torch.float32, 1, 24, 2, 3 if cross else None, 5, 4)]
+    R = torch.randn_like(inputs[0])
+    found = {}
+    for backend in ("triton", "naive"):
+        with torch.autocast("cpu", torch.float16):
+            found[backend] = run(block, backend, inputs, R)
+    exact, exact_gradients = run(block.double(), "naive", [x.detach().double().requires_grad_() for x in inputs], R)
+
+    def errors(out, gradients):
+        # What the block adds: x itself is large, and comes through exactly.
+        yield error(out - inputs[0], exact - inputs[0])
+        yield from (error(a, b) for a, b in zip(gradients, exact_gradients, strict=True) if b.norm() > 1e-9)
+
+    for own, wanted in zip(errors(*found["triton"]), errors(*found["naive"]), strict=True):
+        assert own < max(1e-3, 2 * wanted)
+
+
+@pytest.mark.parametrize("cross", [False, True], ids=["self", "cross"])
 def test_compiles_without_a_break(cross):
     block = make_block(8, cross, 2, 1)
     block.attn_backend = "triton"

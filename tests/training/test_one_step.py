@@ -2,13 +2,15 @@
 
 import json
 
+import pytest
 import torch
 
+from bench import training_step as command
 from bench.training_step import main
 from spikevrt.config import load_config
 from spikevrt.models import build_model
 from spikevrt.models.summary import count, model_without_storage
-from spikevrt.training.one_step import CPU, make_step, predicted_training_peak
+from spikevrt.training.one_step import CPU, StepFigures, make_step, predicted_training_peak
 
 SMALL = [
     "MODEL.VRT.DEPTHS=[2,1,1,1,1,1,1,1]",
@@ -28,6 +30,14 @@ def test_the_command_prints_seconds_and_a_prediction(capsys):
     assert figures["seconds"] > 0
     assert figures["peak"] is None
     assert figures["predicted"] is None, "auto is decided on the device"
+
+
+def test_what_was_measured_stands_there_before_anything_is_predicted(monkeypatch, capsys):
+    monkeypatch.setattr(command, "measured_step", lambda *_: StepFigures(1.5, None))
+    monkeypatch.setattr(command, "predicted_training_peak", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["--config", "demo", "--attn-backend", "sdpa", "--device", "cpu"])
+    assert json.loads(capsys.readouterr().out)["seconds"] == 1.5
 
 
 def test_a_step_moves_the_weights():

@@ -69,12 +69,25 @@ def test_the_running_mean_follows_and_steps_aside():
     expected = 0.0
     for step in range(1, 200):
         nn.init.constant_(model.weight, float(step))
-        mean.update(model, step)
+        mean.update(step)
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * step
-    with mean.applied(model):
+    with mean.applied():
         assert model.weight.item() == pytest.approx(expected, rel=1e-5)
     assert model.weight.item() == 199
+
+
+def test_the_running_mean_collects_its_lists_once_and_leaves_whole_numbers_alone(monkeypatch):
+    model = nn.Linear(2, 2)
+    model.register_buffer("index", torch.arange(3))
+    mean = WeightMean(model, decay=0.9)
+    monkeypatch.setattr(model, "state_dict", None)
+    nn.init.constant_(model.weight, 2.0)
+    index = mean.state["index"]
+    mean.update(10**9)
+    mean.update(10**9)
+    assert index._version == 0
+    assert not torch.equal(mean.state["weight"], model.weight)
 
 
 def test_old_numbered_checkpoints_go(tmp_path):

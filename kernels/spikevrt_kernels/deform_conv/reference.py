@@ -27,11 +27,10 @@ def deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: T
     offset = at_least_fp32(offset).view(N * G, TAPS, 2, H, W)
     mask = mask.reshape(N * G, TAPS, H, W)
     grouped = at_least_fp32(x).reshape(N * G, C // G, H, W)
-    grid = pixel_grid(H, W, like=offset)
+    grid, taps = pixel_grid(H, W, like=offset), pixel_grid(3, 3, like=offset).view(TAPS, 2) - 1
     out: Tensor | None = None
     for k in range(TAPS):
-        tap = grid.new_tensor((k % 3 - 1, k // 3 - 1))
-        position = grid + tap + offset[:, k].flip(1).permute(0, 2, 3, 1)
+        position = grid + taps[k] + offset[:, k].flip(1).permute(0, 2, 3, 1)
         sampled = sample_pixels(grouped, position) * mask[:, k, None]
         term = F.conv2d(sampled.view(N, C, H, W).to(x.dtype), weight[:, :, k // 3, k % 3, None, None])
         out = term if out is None else out + term

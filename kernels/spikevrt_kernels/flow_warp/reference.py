@@ -17,13 +17,23 @@ def pixel_grid(height: int, width: int, like: Tensor) -> Tensor:
     return torch.stack((x, y), -1)
 
 
+def pair(x: float, y: float, like: Tensor) -> Tensor:
+    """(2,) of two numbers in the type and on the device of `like`.
+
+    They are written there: a tensor made of Python numbers is copied, and the host waits for the whole device.
+    """
+    both = like.new_full((2,), x)
+    both[1:].fill_(y)
+    return both
+
+
 def sample_pixels(x: Tensor, position: Tensor, mode: str = "bilinear", padding: str = "zeros") -> Tensor:
     """Sample x (N,C,H,W) at pixel coordinates position (N,h,w,2) as (x, y) -> (N,C,h,w) in x's type.
 
     `padding` is `zeros` (each corner outside contributes 0) or `border`.
     """
     H, W = x.shape[-2:]
-    scale = position.new_tensor((max(W - 1, 1), max(H - 1, 1)))
+    scale = pair(max(W - 1, 1), max(H - 1, 1), like=position)
     grid = 2 * position / scale - 1
     if padding == "border" and grid.device.type == "cpu":
         # A NaN reads the first pixel, here as on CUDA; but PyTorch's backward would write outside of the gradient.

@@ -24,6 +24,10 @@ def temporal_block(
 
     y = x + MHA(q = LN x, k = v = LN context); out = y + MLP(LN y), LayerNorm eps 1e-5, exact GELU.
 
+    Whatever mean and spread the features have, LayerNorm keeps what its own type holds: statistics are of features as
+    they come, in at least float32, and under autocast float32 features are rounded after their mean is gone. Features
+    in autocast's own type, as the model's are, lose nothing: there the mean leaves the product exactly.
+
     Args:
         x: (B,C,T,H,W) floating point.
         context: (B,C,Tk,H,W) that keys and values come from, or None for self-attention on x.

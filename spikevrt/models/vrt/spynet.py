@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from spikevrt.models.checkpoint import keep_own_buffers
 from spikevrt.models.start import start_small
-from spikevrt_kernels.flow_warp import flow_warp
+from spikevrt_kernels.flow_warp import flow_warp, pair
 from spikevrt_kernels.precision import at_least_fp32
 
 LEVELS = 6
@@ -108,4 +108,4 @@ def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
     """Flow on another grid, in pixels of that grid."""
     (h, w), (H, W) = flow.shape[-2:], size
     resized = F.interpolate(flow, size, mode="bilinear", align_corners=False)
-    return resized * flow.new_tensor((W / w, H / h)).view(1, 2, 1, 1)
+    return resized * pair(W / w, H / h, like=flow).view(1, 2, 1, 1)

@@ -39,17 +39,37 @@ def project(
     out = tl.zeros((P, DP), ACC)
     for c in tl.range(0, C, CK, disable_licm=True):
         w = load_weight(w_ptr, row, row + D, c, C, C, DP, CK)
-        out = add_dot(out, load_tile(frame_ptr, stride_c, c, C, at, inside, CK), tl.trans(w), DOT, ACC)
-    return unfold(out, stats_ptr, plane, at, inside, sum_ptr, b_ptr, row, D, DP, ACC)
+        x = load_for_dot(frame_ptr, stride_c, c, C, at, inside, stats_ptr, CK, DOT, ACC)
+        out = add_dot(out, x, tl.trans(w), DOT, ACC)
+    EXACT: tl.constexpr = frame_ptr.dtype.element_ty == DOT
+    return unfold(out, stats_ptr, plane, at, inside, sum_ptr, b_ptr, row, D, DP, EXACT, ACC)
 
 
 @triton.jit
-def unfold(out, stats_ptr, plane, at, inside, sum_ptr, b_ptr, row, D, DP: tl.constexpr, ACC: tl.constexpr):
-    """rstd * (x w^T - mean * sum(w)) + b, which is what a folded norm leaves to do."""
+def load_for_dot(
+    frame_ptr, stride_c, c, C, at, inside, stats_ptr, CK: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr
+):
+    """Channels c .. c+CK of a frame: (P,CK). Those wider than DOT lose their mean first: rounded with it, a mean of
+    many standard deviations would leave little of what the norm keeps."""
+    x = load_tile(frame_ptr, stride_c, c, C, at, inside, CK)
+    if frame_ptr.dtype.element_ty == DOT:
+        return x
+    else:
+        return x.to(ACC) - tl.load(stats_ptr + at, mask=inside, other=0.0)[:, None]
+
+
+@triton.jit
+def unfold(
+    out, stats_ptr, plane, at, inside, sum_ptr, b_ptr, row, D,
+    DP: tl.constexpr, EXACT: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """rstd * (x w^T - mean * sum(w)) + b, which is what a folded norm leaves to do; x came centred if not EXACT."""
     mean = tl.load(stats_ptr + at, mask=inside, other=0.0)
     rstd = tl.load(stats_ptr + plane + at, mask=inside, other=0.0)
     sums, bias = load_vector(sum_ptr, row, row + D, DP, ACC), load_vector(b_ptr, row, row + D, DP, ACC)
-    return (out - mean[:, None] * sums[None, :]) * rstd[:, None] + bias[None, :]
+    if EXACT:
+        out -= mean[:, None] * sums[None, :]
+    return out * rstd[:, None] + bias[None, :]
 
 
 @triton.jit
@@ -60,11 +80,12 @@ def project_kv(
     """Keys and values of one head, each (P,DP) in DOT; `row` is the head's first key row of w (3C,C)."""
     k, v = tl.zeros((P, DP), ACC), tl.zeros((P, DP), ACC)
     for c in tl.range(0, C, CK, disable_licm=True):
-        x = load_tile(frame_ptr, stride_c, c, C, at, inside, CK)
+        x = load_for_dot(frame_ptr, stride_c, c, C, at, inside, stats_ptr, CK, DOT, ACC)
         k = add_dot(k, x, tl.trans(load_weight(w_ptr, row, row + D, c, C, C, DP, CK)), DOT, ACC)
         v = add_dot(v, x, tl.trans(load_weight(w_ptr, row + C, row + C + D, c, C, C, DP, CK)), DOT, ACC)
-    k = unfold(k, stats_ptr, plane, at, inside, sum_ptr, b_ptr, row, D, DP, ACC)
-    v = unfold(v, stats_ptr, plane, at, inside, sum_ptr, b_ptr, row + C, D, DP, ACC)
+    EXACT: tl.constexpr = frame_ptr.dtype.element_ty == DOT
+    k = unfold(k, stats_ptr, plane, at, inside, sum_ptr, b_ptr, row, D, DP, EXACT, ACC)
+    v = unfold(v, stats_ptr, plane, at, inside, sum_ptr, b_ptr, row + C, D, DP, EXACT, ACC)
     return k.to(DOT), v.to(DOT)
 
 

@@ -1,0 +1,93 @@
+"""Float32 means float32 in every command: no TF32 while a model runs; cuDNN may time algorithms in training alone."""
+
+from importlib import import_module
+
+import pytest
+import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from bench.training_step import main as training_step
+from spikevrt.config import config_to_yaml
+from spikevrt.deblur import main as deblur
+from spikevrt.device import settle_float32
+from spikevrt.evaluate import main as evaluate
+from spikevrt.models.vrt.spynet import BasicModule
+from spikevrt.selftest import main as selftest
+from spikevrt.train import main as train
+from tests.small_data import small_config
+
+EXACT = ("ieee", "ieee")
+
+
+def flags():
+    """How products and convolutions of float32 are computed, and whether cuDNN times its algorithms."""
+    cuda = torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+    return cuda, torch.backends.cudnn.benchmark
+
+
+def set_flags(precision, benchmark):
+    torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision = precision
+    torch.backends.cudnn.benchmark = benchmark
+
+
+@pytest.fixture(autouse=True)
+def restored():
+    before = flags()
+    yield
+    set_flags(*before)
+
+
+@pytest.fixture
+def seen():
+    """The flags at every level of the flow, forward and backward."""
+    found = set()
+
+    def look(module, inputs):
+        if isinstance(module, BasicModule):
+            found.add(flags())
+            if inputs[0].requires_grad:
+                inputs[0].register_hook(lambda grad: found.add(flags()))
+
+    hook = register_module_forward_pre_hook(look)
+    yield found
+    hook.remove()
+
+
+def distort(benchmark):
+    """A start that is wrong in all of them."""
+    set_flags(("tf32", "tf32"), benchmark)
+
+
+def test_the_flow_is_true_float32_in_every_command(tree, tmp_path, seen):
+    folder, clip = tmp_path / "run", tree / "val" / "held"
+    config = small_config(tree, f"TRAIN.OUTPUT_DIR={folder}", "TRAIN.MAX_STEPS=1", "TRAIN.NUM_WORKERS=0")
+    (tmp_path / "run.yaml").write_text(config_to_yaml(config))
+    checkpoint, out = ["--checkpoint", str(folder / "last.pt"), "--device", "cpu"], ["--out", str(tmp_path / "sharp")]
+    commands = [
+        (train, ["--config", str(tmp_path / "run.yaml"), "--device", "cpu"], True),
+        (training_step, ["--config", str(tmp_path / "run.yaml"), "--device", "cpu"], True),
+        (evaluate, checkpoint, False),
+        (deblur, [str(clip), *checkpoint, *out], False),
+    ]
+    for command, arguments, few_sizes in commands:
+        seen.clear()
+        distort(not few_sizes)
+        assert command(arguments) == 0
+        assert seen == {(EXACT, few_sizes)}, command.__module__
+
+
+def test_the_self_test_compares_in_true_float32(monkeypatch):
+    seen, module = set(), import_module("spikevrt.selftest")
+    monkeypatch.setattr(module, "groups", lambda *_: seen.add(flags()) or [])
+    distort(True)
+    selftest(["--device", "cpu"])
+    assert seen == {(EXACT, False)}
+
+
+@pytest.mark.filterwarnings("error")
+def test_torch_takes_the_settings_without_a_word_and_still_compiles():
+    settle_float32()
+    layer = torch.compile(torch.nn.Conv2d(2, 2, 3), backend="aot_eager")
+    assert layer(torch.ones(1, 2, 4, 4)).shape == (1, 2, 2, 2)
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert not torch.backends.cuda.matmul.allow_tf32
