@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,19 +57,24 @@ def chosen(found: Sequence[Stage], names: Sequence[str]) -> list[Stage]:
 
 
 def run(board: Board, found: Sequence[Stage]) -> None:
-    """Every stage after the other; those that go on beside the others are waited for at the end."""
-    beside = []
+    """Every stage after the other; those that go on beside the others are waited for where they are needed."""
+    beside: dict[str, list[threading.Thread]] = {}
     for stage in found:
+        join(beside.get(stage.after, []))
         threads = board.start_all(stage.tasks(board.outcomes), stage.workers)
         if stage.beside:
-            beside += threads
+            beside[stage.name] = threads
             continue
-        for thread in threads:
-            thread.join()
+        join(threads)
         if stage.needed and not board.outcomes[-1].well:
             board.say("!! the rest would fail the same way")
             return
-    for thread in beside:
+    join([thread for threads in beside.values() for thread in threads])
+
+
+def join(threads: Sequence[threading.Thread]) -> None:
+    """Wait for all of them."""
+    for thread in threads:
         thread.join()
 
 

@@ -26,6 +26,8 @@ class Stage:
     workers: int = 1
     beside: bool = False
     """Goes on while later stages run: a CPU's work."""
+    after: str = ""
+    """A stage of that kind which must have ended."""
     needed: bool = False
     """Where it fails, everything else would fail the same way."""
 
@@ -33,6 +35,7 @@ class Stage:
 def stages(setting: Setting, scratch: str) -> list[Stage]:
     """All of them in the order of worth; times come after what compiles, on a machine at rest."""
     peaks = [on_cpu(f"predict {entry}", "bench.gpu.whole.predicted", entry, 300) for entry in ("triton", "sdpa")]
+    training = [Task(f"train {e}", "bench.gpu.training.run", (scratch, e), 45) for e in ("triton", "sdpa")]
     return [
         Stage("env", fixed(Task("env", "bench.gpu.machine.environment")), needed=True),
         Stage("smoke", fixed(Task("smoke", "bench.gpu.correctness.smoke", limit=90))),
@@ -44,10 +47,7 @@ def stages(setting: Setting, scratch: str) -> list[Stage]:
         Stage("step", fixed(step("triton", 75), step("sdpa", 60))),
         Stage("time", fixed(Task("times", "bench.gpu.times.shapes", ("triton", "sdpa"), 80))),
         Stage("auto", fixed(Task("auto", "bench.gpu.whole.auto", limit=70))),
-        Stage(
-            "train",
-            fixed(*(Task(f"train {e}", "bench.gpu.training.run", (scratch, e), 45) for e in ("triton", "sdpa"))),
-        ),
+        Stage("train", fixed(*training), after="data"),
         Stage("huge", fixed(Task("huge", "bench.gpu.correctness.huge", limit=90))),
         Stage("dram", fixed(Task("dram", "bench.gpu.traffic.kernels", limit=150))),
         Stage("naive", fixed(step("naive", 60), Task("times naive", "bench.gpu.times.shapes", ("naive",)))),

@@ -30,14 +30,17 @@ def run(setting: Setting, scratch: str, entry: str) -> Iterator[ReportRow]:
     """Trains `fast` for a few steps: losses, the share of time that data took, PSNR."""
     folder, steps = Path(scratch) / f"run_{entry}", DRY_STEPS if setting.dry else STEPS
     start = time.perf_counter()
-    code = subprocess.run(train_command(setting, Path(scratch) / "data", folder, entry, steps)).returncode
+    command = train_command(setting, Path(scratch) / "data", folder, entry, steps)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    print(done.stdout)
+    code, last = done.returncode, (done.stdout.strip().splitlines() or [""])[-1][:200]
     rows = logged(folder / "log.jsonl")
     losses = " ".join(f"{row['loss']:.5f}" for row in rows if row["kind"] == "train")
     scores = " ".join(f"{row['psnr']:.2f} dB" for row in rows if row["kind"] == "val")
     waits = [row.get("wait_share") for row in rows if row["kind"] == "train"][-1:]
     seconds = time.perf_counter() - start
     text = f"training, {steps} steps, {entry}: {seconds:.0f} s, losses {losses}, validation {scores}, data wait {waits}"
-    yield ReportRow("note", text if code == 0 else f"training, {entry}: code {code}", bad=code != 0, keep=True)
+    yield ReportRow("note", text if code == 0 else f"training, {entry}: code {code}: {last}", bad=code != 0, keep=True)
 
 
 def train_command(setting: Setting, root: Path, folder: Path, entry: str, steps: int) -> tuple[str, ...]:

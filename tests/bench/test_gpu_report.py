@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from importlib import import_module
 from pathlib import Path
@@ -18,8 +19,8 @@ from bench.gpu.page import page
 from bench.gpu.part import main as main_of_part
 from bench.gpu.rows import END, NO_TIME, WELL, ReportRow, read_row
 from bench.gpu.setting import Setting
-from bench.gpu.stages import JUDGED, sanitizing, stages
-from bench.gpu_report import chosen, main
+from bench.gpu.stages import JUDGED, Stage, fixed, sanitizing, stages
+from bench.gpu_report import chosen, main, run
 from spikevrt.errors import UserError
 
 GIB = 2**30
@@ -161,6 +162,36 @@ def test_the_sanitizer_takes_the_first_that_crashed_before_the_first_that_was_wr
 def test_a_part_by_hand_prints_its_rows(capsys):
     assert main_of_part(["--dry", "tests.bench.toy_parts.wrong", "a third"]) == 1
     assert read_row(capsys.readouterr().out) == ReportRow("check", "off by a third", True, figures={"excess": 2.0})
+
+
+class Slow:
+    """A board whose tasks take a while, a thread each."""
+
+    def __init__(self):
+        self.outcomes, self.begun, self.ended = [], [], []
+
+    def start_all(self, tasks, workers):
+        def work(task):
+            self.begun.append((task.name, list(self.ended)))
+            time.sleep(0.5 if task.name == "data" else 0.05)
+            self.ended.append(task.name)
+
+        threads = [threading.Thread(target=work, args=(task,)) for task in tasks]
+        for thread in threads:
+            thread.start()
+        return threads
+
+
+def test_a_stage_goes_on_beside_others_until_it_is_needed():
+    board = Slow()
+    data = Stage("data", fixed(Task("data", "")), beside=True)
+    run(board, [data, Stage("check", fixed(Task("check", ""))), Stage("train", fixed(Task("train", "")), after="data")])
+    assert board.begun == [("data", []), ("check", []), ("train", ["check", "data"])]
+    board = Slow()
+    run(board, [data, Stage("check", fixed(Task("check", "")))])
+    assert sorted(board.ended) == ["check", "data"], "waited for at the end"
+    (train,) = [stage for stage in stages(Setting(dry=True), "scratch") if stage.name == "train"]
+    assert train.after == "data"
 
 
 def test_the_predicted_peak_is_that_of_the_entry(monkeypatch):
