@@ -1,22 +1,30 @@
 """What the Triton kernels of a workload declare to move, and the arithmetic that they need, without running them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 
-from bench.temporal_workloads import ATTENTION, CROSS, RATIO
+from bench.temporal_workloads import ATTENTION, CROSS, HEADS, RATIO
+from bench.window_workloads import HEADS as WINDOW_HEADS
 from bench.window_workloads import Group
 from bench.workload import DIRECTIONS
+from spikevrt_kernels.launches import Launch
 from spikevrt_kernels.proof.operator_counter import Cost
-from spikevrt_kernels.proof.roofline import GPUS, Bound, Gpu, predict
+from spikevrt_kernels.proof.roofline import GPUS, Bound, Gpu, Work, predict, total_work
+from spikevrt_kernels.proof.work import launch_work
 from spikevrt_kernels.temporal_attention import cost as attention_cost
+from spikevrt_kernels.temporal_attention.plan import attention_launches
 from spikevrt_kernels.temporal_block import cost as block_cost
+from spikevrt_kernels.temporal_block.plan import block_launches
 from spikevrt_kernels.window_attention import cost as window_cost
+from spikevrt_kernels.window_attention.plan import window_launches
 
 DTYPE = torch.bfloat16
 """What a GPU would run; the other rows of a CPU are float32, which units make comparable."""
+FORWARD = DIRECTIONS[0]
 
 
 class Declared(NamedTuple):
@@ -25,40 +33,71 @@ class Declared(NamedTuple):
     cost: Cost
     """On sm_90."""
     flops: int
+    launches: Callable[[int], dict[str, Launch]]
+    """By name, on an architecture (90 for sm_90)."""
     elsewhere: Mapping[int, Cost] = MappingProxyType({})
-    """By architecture (80 for sm_80), where other kernels run."""
+    """By architecture, where other kernels run."""
 
-    def bound(self, gpu: Gpu) -> Bound:
-        """The roofline: predicted, never measured."""
+    def work(self, architecture: int) -> Work:
+        """What the launches execute; their kernels are compiled for it."""
+        every = [launch_work(launch, architecture) for launch in self.launches(architecture).values()]
+        return total_work(every)
+
+    def bound(self, gpu: Gpu, work: Work) -> Bound:
+        """The roofline of what the launches execute: predicted, never measured."""
         cost = self.elsewhere.get(gpu.architecture, self.cost)
-        return predict(gpu, cost.bytes, self.flops, cost.launches)
+        return predict(gpu, cost.bytes, self.flops, cost.launches, work)
 
 
-def summed(direction: str, costs: tuple[Cost, Cost], flops: tuple[int, int]) -> Declared:
+def summed(
+    direction: str, costs: tuple[Cost, Cost], flops: tuple[int, int], launches: Callable[[int], dict[str, Launch]]
+) -> Declared:
     """The forward's, or both together."""
-    if direction == DIRECTIONS[0]:
-        return Declared(costs[0], flops[0])
-    return Declared(Cost(*map(sum, zip(*costs, strict=True))), sum(flops))
+
+    def in_direction(architecture: int) -> dict[str, Launch]:
+        return {name: one for name, one in launches(architecture).items() if direction != FORWARD or is_forward(name)}
+
+    if direction == FORWARD:
+        return Declared(costs[0], flops[0], in_direction)
+    return Declared(Cost(*map(sum, zip(*costs, strict=True))), sum(flops), in_direction)
+
+
+def is_forward(name: str) -> bool:
+    """Of a launch by its name in a plan."""
+    return not (name.startswith("bwd_") or name.endswith("backward"))
+
+
+def launches_along_time(operator: str, shape: tuple[int, ...], architecture: int) -> dict[str, Launch]:
+    """Of a training step's operator on (B,C,T,H,W)."""
+    B, C, T, H, W = shape
+    if operator == ATTENTION:
+        return attention_launches((B, C, T, H, W), DTYPE, HEADS)
+    launches = block_launches((B, C, T, H, W), DTYPE, architecture, operator == CROSS, HEADS, RATIO)
+    return {name: one for name, one in launches.items() if name != "block_inference"}
 
 
 def declared_along_time(operator: str, shape: tuple[int, ...], direction: str) -> Declared:
     """An operator along time on (B,C,T,H,W)."""
-    x = torch.empty(shape, dtype=DTYPE, device="meta")
+    x, launches = torch.empty(shape, dtype=DTYPE, device="meta"), partial(launches_along_time, operator, shape)
     if operator == ATTENTION:
         costs = attention_cost.forward_cost(x, x, x), attention_cost.backward_cost(x, x, x)
-        flops = attention_cost.forward_flops(x, x), attention_cost.backward_flops(x, x)
-    else:
-        context, hidden = x if operator == CROSS else None, RATIO * shape[1]
-        backward = block_cost.backward_cost(x, context, hidden, DTYPE)
-        flops = block_cost.forward_flops(x, context, hidden), block_cost.backward_flops(x, context, hidden)
-        found = {
-            architecture: summed(
-                direction, (block_cost.forward_cost(x, context, DTYPE, True, architecture), backward), flops
-            )
-            for architecture in {90, *(gpu.architecture for gpu in GPUS)}
-        }
-        return found[90]._replace(elsewhere={architecture: one.cost for architecture, one in found.items()})
-    return summed(direction, costs, flops)
+        return summed(
+            direction, costs, (attention_cost.forward_flops(x, x), attention_cost.backward_flops(x, x)), launches
+        )
+    context, hidden = x if operator == CROSS else None, RATIO * shape[1]
+    backward = block_cost.backward_cost(x, context, hidden, DTYPE)
+    flops = block_cost.forward_flops(x, context, hidden), block_cost.backward_flops(x, context, hidden)
+    found = {}
+    for architecture in {90, *(gpu.architecture for gpu in GPUS)}:
+        costs = block_cost.forward_cost(x, context, DTYPE, True, architecture), backward
+        found[architecture] = summed(direction, costs, flops, launches)
+    return found[90]._replace(elsewhere={architecture: one.cost for architecture, one in found.items()})
+
+
+def launches_in_windows(group: Group, size: int, architecture: int) -> dict[str, Launch]:
+    """Of a shifted block of the group on frames of size x size."""
+    shape = (1, group.frames, size, size, group.channels)
+    return window_launches(shape, DTYPE, architecture, group.mutual, WINDOW_HEADS, group.window, group.shift)
 
 
 def declared_in_windows(group: Group, size: int, direction: str) -> Declared:
@@ -74,4 +113,4 @@ def declared_in_windows(group: Group, size: int, direction: str) -> Declared:
         window_cost.forward_flops(qkv, offset, mutual, window),
         window_cost.backward_flops(qkv, offset, mutual, window),
     )
-    return summed(direction, costs, flops)
+    return summed(direction, costs, flops, partial(launches_in_windows, group, size))

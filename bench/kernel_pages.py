@@ -1,19 +1,33 @@
 """docs/kernels_report.md from results: resources, traffic, bounds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 import triton
 
-from bench.kernel_traffic import BOUND_SHAPE, COUNTED_SHAPE, Traffic, declared_at_bounds
+from bench.declared import Declared
+from bench.kernel_traffic import BOUND_SHAPE, COUNTED_SHAPE, Traffic, bound_cells, declared_at_bounds
 from bench.measure import type_name
 from bench.window_workloads import FULL_SIZE
 from bench.workload import DIRECTIONS
 from spikevrt_kernels.plans import BATCH, CHANNELS, PLANS, SIZE
-from spikevrt_kernels.proof.compiler import Resources
+from spikevrt_kernels.proof.compiler import ASSEMBLERS, Resources, version_of
 from spikevrt_kernels.proof.compiler_amd import GFX942
 from spikevrt_kernels.proof.matrix import Cell, Results, cells, key_of
-from spikevrt_kernels.proof.roofline import GPUS
+from spikevrt_kernels.proof.roofline import (
+    BANDWIDTH_SHARE,
+    EXPONENTIALS,
+    GPUS,
+    HOST_SECONDS,
+    ISSUED,
+    LAUNCH_SECONDS,
+    TENSOR_SHARE,
+    TERMS,
+    Gpu,
+    Work,
+    predict,
+    total_work,
+)
 
 INTRODUCTION = """# Kernels report
 
@@ -27,6 +41,8 @@ registers) are a thread's, shared memory is a program's; tensor counts tensor-co
 from global memory; s is the time to compile on the machine that made this page, which other work may have shared.
 gfx942 is compiled with what is chosen for sm_80, for interest: nothing is tuned for it (its tensor column counts MFMA,
 its registers are vector registers). Kernels whose binary is another operator's are listed there alone.
+On sm_90: A counts matrix products whose first operand lies in registers (HGMMA), the form that ptxas before 13.3 is
+reported to get wrong at times; the last columns are registers and stack by each assembler that the wheel ships.
 {missing}"""
 TRAFFIC = """## Traffic and saved bytes along time
 
@@ -45,10 +61,28 @@ windows at a time. Saved: kept for backward, parameters apart.
 """
 BOUNDS = """## Predicted bounds
 
-**Predicted, never measured**: max(bytes / 85% of bandwidth, FLOPs / 60% of the tensor rate) + 3 us a launch, for the
-Triton kernels in bfloat16, from the bytes that they declare: along time at {shape}, in windows as
-above. Milliseconds, and what bounds them.
+**Predicted, never measured**: what the Triton kernels take at least in bfloat16, along time at {shape}, in windows as
+above; milliseconds by each term, the largest, which binds, in bold. Memory: declared bytes at {bandwidth:.0%} of the
+bandwidth; tensor: FLOPs at {tensor:.0%} of their rate; exponentials (with roots and reciprocals), float32 additions
+and multiplications, and issued instructions: counted from the binary, each instruction as often as the loops around
+it run, at the multiprocessors' peak (each {exponentials} exponentials and {issued} instructions of warps a clock).
+These come with {gap:.0f} us between launches. Host: {host:.1f} us a launch from Python, while earlier kernels run.
+Dashes stand where a kernel is not compiled yet, or where nothing says how often a loop of its binary runs.
 """
+EXECUTED = """### Instructions and exponentials by kernel
+
+**Predicted, never measured**: milliseconds to issue a kernel's instructions / to compute its exponentials.
+"""
+RATES = {
+    "bandwidth": BANDWIDTH_SHARE,
+    "tensor": TENSOR_SHARE,
+    "exponentials": EXPONENTIALS,
+    "issued": ISSUED,
+    "gap": LAUNCH_SECONDS * 1e6,
+    "host": HOST_SECONDS * 1e6,
+}
+Works = Mapping[tuple[str, str, int], Work]
+"""By operator, kernel and architecture."""
 WORST = ("stack", "registers", "shared")
 """What the summary shows the largest of."""
 
@@ -75,24 +109,32 @@ def resource_line(cell: Cell, found: Resources) -> list[str]:
         found.tensor_core,
         found.wide_loads,
     )
-    name = target_name(cell.architecture)
-    return [cell.kernel, name, type_name(cell.dtype), *map(str, figures), f"{found.seconds:.1f}"]
+    name, hopper = target_name(cell.architecture), bool(found.assembled)
+    by_assembler = [f"{one.registers} / {one.stack}" for one in found.assembled] or ["-"] * len(ASSEMBLERS)
+    operands = str(found.register_operands) if hopper else "-"
+    line = [cell.kernel, name, type_name(cell.dtype), *map(str, figures), f"{found.seconds:.1f}"]
+    return [*line, operands, *by_assembler]
+
+
+def resource_header() -> tuple[str, ...]:
+    """Columns of a table of resources."""
+    figures = ("warps", "registers", "stack", "LDL+STL", "shared", "tensor", "wide", "s", "A")
+    return "kernel", "target", "type", *figures, *map(version_of, ASSEMBLERS)
 
 
 def resource_tables(results: Results) -> Iterator[str]:
     """A table an operator and T."""
-    header = ("kernel", "target", "type", "warps", "registers", "stack", "LDL+STL", "shared", "tensor", "wide", "s")
     seen: set[str] = set()
     lines: dict[tuple[str, int], list[list[str]]] = {}
     for cell in cells(PLANS):
         found, key = results.get(cell), key_of(cell)
         if found is not None and key not in seen:
-            lines.setdefault((cell.operator, cell.frames), []).append(resource_line(cell, found))
+            lines.setdefault((cell.operator, cell.frames), []).append(resource_line(cell, found.resources))
         seen.add(key)
     position = list(PLANS).index
     for (operator, frames), rows in sorted(lines.items(), key=lambda item: (position(item[0][0]), item[0][1])):
         title = f"### {operator[0].upper()}{operator[1:]}, T = {frames}"
-        yield f"{title}\n\n{table(header, sorted(rows, key=order))}"
+        yield f"{title}\n\n{table(resource_header(), sorted(rows, key=order))}"
 
 
 def order(line: Sequence[str]) -> tuple[object, ...]:
@@ -108,7 +150,7 @@ def summary(results: Results) -> str:
     for cell in cells(PLANS):
         found = results.get(cell)
         if found is not None:
-            by_target.setdefault(cell.architecture, {})[key_of(cell)] = found
+            by_target.setdefault(cell.architecture, {})[key_of(cell)] = found.resources
     rows = []
     for architecture, members in sorted(by_target.items(), key=lambda item: item[0]):
         every = list(members.values())
@@ -161,19 +203,48 @@ def window_table(rows: Sequence[Traffic]) -> str:
     return table(header, lines)
 
 
-def bounds_table() -> str:
-    """Milliseconds by operator, direction and GPU."""
-    forward, both = (declared_at_bounds(direction) for direction in DIRECTIONS)
-    rows = []
-    for operator in forward:
-        for direction, declared in zip(DIRECTIONS, (forward[operator], both[operator]), strict=True):
-            found = [declared.bound(gpu) for gpu in GPUS]
-            rows.append([f"{operator}, {direction}", *(f"{b.seconds * 1e3:.2f} {b.limit}" for b in found)])
-    return table(("operator", *(gpu.name for gpu in GPUS)), rows)
+def bounds_table(works: Works) -> str:
+    """Milliseconds by operator, direction, GPU and term, the one that binds in bold."""
+    by_direction, rows = {direction: declared_at_bounds(direction) for direction in DIRECTIONS}, []
+    for operator in by_direction[DIRECTIONS[0]]:
+        for direction, of_all in by_direction.items():
+            for gpu in GPUS:
+                declared, architecture = of_all[operator], gpu.architecture
+                every = [works.get((operator, kernel, architecture)) for kernel in declared.launches(architecture)]
+                rows.append([f"{operator}, {direction}", gpu.name, *bound_figures(declared, gpu, every)])
+    return table(("operator", "GPU", *TERMS), rows)
+
+
+def bound_figures(declared: Declared, gpu: Gpu, every: Sequence[Work | None]) -> list[str]:
+    """The terms of one bound; dashes where a kernel is not compiled or not counted."""
+    found = [work for work in every if work is not None]
+    if len(found) < len(every):
+        return ["-"] * len(TERMS)
+    bound = declared.bound(gpu, total_work(found))
+    return [f"**{s * 1e3:.2f}**" if name == bound.limit else f"{s * 1e3:.2f}" for name, s in bound.terms.items()]
+
+
+def executed_table(works: Works) -> str:
+    """Milliseconds of instructions and of exponentials by kernel and GPU."""
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for (operator, kernel, architecture), work in works.items():
+        gpu = next(gpu for gpu in GPUS if gpu.architecture == architecture)
+        bound = predict(gpu, 0, 0, 0, work)
+        figures = f"{bound.issue * 1e3:.3f} / {bound.exponentials * 1e3:.3f}"
+        lines.setdefault((operator, kernel), {})[gpu.name] = figures
+    rows = [[", ".join(name), *(found.get(gpu.name, "-") for gpu in GPUS)] for name, found in lines.items()]
+    return table(("kernel", *(gpu.name for gpu in GPUS)), sorted(rows))
+
+
+def works_of(results: Results) -> Works:
+    """What the launches of the bounds execute, as far as they are compiled and counted."""
+    found = ((cell, results.get(cell)) for cell in bound_cells())
+    return {(c.operator, c.kernel, c.architecture): result.work for c, result in found if result and result.work}
 
 
 def page(results: Results, along_time: Sequence[Traffic], windows: Sequence[Traffic]) -> str:
     """The whole page."""
+    works = works_of(results)
     sizes = {"batch": BATCH, "channels": CHANNELS, "size": SIZE, "missing": missing_line(results)}
     parts = [
         INTRODUCTION.format(triton=triton.__version__, torch=torch.__version__),
@@ -181,8 +252,10 @@ def page(results: Results, along_time: Sequence[Traffic], windows: Sequence[Traf
         traffic_table(along_time),
         WINDOW_TRAFFIC.format(size=FULL_SIZE, unit=windows[0].unit / 1e9),
         window_table(windows),
-        BOUNDS.format(shape="x".join(map(str, BOUND_SHAPE))),
-        bounds_table(),
+        BOUNDS.format(shape="x".join(map(str, BOUND_SHAPE)), **RATES),
+        bounds_table(works),
+        EXECUTED,
+        executed_table(works),
         RESOURCES.format(**sizes),
         summary(results),
         *resource_tables(results),

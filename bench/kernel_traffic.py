@@ -16,6 +16,7 @@ from bench.temporal_workloads import CHANNELS, FRAMES, OPERATORS, entries, tempo
 from bench.window_workloads import FULL_SIZE, GROUPS, window_workload
 from bench.workload import BACKENDS, DIRECTIONS, Workload
 from spikevrt_kernels.costs import DECLARED
+from spikevrt_kernels.proof.matrix import ARCHITECTURES, Cell
 from spikevrt_kernels.proof.memory import without_storage
 from spikevrt_kernels.proof.operator_counter import OperatorTraffic, count_operators
 
@@ -90,6 +91,15 @@ def window_rows(size: int = FULL_SIZE) -> Iterator[Traffic]:
             work = make()
             rows = [counted_operators(work, name, entry) for entry in BACKENDS]
         yield from rows
+
+
+def bound_cells() -> Iterator[Cell]:
+    """Every launch that the bounds are predicted from, on every architecture."""
+    for architecture in ARCHITECTURES:
+        for operator, declared in declared_at_bounds(DIRECTIONS[1]).items():
+            frames = WINDOWS[operator].frames if operator in WINDOWS else FRAMES
+            for kernel, launch in declared.launches(architecture).items():
+                yield Cell(operator, kernel, architecture, frames, DTYPE, launch, counted=True)
 
 
 def declared_at_bounds(direction: str) -> dict[str, Declared]:

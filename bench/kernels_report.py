@@ -1,6 +1,7 @@
 """`python -m bench.kernels_report`: what every Triton kernel asks of a GPU and moves, without one."""
 
 import argparse
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,17 +9,18 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bench.kernel_pages import page
-from bench.kernel_traffic import time_rows, window_rows
+from bench.kernel_traffic import bound_cells, time_rows, window_rows
 from spikevrt.cli import command_parser, run_command
 from spikevrt.data.atomic import replacing
 from spikevrt.errors import UserError
 from spikevrt_kernels.launches import interpreted
 from spikevrt_kernels.plans import PLANS
-from spikevrt_kernels.proof.matrix import Cell, Results, cells, key_of
+from spikevrt_kernels.proof.matrix import Cell, Results, cells, compile_side_by_side
 
 DESCRIPTION = """Compile every kernel for every architecture, count what it moves, and write docs/kernels_report.md.
 
-  python -m bench.kernels_report                 # about an hour on two cores; what is there is taken from --results
+  python -m bench.kernels_report                 # about an hour of one core; what is there is taken from --results
+  python -m bench.kernels_report --processes 2   # two kernels at a time, however many cores there are
   python -m bench.kernels_report --minutes 10    # stop compiling then, and write what is there
   python -m bench.kernels_report --minutes 0     # write the page from --results alone
 """
@@ -31,22 +33,29 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("docs/kernels_report.md"), help="the page to write")
     parser.add_argument("--results", type=Path, default=RESULTS, help="compiled so far; a stopped run goes on from it")
     parser.add_argument("--minutes", type=float, default=None, help="stop compiling after so long (default: never)")
+    parser.add_argument(
+        "--processes", type=int, default=len(os.sched_getaffinity(0)), help="kernels compiled side by side"
+    )
     return parser
 
 
-def compile_all(results: Results, minutes: float | None) -> None:
+def everything() -> tuple[Cell, ...]:
+    """What the bounds are predicted from, then the matrix."""
+    return (*bound_cells(), *cells(PLANS))
+
+
+def compile_all(results: Results, processes: int, minutes: float | None) -> None:
     """Compile what is not there, with a bar; Ctrl-C or the time given ends it early."""
-    missing: dict[str, Cell] = {}
-    for cell in cells(PLANS):
-        if results.get(cell) is None:
-            missing.setdefault(key_of(cell), cell)
+    missing = results.missing(everything())
     end = time.monotonic() + 60 * (float("inf") if minutes is None else minutes)
-    bar = tqdm(missing.values(), "compile", unit="kernel")
-    for cell in bar:
+    if time.monotonic() >= end:
+        return
+    bar = tqdm(compile_side_by_side(everything, missing, processes), "compile", len(missing), unit="kernel")
+    for cell, result in bar:
+        results.keep(cell, result)
+        bar.set_postfix_str(f"{cell.operator} {cell.kernel} sm_{cell.architecture} T={cell.frames}")
         if time.monotonic() >= end:
             break
-        bar.set_postfix_str(f"{cell.operator} {cell.kernel} sm_{cell.architecture} T={cell.frames}")
-        results.make(cell)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,8 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     if interpreted():
         raise UserError("TRITON_INTERPRET is set: kernels are compiled here; unset it")
+    if args.processes < 1:
+        raise UserError(f"--processes {args.processes}: at least 1")
     results = Results(args.results)
-    compile_all(results, args.minutes)
+    compile_all(results, args.processes, args.minutes)
     text = page(results, list(time_rows()), list(window_rows()))
     with replacing(args.out) as path:
         path.write_text(text)

@@ -6,6 +6,7 @@ from bench.declared import DTYPE, Declared, declared_along_time, declared_in_win
 from bench.interpreter_counts import count_in_interpreter
 from bench.measure import predict_peak, predict_saved, type_name
 from bench.rows import Row
+from bench.tables import SHOWN_GPUS
 from bench.temporal_workloads import temporal_workload
 from bench.window_workloads import Group, window_workload
 from bench.workload import DIRECTIONS, Workload
@@ -18,6 +19,7 @@ def proof_row(work: Workload, direction: str, declared: Declared) -> Row:
     Bytes are what the kernels declare at this shape, which tests hold to the interpreter's count. Bounds are the
     roofline's: predicted, never measured.
     """
+    shown = [gpu for gpu in GPUS if gpu.name in SHOWN_GPUS]
     return Row(
         operator=work.case.op,
         shape=work.case.shape,
@@ -29,7 +31,7 @@ def proof_row(work: Workload, direction: str, declared: Declared) -> Row:
         moved=declared.cost.bytes,
         saved=None if direction == DIRECTIONS[0] else predict_saved(work, "triton"),
         peak=predict_peak(work, "triton", direction),
-        bounds={gpu.name: declared.bound(gpu).seconds for gpu in GPUS},
+        bounds={gpu.name: declared.bound(gpu, declared.work(gpu.architecture)).seconds for gpu in shown},
     )
 
 

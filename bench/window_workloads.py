@@ -28,13 +28,18 @@ class Group:
     window: Size3
     mutual: bool = False
 
+    @property
+    def shift(self) -> Size3:
+        """Half a window."""
+        d, h, w = self.window
+        return d // 2, h // 2, w // 2
+
     def case(self, size: int) -> Case:
         """The operator as a shifted block of the group calls it, on frames of size x size."""
-        d, h, w = self.window
-        shift = d // 2, h // 2, w // 2
-        case = window_attention_case(1, self.frames, size, size, self.channels, HEADS, self.window, shift, self.mutual)
-        shape = f"{self.frames}x{size}x{size}x{self.channels}, windows {'x'.join(map(str, self.window))}, shifted"
-        return replace(case, op=self.name, shape=shape)
+        shape = (1, self.frames, size, size, self.channels)
+        case = window_attention_case(*shape, HEADS, self.window, self.shift, self.mutual)
+        label = f"{self.frames}x{size}x{size}x{self.channels}, windows {'x'.join(map(str, self.window))}, shifted"
+        return replace(case, op=self.name, shape=label)
 
 
 GROUPS = {

@@ -8,11 +8,15 @@ from spikevrt.errors import UserError
 def choose_device(name: str | None = None, index: int = 0) -> torch.device:
     """The device called `name`; without one, CUDA device `index`, or the CPU where there is none.
 
+    A device called `cuda` is CUDA device `index`: all that a run asks of it needs a number.
+
     Raises:
         UserError: no such device here.
     """
     try:
-        device = torch.device(name or (f"cuda:{index}" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", index)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):
         raise UserError(f"--device {name}: not on this machine; use cpu, or cuda:N where there is a GPU") from None

@@ -68,6 +68,10 @@ def poisons(out):
     raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
+def tells_tf32(out):
+    raise RuntimeError(f"products of float32 are {torch.backends.cuda.matmul.fp32_precision}")
+
+
 def cannot(out):
     raise BackendError("temporal_attention: attention backend triton cannot run: sm_75 is below sm_80; use sdpa")
 

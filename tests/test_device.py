@@ -1,6 +1,4 @@
-"""Float32 means float32 in every command: no TF32 while a model runs; cuDNN may time algorithms in training alone."""
-
-from importlib import import_module
+"""Which device a run takes, and what float32 means there: no TF32; cuDNN may time algorithms in training alone."""
 
 import pytest
 import torch
@@ -9,10 +7,9 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from bench.training_step import main as training_step
 from spikevrt.config import config_to_yaml
 from spikevrt.deblur import main as deblur
-from spikevrt.device import settle_float32
+from spikevrt.device import choose_device, settle_float32
 from spikevrt.evaluate import main as evaluate
 from spikevrt.models.vrt.spynet import BasicModule
-from spikevrt.selftest import main as selftest
 from spikevrt.train import main as train
 from tests.small_data import small_config
 
@@ -76,14 +73,6 @@ def test_the_flow_is_true_float32_in_every_command(tree, tmp_path, seen):
         assert seen == {(EXACT, few_sizes)}, command.__module__
 
 
-def test_the_self_test_compares_in_true_float32(monkeypatch):
-    seen, module = set(), import_module("spikevrt.selftest")
-    monkeypatch.setattr(module, "groups", lambda *_: seen.add(flags()) or [])
-    distort(True)
-    selftest(["--device", "cpu"])
-    assert seen == {(EXACT, False)}
-
-
 @pytest.mark.filterwarnings("error")
 def test_torch_takes_the_settings_without_a_word_and_still_compiles():
     settle_float32()
@@ -91,3 +80,15 @@ def test_torch_takes_the_settings_without_a_word_and_still_compiles():
     assert layer(torch.ones(1, 2, 4, 4)).shape == (1, 2, 2, 2)
     assert torch.get_float32_matmul_precision() == "highest"
     assert not torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.parametrize(("name", "index"), [("cuda", 0), (None, 0), ("cuda:1", 1), ("cuda:0", 0)])
+def test_a_cuda_device_has_an_index(name, index, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "empty", lambda *size, device: None)
+    assert choose_device(name) == torch.device("cuda", index)
+
+
+def test_the_cpu_has_none_and_is_taken_where_there_is_no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device() == choose_device("cpu") == torch.device("cpu")

@@ -57,6 +57,43 @@ def product_kernel(
     tl.store(out_ptr + at, tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)))
 
 
+@triton.jit
+def exponentials_kernel(
+    x_ptr,  # (tiles,N,BLOCK)
+    out_ptr,  # (tiles,BLOCK)
+    tiles,
+    N,
+    BLOCK: tl.constexpr,
+):
+    """Sums of 2^x over N; programs walk over the tiles."""
+    i = tl.arange(0, BLOCK)
+    for tile in tl.range(tl.program_id(0), tiles, tl.num_programs(0), disable_licm=True):
+        total = tl.zeros((BLOCK,), tl.float32)
+        for n in tl.range(0, N, disable_licm=True):
+            total += tl.exp2(tl.load(x_ptr + (tile * N + n) * BLOCK + i) * total)
+        tl.store(out_ptr + tile * BLOCK + i, total)
+
+
+@triton.jit
+def growing_kernel(out_ptr, N):
+    """A loop whose trips follow from another one's place."""
+    for n in tl.range(0, N):
+        total = 0.0
+        for m in tl.range(0, n):
+            total = total * 0.5 + tl.load(out_ptr + m)
+        tl.store(out_ptr + n, total)
+
+
+def exponentials(tiles: int, n: int, programs: int, block: int = 4096) -> Launch:
+    x, out = torch.empty(tiles, n, block, device="meta"), torch.empty(tiles, block, device="meta")
+    arguments = {"x_ptr": x, "out_ptr": out, "tiles": tiles, "N": n, "BLOCK": block}
+    return Launch(exponentials_kernel, (programs,), arguments, {"num_warps": 2, "num_stages": 1})
+
+
+def growing() -> Launch:
+    return Launch(growing_kernel, (1,), {"out_ptr": torch.empty(8, device="meta"), "N": 8}, {"num_warps": 1})
+
+
 def row_product(rows: int, block: int) -> Launch:
     x = torch.empty(rows, 4096, device="meta")
     arguments = {"x_ptr": x, "out_ptr": torch.empty_like(x), "N": 4096, "ROWS": rows, "BLOCK": block}
@@ -86,3 +123,15 @@ def mixed_numbers(value: float, aligned: bool) -> Launch:
     x = Pointer(torch.float32, aligned)
     numbers = dict.fromkeys(("plain", "fixed", "unaligned", "wide"), value)
     return Launch(mixed_numbers_kernel, (1,), {"x_ptr": x, "loose_ptr": x, **numbers}, {"num_warps": 1})
+
+
+@triton.jit
+def impossible_kernel(
+    x_ptr,  # (3,)
+):
+    """A tile whose length is no power of two, which no compiler takes."""
+    tl.store(x_ptr + tl.arange(0, 3), 0.0)
+
+
+def impossible() -> Launch:
+    return Launch(impossible_kernel, (1,), {"x_ptr": torch.empty(3, device="meta")}, {"num_warps": 1})

@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+NOWHERE_ELSE = nullcontext()
 ALIGNMENT = 16
 """Bytes, and the divisor of numbers, that the compiler asks about."""
 
@@ -45,17 +47,35 @@ class Launch(NamedTuple):
 
     def run(self) -> None:
         """Launch on the device of the tensors; inside `noted_launches` it is only written down."""
+        from spikevrt_kernels.bound import launch
+
         if Notes.launches is not None:
             Notes.launches.append(self.without_tensors())
             return
         device = next(a.device for a in self.arguments.values() if isinstance(a, Tensor))
-        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-            self.kernel[self.grid](**self.arguments, **self.options)
+        if device.type == "cuda":
+            assemble_for(device)
+        with on(device):
+            launch(*self)
 
     def without_tensors(self) -> "Launch":
         """The same launch as far as the compiler is concerned."""
         pointers = {name: pointer(value) for name, value in self.arguments.items() if isinstance(value, Tensor)}
         return self._replace(arguments=self.arguments | pointers)
+
+
+@cache
+def assemble_for(device: torch.device) -> str:
+    """Before the first kernel of a device: its assembler, and the line that says which."""
+    from spikevrt_kernels.assembler import use_newest_assembler
+
+    return use_newest_assembler(architecture(device))
+
+
+def on(device: torch.device) -> AbstractContextManager[None]:
+    """Inside, launches go to a device."""
+    elsewhere = device.type == "cuda" and device.index != torch.cuda.current_device()
+    return torch.cuda.device(device) if elsewhere else NOWHERE_ELSE
 
 
 class Notes:
@@ -109,9 +129,14 @@ def architecture(device: torch.device) -> int:
     return 10 * major + minor
 
 
-def strides(letter: str, x: Tensor) -> dict[str, int]:
+def pieces(length: int, size: int) -> int:
+    """Pieces of a size that cover a length."""
+    return -(-length // size)
+
+
+def strides(letter: str, of: tuple[int, ...]) -> dict[str, int]:
     """Strides of B, C and T by the kernels' names."""
-    return {f"stride_{letter}{axis}": x.stride(i) for i, axis in enumerate("bct")}
+    return {f"stride_{letter}{axis}": stride for axis, stride in zip("bct", of, strict=False)}
 
 
 def flat_pixels(x: Tensor) -> Tensor:

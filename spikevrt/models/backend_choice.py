@@ -10,6 +10,7 @@ from spikevrt.config import Config
 from spikevrt.device import half_type
 from spikevrt.errors import UserError
 from spikevrt.models.attention_trials import attention_trials
+from spikevrt.models.compiled_kernels import compile_kernels
 from spikevrt.models.kept_choices import keep_choices, read_choices
 from spikevrt.versions import cores
 from spikevrt_kernels.backends import BACKENDS, MAX_FRAMES, TRITON_OPS, BackendError, resolve_backend
@@ -30,10 +31,10 @@ class Backends(NamedTuple):
 def choose_backends(config: Config, device: torch.device | None = None, training: bool = True) -> Backends:
     """The backends of MODEL.ATTN_BACKEND on a device.
 
-    On CUDA `auto` tries each one on the model's own shapes, takes the fastest that is right, operator by operator,
-    and prints one line about it; `triton` is held against float64 there, too. Trials have processes of their own: a
-    kernel that crashes or hangs is left out with its reason. What was found is kept for the next start on the same
-    machine. Anywhere else nothing is tried, and `auto` is `sdpa`.
+    On CUDA the kernels are compiled on all cores; then `auto` tries each backend on the model's own shapes, takes the
+    fastest that is right, operator by operator, and prints one line about it; `triton` is held against float64 there,
+    too. Trials have processes of their own: a kernel that crashes or hangs is left out with its reason. What was found
+    is kept for the next start on the same machine. Anywhere else nothing is tried, and `auto` is `sdpa`.
 
     Args:
         config: of the model.
@@ -75,10 +76,12 @@ def prove_on(device: torch.device, config: Config, training: bool) -> Backends:
     """Try the backends of a configuration on a device, or read what an earlier start found out there."""
     asked = wanted(device, config, training)
     kept = read_choices(asked, device)
-    found = kept or try_backends(asked, device)
-    if not kept:
-        keep_choices(found, asked, device)
-    return decide(config.model.attn_backend, found, kept is not None)
+    if kept:
+        return decide(config.model.attn_backend, kept, kept=True)
+    compile_kernels(config, device, training)
+    found = try_backends(asked, device)
+    keep_choices(found, asked, device)
+    return decide(config.model.attn_backend, found)
 
 
 def wanted(device: torch.device, config: Config, training: bool) -> Ask:

@@ -20,8 +20,8 @@ SHOWN = 4
 """Operators that a line names."""
 HEADER = ("backend", "type", "GB", "launches", "most of it, GB")
 LEGEND = (
-    "GB: 10^9 bytes in and out of every operator that is not a view, in the forms that operators have on CUDA;\n"
-    "Triton's by what their kernels declare. Counted without running anything."
+    "GB: 10^9 bytes in and out of every operator that is not a view, in the forms that operators have on CUDA and\n"
+    "with the casts of CUDA's autocast; Triton's by what their kernels declare. Counted without running anything."
 )
 
 

@@ -26,6 +26,8 @@ class Processes:
     rank: int
     world: int
     device: torch.device
+    local: int = 0
+    """Rank among those of this machine."""
 
     @property
     def first(self) -> bool:
@@ -68,6 +70,12 @@ class Processes:
             raise UserError(found[1])
         return found[0]
 
+    def on_other_machines(self, work: Callable[[], object]) -> None:
+        """`work` by the first process of every machine but the first one's; all wait for them."""
+        if self.local == 0 and not self.first:
+            work()
+        self.barrier()
+
     def barrier(self) -> None:
         """Wait for all processes."""
         if self.world > 1:
@@ -87,7 +95,7 @@ def joined_processes(device: str | None = None) -> Iterator[Processes]:
         distributed.init_process_group(backend, timeout=PATIENCE)
     failed = True
     try:
-        yield Processes(rank, world, chosen)
+        yield Processes(rank, world, chosen, local)
         failed = False
     finally:
         # Gloo's threads abort a process that ends without leaving; NCCL waits for processes that may wait for this one.

@@ -17,7 +17,8 @@ from spikevrt.data.samples import ClipDataset, DrawSampler
 from spikevrt.device import autocast, half_type, make_scaler
 from spikevrt.errors import UserError
 from spikevrt.memory import TRAINING_ADVICE, memory_advice
-from spikevrt.models import build_model, choose_backends, run_model
+from spikevrt.models import Backends, build_model, choose_backends, run_model
+from spikevrt.models.compiled_kernels import compile_kernels
 from spikevrt.training import checkpoints
 from spikevrt.training.batches import Batch, Feed
 from spikevrt.training.distributed import Processes
@@ -33,6 +34,14 @@ from spikevrt.training.optimisation import (
 )
 from spikevrt.training.run_log import RunLog
 from spikevrt.training.validation import validate, validation_windows
+
+
+def agreed_backends(config: Config, processes: Processes) -> Backends:
+    """What the first process chose; its kernels are on disk then on every machine, for all of its processes."""
+    backends = processes.decide(lambda: choose_backends(config, processes.device))
+    if "triton" in backends:
+        processes.on_other_machines(lambda: compile_kernels(config, processes.device))
+    return backends
 
 
 class Trainer:
@@ -59,8 +68,7 @@ class Trainer:
         )
         self.validation = validation_windows(config)
         self.steps = total_steps(config.train, len(self.dataset), processes.world)
-        backends = processes.decide(lambda: choose_backends(config, processes.device))
-        self.model = build_model(config, backends=backends).to(processes.device)
+        self.model = build_model(config, backends=agreed_backends(config, processes)).to(processes.device)
         self.optimizer = make_optimizer(self.model, config.train)
         self.mean = WeightMean(self.model, config.train.ema_decay) if config.train.ema_decay else None
         self.half = half_type(processes.device, config.train.mixed_precision)

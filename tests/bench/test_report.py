@@ -99,7 +99,7 @@ def test_proof_rows_count_what_the_kernels_declare(direction, monkeypatch):
     assert row.saved == (None if direction == "forward" else counts[CROSS].saved * row.unit), (
         "planned and counted agree"
     )
-    assert row.bounds["H100 SXM"] < row.bounds["RTX A6000"]
+    assert row.bounds["H100 SXM"] <= row.bounds["RTX A6000"], "on small features the host binds on both"
     assert "not run here" in tables([row])[3]
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 import triton
 
+from spikevrt_kernels import plans
 from spikevrt_kernels.checks.case import mixed, pure, run_case
 from spikevrt_kernels.checks.operators import OPERATORS
 from spikevrt_kernels.keys import by_key, key_of, signature_of
@@ -11,6 +12,7 @@ from spikevrt_kernels.launches import Notes, noted_launches
 from spikevrt_kernels.plans import PLANS
 from spikevrt_kernels.proof.memory import without_storage
 from spikevrt_kernels.proof.no_launch import no_launch
+from spikevrt_kernels.window_attention.plan import window_launches
 from tests.toy_kernels import mixed_numbers, row_product
 
 CPU = torch.device("cpu")
@@ -100,6 +102,25 @@ def test_launches_without_storage_are_those_of_a_run(op, precision, monkeypatch)
     assert record.launches == []
     assert [key_of(launch) for launch in noted] == [key_of(launch) for launch in ran]
     assert [launch.grid for launch in noted] == [launch.grid for launch in ran]
+
+
+@pytest.mark.parametrize("plan", ["self block", "cross block", "window attention", "mutual window attention"])
+def test_another_batch_needs_no_other_binary(plan, monkeypatch):
+    keys = []
+    for batch in (1, 2, 16):
+        monkeypatch.setattr(plans, "BATCH", batch)
+        keys.append({key_of(launch) for launch in PLANS[plan](5, torch.bfloat16, 90).values()})
+    assert keys[0] == keys[1] == keys[2]
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_a_map_of_another_size_needs_no_other_window_kernel(mutual):
+    def keys(*size):
+        window, shift = ((2, 8, 8), (1, 4, 4)) if mutual else ((5, 8, 8), (2, 4, 4))
+        launches = window_launches((1, 6, *size, 96), torch.bfloat16, 90, mutual, 6, window, shift)
+        return {key_of(launch) for launch in launches.values()}
+
+    assert keys(256, 256) == keys(9, 23) == keys(720, 1280) == keys(11, 9)
 
 
 def test_a_fake_outside_builds_no_launch(monkeypatch):

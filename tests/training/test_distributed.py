@@ -6,8 +6,11 @@ import sys
 import pytest
 import torch
 
+from spikevrt.config import load_config
 from spikevrt.errors import UserError
-from spikevrt.training.distributed import Processes
+from spikevrt.models import Backends
+from spikevrt.training import distributed, trainer
+from spikevrt.training.distributed import Processes, joined_processes
 
 SCRIPT = """
 import sys
@@ -44,3 +47,42 @@ def test_the_first_process_decides_for_all_and_its_error_is_raised_on_all(tmp_pa
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)] == ["no backend is right"] * 2
+
+
+@pytest.mark.parametrize(("rank", "local", "compiles"), [(0, 0, False), (1, 1, False), (2, 0, True), (3, 1, False)])
+def test_kernels_are_compiled_once_on_every_other_machine_and_all_wait(rank, local, compiles, monkeypatch):
+    """The first process compiles where it chooses; two machines of two processes."""
+    done = []
+    taken = Backends("triton", "sdpa")
+    monkeypatch.setattr(trainer, "compile_kernels", lambda config, device: done.append("compiled"))
+    monkeypatch.setattr(Processes, "decide", lambda processes, make: taken)
+    monkeypatch.setattr(distributed.distributed, "barrier", lambda: done.append("waited"))
+    processes = Processes(rank, 4, torch.device("cpu"), local)
+    assert trainer.agreed_backends(load_config("demo"), processes) == taken
+    assert done == ["compiled"] * compiles + ["waited"]
+    taken = Backends("sdpa", "sdpa")
+    trainer.agreed_backends(load_config("demo"), processes)
+    assert len(done) == compiles + 1, "there is nothing to compile"
+
+
+def test_a_process_knows_its_place_on_its_machine(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    with joined_processes("cpu") as processes:
+        assert processes.local == 3
+
+
+@pytest.mark.parametrize("name", ["cuda", None])
+def test_every_process_takes_its_own_gpu(name, monkeypatch):
+    """`--device cuda` as nothing at all: what CUDA is given has an index."""
+    taken = []
+    empty = torch.empty
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "empty", lambda *size, device=None: empty(*size))
+    monkeypatch.setattr(
+        torch.cuda, "set_device", lambda device: taken.append(torch.cuda._utils._get_device_index(device))
+    )
+    for local in (0, 1):
+        monkeypatch.setenv("LOCAL_RANK", str(local))
+        with joined_processes(name) as processes:
+            assert processes.device == torch.device("cuda", local)
+    assert taken == [0, 1]

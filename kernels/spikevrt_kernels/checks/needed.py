@@ -1,9 +1,11 @@
 """The launches of a case, found without running it: what a proof will compile."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import torch
 
+from spikevrt_kernels.backends import BackendError
 from spikevrt_kernels.checks.case import Case, Precision, run_case
 from spikevrt_kernels.launches import Launch, noted_launches
 from spikevrt_kernels.proof.memory import without_storage
@@ -14,6 +16,8 @@ def needed_launches(
 ) -> list[Launch]:
     """What the backend `triton` launches on a GPU of an architecture, on any machine.
 
+    A case that it cannot run needs nothing.
+
     Args:
         cases: of operators that have a Triton kernel.
         precision: of the runs.
@@ -22,8 +26,9 @@ def needed_launches(
     """
     with noted_launches(architecture) as noted, without_storage(for_cuda=True):
         for case in cases:
-            inputs = case.inputs(precision, torch.device("cpu"))
-            out = run_case(case, "triton", inputs, precision.autocast, None).out
-            if backward:
-                run_case(case, "triton", inputs, precision.autocast, torch.empty_like(out))
+            with suppress(BackendError):
+                inputs = case.inputs(precision, torch.device("cpu"))
+                out = run_case(case, "triton", inputs, precision.autocast, None).out
+                if backward:
+                    run_case(case, "triton", inputs, precision.autocast, torch.empty_like(out))
     return noted

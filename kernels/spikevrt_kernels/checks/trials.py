@@ -143,6 +143,8 @@ def rows_of(ending: Ending) -> Iterator[Row]:
 def judged_cases(trials: Sequence[Trial], device: str) -> Answers:
     """In a process: verdicts. What leaves the device unusable ends it: later cases would be blamed for it."""
     first = trials[0]
+    # Some containers let float32 products run in TF32, by an environment variable.
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
     judge = Judge(first.precision, torch.device(device), first.backward, first.yardstick)
     for i, trial in enumerate(trials):
         yield i, {}

@@ -5,21 +5,36 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.compiler import ASTSource, make_backend
 
 from spikevrt_kernels.keys import signature_of
 from spikevrt_kernels.launches import Launch
+from spikevrt_kernels.proof.machine_code import register_operands
 
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
+WARP, HOPPER = 32, 90
+ASSEMBLERS = ("ptxas", "ptxas-blackwell")
+"""Of the wheel: Triton asks the first one for sm_90 and older, the other one for what is newer."""
+VERSION = re.compile(r"V(\d+\.\d+\.\d+)")
 TENSOR_CORE = re.compile(r"\b(?:HMMA|HGMMA|UTC\w*MMA)\b")
 WIDE_LOAD = re.compile(r"\bLDG\.\S*128|\bLDGSTS\.\S*128|\bUTMALDG")
 LOCAL_LOAD, LOCAL_STORE = re.compile(r"\bLDL\b"), re.compile(r"\bSTL\b")
 USAGE = re.compile(r"REG:(\d+) STACK:(\d+)")
+
+
+class Assembled(NamedTuple):
+    """What one assembler makes of a kernel."""
+
+    version: str
+    """12.8.93."""
+    registers: int
+    stack: int
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,10 @@ class Resources:
     """128-bit loads from global memory."""
     seconds: float
     """Compile time; near 0 when the binary was cached."""
+    register_operands: int = 0
+    """Hopper's products (HGMMA) whose first operand lies in registers, which older assemblers may get wrong."""
+    assembled: tuple[Assembled, ...] = ()
+    """On sm_90, by each assembler of the wheel; empty elsewhere."""
 
     @property
     def spills(self) -> bool:
@@ -64,9 +83,9 @@ def compile_launch(launch: Launch, architecture: int, fresh: bool = False) -> Re
     """
     if not hasattr(launch.kernel, "params"):
         raise RuntimeError("kernels are interpreted here: unset TRITON_INTERPRET before Python starts to compile them")
-    compiled, seconds = build(launch, GPUTarget("cuda", architecture, 32), dict(launch.options), fresh)
+    compiled, seconds = build(launch, GPUTarget("cuda", architecture, WARP), dict(launch.options), fresh)
     usage, code = read_binary(compiled.asm["cubin"])
-    registers, stack = (int(n) for n in USAGE.findall(usage)[0])
+    registers, stack = usage_of(usage)
     return Resources(
         kernel=launch.kernel.__name__,
         architecture=architecture,
@@ -79,6 +98,8 @@ def compile_launch(launch: Launch, architecture: int, fresh: bool = False) -> Re
         tensor_core=len(TENSOR_CORE.findall(code)),
         wide_loads=len(WIDE_LOAD.findall(code)),
         seconds=seconds,
+        register_operands=register_operands(code),
+        assembled=assembled_by_all(launch, compiled.asm["ptx"]) if architecture == HOPPER else (),
     )
 
 
@@ -93,6 +114,32 @@ def build(launch: Launch, target: GPUTarget, options: dict[str, Any], fresh: boo
     return compiled, time.perf_counter() - start
 
 
+def usage_of(printed: str) -> tuple[int, int]:
+    """Registers and stack of a thread, from what cuobjdump prints."""
+    registers, stack = USAGE.findall(printed)[0]
+    return int(registers), int(stack)
+
+
+def assembled_by_all(launch: Launch, ptx: str) -> tuple[Assembled, ...]:
+    """A launch's PTX for sm_90 through every assembler of the wheel, asked as Triton asks its own."""
+    target = GPUTarget("cuda", HOPPER, WARP)
+    backend = make_backend(target)
+    options, found = backend.parse_options(dict(launch.options)), []
+    for name in ASSEMBLERS:
+        with triton.knobs.nvidia.scope():
+            triton.knobs.nvidia.ptxas = str(TOOLS / name)
+            cubin = backend.make_cubin(ptx, {}, options, HOPPER)
+        found.append(Assembled(version_of(name), *usage_of(read_binary(cubin)[0])))
+    return tuple(found)
+
+
+@cache
+def version_of(name: str) -> str:
+    """Of an assembler."""
+    return VERSION.findall(tool(name, "--version"))[0]
+
+
+@lru_cache(maxsize=4)
 def read_binary(cubin: bytes) -> tuple[str, str]:
     """Resource usage and machine code of a binary, as cuobjdump and nvdisasm print them."""
     with tempfile.TemporaryDirectory() as folder:

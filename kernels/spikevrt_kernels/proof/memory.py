@@ -6,7 +6,7 @@ own choice of an SDPA kernel are not in it. Every custom operator needs its fake
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from spikevrt_kernels.backends import planning
+from spikevrt_kernels.proof.cuda_autocast import cuda_autocast
 
 ITERATIONS = 2
 """The first step of a training makes the optimiser's state; the second one carries it."""
@@ -61,9 +62,10 @@ class PeakMode(TorchDispatchMode):
 def without_storage(for_cuda: bool = False) -> Iterator[None]:
     """Inside, tensors made on the CPU take no storage, and `triton` is taken whatever this machine has.
 
-    With `for_cuda` operators take the forms that they have on CUDA; otherwise those of the CPU.
+    With `for_cuda` operators take the forms that they have on CUDA, and autocast casts what it casts there; otherwise
+    those of the CPU.
     """
-    with planning(for_cuda), FakeTensorMode(allow_non_fake_inputs=True):
+    with planning(for_cuda), FakeTensorMode(allow_non_fake_inputs=True), cuda_autocast() if for_cuda else nullcontext():
         yield
 
 

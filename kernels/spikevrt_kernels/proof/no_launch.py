@@ -96,7 +96,8 @@ def no_launch(architecture: int = 90) -> Iterator[Record]:
     The backend `triton` may be asked for on any machine. Outputs hold whatever their memory held.
     """
     mine = Driver(architecture)
-    before = driver._active  # `active` would ask for a GPU's driver where there is none yet.
+    # As it is stored, by whichever name: to ask for it would look for a GPU.
+    before = vars(driver).get("_active", vars(driver).get("active"))
 
     def note(src: Any, cache_hit: bool, **_: Any) -> None:
         if not cache_hit:

@@ -3,11 +3,10 @@
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
-from spikevrt_kernels.launches import Launch, flat_pixels, strides
+from spikevrt_kernels.launches import Launch, flat_pixels, pieces, strides
 from spikevrt_kernels.temporal_attention.kernels import temporal_attention_bwd_kernel, temporal_attention_fwd_kernel
 
 WARPS = 4
@@ -55,8 +54,8 @@ def forward_launch(
     shared = constants(q, k, heads, dropout_p, "forward")
     arguments = {"q_ptr": q, "k_ptr": k, "v_ptr": v, "o_ptr": out, "seed_ptr": seed, **shared}
     for letter, x in (("q", q), ("k", k), ("v", v), ("o", out)):
-        arguments |= strides(letter, x)
-    grid = (triton.cdiv(shared["HW"], shared["PIXELS"]), heads, q.shape[0])
+        arguments |= strides(letter, x.stride())
+    grid = (pieces(shared["HW"], shared["PIXELS"]), heads, q.shape[0])
     return Launch(temporal_attention_fwd_kernel, grid, arguments, options("forward")), out
 
 
@@ -70,6 +69,6 @@ def backward_launch(
     arguments = {"q_ptr": q, "k_ptr": k, "v_ptr": v, "do_ptr": grad, "seed_ptr": seed, **shared}
     arguments |= {"dq_ptr": dq, "dk_ptr": dk, "dv_ptr": dv}
     for letter, x in (("q", q), ("k", k), ("v", v), ("d", grad)):
-        arguments |= strides(letter, x)
-    grid = (triton.cdiv(shared["HW"], shared["PIXELS"]), heads, q.shape[0])
+        arguments |= strides(letter, x.stride())
+    grid = (pieces(shared["HW"], shared["PIXELS"]), heads, q.shape[0])
     return Launch(temporal_attention_bwd_kernel, grid, arguments, options("backward")), (dq, dk, dv)

@@ -1,11 +1,13 @@
 """The registered operator of the `triton` backend, and the public function with a backend argument."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikevrt_kernels.backends import planned_for_cuda, resolve_backend
+from spikevrt_kernels.direct import differentiated, followed
 from spikevrt_kernels.launches import draw_seed, noting
 from spikevrt_kernels.temporal_attention.cpu import temporal_attention_cpu
 from spikevrt_kernels.temporal_attention.reference import temporal_attention_reference
@@ -58,19 +60,37 @@ def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(q, k, v, seed)
 
 
-def differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+def differentiate(
+    ctx: Any, grad: Tensor, run: Callable[..., tuple[Tensor, Tensor, Tensor]] = backward
+) -> tuple[Tensor | None, ...]:
     """Gradients of `forward`'s arguments."""
     q, k, v, seed = ctx.saved_tensors
-    return *backward(grad, q, k, v, ctx.heads, ctx.dropout_p, seed), None, None, None
+    return *run(grad, q, k, v, ctx.heads, ctx.dropout_p, seed), None, None, None
 
 
 forward.register_autograd(differentiate, setup_context=setup_context)
 
 
+class Direct(torch.autograd.Function):
+    """The same operator past the dispatcher."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        output = run_forward(*inputs)
+        setup_context(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return differentiate(ctx, grad, backward if torch.is_grad_enabled() else run_backward)
+
+
 def temporal_attention_fused(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float = 0.0) -> Tensor:
     """softmax(q k^T / sqrt(D)) v along T in one kernel; shapes as `temporal_attention`."""
     seed = draw_seed(q.device) if dropout_p > 0 else None
-    return forward(q, k.to(q.dtype), v.to(q.dtype), heads, dropout_p, seed)
+    tensors = q, k.to(q.dtype), v.to(q.dtype)
+    run = forward if followed(*tensors) else Direct.apply if differentiated(*tensors) else run_forward
+    return run(*tensors, heads, dropout_p, seed)
 
 
 def temporal_attention_library(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float = 0.0) -> Tensor:

@@ -1,34 +1,59 @@
 """The registered operator of the `triton` backend: forward in one or two kernels, backward by recomputation in more."""
 
 from collections.abc import Sequence
-from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from spikevrt_kernels.direct import differentiated, followed
 from spikevrt_kernels.launches import draw_seed, flat_pixels, noting
 from spikevrt_kernels.temporal_block.chunks import Chunking
+from spikevrt_kernels.temporal_block.prepared import KEPT, Prepared, flatten, prepare
 from spikevrt_kernels.temporal_block.reference import BlockWeights
+
+if TYPE_CHECKING:
+    from spikevrt_kernels.temporal_block.launch import Call
 
 UNBOUNDED = 1 << 30
 
 
-def unflatten(weights: Sequence[Tensor], cross: bool, dot: torch.dtype) -> BlockWeights:
-    """The flat list of `flatten`, projections in the dots' type."""
-    pairs = iter([(weights[i], weights[i + 1]) for i in range(0, len(weights), 2)])
+class Numbers(NamedTuple):
+    """What a call takes beside features and weights, in the operator's order."""
 
-    def projection() -> tuple[Tensor, Tensor]:
-        weight, bias = next(pairs)
-        return weight.to(dot), bias
+    heads: int
+    dropout_p: float
+    seed: Tensor | None
+    """(1,) int64 with dropout."""
+    max_pixels: int
+    """Most pixels of a program."""
+    dot: torch.dtype
+    """Type of the dots' inputs."""
 
-    norm_q, norm_kv = next(pairs), next(pairs) if cross else None
-    return BlockWeights(norm_q, norm_kv, projection(), projection(), next(pairs), projection(), projection())
+
+def call_of(x: Tensor, context: Tensor | None, prepared: Prepared, numbers: Numbers) -> "Call":
+    """The call as its kernels see it."""
+    from spikevrt_kernels.temporal_block.launch import Call
+
+    return Call(x, context, prepared.weights, *numbers, folded=prepared.folded)
 
 
-def flatten(weights: BlockWeights) -> list[Tensor]:
-    """Weights and biases in their order: 12 tensors, 14 with a norm of the context."""
-    return [t.contiguous() for pair in weights if pair is not None for t in pair]
+def gradients(
+    grad: Tensor,
+    x: Tensor,
+    context: Tensor | None,
+    prepared: Prepared,
+    weights: Sequence[Tensor],
+    numbers: Numbers,
+    saved: tuple[Tensor, Tensor, Tensor],
+) -> list[Tensor]:
+    """As `run_backward`; those of weights may be views of one piece of memory."""
+    from spikevrt_kernels.temporal_block.execution import Saved, run_backward_launches
+
+    o, stats_q, stats_kv = saved
+    kept = Saved(o, stats_q, stats_q if context is None else stats_kv)
+    inputs, found = run_backward_launches(call_of(x, context, prepared, numbers), kept, grad)
+    return inputs + [g if g.dtype == w.dtype else g.to(w.dtype) for g, w in zip(found, weights, strict=True)]
 
 
 def run_forward(
@@ -46,13 +71,12 @@ def run_forward(
 
     Without `keep` there is no backward, and o is empty.
     """
-    from spikevrt_kernels.temporal_block.launch import Call, forward_launches
+    from spikevrt_kernels.temporal_block.execution import run_launches
 
-    call = Call(x, context, unflatten(weights, context is not None, dot), heads, dropout_p, seed, max_pixels, dot)
-    launches, out, o, stats_q, stats_kv = forward_launches(call, keep)
-    for launch in launches.values():
-        launch.run()
-    return out, o, stats_q, stats_q.new_empty(0) if context is None else stats_kv
+    if keep:
+        KEPT.forget()
+    numbers = Numbers(heads, dropout_p, seed, max_pixels, dot)
+    return run_launches(call_of(x, context, prepare(weights, dot), numbers), keep)
 
 
 forward = torch.library.custom_op("spikevrt::temporal_block", run_forward, mutates_args=())
@@ -94,38 +118,10 @@ def run_backward(
     stats_kv: Tensor,
 ) -> list[Tensor]:
     """Gradients of x, of the context where there is one, and of every weight in the order of `flatten`."""
-    from spikevrt_kernels.temporal_block.launch import Call
-    from spikevrt_kernels.temporal_block.launch_backward import (
-        Saved,
-        attend_backward_launch,
-        dy_launch,
-        mlp_backward_launch,
-        project_backward_launches,
-    )
-
-    cross = context is not None
-    call = Call(x, context, unflatten(weights, cross, dot), heads, dropout_p, seed, max_pixels, dot)
-    saved = Saved(o, stats_q, stats_kv if cross else stats_q)
-    launch, dy, z, out_sums = dy_launch(call, saved, grad)
-    launch.run()
-    launch, mlp_sums = mlp_backward_launch(call, z, grad)
-    launch.run()
-    del z, launch
-    launch, found = attend_backward_launch(call, saved, dy)
-    launch.run()
-    del dy
-    norms, projections = [], []
-    for launch, projection in project_backward_launches(call, saved, found):
-        launch.run()
-        dw, db, *norm = projection.gradients()
-        norms.append(norm)
-        projections.append((dw, db))
-    inputs = [dx for dx in (found.dx, found.dcontext) if dx is not None]
-    dwo, dbo, dgamma, dbeta = out_sums.gradients()
-    dw1, dw2, db1, db2 = mlp_sums.gradients()
-    in_proj = [torch.cat(parts) for parts in zip(*projections, strict=True)]
-    gradients = [*chain(*norms), *in_proj, dwo.t(), dbo, dgamma, dbeta, dw1, db1, dw2.t(), db2]
-    return inputs + [g.to(w.dtype).clone() for g, w in zip(gradients, weights, strict=True)]
+    numbers = Numbers(heads, dropout_p, seed, max_pixels, dot)
+    found = gradients(grad, x, context, prepare(weights, dot), weights, numbers, (o, stats_q, stats_kv))
+    inputs = 1 if context is None else 2
+    return found[:inputs] + [g.clone() for g in found[inputs:]]
 
 
 backward = torch.library.custom_op("spikevrt::temporal_block_backward", run_backward, mutates_args=())
@@ -155,12 +151,13 @@ def _(
 
 def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     """Keep the inputs, o and the statistics: 2.04 times the bytes of x, 3.08 with a context."""
-    x, context, weights, *ctx.numbers, seed, ctx.max_pixels, ctx.dot, _ = inputs
+    x, context, weights, ctx.heads, ctx.dropout_p, seed, ctx.max_pixels, ctx.dot, _ = inputs
     ctx.cross, ctx.dropout, ctx.weights = context is not None, seed is not None, len(weights)
     optional = [t for t in (context, seed) if t is not None]
     ctx.save_for_backward(x, *output[1:], *optional, *weights)
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
+    ctx.prepared = None
 
 
 def differentiate(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
@@ -171,15 +168,36 @@ def differentiate(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Any
     x, o, stats_q, stats_kv, *rest = ctx.saved_tensors
     context = rest.pop(0) if ctx.cross else None
     seed = rest.pop(0) if ctx.dropout else None
-    heads, dropout_p = ctx.numbers
-    found = backward(
-        flat_pixels(grad), x, context, rest, heads, dropout_p, seed, ctx.max_pixels, ctx.dot, o, stats_q, stats_kv
-    )
+    numbers, grad = Numbers(ctx.heads, ctx.dropout_p, seed, ctx.max_pixels, ctx.dot), flat_pixels(grad)
+    if ctx.prepared is None or torch.is_grad_enabled():
+        found = backward(grad, x, context, rest, *numbers, o, stats_q, stats_kv)
+    else:
+        found = gradients(grad, x, context, ctx.prepared, rest, numbers, (o, stats_q, stats_kv))
     inputs = found[: 1 + ctx.cross]
     return inputs[0], inputs[1] if ctx.cross else None, found[len(inputs) :], None, None, None, None, None, None
 
 
 forward.register_autograd(differentiate, setup_context=setup_context)
+
+
+class Direct(torch.autograd.Function):
+    """The same operator past the dispatcher; its backward takes the weights that the forward prepared."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, context: Tensor | None, numbers: Numbers, *weights: Tensor) -> tuple[Tensor, ...]:
+        from spikevrt_kernels.temporal_block.execution import run_launches
+
+        KEPT.forget()
+        prepared = prepare(weights, numbers.dot)
+        output = run_launches(call_of(x, context, prepared, numbers), True)
+        setup_context(ctx, (x, context, weights, *numbers, True), output)
+        ctx.prepared = prepared
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        dx, dcontext, dweights, *_ = differentiate(ctx, *grads)
+        return dx, dcontext, None, *dweights
 
 
 def dot_type(x: Tensor) -> torch.dtype:
@@ -196,7 +214,19 @@ def temporal_block_fused(
     max_pixels = max(1, chunking.max_batch_tokens // frames if chunking else UNBOUNDED)
     seed = draw_seed(x.device) if dropout_p > 0 else None
     keys = None if context is None else flat_pixels(context.to(x.dtype))
-    x, flat, dot = flat_pixels(x), flatten(weights), dot_type(x)
-    leaves = [x, *flat] if keys is None else [x, keys, *flat]
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in leaves)
-    return forward(x, keys, flat, heads, dropout_p, seed, max_pixels, dot, keep)[0]
+    x, flat = flat_pixels(x), flatten(weights)
+    numbers = Numbers(heads, dropout_p, seed, max_pixels, dot_type(x))
+    keep = differentiated(x, keys, *flat)
+    if followed(x, keys, *flat):
+        return forward(x, keys, flat, *numbers, keep)[0]
+    if keep:
+        return Direct.apply(x, keys, numbers, *flat)[0]
+    return without_gradients(x, keys, flat, numbers)
+
+
+def without_gradients(x: Tensor, context: Tensor | None, weights: Sequence[Tensor], numbers: Numbers) -> Tensor:
+    """The block past the dispatcher, with weights that are prepared once for many calls."""
+    from spikevrt_kernels.temporal_block.execution import run_launches
+
+    with torch.no_grad():
+        return run_launches(call_of(x, context, KEPT.get(weights, numbers.dot), numbers), False)[0]

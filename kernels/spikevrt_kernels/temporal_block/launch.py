@@ -1,5 +1,6 @@
 """Grids, strides and constants of the block's kernels."""
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -7,17 +8,21 @@ import triton
 from torch import Tensor
 
 from spikevrt_kernels.dots import TRITON_TYPES
-from spikevrt_kernels.launches import Launch, architecture, strides
+from spikevrt_kernels.launches import Launch, architecture, pieces, strides
 from spikevrt_kernels.temporal_block.configs import Config, choose, one_kernel
 from spikevrt_kernels.temporal_block.kernels.forward import (
     temporal_block_attend_kernel,
     temporal_block_kernel,
     temporal_block_mlp_kernel,
 )
+from spikevrt_kernels.temporal_block.prepared import Folded, fold
 from spikevrt_kernels.temporal_block.reference import EPS, BlockWeights
 
 ATTENDING = ("attend", "block", "bwd_attend")
 """Kernels that hold all frames of their pixels."""
+KEPT = 512
+"""Geometries of calls whose numbers are kept: a model has some ten at a size of clips."""
+MLP_WEIGHTS = ("wo_ptr", "bo_ptr", "gamma_ptr", "beta_ptr", "w1_ptr", "b1_ptr", "w2_ptr", "b2_ptr")
 
 
 class Call(NamedTuple):
@@ -39,6 +44,8 @@ class Call(NamedTuple):
     """Type of the dots' inputs."""
     target: int | None = None
     """Architecture to choose configurations for; None = that of the device."""
+    folded: Folded | None = None
+    """The norms in the projection, where they are folded already."""
 
     @property
     def keys(self) -> Tensor:
@@ -62,68 +69,68 @@ class Call(NamedTuple):
         return (*common, self.heads, self.x.shape[2], 0 if self.context is None else self.context.shape[2])
 
     @property
+    def geometry(self) -> "Geometry":
+        """Without its tensors."""
+        x, keys, R = self.x, self.keys, self.weights.mlp_in[0].shape[0]
+        sizes = x.shape, x.stride(), keys.stride(), keys.shape[2], R
+        return Geometry(*sizes, self.heads, self.dropout_p, self.context is not None, self.dot)
+
+    @property
     def architecture(self) -> int:
         """As one number: 90 for sm_90."""
         return self.target or architecture(self.x.device)
 
 
-def chunk_constants(call: Call) -> dict[str, Any]:
+class Geometry(NamedTuple):
+    """All of a call but its tensors' values: what grids and constants follow from."""
+
+    shape: torch.Size
+    """Of x: (B,C,T,H,W)."""
+    x_strides: tuple[int, ...]
+    key_strides: tuple[int, ...]
+    key_frames: int
+    hidden: int
+    """R."""
+    heads: int
+    dropout_p: float
+    cross: bool
+    dot: torch.dtype
+
+
+def chunk_constants(C: int, dot: torch.dtype) -> dict[str, Any]:
     """The constants that every kernel takes: chunks of channels and types."""
-    chunk = 32 if call.x.shape[1] > 16 else 16
-    return {"CK": chunk, "DOT": TRITON_TYPES[call.dot], "ACC": TRITON_TYPES[call.acc]}
-
-
-def pieces(length: int, chunk: int) -> int:
-    """Chunks that cover a length."""
-    return -(-length // chunk)
-
-
-def folded_projection(call: Call) -> tuple[Tensor, Tensor, Tensor]:
-    """q, k, v of LN(x) as products with x itself: W' = W gamma, the sums of its rows, b' = b + W beta.
-
-    LN(x) W^T + b = rstd (x W'^T - mean sum(W')) + b'. The sums are those of the rounded W', so that the mean
-    cancels exactly.
-    """
-    weight, bias = (p.to(call.acc) for p in call.weights.in_proj)
-    C = weight.shape[1]
-    parts = zip(
-        (call.weights.norm_q, call.weights.norm_kv or call.weights.norm_q), (slice(C), slice(C, None)), strict=True
-    )
-    folded, biases = [], []
-    for (gamma, beta), rows in parts:
-        folded.append((weight[rows] * gamma).to(call.dot))
-        biases.append(bias[rows] + weight[rows] @ beta.to(call.acc))
-    w = torch.cat(folded)
-    return w, w.sum(1, dtype=call.acc), torch.cat(biases)
+    acc = torch.promote_types(dot, torch.float32)
+    return {"CK": 32 if C > 16 else 16, "DOT": TRITON_TYPES[dot], "ACC": TRITON_TYPES[acc]}
 
 
 def attention_arguments(call: Call) -> dict[str, Any]:
     """Arguments that the attention's forward and backward share."""
-    _, C, T, H, W = call.x.shape
-    D = C // call.heads
-    w, sums, b = folded_projection(call)
+    w, sums, b = call.folded or fold(call.weights, call.dot)
+    pointers = {"x_ptr": call.x, "context_ptr": call.keys, "w_ptr": w, "sum_ptr": sums, "b_ptr": b}
+    return pointers | {"seed_ptr": call.seed} | attention_numbers(call.geometry)
+
+
+@lru_cache(maxsize=KEPT)
+def attention_numbers(geometry: Geometry) -> dict[str, Any]:
+    """Those without pointers, kept from call to call, to be copied."""
+    _, C, T, H, W = geometry.shape
+    D = C // geometry.heads
     return {
-        "x_ptr": call.x,
-        "context_ptr": call.keys,
-        "w_ptr": w,
-        "sum_ptr": sums,
-        "b_ptr": b,
-        "seed_ptr": call.seed,
-        **strides("x", call.x),
-        **strides("k", call.keys),
+        **strides("x", geometry.x_strides),
+        **strides("k", geometry.key_strides),
         "HW": H * W,
         "C": C,
         "D": D,
-        "heads": call.heads,
+        "heads": geometry.heads,
         "scale": D**-0.5,
         "eps": EPS,
-        "dropout_p": call.dropout_p,
+        "dropout_p": float(geometry.dropout_p),
         "TQ": T,
-        "TK": call.keys.shape[2],
-        "SELF": call.context is None,
+        "TK": geometry.key_frames,
+        "SELF": not geometry.cross,
         "DP": max(16, triton.next_power_of_2(D)),
-        "DROPOUT": call.dropout_p > 0,
-        **chunk_constants(call),
+        "DROPOUT": geometry.dropout_p > 0,
+        **chunk_constants(C, geometry.dot),
     }
 
 
@@ -145,32 +152,33 @@ def attend_launch(call: Call) -> tuple[Launch, Tensor, Tensor, Tensor]:
     return Launch(temporal_block_attend_kernel, grid, arguments, config.options()), o, stats_q, stats_kv
 
 
-def mlp_constants(call: Call) -> dict[str, Any]:
+def mlp_constants(R: int, dot: torch.dtype) -> dict[str, Any]:
     """Slices of hidden channels and types."""
-    constants = chunk_constants(call)
-    return {"RK": 32 if call.weights.mlp_in[0].shape[0] > 16 else 16, "DOT": constants["DOT"], "ACC": constants["ACC"]}
+    constants = chunk_constants(R, dot)
+    return {"RK": constants.pop("CK")} | constants
 
 
 def mlp_arguments(call: Call, o: Tensor) -> dict[str, Any]:
     """Arguments that the MLP's forward and backward share."""
-    _, C, _, H, W = call.x.shape
-    R = call.weights.mlp_in[0].shape[0]
-    names = ("wo_ptr", "bo_ptr", "gamma_ptr", "beta_ptr", "w1_ptr", "b1_ptr", "w2_ptr", "b2_ptr")
     w = call.weights
     vectors = (*w.out_proj, *w.norm_mlp, *w.mlp_in, *w.mlp_out)
-    constants = chunk_constants(call)
+    return {"x_ptr": call.x, "o_ptr": o, **dict(zip(MLP_WEIGHTS, vectors, strict=True)), **mlp_numbers(call.geometry)}
+
+
+@lru_cache(maxsize=KEPT)
+def mlp_numbers(geometry: Geometry) -> dict[str, Any]:
+    """Those without pointers, kept from call to call, to be copied."""
+    _, C, _, H, W = geometry.shape
+    constants = chunk_constants(C, geometry.dot)
     return {
-        "x_ptr": call.x,
-        "o_ptr": o,
-        **dict(zip(names, vectors, strict=True)),
-        **strides("x", call.x),
+        **strides("x", geometry.x_strides),
         "HW": H * W,
         "C": C,
-        "R": R,
+        "R": geometry.hidden,
         "eps": EPS,
         "NC": pieces(C, constants["CK"]),
         **constants,
-        **mlp_constants(call),
+        **mlp_constants(geometry.hidden, geometry.dot),
     }
 
 

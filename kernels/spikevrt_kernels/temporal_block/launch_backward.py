@@ -1,11 +1,11 @@
 """The block's backward: its launches in order, and how their sums become gradients."""
 
+from math import prod
 from typing import NamedTuple
 
-import triton
 from torch import Tensor
 
-from spikevrt_kernels.launches import Launch, strides
+from spikevrt_kernels.launches import Launch, pieces, strides
 from spikevrt_kernels.temporal_block.kernels.attention_backward import temporal_block_bwd_attend_kernel
 from spikevrt_kernels.temporal_block.kernels.mlp_backward import (
     temporal_block_bwd_dy_kernel,
@@ -18,7 +18,6 @@ from spikevrt_kernels.temporal_block.launch import (
     chunk_constants,
     mlp_arguments,
     mlp_constants,
-    pieces,
 )
 
 PROGRAMS = 256
@@ -44,25 +43,18 @@ class Sums(NamedTuple):
 
     def gradients(self) -> list[Tensor]:
         """The gradients: one sum over programs, always in the same order."""
-        total, out, start = self.rows.sum(0), [], 0
-        for shape in self.shapes:
-            size = 1
-            for n in shape:
-                size *= n
-            out.append(total[start : start + size].view(shape))
-            start += size
-        return out
+        parts = self.rows.sum(0).split([prod(shape) for shape in self.shapes])
+        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
 
 def new_sums(call: Call, programs: int, *shapes: tuple[int, ...]) -> Sums:
     """Room for the sums of `programs` programs."""
-    width = sum(s[0] * (s[1] if len(s) > 1 else 1) for s in shapes)
-    return Sums(call.x.new_empty((programs, width), dtype=call.acc), shapes)
+    return Sums(call.x.new_empty((programs, sum(map(prod, shapes))), dtype=call.acc), shapes)
 
 
 def padded(C: int) -> int:
     """All channels of a tile, as a power of two."""
-    return max(16, triton.next_power_of_2(C))
+    return max(16, 1 << (C - 1).bit_length())
 
 
 def programs_over(x: Tensor, pixels: int) -> int:
@@ -79,7 +71,7 @@ def dy_launch(call: Call, saved: Saved, grad: Tensor) -> tuple[Launch, Tensor, T
     dy, sums = call.x.new_empty(call.x.shape), new_sums(call, programs, (C, C), (C,), (C,), (C,))
     z = call.x.new_empty(call.x.shape, dtype=call.dot)
     arguments = mlp_arguments(call, saved.o) | {"grad_ptr": grad, "z_ptr": z, "dy_ptr": dy, "sums_ptr": sums.rows}
-    arguments |= strides("g", grad) | {"B": B, "T": T, "P": config.pixels, "CP": padded(C)}
+    arguments |= strides("g", grad.stride()) | {"B": B, "T": T, "P": config.pixels, "CP": padded(C)}
     del arguments["b2_ptr"]
     return Launch(temporal_block_bwd_dy_kernel, (programs,), arguments, config.options()), dy, z, sums
 
@@ -90,7 +82,7 @@ def mlp_backward_launch(call: Call, z: Tensor, grad: Tensor) -> tuple[Launch, Su
     config = call.config("bwd_mlp")
     programs = programs_over(call.x, config.pixels)
     (w1, b1), w2 = call.weights.mlp_in, call.weights.mlp_out[0]
-    constants = mlp_constants(call)
+    constants = mlp_constants(w1.shape[0], call.dot)
     R, RK = w1.shape[0], constants["RK"]
     slices = pieces(pieces(R, RK), config.parts)
     sums = new_sums(call, programs, (R, C), (R, C), (R,), (C,))
@@ -101,7 +93,7 @@ def mlp_backward_launch(call: Call, z: Tensor, grad: Tensor) -> tuple[Launch, Su
         "w1_ptr": w1,
         "b1_ptr": b1,
         "w2_ptr": w2,
-        **strides("g", grad),
+        **strides("g", grad.stride()),
         "HW": H * W,
         "B": B,
         "C": C,
@@ -187,13 +179,13 @@ def project_backward_launch(
     config = call.config(f"bwd_project_{groups}")
     programs = programs_over(x, config.pixels)
     sums = new_sums(call, programs, (groups * C, C), (groups * C,))
-    constants = chunk_constants(call)
+    constants = chunk_constants(C, call.dot)
     arguments = {
         "x_ptr": x,
         "grad_ptr": grad,
         "sums_ptr": sums.rows,
         "stats_ptr": stats,
-        **strides("x", x),
+        **strides("x", x.stride()),
         "HW": H * W,
         "B": B,
         "C": C,

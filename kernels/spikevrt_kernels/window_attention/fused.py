@@ -1,11 +1,12 @@
 """The registered operator of the `triton` backend: one kernel a branch forward, backward from the logs of its sums."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from spikevrt_kernels.direct import differentiated, followed
 from spikevrt_kernels.launches import noting
 from spikevrt_kernels.precision import accumulation_dtype
 from spikevrt_kernels.window_attention.relative_bias import RelativeBias
@@ -130,17 +131,34 @@ def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tenso
     ctx.set_materialize_grads(False)
 
 
-def differentiate(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+def differentiate(
+    ctx: Any, grad: Tensor | None, _: Tensor | None, run: Callable[..., list[Tensor]] = backward
+) -> tuple[Tensor | None, ...]:
     """Gradients of `forward`'s arguments."""
     rest = (None,) * 4
     if grad is None:
         return None, None, None, None, *rest
     *inputs, out, lse = ctx.saved_tensors
-    found = backward(grad.contiguous(), *inputs, ctx.heads, ctx.window, ctx.shift, ctx.configured, out, lse)
+    found = run(grad.contiguous(), *inputs, ctx.heads, ctx.window, ctx.shift, ctx.configured, out, lse)
     return found[0], found[1], found[2], found[3] if len(found) > 3 else None, *rest
 
 
 forward.register_autograd(differentiate, setup_context=setup_context)
+
+
+class Direct(torch.autograd.Function):
+    """The same operator past the dispatcher."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        output = run_forward(*inputs)
+        setup_context(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        out, _ = grads
+        return differentiate(ctx, out, None, backward if torch.is_grad_enabled() else run_backward)
 
 
 def window_attention_fused(
@@ -165,5 +183,6 @@ def window_attention_fused(
             )
         mutual_offset = mutual_offset.contiguous()
     tensors = (qkv.contiguous(), offset.contiguous(), bias.table.contiguous(), mutual_offset)
-    out, _ = forward(*tensors, heads, window, shift, bias.window)
+    run = forward if followed(*tensors) else Direct.apply if differentiated(*tensors) else run_forward
+    out, _ = run(*tensors, heads, window, shift, bias.window)
     return out

@@ -1,5 +1,6 @@
 """Grids and constants of window attention's kernels."""
 
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
@@ -16,6 +17,25 @@ from spikevrt_kernels.window_attention.windows import Size3
 
 MIN_WIDTH = 16
 """The smallest depth of a matrix product: narrower heads are padded in registers."""
+KEPT = 512
+"""Geometries of calls whose numbers are kept: a model has some tens at a size of clips."""
+
+
+class Geometry(NamedTuple):
+    """All of a call but its tensors' values: what grids and constants follow from."""
+
+    shape: torch.Size
+    """Of qkv: (B,D,H,W,3C or 6C)."""
+    dtype: torch.dtype
+    """Of qkv."""
+    channels: int
+    """C."""
+    heads: int
+    window: Size3
+    shift: Size3
+    configured: Size3
+    both: bool
+    """With mutual attention."""
 
 
 class Call(NamedTuple):
@@ -48,6 +68,13 @@ class Call(NamedTuple):
         return self.offset.shape[0] // 3
 
     @property
+    def geometry(self) -> Geometry:
+        """Without its tensors."""
+        sizes = self.window, self.shift, self.configured
+        both = self.mutual_offset is not None
+        return Geometry(self.qkv.shape, self.qkv.dtype, self.channels, self.heads, *sizes, both)
+
+    @property
     def size(self) -> Size3:
         """(D,H,W)."""
         _, D, H, W, _ = self.qkv.shape
@@ -56,8 +83,7 @@ class Call(NamedTuple):
     @property
     def counts(self) -> Size3:
         """Windows along each axis, padding included."""
-        d, h, w = (-(-s // n) for s, n in zip(self.size, self.window, strict=True))
-        return d, h, w
+        return counts(self.size, self.window)
 
     @property
     def windows(self) -> int:
@@ -78,29 +104,44 @@ class Call(NamedTuple):
 
 def call_arguments(call: Call, mutual: bool) -> dict[str, Any]:
     """Arguments that all kernels share; pointers begin at the branch's first channel."""
-    C = call.channels
-    E = C // call.heads
     return {
-        "qkv_ptr": call.qkv[..., 3 * C :] if mutual else call.qkv,
+        "qkv_ptr": call.qkv[..., 3 * call.channels :] if mutual else call.qkv,
         "offset_ptr": call.mutual_offset if mutual else call.offset,
         "table_ptr": None if mutual else call.table,
-        **dict(zip("DHW", call.size, strict=True)),
-        **dict(zip(("nD", "nH", "nW"), call.counts, strict=True)),
-        **dict(zip(("shift_d", "shift_h", "shift_w"), call.shift, strict=True)),
+        **numbers(call.geometry, mutual),
+    }
+
+
+@lru_cache(maxsize=KEPT)
+def numbers(geometry: Geometry, mutual: bool) -> dict[str, Any]:
+    """Arguments that all kernels share, without pointers: kept from call to call, to be copied."""
+    shape, dtype, C, heads, window, shift, configured, both = geometry
+    E, size = C // heads, shape[1:4]
+    return {
+        **dict(zip("DHW", size, strict=True)),
+        **dict(zip(("nD", "nH", "nW"), counts(size, window), strict=True)),
+        **dict(zip(("shift_d", "shift_h", "shift_w"), shift, strict=True)),
         "scale": E**-0.5,
-        "HEADS": call.heads,
+        "HEADS": heads,
         "E": E,
         "EP": max(MIN_WIDTH, triton.next_power_of_2(E)),
-        "WIDTH": call.qkv.shape[-1],
-        "OUT_WIDTH": C if call.mutual_offset is None else 2 * C,
-        **dict(zip(("WD", "WH", "WW"), call.window, strict=True)),
-        **dict(zip(("BD", "BH", "BW"), call.configured, strict=True)),
-        "TOKENS": call.tokens(mutual),
+        "WIDTH": shape[-1],
+        "OUT_WIDTH": 2 * C if both else C,
+        **dict(zip(("WD", "WH", "WW"), window, strict=True)),
+        **dict(zip(("BD", "BH", "BW"), configured, strict=True)),
+        "TOKENS": prod(window[1:] if mutual else window),
         "MUTUAL": mutual,
-        "SHIFTED": any(call.shift[1:] if mutual else call.shift),
-        "DOT": TRITON_TYPES[call.qkv.dtype],
-        "ACC": TRITON_TYPES[call.acc],
+        "SHIFTED": any(shift[1:] if mutual else shift),
+        "DOT": TRITON_TYPES[dtype],
+        "ACC": TRITON_TYPES[accumulation_dtype(dtype)],
     }
+
+
+@lru_cache(maxsize=KEPT)
+def counts(size: Size3, window: Size3) -> Size3:
+    """Windows along each axis, padding included."""
+    d, h, w = (-(-s // n) for s, n in zip(size, window, strict=True))
+    return d, h, w
 
 
 def tiles(config: Config) -> dict[str, int]:

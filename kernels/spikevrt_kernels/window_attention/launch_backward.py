@@ -2,10 +2,9 @@
 
 from typing import NamedTuple
 
-import triton
 from torch import Tensor
 
-from spikevrt_kernels.launches import Launch
+from spikevrt_kernels.launches import Launch, pieces
 from spikevrt_kernels.window_attention.kernels.backward import (
     window_attention_bwd_kernel,
     window_attention_bwd_mutual_kernel,
@@ -62,14 +61,14 @@ def mutual_launch(call: Call, saved: Saved, dqkv: Tensor) -> tuple[Launch, Tenso
     arguments = call_arguments(call, True) | saved_arguments(call, saved, True) | tiles(config)
     arguments |= {"dqkv_ptr": dqkv[..., 3 * call.channels :], "sums_ptr": sums}
     arguments |= {"windows": call.windows, "splits": splits}
-    grid = (splits * triton.cdiv(arguments["TOKENS"], config.own) * call.heads,)
+    grid = (splits * pieces(arguments["TOKENS"], config.own) * call.heads,)
     return Launch(window_attention_bwd_mutual_kernel, grid, arguments, config.options()), sums
 
 
 def bias_launch(call: Call, saved: Saved, delta: Tensor) -> tuple[Launch, Tensor]:
     """Sums of ds over windows (splits,heads,N,N)."""
     config, tokens = call.config("bias_backward", False), call.tokens(False)
-    programs = call.heads * triton.cdiv(tokens, config.own) * triton.cdiv(tokens, config.passing)
+    programs = call.heads * pieces(tokens, config.own) * pieces(tokens, config.passing)
     splits = min(call.windows, max(1, BIAS_PROGRAMS // programs))
     sums = call.qkv.new_empty((splits, call.heads, tokens, tokens), dtype=call.acc)
     arguments = call_arguments(call, False) | saved_arguments(call, saved, False) | tiles(config)
@@ -85,5 +84,5 @@ def table_launch(call: Call, ds: Tensor) -> tuple[Launch, Tensor]:
     names = ("HEADS", "BD", "BH", "BW", "TOKENS")
     arguments = {name: value for name, value in call_arguments(call, False).items() if name in names} | tiles(config)
     arguments |= {"ds_ptr": ds, "dtable_ptr": dtable, "rows": call.table.shape[0]}
-    grid = (triton.cdiv(call.table.shape[0], config.own), call.heads)
+    grid = (pieces(call.table.shape[0], config.own), call.heads)
     return Launch(window_attention_bwd_table_kernel, grid, arguments, config.options()), dtable

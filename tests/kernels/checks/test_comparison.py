@@ -58,6 +58,17 @@ def test_a_wrong_backend_is_named_with_its_error(precision, what, named):
     assert reason.endswith(f" is allowed at {SMALL.shape} in {precision.name}")
 
 
+@pytest.mark.parametrize("scale", [1.1, float("nan")])
+def test_a_kernel_that_is_wrong_only_without_gradients_is_wrong(scale):
+    def run(inputs, backend):
+        out = SMALL.run(inputs, backend)
+        return out if backend != "sdpa" or torch.is_grad_enabled() else scale * out
+
+    reason = Judge(pure(torch.float32), CPU).reason(dataclasses.replace(SMALL, run=run), "sdpa")
+    assert reason is not None
+    assert reason.startswith("wrong: output is off by ")
+
+
 def test_a_backend_that_leaves_nan_is_wrong():
     assert "off by nan" in str(Judge(pure(torch.float32), CPU).reason(changed("output", float("nan")), "sdpa"))
 

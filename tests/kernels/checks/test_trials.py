@@ -106,3 +106,13 @@ def test_huge_cases_pass_what_32_bits_count(op):
     with without_storage():
         for case in OPERATORS[op].huge:
             assert max(x.numel() for x in case.inputs(pure(torch.bfloat16), CPU)) > 2**31
+
+
+def test_float32_is_judged_without_tf32():
+    products = torch.backends.cuda.matmul
+    before, products.fp32_precision = products.fp32_precision, "tf32"
+    try:
+        answers = list(trials.judged_cases([Trial(broken(broken_kernels.tells_tf32), FLOAT32, "triton")], "cpu"))
+    finally:
+        products.fp32_precision = before
+    assert "RuntimeError: products of float32 are ieee" in answers[-1][1]["reason"]

@@ -1,7 +1,9 @@
 """The ahead-of-time compiler: what it reads from a binary, and that it catches a kernel made to spill."""
 
 import pytest
+import torch
 
+from spikevrt_kernels.plans import PLANS
 from spikevrt_kernels.proof.compiler import compile_launch
 from tests.toy_kernels import product, row_product
 
@@ -32,3 +34,20 @@ def test_tensor_cores_are_seen(architecture):
     assert resources.tensor_core > 0
     assert resources.shared > 0
     assert resources.warps == 4
+
+
+def test_both_assemblers_of_the_wheel_take_sm_90():
+    found = compile_launch(product(), 90)
+    first, second = found.assembled
+    assert first.version != second.version
+    assert (found.registers, found.stack) in {one[1:] for one in found.assembled}
+    # A spilling kernel is one for either.
+    assert all(one.stack > 128 for one in compile_launch(row_product(16, 1024), 90).assembled)
+    assert compile_launch(product(), 80).assembled == ()
+
+
+@pytest.mark.parametrize(("kernel", "products", "from_registers"), [("forward", 3, 3), ("backward", 10, 9)])
+def test_products_whose_first_operand_is_in_registers_are_counted(kernel, products, from_registers):
+    """As they were counted by hand in window attention for sm_90."""
+    found = compile_launch(PLANS["window attention"](5, torch.bfloat16, 90)[kernel], 90)
+    assert (found.tensor_core, found.register_operands) == (products, from_registers)

@@ -6,18 +6,36 @@ import pytest
 import torch
 
 from spikevrt_kernels.plans import PLANS
-from spikevrt_kernels.proof.compiler import Resources
+from spikevrt_kernels.proof.compiler import Assembled, Resources
 from spikevrt_kernels.proof.compiler_amd import GFX942, compile_for_amd
-from spikevrt_kernels.proof.matrix import ARCHITECTURES, Cell, Results, cells, key_of
-from tests.toy_kernels import product, row_product
+from spikevrt_kernels.proof.matrix import (
+    ARCHITECTURES,
+    Cell,
+    Result,
+    Results,
+    cells,
+    compile_side_by_side,
+    key_of,
+    work_key,
+)
+from spikevrt_kernels.proof.roofline import Work
+from tests.toy_kernels import exponentials, product, row_product
+
+WORK = Work(3.0, 2.0, 1.0)
 
 
-def resources(seconds=1.0):
-    return Resources("kernel", 90, 4, 100, 0, 1024, 0, 0, 8, 4, seconds)
+def result(seconds=1.0, work=WORK):
+    assembled = (Assembled("12.8.93", 100, 0), Assembled("13.1.80", 102, 8))
+    return Result(Resources("kernel", 90, 4, 100, 0, 1024, 0, 0, 8, 4, seconds, 3, assembled), work)
 
 
-def toy_cell(launch, architecture=90):
-    return Cell("toy", "product", architecture, 5, torch.float16, launch)
+def toy_cells():
+    """Made anew in every process."""
+    return toy_cell(product(), 80), toy_cell(row_product(4, 128), 80, counted=True)
+
+
+def toy_cell(launch, architecture=90, counted=False):
+    return Cell("toy", "product", architecture, 5, torch.float16, launch, counted)
 
 
 def test_every_architecture_length_and_type_is_there():
@@ -41,25 +59,48 @@ def test_keys_tell_binaries_apart_and_know_equal_ones():
     assert by_name["attend"] != cross["attend"]
 
 
+def test_cells_of_one_binary_that_do_different_work_have_different_results():
+    few, many = (toy_cell(exponentials(tiles, 16, 16)) for tiles in (16, 32))
+    assert key_of(few) == key_of(many)
+    assert work_key(few) != work_key(many)
+    assert work_key(few) != work_key(toy_cell(exponentials(16, 16, 32)))
+    assert work_key(few) == work_key(toy_cell(exponentials(16, 16, 16)))
+
+
+def test_a_binary_is_compiled_once_for_resources_and_once_more_for_other_work(tmp_path):
+    few, many = (toy_cell(exponentials(tiles, 16, 16), counted=True) for tiles in (16, 32))
+    plain = toy_cell(exponentials(64, 16, 16))
+    results = Results(tmp_path / "results.jsonl")
+    assert results.missing([few, many, plain, few]) == [0, 1]
+    results.keep(few, result())
+    assert results.missing([few, many, plain]) == [1]
+    assert Results(results.path).get(plain) == result()
+    assert Results(results.path).get(many) is None
+
+
 def test_a_stopped_run_goes_on(tmp_path):
-    path, made = tmp_path / "new" / "results.jsonl", []
-
-    def compiler(cell):
-        made.append(cell.architecture)
-        return resources(len(made))
-
+    path = tmp_path / "new" / "results.jsonl"
+    every = [toy_cell(product()), toy_cell(product()), toy_cell(product(), 80)]
     first = Results(path)
-    first.make(toy_cell(product()), compiler)
-    first.make(toy_cell(product()), compiler)
-    assert made == [90]
+    assert first.missing(every) == [0, 2], "two are the same"
+    first.keep(every[0], result(1))
     # The process was stopped while it wrote its second line.
-    path.write_text(path.read_text() + json.dumps({"key": "half"})[:-4])
+    path.write_text(path.read_text() + json.dumps({"keys": ["half"]})[:-4])
     again = Results(path)
-    assert again.get(toy_cell(product())) == resources(1)
-    assert again.get(toy_cell(product(), 80)) is None
-    again.make(toy_cell(product(), 80), compiler)
+    assert again.get(every[1]) == result(1)
+    assert again.missing(every) == [2]
+    again.keep(every[2], result(2, None))
     last = Results(path)
-    assert [last.get(toy_cell(product(), a)) for a in (90, 80)] == [resources(1), resources(2)]
+    assert [last.get(cell) for cell in every] == [result(1), result(1), result(2, None)]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_cells_are_compiled_side_by_side(processes):
+    found = compile_side_by_side(toy_cells, [1, 0], processes)
+    names = {cell.launch.kernel.__name__: result for cell, result in found}
+    assert names["product_kernel"].resources.tensor_core > 0
+    assert names["product_kernel"].work is None, "nobody asked for it"
+    assert names["row_product_kernel"].work.float32 > 0
 
 
 @pytest.mark.parametrize("launch", [row_product(4, 128), product()], ids=["rows", "product"])

@@ -71,7 +71,7 @@ def hidden_gradient(
     return add_dot(tl.zeros((P, RK), ACC), grad, w, DOT, ACC)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["B"])
 def temporal_block_bwd_dy_kernel(
     x_ptr,  # (B,C,T,HW) by strides
     o_ptr,  # (B,C,T,HW) contiguous, DOT
@@ -150,7 +150,7 @@ def temporal_block_bwd_dy_kernel(
     store_vector(sums + C * C + 2 * C, d_beta, 0, C, CP)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["B"])
 def temporal_block_bwd_mlp_kernel(
     z_ptr,  # (B,C,T,HW) contiguous, DOT
     grad_ptr,  # (B,C,T,HW) by strides

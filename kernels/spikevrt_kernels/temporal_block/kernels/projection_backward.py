@@ -14,7 +14,7 @@ from spikevrt_kernels.temporal_block.kernels.tiles import (
 )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["B"])
 def temporal_block_bwd_project_kernel(
     x_ptr,  # (B,C,T,HW) by strides
     grad_ptr,  # (B,G*C,T,HW) contiguous, DOT

@@ -1,0 +1,198 @@
+"""Loops of a binary, from its control flow: how often each instruction runs, once the trips of the loops are known.
+
+`nvdisasm -c` prints an instruction a line and labels between them. A loop is a natural one of the flow graph: a jump
+back to an instruction that every way to the jump passes. Jumps back from code that waits aside are none.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)\s*(.*?)\s*;")
+LABEL = re.compile(r"^(\.L_\S+):")
+TARGET = re.compile(r"`\((\.L_\w+)\)")
+REGISTER_OPERAND = re.compile(r"HGMMA\.\S+ R\d+, R\d+")
+WAITS = ("SYNCS", "UTCATOMSW", "NANOSLEEP")
+"""A loop around one of these waits for other hardware, a turn as a rule."""
+LANES = {"FFMA": 1, "FADD": 1, "FMUL": 1, "FFMA2": 2, "FADD2": 2, "FMUL2": 2}
+"""Float32 operations of one thread's instruction."""
+
+
+class Instruction(NamedTuple):
+    """One line."""
+
+    opcode: str
+    operands: str
+    conditional: bool
+    """Whether a predicate guards it."""
+    target: int | None
+    """Where it may jump to, by index."""
+
+    @property
+    def name(self) -> str:
+        """Without its modifiers."""
+        return self.opcode.partition(".")[0]
+
+    @property
+    def falls_through(self) -> bool:
+        """Whether the next instruction may follow."""
+        if self.name not in ("BRA", "EXIT", "RET", "CALL"):
+            return True
+        return self.conditional or (self.name == "BRA" and not self.operands.startswith("`"))
+
+
+@dataclass
+class Loop:
+    """A loop, or the whole kernel."""
+
+    body: frozenset[int]
+    """Its instructions by index, those of inner loops too."""
+    inner: list["Loop"] = field(default_factory=list)
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """How loops nest."""
+        return tuple(loop.shape for loop in self.inner)
+
+    @property
+    def own(self) -> frozenset[int]:
+        """Instructions in no inner loop."""
+        return self.body.difference(*(loop.body for loop in self.inner))
+
+
+def instructions_of(code: str) -> list[Instruction]:
+    """The instructions of a disassembled kernel, in order."""
+    lines: list[tuple[str, str, bool]] = []
+    labels: dict[str, int] = {}
+    for line in code.splitlines():
+        if label := LABEL.match(line):
+            labels[label[1]] = len(lines)
+        elif found := INSTRUCTION.match(line):
+            lines.append((found[2], found[3], bool(found[1])))
+    return [Instruction(*line, target_of(*line[:2], labels)) for line in lines]
+
+
+def target_of(opcode: str, operands: str, labels: dict[str, int]) -> int | None:
+    """Where a jump goes; BSSY and others name labels without jumping."""
+    name = opcode.partition(".")[0]
+    if name in ("BRX", "JMP", "JMX"):
+        raise RuntimeError(f"a jump whose target is not in the code: {opcode} {operands}")
+    found = TARGET.search(operands) if name in ("BRA", "CALL") else None
+    return labels[found[1]] if found else None
+
+
+def flow_of(code: Sequence[Instruction]) -> list[list[int]]:
+    """What may follow each instruction."""
+    following = []
+    for i, one in enumerate(code):
+        after = [i + 1] if one.falls_through and i + 1 < len(code) else []
+        following.append(after + ([one.target] if one.target is not None else []))
+    return following
+
+
+def dominators_of(following: Sequence[Sequence[int]]) -> dict[int, int]:
+    """The immediate dominator of each instruction that the first one reaches (Cooper, Harvey and Kennedy)."""
+    order = postorder(following)
+    rank = {node: i for i, node in enumerate(order)}
+    before: dict[int, list[int]] = {node: [] for node in order}
+    for node in order:
+        for after in following[node]:
+            before[after].append(node)
+    above = {0: 0}
+
+    def common(a: int, b: int) -> int:
+        while a != b:
+            while rank[a] < rank[b]:
+                a = above[a]
+            while rank[b] < rank[a]:
+                b = above[b]
+        return a
+
+    changed = True
+    while changed:
+        changed = False
+        for node in reversed(order[:-1]):
+            found, *others = [b for b in before[node] if b in above]
+            for other in others:
+                found = common(found, other)
+            changed |= above.get(node) != found
+            above[node] = found
+    return above
+
+
+def postorder(following: Sequence[Sequence[int]]) -> list[int]:
+    """Every reached instruction after those that it reaches first; the first instruction comes last."""
+    seen, order = {0}, []
+    stack = [(0, iter(following[0]))]
+    while stack:
+        node, rest = stack[-1]
+        for after in rest:
+            if after not in seen:
+                seen.add(after)
+                stack.append((after, iter(following[after])))
+                break
+        else:
+            order.append(node)
+            stack.pop()
+    return order
+
+
+def natural_loops(following: Sequence[Sequence[int]]) -> Iterator[tuple[int, frozenset[int]]]:
+    """First instruction and body of every loop."""
+    above = dominators_of(following)
+    before: dict[int, list[int]] = {node: [] for node in above}
+    for node in above:
+        for after in following[node]:
+            before[after].append(node)
+
+    def passes(node: int, header: int) -> bool:
+        while node > 0 and node != header:
+            node = above[node]
+        return node == header
+
+    latches: dict[int, list[int]] = {}
+    for node in above:
+        for after in following[node]:
+            if passes(node, after):
+                latches.setdefault(after, []).append(node)
+    for header, ends in latches.items():
+        body, stack = {header}, list(ends)
+        while stack:
+            node = stack.pop()
+            if node not in body:
+                body.add(node)
+                stack.extend(before[node])
+        yield header, frozenset(body)
+
+
+def loop_tree(code: Sequence[Instruction]) -> Loop:
+    """The kernel with its loops, those that only wait left out; siblings in the order of the code."""
+    following = flow_of(code)
+    found = [(header, body) for header, body in natural_loops(following) if not waits(code, body)]
+    whole = Loop(frozenset(postorder(following)))
+    # An outer loop is larger than its inner ones.
+    for _, body in sorted(found, key=lambda loop: (-len(loop[1]), loop[0])):
+        place = whole
+        while outer := next((loop for loop in place.inner if body < loop.body), None):
+            place = outer
+        place.inner.append(Loop(body))
+        place.inner.sort(key=lambda loop: min(loop.body))
+    return whole
+
+
+def waits(code: Sequence[Instruction], body: frozenset[int]) -> bool:
+    """Whether a loop does nothing but wait: for a barrier, or for ever behind the kernel's end."""
+    names = Counter(code[i].name for i in body)
+    return len(body) == 1 or (len(body) < 16 and any(names[name] for name in WAITS))
+
+
+def float32_lanes(one: Instruction) -> int:
+    """Float32 additions, multiplications and both in one, that an instruction does for a thread."""
+    return LANES.get(one.name, 0)
+
+
+def register_operands(code: str) -> int:
+    """Hopper's matrix products whose first operand lies in registers: the second one names no descriptor."""
+    return len(REGISTER_OPERAND.findall(code))

@@ -1,0 +1,46 @@
+"""A model's kernels compiled before they are tried or run, on all cores."""
+
+import torch
+from tqdm import tqdm
+
+from spikevrt.config import Config
+from spikevrt.device import half_type
+from spikevrt.models.attention_trials import attention_trials
+from spikevrt_kernels.backends import TRITON_OPS, why_not_triton
+from spikevrt_kernels.checks.case import mixed, pure
+from spikevrt_kernels.checks.needed import needed_launches
+from spikevrt_kernels.keys import by_key
+from spikevrt_kernels.launches import Launch, architecture
+
+
+def model_launches(config: Config, device: torch.device, training: bool = True) -> list[Launch]:
+    """One launch for every Triton kernel that a configuration needs on a device, and that its trials check."""
+    trials = attention_trials(config, config.train.batch_size if training else 1, training)
+    own = [trials[op] for op in TRITON_OPS if op in trials]
+    precision, target = mixed(half_type(device, config.train.mixed_precision)), architecture(device)
+    launches = needed_launches([case for some in own for case in some.checked], precision, training, target)
+    if precision.autocast:
+        exact = [case for some in own for case in some.exact]
+        launches += needed_launches(exact, pure(torch.float32), training, target)
+    return list(by_key(launches).values())
+
+
+def compile_kernels(config: Config, device: torch.device, training: bool = True) -> None:
+    """Compile the Triton kernels of a model into Triton's cache on disk, all cores at once, behind a bar.
+
+    A kernel that fails costs one line here; whether it is needed is for the trials to say.
+
+    Args:
+        config: of the model.
+        device: the CUDA device that will run it.
+        training: with gradients, on crops; else without, on frames of any size.
+    """
+    if device.type != "cuda" or why_not_triton() is not None:
+        return
+    # Triton is not installed everywhere.
+    from spikevrt_kernels.warmup import compile_all
+
+    launches = model_launches(config, device, training)
+    with tqdm(total=len(launches), desc="compile kernels", unit="kernel", leave=False) as bar:
+        for line in compile_all(launches, architecture(device), done=bar.update):
+            bar.write(f"not compiled: {line}")

@@ -1,0 +1,33 @@
+"""Microseconds of Python a call: every operator is measured by what would really be launched."""
+
+import pytest
+
+from bench import host_time
+from spikevrt_kernels.proof.no_launch import no_launch
+
+LAUNCHES = {  # operator: kernels of a forward with gradients and its backward
+    "self block": 5,
+    "cross block": 6,
+    "window attention": 4,
+    "mutual window attention": 6,
+    "attention along time": 2,
+}
+
+
+@pytest.mark.parametrize("operator", host_time.OPERATORS)
+def test_each_direction_of_each_operator_is_launched(operator):
+    with no_launch() as record:
+        row = host_time.measure(operator, host_time.OPERATORS[operator](), repeats=3)
+    calls = 3 * (host_time.WARM_UP + 3) + 1
+    both = host_time.WARM_UP + 3
+    forward = 2 if "mutual" in operator else 1
+    assert len(record.launches) == (calls - both) * forward + both * LAUNCHES[operator]
+    assert 0 < row.inference < row.backward
+
+
+def test_the_table_holds_every_operator(capsys, monkeypatch):
+    monkeypatch.setattr(host_time, "WARM_UP", 1)
+    host_time.main(["--repeats", "1"])
+    printed = capsys.readouterr().out
+    assert all(f"| {name} |" in printed for name in host_time.OPERATORS)
+    assert host_time.processor() in printed

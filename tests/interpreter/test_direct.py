@@ -1,0 +1,181 @@
+"""Past the dispatcher: the same bits as by the registered operators, for every output and gradient."""
+
+from contextlib import ExitStack, contextmanager
+from unittest.mock import patch
+
+import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from spikevrt_kernels.direct import followed
+from spikevrt_kernels.proof.operator_counter import count_saved
+from spikevrt_kernels.temporal_attention import op as attention
+from spikevrt_kernels.temporal_attention import temporal_attention
+from spikevrt_kernels.temporal_block import BlockWeights, prepared, temporal_block
+from spikevrt_kernels.temporal_block import fused as block
+from spikevrt_kernels.window_attention import RelativeBias, window_attention
+from spikevrt_kernels.window_attention import fused as windows
+
+C, HEADS, WINDOW = 16, 2, (2, 2, 2)
+MODULES = (attention, block, windows)
+
+
+def drawn(*shape):
+    return torch.randn(shape).requires_grad_()
+
+
+def block_call(cross, dropout_p=0.0):
+    maps = [drawn(1, C, 2, 2, 3), drawn(1, C, 2, 2, 3) if cross else None]
+    pairs = [(drawn(*shape), drawn(shape[0])) for shape in ((C,), (C,), (3 * C, C), (C, C), (C,), (C, C), (C, C))]
+    weights = BlockWeights(pairs[0], pairs[1] if cross else None, *pairs[2:])
+    leaves = [t for t in maps if t is not None] + [w for pair in weights if pair is not None for w in pair]
+    return lambda: temporal_block(*maps, weights, HEADS, dropout_p, backend="triton"), leaves
+
+
+def window_call(mutual):
+    leaves = [drawn(1, 2, 3, 2, (6 if mutual else 3) * C), drawn(3 * C), drawn(27, HEADS)]
+    places = drawn(4, 3 * C) if mutual else None
+    bias = RelativeBias(leaves[2], WINDOW)
+    return (
+        lambda: window_attention(leaves[0], leaves[1], bias, HEADS, WINDOW, (0, 1, 1), places, backend="triton"),
+        leaves + ([places] if mutual else []),
+    )
+
+
+def attention_call():
+    leaves = [drawn(1, C, 2, 2, 3) for _ in range(3)]
+    return lambda: temporal_attention(*leaves, HEADS, backend="triton"), leaves
+
+
+CALLS = {
+    "self block": lambda: block_call(False),
+    "cross block": lambda: block_call(True),
+    "self block with dropout": lambda: block_call(False, 0.3),
+    "window attention": lambda: window_call(False),
+    "mutual window attention": lambda: window_call(True),
+    "attention along time": attention_call,
+}
+operators = pytest.mark.parametrize("make", CALLS.values(), ids=CALLS)
+
+
+@pytest.fixture(autouse=True)
+def afresh():
+    torch.manual_seed(0)
+    prepared.KEPT.forget()
+
+
+def results(call, leaves):
+    torch.manual_seed(1)
+    out = call()
+    return [out, *torch.autograd.grad(out, leaves, torch.ones_like(out))]
+
+
+@contextmanager
+def registered():
+    with ExitStack() as stack:
+        for module in MODULES:
+            stack.enter_context(patch.object(module, "followed", return_value=True))
+        yield
+
+
+def as_registered(call, leaves):
+    with registered():
+        return results(call, leaves)
+
+
+@operators
+def test_the_same_bits_as_the_registered_operator(make):
+    call, leaves = make()
+    for mine, wanted in zip(results(call, leaves), as_registered(call, leaves), strict=True):
+        assert mine.dtype == wanted.dtype
+        assert torch.equal(mine, wanted)
+
+
+@operators
+def test_the_same_bits_without_gradients_and_a_second_time(make):
+    call, leaves = make()
+    wanted = as_registered(call, leaves)[0]
+    for _ in range(2):
+        torch.manual_seed(1)
+        with torch.no_grad():
+            assert torch.equal(call(), wanted)
+
+
+@operators
+def test_the_same_bits_through_a_checkpoint(make):
+    call, leaves = make()
+    wanted = results(call, leaves)
+    found = results(lambda: checkpoint(call, use_reentrant=False), leaves)
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+@operators
+def test_gradients_of_gradients_are_refused(make):
+    call, leaves = make()
+    (grad, *_) = torch.autograd.grad(call().sum(), leaves, create_graph=True)
+    with pytest.raises(RuntimeError, match="no autograd formula was registered"):
+        grad.sum().backward()
+
+
+@operators
+def test_weights_changed_before_the_backward_are_refused(make):
+    call, leaves = make()
+    out = call()
+    with torch.no_grad():
+        leaves[0].add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
+
+
+def saved_bytes(call, leaves):
+    with count_saved(*leaves) as sizes:
+        call()
+    return sorted(sizes)
+
+
+@operators
+def test_nothing_more_is_saved(make):
+    call, leaves = make()
+    mine = saved_bytes(call, leaves)
+    with registered():
+        assert mine == saved_bytes(call, leaves)
+
+
+def test_training_forgets_what_was_prepared():
+    call, leaves = block_call(False)
+    with torch.no_grad():
+        call()
+        before = call()
+    assert prepared.KEPT.entries
+    call()
+    assert not prepared.KEPT.entries
+    leaves[3].data.add_(1)  # leaves no trace in its version
+    with torch.no_grad():
+        assert not torch.equal(call(), before)
+
+
+def test_gradients_are_accumulated_each_in_its_own_place():
+    call, leaves = block_call(True)
+    wanted = results(call, leaves)[1:]
+    for _ in range(2):
+        out = call()
+        out.backward(torch.ones_like(out))
+    assert all(torch.equal(leaf.grad, 2 * g) for leaf, g in zip(leaves, wanted, strict=True))
+
+
+class Mine(torch.Tensor):
+    """A subclass."""
+
+
+def test_who_follows_an_operator_gets_the_registered_one():
+    x = torch.zeros(1)
+    assert not followed(x, None, torch.nn.Parameter(x))
+    assert followed(x.as_subclass(Mine))
+    assert followed(x.to("meta"))
+    with torch.profiler.profile():
+        assert followed(x)
+    with torch._subclasses.FakeTensorMode():
+        assert followed(torch.zeros(1))
+    seen = []
+    torch.func.grad(lambda t: seen.append(followed(t)) or t.sum())(x)
+    assert seen == [True]

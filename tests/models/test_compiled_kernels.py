@@ -1,0 +1,54 @@
+"""A model's kernels are compiled for its device, on crops with gradients or on frames without."""
+
+import pytest
+import torch
+
+from spikevrt.config import load_config
+from spikevrt.models import compiled_kernels
+from spikevrt_kernels import warmup
+from spikevrt_kernels.backends import planning
+from spikevrt_kernels.keys import by_key
+
+CUDA = torch.device("cuda", 0)
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """What would be compiled, on an A100."""
+    found = []
+
+    def compile_all(launches, architecture, done):
+        found.append((launches, architecture))
+        for _ in launches:
+            done()
+        return ["a_kernel: CompilationError: too large"]
+
+    monkeypatch.setattr(warmup, "compile_all", compile_all)
+    monkeypatch.setattr(compiled_kernels, "architecture", lambda device: 80)
+    monkeypatch.setattr(compiled_kernels, "half_type", lambda device, wanted: torch.bfloat16 if wanted else None)
+    with planning():
+        yield found
+
+
+def test_each_binary_once_for_the_architecture_and_a_failure_is_one_line(compiled, capsys):
+    compiled_kernels.compile_kernels(load_config("demo"), CUDA)
+    compiled_kernels.compile_kernels(load_config("demo"), CUDA, training=False)
+    (steps, architecture), (frames, _) = compiled
+    assert architecture == 80
+    assert len(by_key(steps)) == len(steps) > len(by_key(frames)) == len(frames)
+    names = {launch.kernel.__name__ for launch in steps}
+    assert {"temporal_block_attend_kernel", "window_attention_bwd_mutual_kernel"} <= names
+    assert not any("bwd" in launch.kernel.__name__ for launch in frames)
+    assert "not compiled: a_kernel: CompilationError: too large\n" in capsys.readouterr().out
+
+
+def test_on_the_cpu_nothing_is_compiled(compiled):
+    compiled_kernels.compile_kernels(load_config("demo"), torch.device("cpu"))
+    assert compiled == []
+
+
+def test_what_the_kernels_cannot_run_is_not_compiled(compiled):
+    """Clips of 9 frames, which only window attention takes."""
+    compiled_kernels.compile_kernels(load_config("demo", ["DATA.CLIP_LEN=9"]), CUDA, training=False)
+    names = {launch.kernel.__name__ for launch in compiled[0][0]}
+    assert names == {"window_attention_fwd_kernel"}
