@@ -55,8 +55,8 @@ demo-long: $(STAMP)  ## the same for an hour
 selftest: $(STAMP)  ## every kernel against float64 on this machine
 	$(BIN)/python -m spikevrt.selftest
 
-gpu-report: $(STAMP)  ## with a GPU: self-test, a training step by backend, memory, bench, in gpu_report.md
-	$(BIN)/python -m bench.gpu_report
+gpu-report: $(STAMP)  ## with a GPU, eight minutes: are the kernels right, how fast is what, in gpu_report/
+	$(BIN)/python -m bench.gpu_report --out gpu_report
 
 bench: $(STAMP)  ## time and memory by backend: bench.json, a table and bench.png (ten minutes)
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-quiet --benchmark-json bench.json

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench.by_hand import BY_HAND
 from bench.compare import Compare
 from bench.rows import JSON_KEY, Row, to_json
 from bench.tables import tables
@@ -17,7 +18,9 @@ ROWS = pytest.StashKey[list[Row]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--attn-backend", choices=ALL_ENTRIES, help="measure one entry of every comparison instead of all")
+    parser.addoption(
+        "--attn-backend", choices=(*ALL_ENTRIES, BY_HAND), help="measure one entry of every comparison instead of all"
+    )
     parser.addoption("--full", action="store_true", help="the model's own sizes on the CPU too (CUDA: always)")
 
 
@@ -51,7 +54,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`attn_backend`: backends that run here, or the one that was chosen; a module may name others as ENTRIES.
+    """`attn_backend`: backends that run here, or the one that was chosen.
+
+    A module may name others as ENTRIES, or more as MORE_ENTRIES.
 
     Last of all parameters, so that the entries of a comparison are measured one after the other.
     """
@@ -59,7 +64,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     chosen = metafunc.config.getoption("--attn-backend")
     runnable = BACKENDS if why_not_triton() is None else BACKENDS[:-1]
-    entries = getattr(metafunc.module, "ENTRIES", runnable)
+    entries = getattr(metafunc.module, "ENTRIES", (*runnable, *getattr(metafunc.module, "MORE_ENTRIES", ())))
     metafunc.parametrize("attn_backend", [e for e in entries if chosen in (None, e)])
 
 

@@ -1,137 +1,118 @@
-"""`python -m bench.gpu_report` (make gpu-report): what a GPU does with the kernels, in one file to send on.
+"""`python -m bench.gpu_report`: what a GPU does with the kernels, in as many minutes as there are."""
 
-Every part runs in a process of its own: what fails or runs out of memory is a line of the report, not its end.
-"""
-
-import json
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+import argparse
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from types import FrameType
 
 import torch
-from tqdm import tqdm
 
-from spikevrt.cli import command_parser, run_command
-from spikevrt.data.atomic import replacing
+from bench.gpu.board import LOGS, PAGE, ROWS, Board
+from bench.gpu.page import closing
+from bench.gpu.setting import Setting
+from bench.gpu.stages import Stage, stages
+from spikevrt.cli import command_parser, positive_number, run_command
 from spikevrt.errors import UserError
-from spikevrt.table import format_table
-from spikevrt.versions import machine_lines
 
-DESCRIPTION = """Gather self-test, bench, a training step by backend, and predicted beside measured peak memory.
+DESCRIPTION = f"""Say whether every kernel is right on this GPU, and how fast: the parts of most worth first.
 
-  python -m bench.gpu_report --out gpu_report.md        # some ten minutes on a GPU
+  python -m bench.gpu_report --out report --minutes 8       # from a checkout; nothing to install, no network
+  python -m bench.gpu_report --out report --parts check     # one part alone
+  python -m bench.gpu_report --out report --dry             # the same on a CPU, with sdpa in the place of triton
 
-Writes one Markdown file, the bench's JSON beside it, and the pictures that bench.report draws.
+Every part is a process with a limit: one that hangs or crashes costs itself. What a part finds is printed and appended
+to {ROWS} as it comes, what libraries say stands in {LOGS}/; {PAGE} is written anew after each part, so that a report
+that was cut off is one as well. Exit code 1 where something is wrong or did not end.
 """
-BACKENDS = ("naive", "sdpa", "triton", "auto")
-GIB = 2**30
-HEADER = ("training step of default", "seconds", "peak GiB, measured", "peak GiB, predicted", "what it says")
+CUT_OFF = 128 + signal.SIGTERM
 
 
-class Done(NamedTuple):
-    """A process that ended."""
-
-    code: int
-    out: str
-    errors: str
-
-    @property
-    def last_error(self) -> str:
-        """The last line on stderr, which is what it ended with."""
-        return (self.errors.strip().splitlines() or ["no output"])[-1]
-
-
-Run = Callable[[Sequence[str]], Done]
-"""Runs `python -m` with these arguments."""
-
-
-def run_module(arguments: Sequence[str]) -> Done:
-    """Run a module in a process of its own."""
-    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True)
-    return Done(done.returncode, done.stdout, done.stderr)
-
-
-def selftest_part(run: Run) -> str:
-    """Every kernel against float64."""
-    done = run(["spikevrt.selftest"])
-    verdict = {0: "All right.", 1: "**Something is wrong.**"}.get(done.code, f"Did not end: {done.last_error}")
-    return f"## Self-test\n\n{verdict}\n\n{fenced(done.out)}"
-
-
-def bench_part(run: Run, json_path: Path) -> str:
-    """The suite of `bench/`, and its tables."""
-    suite = run(["pytest", "bench", "--benchmark-only", "--benchmark-quiet", f"--benchmark-json={json_path}"])
-    last = (suite.out.strip().splitlines() or [suite.last_error])[-1]
-    ended = "Passed." if suite.code == 0 else f"**Ended with code {suite.code}:** {last}"
-    tables = run(["bench.report", str(json_path)])
-    picture = json_path.with_suffix(".png")
-    drawn = f"\n![time and memory by backend]({picture.name})\n" if picture.is_file() else ""
-    return f"## Bench\n\n{ended}\n\n{fenced(tables.out if tables.code == 0 else suite.out)}{drawn}"
-
-
-def training_part(run: Run) -> str:
-    """One step of `default` at its own crop, by backend."""
-    rows = [training_row(backend, run) for backend in BACKENDS]
-    return f"## One training step\n\n{fenced(format_table(HEADER, rows))}"
-
-
-def training_row(backend: str, run: Run) -> tuple[str, ...]:
-    """A backend's figures, the prediction in a run of its own: it stands where the step does not fit."""
-    measured = run(["bench.training_step", "--config", "default", "--attn-backend", backend])
-    *said, line = measured.out.strip().splitlines() or [""]
-    if measured.code == 0:
-        figures, remark = json.loads(line), " ".join(said)
-    else:
-        predicted = run(["bench.training_step", "--config", "default", "--attn-backend", backend, "--predict"])
-        figures = json.loads(predicted.out.strip().splitlines()[-1]) if predicted.code == 0 else {}
-        remark = measured.last_error
-    seconds = figures.get("seconds")
-    return (
-        backend,
-        "-" if seconds is None else f"{seconds:.3f}",
-        gib(figures.get("peak")),
-        gib(figures.get("predicted")),
-        remark,
-    )
-
-
-def gib(size: int | None) -> str:
-    """Bytes as GiB."""
-    return "-" if size is None else f"{size / GIB:.2f}"
-
-
-def fenced(text: str) -> str:
-    """Text as it was printed."""
-    return f"```\n{text.strip()}\n```\n"
-
-
-def main(argv: Sequence[str] | None = None, run: Run = run_module) -> int:
-    """Parse, run the parts, write the file."""
+def make_parser() -> argparse.ArgumentParser:
+    """All options with their defaults."""
     parser = command_parser("bench.gpu_report", DESCRIPTION)
-    parser.add_argument("--out", type=Path, default=Path("gpu_report.md"), help="the file to write")
-    args = parser.parse_args(argv)
-    if not torch.cuda.is_available():
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the report goes")
+    parser.add_argument("--minutes", type=positive_number, default=8.0, help="of everything together")
+    parser.add_argument("--parts", nargs="+", metavar="NAME", default=[], help="some of the parts, in their order")
+    parser.add_argument("--dry", action="store_true", help="on the CPU, with tiny shapes: shows that the report runs")
+    return parser
+
+
+def chosen(found: Sequence[Stage], names: Sequence[str]) -> list[Stage]:
+    """The stages of these names, or all.
+
+    Raises:
+        UserError: there is no such part.
+    """
+    known = [stage.name for stage in found]
+    for name in names:
+        if name not in known:
+            raise UserError(f"--parts {name}: there is no such part; use {', '.join(known)}")
+    return [stage for stage in found if not names or stage.name in names]
+
+
+def run(board: Board, found: Sequence[Stage]) -> None:
+    """Every stage after the other; those that go on beside the others are waited for where they are needed."""
+    beside: dict[str, list[threading.Thread]] = {}
+    for stage in found:
+        join(beside.get(stage.after, []))
+        threads = board.start_all(stage.tasks(board.outcomes), stage.workers)
+        if stage.beside:
+            beside[stage.name] = threads
+            continue
+        join(threads)
+        if stage.needed and not board.outcomes[-1].well:
+            board.say("!! the rest would fail the same way")
+            return
+    join([thread for threads in beside.values() for thread in threads])
+
+
+def join(threads: Sequence[threading.Thread]) -> None:
+    """Wait for all of them."""
+    for thread in threads:
+        thread.join()
+
+
+@contextmanager
+def report(folder: Path, seconds: float, dry: bool) -> Iterator[Board]:
+    """A board whose report is whole however this ends."""
+
+    def cut_off(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(CUT_OFF)
+
+    before = signal.signal(signal.SIGTERM, cut_off)
+    board = Board(folder, seconds, dry)
+    try:
+        yield board
+    finally:
+        board.close()
+        closing(board.rows, board.elapsed, board.say)
+        signal.signal(signal.SIGTERM, before)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, run the parts, sum up."""
+    args = make_parser().parse_args(argv)
+    if not args.dry and not torch.cuda.is_available():
         raise UserError(
-            "no CUDA device here: run make gpu-report on a machine with one (nvidia-smi must run, and torch must be "
-            "a CUDA build); make selftest and make bench say what can be said without"
+            "no CUDA device here: run this on a machine with one (nvidia-smi must run, and torch must be a CUDA "
+            "build); --dry runs the same on a CPU, make selftest and make bench say what can be said without a GPU"
         )
-    json_path = args.out.with_suffix(".json")
-    parts = {
-        "self-test": lambda: selftest_part(run),
-        "training step": lambda: training_part(run),
-        "bench": lambda: bench_part(run, json_path),
-    }
-    sections = []
-    bar = tqdm(parts, unit="part")
-    for name in bar:
-        bar.set_description(name)
-        sections.append(parts[name]())
-    with replacing(args.out) as temporary:
-        temporary.write_text("\n".join(["# GPU report\n", fenced("\n".join(machine_lines())), *sections]))
-    print(f"written: {args.out}, {json_path}")
-    return 0
+    os.environ.pop("TRITON_INTERPRET", None)  # Kernels are compiled in the parts.
+    scratch = tempfile.mkdtemp(prefix="spikevrt-report-")
+    try:
+        found = chosen(stages(Setting(args.dry), scratch), args.parts)
+        with report(args.out, 60 * args.minutes, args.dry) as board:
+            run(board, found)
+        print(f"written: {args.out / PAGE}, {args.out / ROWS}, {args.out / LOGS}")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return int(not all(outcome.well for outcome in board.outcomes))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from bench.rows import Row
-from bench.workload import DIRECTIONS, Workload
+from bench.workload import DIRECTIONS, PUBLISHED, Workload
 from spikevrt_kernels.checks.timing import elapsed
 from spikevrt_kernels.costs import DECLARED
 from spikevrt_kernels.proof.memory import predicted_peak, without_storage
@@ -42,7 +42,7 @@ def measure(benchmark: Any, work: Workload, entry: str, direction: str) -> Row:
         traced()
     peak, source = peak_memory(work, entry, direction)
     benchmark.group = ", ".join((work.case.op, work.case.shape, direction))
-    benchmark.pedantic(synchronised(work, step), rounds=rounds_of(work, step), warmup_rounds=1)
+    benchmark.pedantic(synchronised_on(work.device, step), rounds=rounds_of(work, step), warmup_rounds=1)
     p20, median, p80 = np.percentile(benchmark.stats.stats.data, (20, 50, 80))
     row = Row(
         operator=work.case.op,
@@ -56,6 +56,7 @@ def measure(benchmark: Any, work: Workload, entry: str, direction: str) -> Row:
         saved=None if direction == DIRECTIONS[0] else saved_bytes(work, entry),
         peak=peak,
         peak_source=source,
+        predicted=predicted_beside(work, entry, direction),
         seconds=(float(p20), float(median), float(p80)),
         error=error,
     )
@@ -68,14 +69,14 @@ def figures(row: Row) -> Mapping[str, float | None]:
     return {"moved_bytes": row.moved, "saved_bytes": row.saved, "peak_bytes": row.peak, "error": row.error}
 
 
-def synchronised(work: Workload, step: Callable[[], object]) -> Callable[[], object]:
+def synchronised_on(device: torch.device, step: Callable[[], object]) -> Callable[[], object]:
     """The step with an end: CUDA's kernels have run when it returns."""
-    if work.device.type != "cuda":
+    if device.type != "cuda":
         return step
 
     def run() -> None:
         step()
-        torch.cuda.synchronize(work.device)
+        torch.cuda.synchronize(device)
 
     return run
 
@@ -113,6 +114,13 @@ def peak_memory(work: Workload, entry: str, direction: str) -> tuple[int, str]:
     return torch.cuda.max_memory_allocated(device) - before, "CUDA's allocator"
 
 
+def predicted_beside(work: Workload, entry: str, direction: str) -> int | None:
+    """What is predicted of a peak that is measured; None where none is, and for code that is not ours."""
+    if work.device.type != "cuda" or entry == PUBLISHED:
+        return None
+    return predict_peak(work, entry, direction)
+
+
 def predict_peak(work: Workload, entry: str, direction: str) -> int:
     """The same without a GPU and without running: the entry may be `triton` anywhere."""
     held, make = 0, work.planned()
@@ -123,5 +131,5 @@ def predict_peak(work: Workload, entry: str, direction: str) -> int:
         held = sum(t.untyped_storage().nbytes() for t in (*fake.leaves, fake.gradient))
         return fake.steps(entry, direction)
 
-    peak = predicted_peak(setup, iterations=1)
+    peak = predicted_peak(setup, iterations=1, for_cuda=work.device.type == "cuda")
     return peak - held

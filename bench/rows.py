@@ -28,6 +28,8 @@ class Row:
     peak: int | None = None
     """The most that is allocated at once, leaves apart."""
     peak_source: str = "predicted"
+    predicted: int | None = None
+    """What was predicted of a peak that is measured."""
     seconds: tuple[float, float, float] | None = None
     """p20, median, p80; None where the entry was not run."""
     error: float | None = None
@@ -41,6 +43,11 @@ class Row:
     def group(self) -> tuple[str, str, str]:
         """Rows of a group are comparable."""
         return self.operator, self.shape, self.direction
+
+    @property
+    def of_predicted(self) -> float | None:
+        """The measured peak in units of the predicted one."""
+        return self.peak / self.predicted if self.peak and self.predicted else None
 
     @property
     def rates(self) -> tuple[float, float, float] | None:

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from bench.rows import Row, groups
 from spikevrt.table import format_table
 
-HEADER = ("entry", "median ms", "p20", "p80", "Mtoken/s", "p20", "p80", "moved u", "saved u", "peak u", "peak MB")
+TIMES, MEMORY = ("median ms", "p20", "p80", "Mtoken/s", "p20", "p80"), ("moved u", "saved u", "peak u", "peak MB")
+HEADER = ("entry", *TIMES, *MEMORY, "of predicted")
 NOTHING = "-"
 SHOWN_GPUS = ("RTX A6000", "H100 SXM")
 LEGEND = (
     "u: units of one feature tensor; moved: bytes in and out of every operator; saved: kept for backward; peak: most "
-    "held at once beside the leaves; Mtoken/s: throughput in million tokens (a pixel of a frame)"
+    "held at once beside the leaves; of predicted: a measured peak in units of the predicted one; Mtoken/s: "
+    "throughput in million tokens (a pixel of a frame)"
 )
 
 
@@ -34,6 +36,7 @@ def cells(row: Row) -> list[str]:
         *(number(v, 2) for v in rates),
         *(number(in_units(v, row)) for v in (row.moved, row.saved, row.peak)),
         number(None if row.peak is None else row.peak / 1e6),
+        number(row.of_predicted, 2),
     ]
 
 

@@ -15,7 +15,8 @@ from spikevrt_kernels.checks.comparison import Comparison, Judge
 from spikevrt_kernels.proof.memory import without_storage
 
 BACKENDS = ("naive", "sdpa", "triton")
-ALL_ENTRIES = ("published", *BACKENDS)
+PUBLISHED = "published"
+ALL_ENTRIES = (PUBLISHED, *BACKENDS)
 DIRECTIONS = ("forward", "forward+backward")
 
 

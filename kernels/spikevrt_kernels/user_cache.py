@@ -1,9 +1,11 @@
 """What was found out about this machine and costs minutes to find again: JSON files in the user's cache folder."""
 
+import hashlib
 import json
 import os
 import tempfile
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,15 @@ def cache_folder() -> Path:
     """SPIKEVRT_CACHE_DIR, or `spikevrt` in the user's cache folder (XDG_CACHE_HOME, or ~/.cache)."""
     own, caches = os.environ.get("SPIKEVRT_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
     return Path(own) if own else Path(caches or os.path.expanduser("~/.cache")) / "spikevrt"
+
+
+@cache
+def sources() -> str:
+    """A digest of the kernels' package: what was found of it holds as long as it is the same."""
+    folder, found = Path(__file__).parent, hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        found.update(path.relative_to(folder).as_posix().encode() + b"\n" + path.read_bytes())
+    return found.hexdigest()
 
 
 def read_kept(*names: str) -> Any:

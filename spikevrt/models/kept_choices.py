@@ -2,17 +2,15 @@
 
 import hashlib
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 
 import torch
 
-import spikevrt_kernels
 from spikevrt.versions import driver, installed
 from spikevrt_kernels.backends import why_not_triton
 from spikevrt_kernels.choice import Ask, Choice, Finding
 from spikevrt_kernels.launches import assemble_for
-from spikevrt_kernels.user_cache import cache_folder, keep, read_kept
+from spikevrt_kernels.tuned import fingerprint
+from spikevrt_kernels.user_cache import cache_folder, keep, read_kept, sources
 
 FOLDER = "attention"
 
@@ -48,21 +46,12 @@ def file_name(asked: Ask, device: torch.device) -> str:
 
 
 def machine_facts(device: torch.device) -> list[str]:
-    """Device, driver, versions, assembler and the kernels' sources."""
+    """Device, driver, versions, assembler, the kernels' sources, and the rows that were tuned for them."""
     gpu = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
     name = f"{gpu.name} sm_{gpu.major}{gpu.minor} {gpu.total_memory}" if gpu else "cpu"
     assembler = assemble_for(device) if gpu and why_not_triton() is None else "no assembler"
     packages = [f"{package} {installed(package)}" for package in ("torch", "triton")]
-    return [name, driver(), *packages, assembler, sources()]
-
-
-@cache
-def sources() -> str:
-    """A digest of the kernels' package."""
-    folder, found = Path(spikevrt_kernels.__file__).parent, hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        found.update(path.relative_to(folder).as_posix().encode() + b"\n" + path.read_bytes())
-    return found.hexdigest()
+    return [name, driver(), *packages, assembler, sources(), f"tuned {fingerprint(device)}"]
 
 
 def asked_facts(asked: Ask) -> list[str]:

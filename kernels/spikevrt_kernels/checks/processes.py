@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 BOOT = "from spikevrt_kernels.checks.processes import child; child()"
@@ -38,6 +39,8 @@ class Job(NamedTuple):
     """Seconds for the whole, with the start of Python."""
     patience: float = FOREVER
     """Seconds without a row; START more for the first one."""
+    log: Path | None = None
+    """Where all that it prints is kept; nowhere if not given."""
 
 
 class Ending(NamedTuple):
@@ -108,7 +111,7 @@ class Running:
 def run_job(job: Job, running: Running, note: Callable[[Job, Any], object]) -> Ending:
     """Start, collect rows until the end or until a limit has passed."""
     start = time.monotonic()
-    with tempfile.TemporaryFile() as errors:
+    with job.log.open("w+b") if job.log else tempfile.TemporaryFile() as errors:
         process = start_child(job, errors)
         running.add(process)
         try:

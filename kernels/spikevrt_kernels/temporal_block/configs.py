@@ -2,6 +2,11 @@
 
 from typing import Any, NamedTuple
 
+import torch
+
+from spikevrt_kernels.tuned import Kernel, tuned_row
+
+OPERATOR = "temporal_block"
 REGISTERS, MAX_REGISTERS = 65_536, 255
 """Of a multiprocessor, and of a thread. Left to itself the assembler may aim at far fewer, and spill."""
 MIN_PIXELS = 16
@@ -50,8 +55,14 @@ def one_kernel(architecture: int, frames: int) -> bool:
     return architecture in WARPGROUPS and frames <= ONE_KERNEL_FRAMES
 
 
-def choose(kernel: str, max_pixels: int) -> Config:
-    """The configuration of a kernel; `max_pixels` bounds the tile, never below 16 pixels."""
-    config = TABLE[kernel]
+def choose(
+    kernel: str, max_pixels: int, variant: tuple[str | int, ...] = (), device: torch.device | None = None
+) -> Config:
+    """The configuration of a kernel: tuned for its variant on the device, else of the table.
+
+    `max_pixels` bounds the tile, never below 16 pixels.
+    """
+    row = tuned_row(Kernel(OPERATOR, kernel, variant), device)
+    config = TABLE[kernel] if row is None else Config(*row)
     bound = 1 << max(max_pixels, 1).bit_length() - 1
     return config._replace(pixels=max(MIN_PIXELS, min(config.pixels, bound)))

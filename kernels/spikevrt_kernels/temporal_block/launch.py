@@ -18,6 +18,8 @@ from spikevrt_kernels.temporal_block.kernels.forward import (
 from spikevrt_kernels.temporal_block.prepared import Folded, fold
 from spikevrt_kernels.temporal_block.reference import EPS, BlockWeights
 
+ATTENDING = ("attend", "block", "bwd_attend")
+"""Kernels that hold all frames of their pixels."""
 KEPT = 512
 """Geometries of calls whose numbers are kept: a model has some ten at a size of clips."""
 MLP_WEIGHTS = ("wo_ptr", "bo_ptr", "gamma_ptr", "beta_ptr", "w1_ptr", "b1_ptr", "w2_ptr", "b2_ptr")
@@ -56,8 +58,15 @@ class Call(NamedTuple):
         return torch.promote_types(self.dot, torch.float32)
 
     def config(self, kernel: str) -> Config:
-        """Tile and warps of one kernel, from the static table."""
-        return choose(kernel, self.max_pixels)
+        """Tile and warps of one kernel; a plan for another architecture takes them from the static table."""
+        return choose(kernel, self.max_pixels, self.variant(kernel), None if self.target else self.x.device)
+
+    def variant(self, kernel: str) -> tuple[str | int, ...]:
+        """What the binary of a kernel is made for, as far as it decides about registers."""
+        common = (str(self.dot), self.x.shape[1], self.weights.mlp_in[0].shape[0])
+        if kernel not in ATTENDING:
+            return common
+        return (*common, self.heads, self.x.shape[2], 0 if self.context is None else self.context.shape[2])
 
     @property
     def geometry(self) -> "Geometry":

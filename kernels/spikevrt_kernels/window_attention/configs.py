@@ -2,6 +2,11 @@
 
 from typing import Any, NamedTuple
 
+import torch
+
+from spikevrt_kernels.tuned import Kernel, tuned_row
+
+OPERATOR = "window_attention"
 REGISTERS, MAX_REGISTERS = 65_536, 255
 """Of a multiprocessor, and of a thread. Left to itself the assembler may aim at far fewer, and spill."""
 MIN_TILE = 16
@@ -33,8 +38,18 @@ TABLE = {
 """By kernel: a frame of an 8 x 8 window is one tile."""
 
 
-def choose(kernel: str, architecture: int, tokens: int) -> Config:
-    """The configuration of a kernel, its tiles no larger than `tokens` need."""
-    config = TABLE[kernel]
+def choose(
+    kernel: str,
+    architecture: int,
+    tokens: int,
+    variant: tuple[str | int, ...] = (),
+    device: torch.device | None = None,
+) -> Config:
+    """The configuration of a kernel: tuned for its variant on the device, else of the table.
+
+    Its tiles are no larger than `tokens` need.
+    """
+    row = tuned_row(Kernel(OPERATOR, kernel, variant), device)
+    config = TABLE[kernel] if row is None else Config(*row)
     most = max(MIN_TILE, 1 << (tokens - 1).bit_length())
     return config._replace(own=min(config.own, most), passing=min(config.passing, most))

@@ -95,8 +95,11 @@ class Call(NamedTuple):
         return prod(self.window[1:] if mutual else self.window)
 
     def config(self, kernel: str, mutual: bool) -> Config:
-        """Tile and warps of one kernel, from the static table."""
-        return choose(kernel, self.target or architecture(self.qkv.device), self.tokens(mutual))
+        """Tile and warps of one kernel; a plan for another architecture takes them from the static table."""
+        tokens = self.tokens(mutual)
+        variant = (str(self.qkv.dtype), self.channels // self.heads, tokens, int(mutual))
+        device = self.qkv.device
+        return choose(kernel, self.target or architecture(device), tokens, variant, None if self.target else device)
 
 
 def call_arguments(call: Call, mutual: bool) -> dict[str, Any]:

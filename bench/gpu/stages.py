@@ -1,0 +1,96 @@
+"""The order of a report: correctness first, then what a user waits for, each part with a limit."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.gpu.board import Outcome, Task
+from bench.gpu.cases import own_cases
+from bench.gpu.part import NO_GPU, ONE_THREAD
+from bench.gpu.rows import NO_TIME, WELL
+from bench.gpu.setting import PRECISIONS, Setting
+from spikevrt.versions import cores
+from spikevrt_kernels.backends import TRITON_OPS
+
+JUDGED = "bench.gpu.correctness."
+"""Jobs whose failures the sanitizer looks at."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Tasks that run together."""
+
+    name: str
+    """For `--parts`."""
+    tasks: Callable[[Sequence[Outcome]], list[Task]]
+    """From how everything before ended."""
+    workers: int = 1
+    beside: bool = False
+    """Goes on while later stages run: a CPU's work."""
+    after: str = ""
+    """A stage of that kind which must have ended."""
+    needed: bool = False
+    """Where it fails, everything else would fail the same way."""
+
+
+def stages(setting: Setting, scratch: str) -> list[Stage]:
+    """All of them in the order of worth; times come after what compiles, on a machine at rest."""
+    peaks = [on_cpu(f"predict {entry}", "bench.gpu.whole.predicted", entry, 300) for entry in ("triton", "sdpa")]
+    training = [Task(f"train {e}", "bench.gpu.training.run", (scratch, e), 45) for e in ("triton", "sdpa")]
+    return [
+        Stage("env", fixed(Task("env", "bench.gpu.machine.environment")), needed=True),
+        Stage("smoke", fixed(Task("smoke", "bench.gpu.correctness.smoke", limit=90))),
+        Stage("data", fixed(on_cpu("data", "bench.gpu.training.data", scratch, 150)), beside=True),
+        Stage("predict", fixed(*peaks), beside=True),
+        Stage("check", fixed(*correctness(setting)), workers=max(1, cores() - 2)),
+        Stage("sanitizer", sanitizing),
+        Stage("whole", fixed(Task("whole model", "bench.gpu.whole.distance"))),
+        Stage("step", fixed(step("triton", 75), step("sdpa", 60))),
+        Stage("time", fixed(Task("times", "bench.gpu.times.shapes", ("triton", "sdpa"), 80))),
+        Stage("auto", fixed(Task("auto", "bench.gpu.whole.auto", limit=70))),
+        Stage("train", fixed(*training), after="data"),
+        Stage("huge", fixed(Task("huge", "bench.gpu.correctness.huge", limit=90))),
+        Stage("dram", fixed(Task("dram", "bench.gpu.traffic.kernels", limit=150))),
+        Stage("naive", fixed(step("naive", 60), Task("times naive", "bench.gpu.times.shapes", ("naive",)))),
+    ]
+
+
+def fixed(*tasks: Task) -> Callable[[Sequence[Outcome]], list[Task]]:
+    """Tasks that do not depend on what was before."""
+    return lambda _: list(tasks)
+
+
+def step(entry: str, limit: float) -> Task:
+    """A training step by one backend."""
+    return Task(f"step {entry}", "bench.gpu.whole.step", (entry,), limit)
+
+
+def on_cpu(name: str, job: str, argument: str, limit: float) -> Task:
+    """A task that leaves the GPU alone."""
+    return Task(name, job, (argument,), limit, quiet=True, environment=NO_GPU)
+
+
+def correctness(setting: Setting) -> list[Task]:
+    """Every (operator, precision) in a process of its own: compiling is nearly all of their time."""
+
+    def task(job: str, *arguments: str, limit: float = 150) -> Task:
+        name = " ".join((job.rpartition(".")[2], *arguments))
+        return Task(name, job, arguments, limit, quiet=True, environment=ONE_THREAD)
+
+    counts = {op: len(own_cases(setting, op)) for op in ("temporal_block", "window_attention")}
+    found = [task("bench.gpu.correctness.own", op, str(i)) for op, count in counts.items() for i in range(count)]
+    found += [task("bench.gpu.whole.compiled", limit=200)]
+    found += [task("bench.gpu.correctness.odd", op, precision) for precision in PRECISIONS for op in TRITON_OPS]
+    return [*found, task("bench.gpu.correctness.dropout", limit=120)]
+
+
+def sanitizing(outcomes: Sequence[Outcome]) -> list[Task]:
+    """The first check that did not come to its end, else the first that was wrong; none where all is right."""
+    failed = [o for o in outcomes if not o.well and o.status != NO_TIME and o.task.job.startswith(JUDGED)]
+    failed.sort(key=lambda outcome: outcome.status == WELL)
+    if not failed:
+        return []
+    task = failed[0].task
+    environment = {**ONE_THREAD, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    return [
+        Task(f"sanitizer {task.name}", "bench.gpu.sanitizer.again", (task.job, *task.arguments), 75, False, environment)
+    ]

@@ -1,0 +1,1 @@
+"""Finding the fastest configuration of every kernel on one GPU."""

@@ -1,0 +1,119 @@
+"""What the suite does where there is a GPU, shown without one."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from bench import bench_model, conftest
+from bench.bench_deblur import random_clip
+from bench.by_hand import BY_HAND, compiled_or_not
+from bench.measure import predicted_beside
+from bench.rows import Row
+from bench.tables import HEADER, tables
+from bench.temporal_workloads import SELF, temporal_workload
+from bench.workload import DIRECTIONS
+from spikevrt.config import load_config
+from spikevrt.models import build_model
+from spikevrt.models.backend_choice import Backends
+from spikevrt.restoration.stream import Restorer
+
+X = torch.ones(1, 2)
+
+
+def square(model, x, half):
+    return model(x).square()
+
+
+def entries_of(monkeypatch, module, chosen=None, kernels=True):
+    """What a module's tests are parametrized with."""
+    taken = []
+    config = SimpleNamespace(getoption=lambda name: chosen)
+    metafunc = SimpleNamespace(
+        fixturenames=["attn_backend"], config=config, module=module, parametrize=lambda name, found: taken.extend(found)
+    )
+    monkeypatch.setattr(conftest, "why_not_triton", lambda: None if kernels else "no GPU")
+    conftest.pytest_generate_tests(metafunc)
+    return taken
+
+
+def test_the_model_is_offered_triton_where_it_runs_and_the_yardstick_beside_it(monkeypatch):
+    module = SimpleNamespace(MORE_ENTRIES=(BY_HAND,))
+    assert entries_of(monkeypatch, module) == ["naive", "sdpa", "triton", BY_HAND]
+    assert entries_of(monkeypatch, module, BY_HAND) == [BY_HAND]
+    assert entries_of(monkeypatch, SimpleNamespace(MORE_ENTRIES=()), kernels=False) == ["naive", "sdpa"]
+    assert bench_model.MORE_ENTRIES == () or torch.cuda.is_available()
+
+
+@pytest.mark.parametrize("entry", ["sdpa", BY_HAND])
+def test_model_and_clip_of_an_entry_are_on_the_device(monkeypatch, entry):
+    def where(model, x, half):
+        return [x.device.type, *{p.device.type for p in model.parameters()}]
+
+    monkeypatch.setitem(bench_model.STEPS, DIRECTIONS[0], where)
+    monkeypatch.setattr(bench_model, "official_vrt", lambda backend: nn.Linear(2, 2))
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    run, said = bench_model.runner(entry, DIRECTIONS[0], "meta")
+    assert run() == ["meta", "meta"]
+    assert said == (", compiled" if entry == BY_HAND else "")
+    assert bench_model.clip("cpu").shape[-1] == bench_model.SIDE
+
+
+def test_where_no_compiler_works_the_yardstick_runs_as_it_is_and_says_so(monkeypatch):
+    def compile_(model):
+        def fails(x):
+            raise RuntimeError("no C++ compiler\nmore")
+
+        return fails
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    run, said = compiled_or_not(square, nn.Identity(), X, None)
+    assert said == ", not compiled: RuntimeError: no C++ compiler"
+    assert torch.equal(run(), X)
+
+
+def test_no_memory_is_no_missing_compiler(monkeypatch):
+    def compile_(model):
+        def fails(x):
+            raise torch.OutOfMemoryError
+
+        return fails
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    with pytest.raises(torch.OutOfMemoryError):
+        compiled_or_not(square, nn.Identity(), X, None)
+
+
+def test_the_peak_of_a_model_is_predicted_without_a_gpu(monkeypatch):
+    monkeypatch.setattr(bench_model, "official_vrt", lambda backend: nn.Conv3d(6, 6, 1))
+    unit = bench_model.FRAMES * 3 * bench_model.CUDA_SIDE**2
+    forward, both = (bench_model.predicted_memory("sdpa", direction) for direction in DIRECTIONS)
+    assert 4 * unit + 2 * unit < forward <= both, "the clip in float32, and the result in half the bytes"
+
+
+def test_a_measured_peak_stands_beside_the_predicted_one():
+    work = temporal_workload(SELF, (1, 8, 2, 5, 4), torch.float32, "cpu")
+    assert predicted_beside(work, "sdpa", DIRECTIONS[1]) is None, "on the CPU the peak itself is predicted"
+    on_gpu = dataclasses.replace(work, device=torch.device("cuda"), compared={})
+    assert predicted_beside(on_gpu, "triton", DIRECTIONS[1]) > work.unit
+    assert predicted_beside(on_gpu, "published", DIRECTIONS[1]) is None
+    row = Row(
+        "op", "shape", "forward", "triton", "bfloat16", 32, 1024, 2048, peak=3 * 1024, predicted=2 * 1024,
+        seconds=(1.0, 1.0, 1.0),
+    )  # fmt: skip
+    (line,) = [line for line in tables([row]) if line.startswith("triton")]
+    assert line.split()[-1] == "1.50"
+    assert HEADER[-1] == "of predicted"
+
+
+def test_random_frames_take_the_way_of_deblur():
+    config = load_config("demo", ["DATA.CLIP_LEN=2", "TEST.CLIP_OVERLAP=1"])
+    clip = random_clip(config, (16, 24))
+    restorer = Restorer(build_model(config, False, Backends("sdpa", "sdpa")), config, torch.device("cpu"))
+    frames = list(restorer.restore(clip))
+    assert len(frames) == len(clip) == 3
+    assert all(frame.shape == (3, 16, 24) for frame in frames)
+    first, again = (next(iter(clip)) for _ in range(2))
+    assert torch.equal(first.blur, again.blur)
