@@ -6,27 +6,20 @@ same entries later. No process makes a CUDA context.
 
 import os
 import pickle
-import subprocess
-import sys
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
-from queue import SimpleQueue
-from threading import Event, Timer
 from typing import Any, NamedTuple
 
+from spikevrt_kernels.checks.processes import Ending, Job, run_jobs
 from spikevrt_kernels.keys import by_key
 from spikevrt_kernels.launches import Launch
 
-SECONDS = 120
+SECONDS = 120.0
 """What one kernel may take; two or three are usual."""
-START_SECONDS = 300
-"""What Python may take to start and to import."""
-COMMAND = (sys.executable, "-c", "from spikevrt_kernels.warmup import serve; serve()")
 
 
-class Job(NamedTuple):
-    """A launch that another process can compile."""
+class Binary(NamedTuple):
+    """What another process compiles."""
 
     module: str
     kernel: str
@@ -64,111 +57,40 @@ def compile_all(
     Returns:
         A line for each that failed; it fails again where it is launched.
     """
-    jobs = [job_of(launch, architecture) for launch in by_key(launches).values()]
-    if not jobs:
-        return []
-    count = min(processes or len(os.sched_getaffinity(0)), len(jobs))
-    idle: SimpleQueue[Worker] = SimpleQueue()
-    workers = [Worker(seconds) for _ in range(count)]
-    for worker in workers:
-        idle.put(worker)
-
-    def compile_one(job: Job) -> str | None:
-        worker = idle.get()
-        reason = worker.compile(job)
-        idle.put(worker)
-        return reason and f"{job.kernel}: {reason}"
-
-    pool, failed = ThreadPoolExecutor(count), []
-    try:
-        for line in pool.map(compile_one, jobs):
-            done()
-            failed += [] if line is None else [line]
-        return failed
-    finally:
-        # `map` has called off what was not begun; what is being compiled ends with its process.
-        pool.shutdown(wait=False)
-        for worker in workers:
-            worker.close()
+    left, failed = [binary_of(launch, architecture) for launch in by_key(launches).values()], []
+    while left:
+        count = min(processes or len(os.sched_getaffinity(0)), len(left))
+        shares = [left[i::count] for i in range(count)]
+        endings = run_jobs([job(share, seconds) for share in shares], count, lambda job, row: done())
+        failed += [line for pair in zip(shares, endings, strict=True) for line in failures(*pair)]
+        # One that ends its process is not tried again; those behind it are.
+        left = [binary for share, end in zip(shares, endings, strict=True) for binary in share[len(end.rows) + 1 :]]
+    return failed
 
 
-def job_of(launch: Launch, architecture: int) -> Job:
+def binary_of(launch: Launch, architecture: int) -> Binary:
     """A launch as another process can read it."""
     plain = launch.without_tensors()
-    return Job(plain.kernel.__module__, plain.kernel.__name__, architecture, plain.arguments, plain.options)
+    return Binary(plain.kernel.__module__, plain.kernel.__name__, architecture, plain.arguments, plain.options)
 
 
-class Worker:
-    """A process that compiles one job after the other; it is started anew where one has ended it."""
+def job(share: Sequence[Binary], seconds: float) -> Job:
+    """Some binaries in one process, each packed by itself: it is read when its turn comes."""
+    return Job("compile", compile_share, ([pickle.dumps(binary) for binary in share],), patience=seconds)
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.process: subprocess.Popen[bytes] | None = None
 
-    def compile(self, job: Job) -> str | None:
-        """None, or why it failed."""
-        if self.process is None:
-            self.process = start()
-            self.ask(None, START_SECONDS)
-        return self.ask(job, self.seconds)
-
-    def ask(self, job: Job | None, seconds: float) -> str | None:
-        """The answer to a job, or what happened to the process."""
-        process, late = self.process, Event()
-        if process is None or process.stdin is None or process.stdout is None:
-            return "its compiler did not start"
-
-        def end() -> None:
-            late.set()
-            process.kill()
-
-        timer = Timer(seconds, end)
-        timer.start()
+def compile_share(share: Sequence[bytes]) -> Iterator[str | None]:
+    """In a process: for each binary None, or the first line of what its compiler says."""
+    for packed in share:
         try:
-            pickle.dump(job, process.stdin)
-            process.stdin.flush()
-            return pickle.load(process.stdout)
-        except (EOFError, OSError):
-            self.process = None
-            process.kill()
-            process.wait()
-            return f"not compiled after {seconds:g} s" if late.is_set() else f"its compiler ended: {process.returncode}"
-        finally:
-            timer.cancel()
-
-    def close(self) -> None:
-        """End the process."""
-        process, self.process = self.process, None
-        if process is not None:
-            process.kill()
-            process.wait()
+            pickle.loads(packed).compile()
+        except Exception as error:
+            yield f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        else:
+            yield None
 
 
-def start() -> "subprocess.Popen[bytes]":
-    """A fresh Python that finds what this one does; what compilers print is dropped."""
-    path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
-    environment = os.environ | {"PYTHONPATH": path}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(COMMAND, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment)
-
-
-def serve() -> None:
-    """Compile the jobs that come in, and answer each with None or one line."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    while True:
-        try:
-            job: Job | None = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            return
-        pickle.dump(why_not(job) if job else None, answers)
-        answers.flush()
-
-
-def why_not(job: Job) -> str | None:
-    """None where a job compiles, else the first line of what its compiler says."""
-    try:
-        job.compile()
-    except Exception as error:
-        return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-    return None
+def failures(share: Sequence[Binary], ending: Ending) -> Iterator[str]:
+    """A line for each binary that failed, and for the one that ended the process."""
+    reasons = [*ending.rows, *([ending.reason] if len(ending.rows) < len(share) else [])]
+    yield from (f"{binary.kernel}: {reason}" for binary, reason in zip(share, reasons, strict=False) if reason)

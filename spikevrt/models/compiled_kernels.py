@@ -11,6 +11,7 @@ from spikevrt_kernels.checks.case import mixed, pure
 from spikevrt_kernels.checks.needed import needed_launches
 from spikevrt_kernels.keys import by_key
 from spikevrt_kernels.launches import Launch, architecture
+from spikevrt_kernels.tuned import rows_on, trying
 
 
 def model_launches(config: Config, device: torch.device, training: bool = True) -> list[Launch]:
@@ -18,10 +19,11 @@ def model_launches(config: Config, device: torch.device, training: bool = True) 
     trials = attention_trials(config, config.train.batch_size if training else 1, training)
     own = [trials[op] for op in TRITON_OPS if op in trials]
     precision, target = mixed(half_type(device, config.train.mixed_precision)), architecture(device)
-    launches = needed_launches([case for some in own for case in some.checked], precision, training, target)
-    if precision.autocast:
-        exact = [case for some in own for case in some.exact]
-        launches += needed_launches(exact, pure(torch.float32), training, target)
+    with trying(rows_on(device)):
+        launches = needed_launches([case for some in own for case in some.checked], precision, training, target)
+        if precision.autocast:
+            exact = [case for some in own for case in some.exact]
+            launches += needed_launches(exact, pure(torch.float32), training, target)
     return list(by_key(launches).values())
 
 

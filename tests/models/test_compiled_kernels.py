@@ -8,6 +8,7 @@ from spikevrt.models import compiled_kernels
 from spikevrt_kernels import warmup
 from spikevrt_kernels.backends import planning
 from spikevrt_kernels.keys import by_key
+from spikevrt_kernels.tuned import kernels_asked_for
 
 CUDA = torch.device("cuda", 0)
 
@@ -25,6 +26,7 @@ def compiled(monkeypatch):
 
     monkeypatch.setattr(warmup, "compile_all", compile_all)
     monkeypatch.setattr(compiled_kernels, "architecture", lambda device: 80)
+    monkeypatch.setattr(compiled_kernels, "rows_on", lambda device: {})
     monkeypatch.setattr(compiled_kernels, "half_type", lambda device, wanted: torch.bfloat16 if wanted else None)
     with planning():
         yield found
@@ -52,3 +54,19 @@ def test_what_the_kernels_cannot_run_is_not_compiled(compiled):
     compiled_kernels.compile_kernels(load_config("demo", ["DATA.CLIP_LEN=9"]), CUDA, training=False)
     names = {launch.kernel.__name__ for launch in compiled[0][0]}
     assert names == {"window_attention_fwd_kernel"}
+
+
+def test_tuned_rows_are_compiled_in_place_of_the_tables(compiled, monkeypatch):
+    compiled_kernels.compile_kernels(load_config("demo"), CUDA)
+    with kernels_asked_for() as asked:
+        compiled_kernels.model_launches(load_config("demo"), CUDA)
+    tuned = {kernel: (16, 16, 2) for kernel in asked if kernel.name == "mutual_backward"}
+    assert tuned
+    monkeypatch.setattr(compiled_kernels, "rows_on", lambda device: tuned)
+    compiled_kernels.compile_kernels(load_config("demo"), CUDA)
+    (table, _), (own, _) = compiled
+    warps = [
+        {launch.options["num_warps"] for launch in launches if launch.kernel.__name__.endswith("bwd_mutual_kernel")}
+        for launches in (table, own)
+    ]
+    assert warps == [{4}, {2}]
