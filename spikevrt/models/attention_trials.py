@@ -97,7 +97,7 @@ def each_once(parts: Sequence[Block] | Sequence[Windows]) -> tuple[Case, ...]:
     found: dict[object, Case] = {}
     for part in parts:
         case = part.case()
-        found.setdefault((case.shape, part[1:3]), case)
+        found.setdefault(case.key, case)
     return tuple(found.values())
 
 

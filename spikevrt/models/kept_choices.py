@@ -56,6 +56,6 @@ def machine_facts(device: torch.device) -> list[str]:
 
 def asked_facts(asked: Ask) -> list[str]:
     """Shapes, backends and precision."""
-    trials = [f"{op} {', '.join(case.shape for cases in own for case in cases)}" for op, own in asked.trials.items()]
+    trials = [" ".join(case.key) for own in asked.trials.values() for cases in own for case in cases]
     backends = [f"{op} {' '.join(own)}" for op, own in asked.backends.items()]
     return [*trials, *backends, asked.precision.name, f"backward {asked.backward}", f"timed {asked.timed}"]

@@ -128,6 +128,26 @@ def test_a_damaged_file_is_a_start_without_one(tried, text):
     assert kept_choices.read_choices(asked, CPU) is None
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        "MODEL.FUSE.HEADS=4",
+        "MODEL.SPIKE_TSA.MLP_RATIO=3",
+        "MODEL.FUSE.MAX_BATCH_TOKENS=96",
+        "MODEL.VRT.NUM_HEADS=[4,4,4,4,4,4,4,2,2]",
+        "DATA.CROP_SIZE=48",
+        "TRAIN.BATCH_SIZE=3",
+        "MODEL.ATTN_BACKEND=triton",
+    ],
+)
+def test_what_was_found_belongs_to_its_configuration(option):
+    first = backend_choice.wanted(CPU, config(), True)
+    kept_choices.keep_choices([Choice(OP, (Finding("sdpa", True, 0.5),))], first, CPU)
+    assert kept_choices.read_choices(first, CPU)
+    assert kept_choices.read_choices(backend_choice.wanted(CPU, config("auto", option), True), CPU) is None
+    assert kept_choices.read_choices(backend_choice.wanted(CPU, config(), False), CPU) is None
+
+
 def test_what_only_lacked_memory_is_tried_again(tried, monkeypatch, capsys):
     kernel(monkeypatch, broken_kernels.out_of_memory)
     taken, line = started(capsys)

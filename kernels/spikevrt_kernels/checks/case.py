@@ -72,6 +72,13 @@ class Case:
     """The operator by one backend."""
     reference: str = "naive"
     """The backend that is right."""
+    settings: str = ""
+    """What else decides: heads, hidden channels, chunks, the configured window."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Cases of one key are the same."""
+        return self.op, self.shape, self.settings
 
     def inputs(self, precision: Precision, device: torch.device) -> list[Tensor]:
         """The same numbers in every call, in the types of `precision`."""

@@ -103,9 +103,9 @@ def timed_row(row: Row, found: Mapping[Any, Row]) -> Row:
     return row._replace(seconds=own.seconds, reference_seconds=reference.seconds)
 
 
-def time_key(row: Row, backend: str) -> tuple[str, str, str, str]:
+def time_key(row: Row, backend: str) -> tuple[tuple[str, str, str], str, str]:
     """Runs of one key take one time."""
-    return row.case.op, row.case.shape, row.precision.name, backend
+    return row.case.key, row.precision.name, backend
 
 
 def ask(function: Callable[[Sequence[Trial], str], Answers], trials: Sequence[Trial], machine: Machine) -> list[Row]:
