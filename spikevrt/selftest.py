@@ -57,8 +57,8 @@ def trials(config: Config, device: torch.device, ops: Sequence[str]) -> list[Tri
     for op, own in attention_trials(config, config.train.batch_size).items():
         if op not in ops:
             continue
-        small = {case.shape: case for case in own.checked}
-        large = {case.shape: case for case in own.timed if case.shape not in small}
+        small = {case.identity: case for case in own.checked}
+        large = {case.identity: case for case in own.timed if case.identity not in small}
         found += own_trials(device, small.values(), precision)
         found += own_trials(device, large.values(), precision, large=True)
     return found

@@ -160,7 +160,7 @@ def large_trials(asked: Ask) -> list[Trial]:
         for op, backends in asked.backends.items()
         if "triton" in backends
         for case in asked.trials[op].timed
-        if case.shape not in {small.shape for small in asked.trials[op].checked}
+        if case.identity not in {small.identity for small in asked.trials[op].checked}
     ]
 
 

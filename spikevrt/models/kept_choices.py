@@ -66,7 +66,7 @@ def sources() -> str:
 
 
 def asked_facts(asked: Ask) -> list[str]:
-    """Shapes, backends and precision."""
-    trials = [f"{op} {', '.join(case.shape for cases in own for case in cases)}" for op, own in asked.trials.items()]
+    """Cases, backends and precision."""
+    trials = [f"{op} {'; '.join(case.identity for cases in own for case in cases)}" for op, own in asked.trials.items()]
     backends = [f"{op} {' '.join(own)}" for op, own in asked.backends.items()]
     return [*trials, *backends, asked.precision.name, f"backward {asked.backward}", f"timed {asked.timed}"]

@@ -72,6 +72,13 @@ class Case:
     """The operator by one backend."""
     reference: str = "naive"
     """The backend that is right."""
+    settings: str = ""
+    """All else that decides what is computed, and how: `heads 4`."""
+
+    @property
+    def identity(self) -> str:
+        """Cases of one operator and one identity are the same."""
+        return f"{self.shape} {self.settings}"
 
     def inputs(self, precision: Precision, device: torch.device) -> list[Tensor]:
         """The same numbers in every call, in the types of `precision`."""

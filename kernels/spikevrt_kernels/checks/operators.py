@@ -38,7 +38,8 @@ def temporal_attention_case(B: int, C: int, Tq: int, Tk: int, H: int, W: int, he
     """Attention along T at every pixel, (B,C,Tq,H,W) on (B,C,Tk,H,W)."""
     shape = f"B{B}-C{C}-T{Tq}-Tk{Tk}-H{H}W{W}"
     make = partial(attention_inputs, [(B, C, T, H, W) for T in (Tq, Tk, Tk)])
-    return Case("temporal_attention", shape, ("q", "k", "v"), 3, make, partial(run_attention, heads))
+    run = partial(run_attention, heads)
+    return Case("temporal_attention", shape, ("q", "k", "v"), 3, make, run, settings=f"heads {heads}")
 
 
 def attention_inputs(shapes: Sequence[Sequence[int]], draw: Draw) -> list[Tensor]:
@@ -114,7 +115,8 @@ def temporal_block_case(
     parts = ["norm_q", *(["norm_kv"] if block.cross else []), "in_proj", "out_proj", "norm_mlp", "mlp_in", "mlp_out"]
     features = ("x", "context") if block.cross else ("x",)
     names = (*features, *(f"{part}.{kind}" for part in parts for kind in ("weight", "bias")))
-    return Case("temporal_block", str(block), names, len(features), block.inputs, block.run)
+    settings = f"heads {heads}, ratio {ratio:g}, {chunking}"
+    return Case("temporal_block", str(block), names, len(features), block.inputs, block.run, settings=settings)
 
 
 class WindowShape(NamedTuple):
@@ -169,7 +171,8 @@ def window_attention_case(
     shape = WindowShape((B, D, H, W), C, heads, window, shift, mutual, KeptBias())
     features = ("qkv", "mutual_offset") if mutual else ("qkv",)
     names = (*features, "offset", "bias table")
-    return Case("window_attention", str(shape), names, len(features), shape.inputs, shape.run)
+    settings = f"heads {heads}, configured {window} shifted by {shift}"
+    return Case("window_attention", str(shape), names, len(features), shape.inputs, shape.run, settings=settings)
 
 
 def voxelize_case(n: int, H: int, W: int, K: int) -> Case:

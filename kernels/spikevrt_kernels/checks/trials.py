@@ -105,7 +105,7 @@ def timed_row(row: Row, found: Mapping[Any, Row]) -> Row:
 
 def time_key(row: Row, backend: str) -> tuple[str, str, str, str]:
     """Runs of one key take one time."""
-    return row.case.op, row.case.shape, row.precision.name, backend
+    return row.case.op, row.case.identity, row.precision.name, backend
 
 
 def ask(function: Callable[[Sequence[Trial], str], Answers], trials: Sequence[Trial], machine: Machine) -> list[Row]:
