@@ -155,6 +155,14 @@ def test_what_only_lacked_memory_is_tried_again(tried, monkeypatch, capsys):
     assert not list(cache_folder().rglob("*.json"))
 
 
+@pytest.mark.parametrize("others", [["sdpa"], ["sdpa", "naive"]])
+def test_a_machine_that_fails_pytorch_is_tried_again(tried, others):
+    asked, lost = backend_choice.wanted(CPU, config(), True), "gave no answer within 120 s"
+    found = [Choice(OP, tuple(Finding(b, b not in others, None, lost) for b in ("triton", "sdpa", "naive")))]
+    kept_choices.keep_choices(found, asked, CPU)
+    assert kept_choices.read_choices(asked, CPU) is None
+
+
 def test_a_cache_folder_that_cannot_be_written_costs_time_only(tried, monkeypatch, capsys, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SPIKEVRT_CACHE_DIR", str(tmp_path / "file"))
