@@ -14,6 +14,7 @@ from spikevrt_kernels.checks.case import Case, Precision
 from spikevrt_kernels.checks.comparison import EXACT, Comparison, Judge, Yardstick, moved_in_company
 from spikevrt_kernels.checks.processes import Ending, Job, run_jobs
 from spikevrt_kernels.checks.timing import Timer
+from spikevrt_kernels.precision import settle_products
 
 RIGHT, WRONG, NO_MEMORY, UNPROVED, CANNOT = "right", "WRONG", "no memory", "no memory to compare", "cannot run"
 LACK = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "SIGKILL")
@@ -155,8 +156,7 @@ def rows_of(ending: Ending) -> Iterator[Row]:
 def judged_cases(trials: Sequence[Trial], device: str) -> Answers:
     """In a process: verdicts. What leaves the device unusable ends it: later cases would be blamed for it."""
     first = trials[0]
-    # Some containers let float32 products run in TF32, by an environment variable.
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    settle_products()
     judge = Judge(first.precision, torch.device(device), first.backward, first.yardstick)
     for i, trial in enumerate(trials):
         yield i, {}
@@ -179,6 +179,7 @@ def huge_cases(trials: Sequence[Trial], device: str) -> Answers:
 def timed_cases(trials: Sequence[Trial], device: str) -> Answers:
     """In a process: seconds."""
     first = trials[0]
+    settle_products()
     timer = Timer(first.precision, torch.device(device), first.backward)
     for i, trial in enumerate(trials):
         yield i, {}
