@@ -3,6 +3,7 @@
 import torch
 
 from spikevrt.errors import UserError
+from spikevrt_kernels.precision import settle_products
 
 
 def choose_device(name: str | None = None, index: int = 0) -> torch.device:
@@ -32,7 +33,7 @@ def settle_float32(few_sizes: bool = False) -> None:
         few_sizes: inputs have few sizes, as a training's crops do: cuDNN times its algorithms at the first input of
             each size and keeps the fastest. Another run may keep another one, whose last bits differ.
     """
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    settle_products()
     torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = few_sizes
 

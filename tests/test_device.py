@@ -82,6 +82,18 @@ def test_torch_takes_the_settings_without_a_word_and_still_compiles():
     assert not torch.backends.cuda.matmul.allow_tf32
 
 
+def test_a_container_that_lets_products_run_in_tf32_is_overruled_in_both_settings():
+    """TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1 does the same to a process that starts."""
+    torch.set_float32_matmul_precision("high")
+    try:
+        settle_float32()
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert not torch.backends.cuda.matmul.allow_tf32
+        assert flags() == (EXACT, False)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 @pytest.mark.parametrize(("name", "index"), [("cuda", 0), (None, 0), ("cuda:1", 1), ("cuda:0", 0)])
 def test_a_cuda_device_has_an_index(name, index, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

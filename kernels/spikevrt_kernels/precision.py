@@ -1,5 +1,7 @@
 """Accumulation types: what must not happen in half precision."""
 
+import warnings
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,18 @@ from torch import Tensor
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """float32 for half types, else `dtype` itself (float64 stays float64)."""
     return torch.promote_types(dtype, torch.float32)
+
+
+def settle_products() -> None:
+    """Let CUDA's products of float32 keep all 24 bits, whatever an environment variable of a container says.
+
+    PyTorch has two settings for it: where they differ, `torch.compile` and whoever asks for the older one fail.
+    """
+    with warnings.catch_warnings():
+        # Some versions say that the older one is old.
+        warnings.simplefilter("ignore")
+        torch.set_float32_matmul_precision("highest")
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
 
 
 def at_least_fp32(x: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ from spikevrt.config import Config
 from spikevrt.device import half_type
 from spikevrt.errors import UserError
 from spikevrt.models.attention_trials import attention_trials
-from spikevrt.models.compiled_kernels import compile_kernels
+from spikevrt.models.compiled_kernels import compile_kernels, takes_kernels
 from spikevrt.models.kept_choices import keep_choices, read_choices
 from spikevrt.versions import cores
-from spikevrt_kernels.backends import BACKENDS, MAX_FRAMES, TRITON_OPS, BackendError, resolve_backend, why_not_triton
+from spikevrt_kernels.backends import BACKENDS, MAX_FRAMES, TRITON_OPS, BackendError, resolve_backend
 from spikevrt_kernels.checks.case import mixed
 from spikevrt_kernels.checks.trials import Machine
 from spikevrt_kernels.choice import Ask, Choice, choices, trial_count
@@ -75,7 +75,7 @@ def check_clip_length(config: Config, backend: str) -> None:
 
 def prove_on(device: torch.device, config: Config, training: bool) -> Backends:
     """Try the backends of a configuration on a device, or read what an earlier start found out there."""
-    if device.type == "cuda" and why_not_triton() is None:
+    if takes_kernels(device):
         print(assemble_for(device))
     asked = wanted(device, config, training)
     kept = read_choices(asked, device)

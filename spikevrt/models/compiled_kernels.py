@@ -6,12 +6,20 @@ from tqdm import tqdm
 from spikevrt.config import Config
 from spikevrt.device import half_type
 from spikevrt.models.attention_trials import attention_trials
-from spikevrt_kernels.backends import TRITON_OPS, why_not_triton
+from spikevrt_kernels.backends import MIN_ARCHITECTURE, TRITON_OPS, why_not_triton
 from spikevrt_kernels.checks.case import mixed, pure
 from spikevrt_kernels.checks.needed import needed_launches
 from spikevrt_kernels.keys import by_key
 from spikevrt_kernels.launches import Launch, architecture
 from spikevrt_kernels.tuned import rows_on, trying
+
+
+def takes_kernels(device: torch.device) -> bool:
+    """Whether a device runs Triton kernels at all."""
+    if device.type != "cuda" or why_not_triton() is not None:
+        return False
+    major, minor = MIN_ARCHITECTURE
+    return architecture(device) >= 10 * major + minor
 
 
 def model_launches(config: Config, device: torch.device, training: bool = True) -> list[Launch]:
@@ -37,7 +45,7 @@ def compile_kernels(config: Config, device: torch.device, training: bool = True)
         device: the CUDA device that will run it.
         training: with gradients, on crops; else without, on frames of any size.
     """
-    if device.type != "cuda" or why_not_triton() is not None:
+    if not takes_kernels(device):
         return
     # Triton is not installed everywhere.
     from spikevrt_kernels.warmup import compile_all

@@ -25,9 +25,9 @@ def read_choices(asked: Ask, device: torch.device) -> list[Choice] | None:
 
 
 def keep_choices(found: Sequence[Choice], asked: Ask, device: torch.device) -> None:
-    """Keep what was found, unless a kernel only had no memory: there may be more next time."""
+    """Keep what was found, unless it tells of the moment: a kernel had no memory, or PyTorch's own fail, too."""
     findings = [finding for choice in found for finding in choice.findings]
-    if any(finding.backend == "triton" and finding.short_of_memory for finding in findings):
+    if any(f.short_of_memory if f.backend == "triton" else not (f.right or f.short_of_memory) for f in findings):
         return
     facts = [*machine_facts(device), *asked_facts(asked)]
     keep({"of": facts, "choices": [list(choice) for choice in found]}, FOLDER, file_name(asked, device))

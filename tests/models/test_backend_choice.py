@@ -118,6 +118,25 @@ def test_a_second_start_costs_nothing_until_something_changes(tried, monkeypatch
         choose_backends(config(), CPU)
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        "MODEL.FUSE.HEADS=4",
+        "MODEL.SPIKE_TSA.MLP_RATIO=1",
+        "MODEL.FUSE.MAX_BATCH_TOKENS=96",
+        "MODEL.VRT.NUM_HEADS=[2,2,2,2,2,2,2,2,2]",
+        "DATA.CROP_SIZE=128",
+        "TRAIN.BATCH_SIZE=3",
+    ],
+)
+def test_what_was_found_is_of_one_configuration(option):
+    def name(*options):
+        return kept_choices.file_name(backend_choice.wanted(CPU, config("auto", *options), True), CPU)
+
+    assert name() == name()
+    assert name(option) != name()
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"choices": 3}', '{"choices": [["op"]]}', "\0"])
 def test_a_damaged_file_is_a_start_without_one(tried, text):
     asked, found = backend_choice.wanted(CPU, config(), True), [Choice(OP, (Finding("sdpa", True, 0.5),))]
@@ -154,6 +173,14 @@ def test_what_only_lacked_memory_is_tried_again(tried, monkeypatch, capsys):
     assert taken == "sdpa"
     assert "(triton: out of memory at " in line
     assert not list(cache_folder().rglob("*.json"))
+
+
+@pytest.mark.parametrize("others", [["sdpa"], ["sdpa", "naive"]])
+def test_a_machine_that_fails_pytorch_is_tried_again(tried, others):
+    asked, lost = backend_choice.wanted(CPU, config(), True), "gave no answer within 120 s"
+    found = [Choice(OP, tuple(Finding(b, b not in others, None, lost) for b in ("triton", "sdpa", "naive")))]
+    kept_choices.keep_choices(found, asked, CPU)
+    assert kept_choices.read_choices(asked, CPU) is None
 
 
 def test_a_cache_folder_that_cannot_be_written_costs_time_only(tried, monkeypatch, capsys, tmp_path):

@@ -49,6 +49,12 @@ def test_on_the_cpu_nothing_is_compiled(compiled):
     assert compiled == []
 
 
+def test_on_a_gpu_without_kernels_nothing_is_compiled(compiled, monkeypatch):
+    monkeypatch.setattr(compiled_kernels, "architecture", lambda device: 75)
+    compiled_kernels.compile_kernels(load_config("demo"), CUDA)
+    assert compiled == []
+
+
 def test_what_the_kernels_cannot_run_is_not_compiled(compiled):
     """Clips of 9 frames, which only window attention takes."""
     compiled_kernels.compile_kernels(load_config("demo", ["DATA.CLIP_LEN=9"]), CUDA, training=False)

@@ -171,7 +171,7 @@ def window_attention_case(
     shape = WindowShape((B, D, H, W), C, heads, window, shift, mutual, KeptBias())
     features = ("qkv", "mutual_offset") if mutual else ("qkv",)
     names = (*features, "offset", "bias table")
-    settings = f"heads {heads}, window {window}"
+    settings = f"heads {heads}, configured {window} shifted by {shift}"
     return Case("window_attention", str(shape), names, len(features), shape.inputs, shape.run, settings=settings)
 
 

@@ -6,6 +6,7 @@ A function gives its answers as rows, which arrive one by one: what was found be
 import os
 import pickle
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,8 @@ START = 60.0
 """Seconds that Python and its imports may take on a busy machine."""
 FOREVER = float("inf")
 END = object()
+ERROR = re.compile(r"(\w+\.)*\w*(Error|Exception)\b")
+"""How a traceback names what was raised."""
 
 
 class Job(NamedTuple):
@@ -175,14 +178,20 @@ def receive(process: subprocess.Popen[bytes], arrived: "queue.Queue[Any]") -> No
 
 
 def why_ended(code: int, errors: IO[bytes]) -> str | None:
-    """None for a good end; else the signal, or the exit code with the last line that was printed."""
+    """None for a good end; else the signal, or the exit code with what was said last."""
     if code == 0:
         return None
     if code < 0:
         return f"crashes ({signal_name(-code)})"
     errors.seek(0)
     lines = errors.read().decode(errors="replace").strip().splitlines()
-    return f"ends with code {code}" + (f": {lines[-1].strip()[:200]}" if lines else "")
+    return f"ends with code {code}" + (f": {last_words(lines)[:200]}" if lines else "")
+
+
+def last_words(lines: Sequence[str]) -> str:
+    """The line of a traceback that names its error, which CUDA's advice may follow; without one the last line."""
+    named = [line for line in lines if ERROR.match(line)]
+    return (named or lines)[-1].strip()
 
 
 def signal_name(number: int) -> str:

@@ -14,8 +14,11 @@ from spikevrt_kernels.checks.case import Case, Precision
 from spikevrt_kernels.checks.comparison import EXACT, Comparison, Judge, Yardstick, moved_in_company
 from spikevrt_kernels.checks.processes import Ending, Job, run_jobs
 from spikevrt_kernels.checks.timing import Timer
+from spikevrt_kernels.precision import settle_products
 
 RIGHT, WRONG, NO_MEMORY, UNPROVED, CANNOT = "right", "WRONG", "no memory", "no memory to compare", "cannot run"
+LACK = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "SIGKILL")
+"""What is said where a process or a library of CUDA got no memory: PyTorch has an exception for its own alone."""
 PATIENCE = 120.0
 """Seconds in which a case must give its answer: compiling its kernels is nearly all of them."""
 
@@ -69,8 +72,17 @@ Answers = Iterator[tuple[int, dict[str, Any]]]
 
 
 def prove(trials: Sequence[Trial], machine: Machine) -> list[Row]:
-    """Hold every backend against its yardstick; rows in the order of the trials."""
-    return ask(judged_cases, trials, machine)
+    """Hold every backend against its yardstick; rows in the order of the trials.
+
+    What had no memory beside the other processes is asked again, alone.
+    """
+    rows = ask(judged_cases, trials, machine)
+    short = [i for i, row in enumerate(rows) if row.verdict in (NO_MEMORY, UNPROVED)]
+    if machine.workers > 1 and short:
+        again = ask(judged_cases, [trials[i] for i in short], machine._replace(workers=1))
+        for i, row in zip(short, again, strict=True):
+            rows[i] = row
+    return rows
 
 
 def prove_huge(trials: Sequence[Trial], machine: Machine) -> list[Row]:
@@ -131,20 +143,20 @@ def job(function: Callable[..., Answers], trials: Sequence[Trial], device: torch
 
 
 def rows_of(ending: Ending) -> Iterator[Row]:
-    """A row for every trial of a process; one without an answer is wrong, and says how the process ended."""
+    """A row for every trial of a process; one without an answer says how the process ended, and is wrong."""
     trials: Sequence[Trial] = ending.job.arguments[0]
     answers = {i: fields for i, fields in ending.rows if fields}
     at = ending.rows[-1][0] if ending.rows else 0
     for i, trial in enumerate(trials):
-        lost = {"verdict": WRONG, "reason": f"{ending.reason} at {trials[at].case.shape}"}
+        verdict = NO_MEMORY if lacks_memory(str(ending.reason)) else WRONG
+        lost = {"verdict": verdict, "reason": f"{ending.reason} at {trials[at].case.shape}"}
         yield Row(*trial[:3], **answers.get(i, lost))
 
 
 def judged_cases(trials: Sequence[Trial], device: str) -> Answers:
     """In a process: verdicts. What leaves the device unusable ends it: later cases would be blamed for it."""
     first = trials[0]
-    # Some containers let float32 products run in TF32, by an environment variable.
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    settle_products()
     judge = Judge(first.precision, torch.device(device), first.backward, first.yardstick)
     for i, trial in enumerate(trials):
         yield i, {}
@@ -167,6 +179,7 @@ def huge_cases(trials: Sequence[Trial], device: str) -> Answers:
 def timed_cases(trials: Sequence[Trial], device: str) -> Answers:
     """In a process: seconds."""
     first = trials[0]
+    settle_products()
     timer = Timer(first.precision, torch.device(device), first.backward)
     for i, trial in enumerate(trials):
         yield i, {}
@@ -198,7 +211,13 @@ def verdict(judge: Judge, trial: Trial) -> dict[str, Any]:
 def failed(error: Exception, trial: Trial) -> dict[str, Any]:
     """A verdict without a comparison."""
     kinds = {torch.OutOfMemoryError: NO_MEMORY, BackendError: CANNOT}
-    return {"verdict": kinds.get(type(error), WRONG), "reason": failure(error, trial)}
+    other = NO_MEMORY if lacks_memory(str(error)) else WRONG
+    return {"verdict": kinds.get(type(error), other), "reason": failure(error, trial)}
+
+
+def lacks_memory(text: str) -> bool:
+    """Whether an error is the machine's."""
+    return any(words in text for words in LACK)
 
 
 def failure(error: Exception, trial: Trial) -> str:

@@ -22,6 +22,11 @@ def raises():
     raise ValueError("no such thing")
 
 
+def raises_and_advises():
+    yield "before"
+    raise RuntimeError("CUDA error: an illegal memory access\nFor debugging consider\nCompile with")
+
+
 def crashes():
     yield "before"
     os.abort()

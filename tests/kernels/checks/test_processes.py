@@ -26,9 +26,10 @@ def test_rows_arrive_in_order_and_a_good_end_has_no_reason():
     [
         (jobs.exits, (3,), "ends with code 3: the last words"),
         (jobs.raises, (), "ends with code 1: ValueError: no such thing"),
+        (jobs.raises_and_advises, (), "ends with code 1: RuntimeError: CUDA error: an illegal memory access"),
         (jobs.crashes, (), "crashes (SIGABRT)"),
     ],
-    ids=["exits", "raises", "crashes"],
+    ids=["exits", "raises", "raises and advises", "crashes"],
 )
 def test_what_a_process_found_before_its_end_is_kept(function, arguments, reason):
     (ending,) = run_jobs([Job("one", function, arguments)])

@@ -66,6 +66,25 @@ def test_what_cannot_run_and_what_has_no_memory_is_not_wrong():
     assert second.verdict == RIGHT
 
 
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (broken_kernels.no_context, f"fails at {SMALL.shape}: RuntimeError: CUDA error: out of memory"),
+        (broken_kernels.is_ended, f"crashes (SIGKILL) at {SMALL.shape}"),
+    ],
+    ids=["context", "host"],
+)
+def test_a_machine_without_memory_is_no_fault_of_a_kernel(fault, reason):
+    (row,) = prove([Trial(broken(fault), FLOAT32, "triton")], Machine(CPU))
+    assert (row.verdict, row.reason) == (NO_MEMORY, reason)
+
+
+def test_what_had_no_memory_beside_others_is_asked_again_alone(tmp_path):
+    fault = partial(broken_kernels.first_has_no_memory, tmp_path)
+    cases = [Trial(SMALL, FLOAT32, "sdpa"), Trial(broken(fault), FLOAT32, "triton")]
+    assert [row.verdict for row in prove(cases, Machine(CPU, 2))] == [RIGHT, RIGHT]
+
+
 def test_answers_are_told_as_they_come():
     told = []
     rows_of(None, told.append)
