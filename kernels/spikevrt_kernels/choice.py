@@ -72,7 +72,7 @@ class Choice(NamedTuple):
         right = [f for f in self.findings if f.right]
         if not right:
             reasons = "; ".join(f"{f.backend}: {f}" for f in self.findings)
-            raise BackendError(f"{self.op}: no attention backend is right here ({reasons})")
+            raise BackendError(f"{self.op}: no attention backend is right here ({reasons}); sdpa by name goes untried")
         return min(right, key=lambda f: float("inf") if f.seconds is None else f.seconds).backend
 
     def require(self, backend: str) -> None:
