@@ -11,9 +11,18 @@ from typing import Any
 
 
 def cache_folder() -> Path:
-    """SPIKEVRT_CACHE_DIR, or `spikevrt` in the user's cache folder (XDG_CACHE_HOME, or ~/.cache)."""
-    own, caches = os.environ.get("SPIKEVRT_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
-    return Path(own) if own else Path(caches or os.path.expanduser("~/.cache")) / "spikevrt"
+    """SPIKEVRT_CACHE_DIR, or `spikevrt` in the user's cache folder (XDG_CACHE_HOME, ~/.cache, without a home /tmp)."""
+    own = os.environ.get("SPIKEVRT_CACHE_DIR")
+    return Path(own) if own else user_caches() / "spikevrt"
+
+
+def user_caches() -> Path:
+    """Where programs keep what they can find again."""
+    caches, home = os.environ.get("XDG_CACHE_HOME"), os.path.expanduser("~")
+    if caches:
+        return Path(caches)
+    # Containers have users without a home, whom `~` stands for itself.
+    return Path(tempfile.gettempdir()) if home == "~" else Path(home) / ".cache"
 
 
 @cache

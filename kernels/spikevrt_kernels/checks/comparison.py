@@ -7,6 +7,7 @@ several times, into memory that holds NaN before: it must write every element, a
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from typing import NamedTuple
 
 import torch
@@ -198,10 +199,15 @@ class Judge:
     def error(self, name: str, off: Off, own: Off) -> Error:
         """An error with what is allowed, which follows from the reference's own in the same type."""
         floor = FLOORS.get(self.precision.features, 0.0)
+        if not isfinite(own.whole):  # Beside a reference that overflows anything would pass.
+            own = Off(0.0, 0.0)
         allowed = OUT_FACTOR * own.whole
         if name != "output":
             allowed = min(GRADIENT_FACTOR * own.whole, max(CAP, OUT_FACTOR * own.whole))
-        return Error(name, off.whole, max(floor, allowed), off.row, max(ROW_FLOOR * floor, ROW_FACTOR * own.row))
+        allowed = max(floor, allowed)
+        # A tensor of few rows is little more than one: there a row may be off by what the whole may be.
+        row_allowed = max(ROW_FLOOR * floor, ROW_FACTOR * own.row, allowed)
+        return Error(name, off.whole, allowed, off.row, row_allowed)
 
     def prepare(self, case: Case) -> None:
         """Run the yardstick, and the reference in the precision itself."""

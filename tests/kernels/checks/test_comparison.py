@@ -142,6 +142,19 @@ def test_large_errors_of_the_reference_are_no_licence():
     assert allowed == pytest.approx([8e-3, 3e-2, 5e-2, 0.12])
 
 
+def test_beside_a_reference_that_overflows_nothing_passes():
+    infinite = Off(float("inf"), float("inf"))
+    assert not Judge(pure(torch.float16), CPU).error("output", infinite, infinite).right
+    assert not Judge(pure(torch.float16), CPU).error("gradient of q", Off(1.0, 1.0), Off(float("nan"), 0.0)).right
+
+
+def test_a_row_may_be_off_by_what_the_whole_may_be():
+    """A gradient of 24 numbers has two rows: one of them is as far off as the whole is."""
+    judge = Judge(mixed(torch.bfloat16), CPU)
+    assert judge.error("gradient of norm.weight", Off(2.5e-2, 2.5e-2), Off(1e-2, 1e-2)).right
+    assert not judge.error("gradient of norm.weight", Off(2.5e-2, 4e-2), Off(1e-2, 1e-2)).right
+
+
 def test_memory_is_nan_only_inside():
     with memory_of_nan():
         assert bool(torch.empty(64).isnan().all())
