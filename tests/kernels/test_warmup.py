@@ -6,6 +6,7 @@ import time
 import pytest
 import torch
 
+from spikevrt_kernels.assembler import point_triton_at
 from spikevrt_kernels.checks.case import mixed, run_case
 from spikevrt_kernels.checks.needed import needed_launches
 from spikevrt_kernels.checks.operators import temporal_block_case, window_attention_case
@@ -24,7 +25,11 @@ CASES = (
 
 @pytest.fixture(autouse=True)
 def fresh_cache(tmp_path, monkeypatch):
+    """Nothing on disk, and nothing that earlier tests left in this process: a fresh one asks its assembler itself."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    point_triton_at(None)
+    yield
+    point_triton_at(None)
 
 
 class Answer:

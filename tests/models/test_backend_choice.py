@@ -40,7 +40,7 @@ def tried(monkeypatch, tmp_path):
     monkeypatch.setattr(backend_choice, "tried_on", lambda device: True)
     monkeypatch.setattr(backend_choice, "resolve_backend", lambda name: "sdpa" if name == "auto" else name)
     monkeypatch.setattr(backend_choice, "candidates", lambda op: ("triton", "sdpa"))
-    monkeypatch.setattr(trials, "PATIENCE", 8.0)
+    monkeypatch.setattr(trials, "PATIENCE", 4.0)
     kernel(monkeypatch, None)
 
 
@@ -70,7 +70,7 @@ def test_nothing_is_tried_on_the_cpu(monkeypatch, capsys):
     ("fault", "reason"),
     [
         (broken_kernels.exits, "ends with code 7 at "),
-        (broken_kernels.sleeps, "gave no answer within 8 s at "),
+        (broken_kernels.sleeps, "gave no answer within 4 s at "),
         (broken_kernels.poisons, "fails at B1-C8-T2-Tk3-H8W16: RuntimeError: CUDA error: an illegal memory access"),
         (broken_kernels.row_off, "wrong: output is off by "),
     ],
