@@ -91,9 +91,14 @@ def test_a_process_whose_parent_is_gone_ends_by_its_alarm(monkeypatch):
 
 
 def gone(pid):
-    """Whether a process has ended (its entry may stay until its parent asks for it)."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
+    """Whether a process ends within some seconds (its entry may stay until its parent asks for it)."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                if file.read().rpartition(")")[2].split()[0] in "ZX":
+                    return True
+        except OSError:
+            return True
+        time.sleep(0.05)
+    return False
