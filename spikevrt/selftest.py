@@ -8,11 +8,12 @@ import torch
 from tqdm import tqdm
 
 from spikevrt.cli import add_config_arguments, command_parser, run_command
+from spikevrt.commands import cores
 from spikevrt.config import Config, load_config
 from spikevrt.device import choose_device, half_type
 from spikevrt.models.attention_trials import attention_trials
 from spikevrt.selftest_table import summary, table, untested
-from spikevrt.versions import cores, machine_lines
+from spikevrt.versions import machine_lines
 from spikevrt_kernels.checks.case import mixed
 from spikevrt_kernels.checks.operators import OPERATORS
 from spikevrt_kernels.checks.selftest import huge_trials, odd_trials, own_trials

@@ -1,6 +1,5 @@
 """What a figure or a report of a fault belongs to: versions and machine."""
 
-import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -27,11 +26,6 @@ def machine_lines(device: torch.device | None = None) -> list[str]:
         f"{properties.name}, sm_{properties.major}{properties.minor}, {properties.total_memory / 2**30:.1f} GiB, "
         f"CUDA {torch.version.cuda}, driver {driver()}",
     ]
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def installed(package: str) -> str:

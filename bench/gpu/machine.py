@@ -11,7 +11,8 @@ import torch
 from bench.gpu.rows import ReportRow
 from bench.gpu.setting import Setting
 from bench.gpu.tools import COMPUTE_SANITIZER, NCU, tool
-from spikevrt.versions import cores, machine_lines
+from spikevrt.commands import cores
+from spikevrt.versions import machine_lines
 
 MODULES = ("spikevrt.train", "spikevrt.deblur", "spikevrt.selftest", "spikevrt.prepare", "spikevrt_kernels.plans")
 

@@ -8,7 +8,7 @@ from bench.gpu.cases import own_cases
 from bench.gpu.part import NO_GPU, ONE_THREAD
 from bench.gpu.rows import NO_TIME, WELL
 from bench.gpu.setting import PRECISIONS, Setting
-from spikevrt.versions import cores
+from spikevrt.commands import cores
 from spikevrt_kernels.backends import TRITON_OPS
 
 JUDGED = "bench.gpu.correctness."

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
+from spikevrt.commands import cores
 from spikevrt.config import Config
 from spikevrt.device import half_type
 from spikevrt.errors import UserError
 from spikevrt.models.attention_trials import attention_trials
 from spikevrt.models.compiled_kernels import compile_kernels, takes_kernels
 from spikevrt.models.kept_choices import keep_choices, read_choices
-from spikevrt.versions import cores
 from spikevrt_kernels.backends import BACKENDS, MAX_FRAMES, TRITON_OPS, BackendError, resolve_backend
 from spikevrt_kernels.checks.case import mixed
 from spikevrt_kernels.checks.trials import Machine

@@ -39,12 +39,6 @@ class Yardstick(NamedTuple):
     backend: str | None = None
     """None = the reference of the case."""
 
-    @property
-    def name(self) -> str:
-        """`float64`, or `sdpa in float32`."""
-        dtype = str(self.dtype).removeprefix("torch.")
-        return f"{self.backend} in {dtype}" if self.backend else dtype
-
 
 EXACT = Yardstick(torch.float64)
 LARGE = Yardstick(torch.float32, "sdpa")
