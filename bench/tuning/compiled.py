@@ -7,8 +7,7 @@ from bench.tuning.candidates import candidates
 from bench.tuning.subjects import subjects
 from spikevrt.config import load_config
 from spikevrt_kernels.checks.processes import Job, run_jobs
-from spikevrt_kernels.keys import signature_of
-from spikevrt_kernels.launches import Launch
+from spikevrt_kernels.keys import by_key
 from spikevrt_kernels.proof.compiler import compile_launch
 from spikevrt_kernels.tuned import Kernel, Row
 
@@ -48,17 +47,12 @@ def compile_candidates(asked: Asked, kernel: Kernel) -> Iterator[Compiled]:
     subject = next(s for s in subjects(config, asked.architecture) if s.kernel == kernel)
     for row in candidates(kernel):
         try:
-            found = [compile_launch(launch, asked.architecture) for launch in binaries(subject.launches(row))]
+            found = [compile_launch(launch, asked.architecture) for launch in by_key(subject.launches(row)).values()]
         except Exception as error:
             yield Compiled(kernel, row, reason=f"{type(error).__name__}: {error}".splitlines()[0][:100])
             continue
         most = (max(getattr(r, name) for r in found) for name in ("registers", "stack", "shared", "tensor_core"))
         yield Compiled(kernel, row, *most)
-
-
-def binaries(launches: Sequence[Launch]) -> list[Launch]:
-    """A launch of each binary: sizes of the frames mostly do not matter."""
-    return list({repr((one.kernel.__name__, signature_of(one), one.options)): one for one in launches}.values())
 
 
 def compile_all(

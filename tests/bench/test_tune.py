@@ -10,11 +10,12 @@ import torch
 from bench import tune
 from bench.tuning import compiled
 from bench.tuning.candidates import CANDIDATES, CONFIGS, TABLES, as_in_table, candidates, static_row
-from bench.tuning.compiled import Asked, Compiled, binaries, compile_all, compile_candidates
+from bench.tuning.compiled import Asked, Compiled, compile_all, compile_candidates
 from bench.tuning.measured import Started, Tried, fastest, kernel_seconds, try_rows
 from bench.tuning.subjects import subjects
 from spikevrt.config import load_config
 from spikevrt.errors import UserError
+from spikevrt_kernels.keys import by_key
 from spikevrt_kernels.proof.compiler import Resources, compile_launch
 from spikevrt_kernels.tuned import Kernel, read_rows
 
@@ -73,7 +74,7 @@ def test_what_spills_or_does_not_compile_is_left_out(monkeypatch):
 
 
 def test_a_tall_tile_of_the_backward_compiles_for_hopper_without_a_stack():
-    for launch in binaries(subject("bwd_mlp").launches(FAST))[:1]:
+    for launch in list(by_key(subject("bwd_mlp").launches(FAST)).values())[:1]:
         found = compile_launch(launch, 90)
         assert (found.stack, found.warps) == (0, 8)
         assert found.tensor_core
