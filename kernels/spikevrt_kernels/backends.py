@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from spikevrt_kernels.launches import interpreted
+from spikevrt_kernels.launches import constant, interpreted
 
 BACKENDS = ("triton", "sdpa", "naive")
 CHOICES = ("auto", *BACKENDS)
@@ -54,19 +54,19 @@ def planning(for_cuda: bool = False) -> Iterator[None]:
         Planning.active, Planning.for_cuda = before
 
 
-@torch.compiler.assume_constant_result
+@constant
 def planned() -> bool:
     """Whether the caller is inside `planning`."""
     return Planning.active
 
 
-@torch.compiler.assume_constant_result
+@constant
 def planned_for_cuda() -> bool:
     """Whether operators take their CUDA forms for CPU tensors."""
     return Planning.for_cuda
 
 
-@torch.compiler.assume_constant_result
+@constant
 def why_not_triton() -> str | None:
     """None when this machine can run Triton kernels, else one sentence that says why it cannot."""
     if Planning.active:

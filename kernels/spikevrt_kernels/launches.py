@@ -1,15 +1,16 @@
 """A kernel launch as a value: run it on tensors, note it, or hand it on to be compiled for any architecture."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 NOWHERE_ELSE = nullcontext()
 ALIGNMENT = 16
 """Bytes, and the divisor of numbers, that the compiler asks about."""
@@ -115,7 +116,13 @@ def noting() -> bool:
     return Notes.launches is not None
 
 
-@torch.compiler.assume_constant_result
+def constant(function: Function) -> Function:
+    """`torch.compiler.assume_constant_result`, which imports all of Dynamo: a second more for every process."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@constant
 def interpreted() -> bool:
     """Whether kernels run in Triton's interpreter (TRITON_INTERPRET=1), on CPU tensors."""
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")
