@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from spikevrt_kernels.checks.case import Case, Precision, Run, output_gradient, run_case
+from spikevrt_kernels.checks.case import Case, Precision, Run, gradients, output_gradient, run_case
 from spikevrt_kernels.launches import interpreted
 
 OUT_FACTOR, GRADIENT_FACTOR, ROW_FACTOR = 2.0, 3.0, 2.0
@@ -139,15 +139,16 @@ def row_squares(x: Tensor) -> Tensor:
 @contextmanager
 def memory_of_nan() -> Iterator[None]:
     """Inside, new tensors hold NaN until somebody writes to them."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    before = torch.get_deterministic_debug_mode()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # That it fills memory is a part of this mode (torch.utils.deterministic.fill_uninitialized_memory).
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        # `torch.use_deterministic_algorithms` does the same, and imports the compiler: a second for every process.
+        torch.set_deterministic_debug_mode("warn")
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+            torch.set_deterministic_debug_mode(before)
 
 
 def worse(a: Off, b: Off) -> Off:
@@ -266,8 +267,8 @@ def last_clip(
     kind, autocast = inputs[0].device.type, precision.autocast
     with torch.set_grad_enabled(backward), torch.autocast(kind, autocast, enabled=autocast is not None):
         out = case.run(leaves, backend)
-    gradients = torch.autograd.grad(out, leaves[: case.features], out.detach()) if backward else ()
-    return tuple(x[-1:].detach().clone() for x in (out, *gradients))
+    found = gradients(out, leaves[: case.features], out.detach()) if backward else ()
+    return tuple(x[-1:].detach().clone() for x in (out, *found))
 
 
 def flat(run: Run) -> tuple[Tensor, ...]:
