@@ -19,6 +19,7 @@ from bench.gpu.setting import Setting
 from bench.gpu.stages import Stage, stages
 from spikevrt.cli import command_parser, positive_number, run_command
 from spikevrt.errors import UserError
+from spikevrt_kernels.checks.processes import TICK
 
 DESCRIPTION = f"""Say whether every kernel is right on this GPU, and how fast: the parts of most worth first.
 
@@ -73,9 +74,10 @@ def run(board: Board, found: Sequence[Stage]) -> None:
 
 
 def join(threads: Sequence[threading.Thread]) -> None:
-    """Wait for all of them."""
+    """Wait for all of them, with an eye on signals."""
     for thread in threads:
-        thread.join()
+        while thread.is_alive():
+            thread.join(TICK)
 
 
 @contextmanager

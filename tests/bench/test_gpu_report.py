@@ -20,7 +20,7 @@ from bench.gpu.part import main as main_of_part
 from bench.gpu.rows import END, NO_TIME, WELL, ReportRow, read_row
 from bench.gpu.setting import Setting
 from bench.gpu.stages import JUDGED, Stage, fixed, sanitizing, stages
-from bench.gpu_report import chosen, main, run
+from bench.gpu_report import chosen, join, main, report, run
 from spikevrt.errors import UserError
 
 GIB = 2**30
@@ -192,6 +192,27 @@ def test_a_stage_goes_on_beside_others_until_it_is_needed():
     assert sorted(board.ended) == ["check", "data"], "waited for at the end"
     (train,) = [stage for stage in stages(Setting(dry=True), "scratch") if stage.name == "train"]
     assert train.after == "data"
+
+
+def started(thread):
+    thread.start()
+    return thread
+
+
+def test_a_signal_that_another_thread_takes_is_heeded(tmp_path):
+    """A thread that starts a process may take SIGTERM from the main thread, which is then not woken."""
+    end = threading.Event()
+
+    def takes():
+        time.sleep(0.5)  # The main thread waits by now.
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        end.wait(PATIENCE)
+
+    start = time.monotonic()
+    with pytest.raises(SystemExit), report(tmp_path, PATIENCE, dry=True):
+        join([started(threading.Thread(target=takes, daemon=True))])
+    assert time.monotonic() - start < PATIENCE / 2
+    end.set()
 
 
 def test_the_predicted_peak_is_that_of_the_entry(monkeypatch):

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -25,6 +25,9 @@ GRACE = 5
 START = 60.0
 """Seconds that Python and its imports may take on a busy machine."""
 FOREVER = float("inf")
+TICK = 0.2
+"""Seconds after which a main thread that waits for other threads looks for signals. One of them that starts a process
+blocks its signals for a moment, and may then take what the kernel meant for the main thread, which sleeps on."""
 END = object()
 ERROR = re.compile(r"(\w+\.)*\w*(Error|Exception)\b")
 """How a traceback names what was raised."""
@@ -75,12 +78,19 @@ def run_jobs(
     with ThreadPoolExecutor(max(1, workers)) as pool:
         futures = [pool.submit(run_job, job, running, told) for job in jobs]
         try:
-            return [future.result() for future in futures]
+            return [result(future) for future in futures]
         except BaseException:  # Ctrl-C above all: nothing goes on behind it.
             for future in futures:
                 future.cancel()
             running.end()
             raise
+
+
+def result(future: "Future[Ending]") -> Ending:
+    """What another thread comes to; signals are heeded meanwhile."""
+    while not wait([future], TICK).done:
+        pass
+    return future.result()
 
 
 class Running:
@@ -153,9 +163,9 @@ def collect(
     rows: list[Any] = []
     while True:
         left, patience = start + job.limit - time.monotonic(), job.patience + (0 if rows else START)
-        wait = min(left, patience)
+        longest = min(left, patience)
         try:
-            row = arrived.get(timeout=None if wait == FOREVER else max(0.0, wait))
+            row = arrived.get(timeout=None if longest == FOREVER else max(0.0, longest))
         except queue.Empty:
             kill(process)
             seconds = job.limit if left < patience else patience

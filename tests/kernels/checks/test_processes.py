@@ -1,6 +1,8 @@
 """Work in processes of its own: rows as they come, and nothing that happens there reaches this one."""
 
 import os
+import signal
+import threading
 import time
 
 import pytest
@@ -77,6 +79,18 @@ def test_all_end_where_this_one_is_interrupted():
     running = Running()
     running.end()
     assert run_job(Job("late", jobs.sleeps), running, lambda job, row: None).reason == "crashes (SIGKILL)"
+
+
+def test_a_signal_that_another_thread_takes_is_heeded():
+    """A thread that starts a process may take Ctrl-C from the main thread, which is then not woken."""
+
+    def takes(job, row):
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs([Job("sleeper", jobs.sleeps, limit=2 * PATIENCE)], note=takes)
+    assert time.monotonic() - start < PATIENCE
 
 
 def test_a_process_whose_parent_is_gone_ends_by_its_alarm(monkeypatch):
