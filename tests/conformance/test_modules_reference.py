@@ -11,6 +11,7 @@ from spikevrt.models.vrt.stage import make_reshape
 from spikevrt.models.vrt.window_block import (
     GEGLU,
     TMSAG,
+    BlockSettings,
     WindowAttention,
     sine_position_bias,
 )
@@ -115,7 +116,7 @@ GROUPS = {
 def group_error(name, backend, arrays, fill):
     """Worst error of one case of GROUPS."""
     window, mutual = GROUPS[name]
-    group = fill(TMSAG(16, 2, 2, window, mutual, attn_backend=backend), f"{name}.")
+    group = fill(TMSAG(16, [0.0, 0.0], window, mutual, BlockSettings(2, attn_backend=backend)), f"{name}.")
     x = torch.from_numpy(arrays[f"{name}.x"])
     out = group(x.permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3)
     return worst(out, arrays[f"{name}.out"])

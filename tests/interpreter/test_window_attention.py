@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from spikevrt.models.vrt.window_block import WindowBlock
+from spikevrt.models.vrt.window_block import BlockSettings, WindowBlock
 from spikevrt_kernels.backends import BackendError
 from spikevrt_kernels.proof.operator_counter import count_saved
 from spikevrt_kernels.window_attention import RelativeBias, effective_window, fused, launch_backward, window_attention
@@ -148,7 +148,8 @@ def test_opcheck(mutual):
 
 def make_block(mutual, checkpointed):
     torch.manual_seed(0)
-    block = WindowBlock(4, (2, 2, 2), (1, 1, 1), 1, mutual, 2, True, 0.0, checkpointed, False, "triton").double()
+    settings = BlockSettings(1, checkpoint_attn=checkpointed, attn_backend="triton")
+    block = WindowBlock(4, (2, 2, 2), (1, 1, 1), mutual, settings).double()
     torch.nn.init.normal_(block.attn.relative_position_bias_table)
     return block, torch.randn(1, 3, 2, 3, 4, dtype=torch.float64, requires_grad=True)
 

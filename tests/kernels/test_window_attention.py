@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from spikevrt.models.vrt.window_block import WindowAttention, WindowBlock
+from spikevrt.models.vrt.window_block import BlockSettings, WindowAttention, WindowBlock
 from spikevrt_kernels.proof.operator_counter import count_saved
 from spikevrt_kernels.window_attention import (
     KeptBias,
@@ -181,7 +181,7 @@ def test_training_saves_nothing_of_the_size_of_the_scores():
 
 def test_compiles_whole():
     torch.manual_seed(0)
-    block = WindowBlock(8, (2, 3, 3), (1, 1, 1), 2, True, 2, True, 0.0, False, False, "sdpa")
+    block = WindowBlock(8, (2, 3, 3), (1, 1, 1), True, BlockSettings(2, attn_backend="sdpa"))
     x = torch.randn(1, 3, 7, 6, 8, requires_grad=True)
     compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
     leaves = (x, *block.parameters())

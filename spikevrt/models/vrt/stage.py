@@ -4,13 +4,14 @@ B clips, T frames, C channels; features are (B,C,T,h,w), channels last in memory
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
 from spikevrt.models.vrt.parallel_warping import DCNv2PackFlowGuided, warp_neighbours
-from spikevrt.models.vrt.window_block import GEGLU, TMSAG, Size3
+from spikevrt.models.vrt.window_block import GEGLU, TMSAG, BlockSettings, Size3
 from spikevrt_kernels.linear import Linear
 
 MUTUAL_FRAMES = 2
@@ -30,52 +31,42 @@ def make_reshape(kind: str, in_dim: int, dim: int) -> nn.Sequential:
     return nn.Sequential(spread, nn.LayerNorm(in_dim // 4), Linear(in_dim // 4, dim), back)
 
 
+class Place(NamedTuple):
+    """Of a stage in the encoder-decoder."""
+
+    reshape: str
+    """Before it: none, down or up."""
+    scale: int
+    """Downsampling factor."""
+
+
 class Stage(nn.Module):
-    """One scale of the encoder-decoder; `scale` is the downsampling factor (1, 2, 4, 8)."""
+    """One scale of the encoder-decoder.
+
+    `drop_path` has the rate of every block; the first `mul_attn_ratio` of them have mutual attention.
+    """
 
     def __init__(
         self,
         in_dim: int,
         dim: int,
-        depth: int,
-        heads: int,
+        drop_path: Sequence[float],
         window: Size3,
-        reshape: str,
-        scale: int,
+        place: Place,
+        settings: BlockSettings,
         deformable_groups: int,
         mul_attn_ratio: float = 0.75,
-        mlp_ratio: float = 2.0,
-        qkv_bias: bool = True,
-        drop_path: Sequence[float] = (),
-        checkpoint_attn: bool = False,
-        checkpoint_ffn: bool = False,
-        attn_backend: str = "auto",
     ) -> None:
         super().__init__()
-        first = int(depth * mul_attn_ratio)
-
-        def group(blocks: int, window: Size3, mutual: bool) -> TMSAG:
-            # Both groups start at the stage's first drop-path rate, as published.
-            return TMSAG(
-                dim,
-                blocks,
-                heads,
-                window,
-                mutual,
-                mlp_ratio,
-                qkv_bias,
-                list(drop_path)[:blocks],
-                checkpoint_attn,
-                checkpoint_ffn,
-                attn_backend,
-            )
-
-        self.reshape = make_reshape(reshape, in_dim, dim)
-        self.residual_group1 = group(first, (MUTUAL_FRAMES, *window[1:]), mutual=True)
+        mutual = int(len(drop_path) * mul_attn_ratio)
+        # Both groups start at the stage's first drop-path rate, as published.
+        first, second = drop_path[:mutual], drop_path[: len(drop_path) - mutual]
+        self.reshape = make_reshape(place.reshape, in_dim, dim)
+        self.residual_group1 = TMSAG(dim, first, (MUTUAL_FRAMES, *window[1:]), True, settings)
         self.linear1 = Linear(dim, dim)
-        self.residual_group2 = group(depth - first, window, mutual=False)
+        self.residual_group2 = TMSAG(dim, second, window, False, settings)
         self.linear2 = Linear(dim, dim)
-        self.pa_deform = DCNv2PackFlowGuided(dim, deformable_groups, MAX_RESIDUE / scale)
+        self.pa_deform = DCNv2PackFlowGuided(dim, deformable_groups, MAX_RESIDUE / place.scale)
         self.pa_fuse = GEGLU(3 * dim, 3 * dim, dim)
 
     def forward(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
@@ -91,33 +82,9 @@ class Stage(nn.Module):
 class RTMSA(nn.Module):
     """A group of stage 8: x + Linear(TMSAG(x)), self-attention only."""
 
-    def __init__(
-        self,
-        dim: int,
-        depth: int,
-        heads: int,
-        window: Size3,
-        mlp_ratio: float = 2.0,
-        qkv_bias: bool = True,
-        drop_path: Sequence[float] = (),
-        checkpoint_attn: bool = False,
-        checkpoint_ffn: bool = False,
-        attn_backend: str = "auto",
-    ) -> None:
+    def __init__(self, dim: int, drop_path: Sequence[float], window: Size3, settings: BlockSettings) -> None:
         super().__init__()
-        self.residual_group = TMSAG(
-            dim,
-            depth,
-            heads,
-            window,
-            False,
-            mlp_ratio,
-            qkv_bias,
-            drop_path,
-            checkpoint_attn,
-            checkpoint_ffn,
-            attn_backend,
-        )
+        self.residual_group = TMSAG(dim, drop_path, window, False, settings)
         self.linear = Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:

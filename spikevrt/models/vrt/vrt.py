@@ -13,14 +13,17 @@ from spikevrt.errors import UserError
 from spikevrt.models.checkpoint import unwrap_params
 from spikevrt.models.start import start_small
 from spikevrt.models.vrt.spynet import SpyNet
-from spikevrt.models.vrt.stage import RTMSA, Stage
+from spikevrt.models.vrt.stage import RTMSA, Place, Stage
+from spikevrt.models.vrt.window_block import BlockSettings
 from spikevrt_kernels.flow_warp import flow_warp
 from spikevrt_kernels.linear import Linear
 
 EncoderHook = Callable[[Tensor, int], Tensor]
 """hook(x (B,C,T,h,w), scale_idx 0..3) -> the same shape: what happens after each encoder stage."""
-RESHAPES = ("none", "down", "down", "down", "up", "up", "up")
 SCALES = (1, 2, 4, 8, 4, 2, 1)
+RESHAPES = ("none", "down", "down", "down", "up", "up", "up")
+PLACES = tuple(map(Place, RESHAPES, SCALES))
+"""Stages 1-7."""
 MIN_SIZE = 33
 """SpyNet's coarsest level must hold 2 pixels."""
 
@@ -93,32 +96,20 @@ class VRT(nn.Module):
         self.window_size = window
         rates = torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist()
 
-        def shared(i: int) -> dict[str, object]:
+        def settings(i: int) -> BlockSettings:
+            attn = use_checkpoint_attn and i not in no_checkpoint_attn_blocks
+            ffn = use_checkpoint_ffn and i not in no_checkpoint_ffn_blocks
+            return BlockSettings(num_heads[i], mlp_ratio, qkv_bias, attn, ffn, attn_backend)
+
+        def drop_path(i: int) -> list[float]:
             start = sum(depths[:i])
-            return {
-                "mlp_ratio": mlp_ratio,
-                "qkv_bias": qkv_bias,
-                "drop_path": rates[start : start + depths[i]],
-                "checkpoint_attn": use_checkpoint_attn and i not in no_checkpoint_attn_blocks,
-                "checkpoint_ffn": use_checkpoint_ffn and i not in no_checkpoint_ffn_blocks,
-                "attn_backend": attn_backend,
-            }
+            return rates[start : start + depths[i]]
 
         self.conv_first = nn.Conv3d(9 * in_chans, embed_dims[0], (1, 3, 3), padding=(0, 1, 1))
         self.spynet = SpyNet()
-        for i in range(7):
-            stage = Stage(
-                embed_dims[i - 1],
-                embed_dims[i],
-                depths[i],
-                num_heads[i],
-                window,
-                RESHAPES[i],
-                SCALES[i],
-                deformable_groups,
-                mul_attn_ratio,
-                **shared(i),  # type: ignore[arg-type]
-            )
+        for i, place in enumerate(PLACES):
+            dims = embed_dims[i - 1], embed_dims[i]
+            stage = Stage(*dims, drop_path(i), window, place, settings(i), deformable_groups, mul_attn_ratio)
             self.add_module(f"stage{i + 1}", stage)
         widen = nn.Sequential(
             Rearrange("n c d h w -> n d h w c"),
@@ -127,14 +118,8 @@ class VRT(nn.Module):
             Rearrange("n d h w c -> n c d h w"),
         )
         groups = [
-            RTMSA(
-                embed_dims[i],
-                depths[i],
-                num_heads[i],
-                (1, h, w) if i in indep_reconsts else window,
-                **shared(i),  # type: ignore[arg-type]
-            )
-            for i in range(7, len(depths))
+            RTMSA(embed_dims[i], drop_path(i), (1, h, w) if i in indep_reconsts else window, settings(i))
+            for i in range(len(PLACES), len(depths))
         ]
         self.stage8 = nn.ModuleList([widen, *groups])
         self.norm = nn.LayerNorm(embed_dims[-1])

@@ -5,6 +5,7 @@ B clips, D frames, H x W pixels, C channels, channels last; windows of d x h x w
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -140,31 +141,35 @@ class DropPath(nn.Module):
         return x * (torch.rand(shape, device=x.device) < keep).to(x.dtype) / keep
 
 
+@dataclass(frozen=True)
+class BlockSettings:
+    """What all blocks of a group have in common."""
+
+    heads: int
+    mlp_ratio: float = 2.0
+    """Hidden width of the MLP in widths."""
+    qkv_bias: bool = True
+    checkpoint_attn: bool = False
+    """Attention is computed again in backward instead of kept."""
+    checkpoint_ffn: bool = False
+    """The same for the MLP."""
+    attn_backend: str = "auto"
+
+
 class WindowBlock(nn.Module):
     """x + DP(attention(LN x)), then x + DP(GEGLU(LN x))."""
 
     def __init__(
-        self,
-        dim: int,
-        window: Size3,
-        shift: Size3,
-        heads: int,
-        mutual: bool,
-        mlp_ratio: float,
-        qkv_bias: bool,
-        drop_path: float,
-        checkpoint_attn: bool,
-        checkpoint_ffn: bool,
-        attn_backend: str,
+        self, dim: int, window: Size3, shift: Size3, mutual: bool, settings: BlockSettings, drop_path: float = 0.0
     ) -> None:
         super().__init__()
         self.window, self.shift = window, shift
-        self.checkpoint_attn, self.checkpoint_ffn = checkpoint_attn, checkpoint_ffn
+        self.checkpoint_attn, self.checkpoint_ffn = settings.checkpoint_attn, settings.checkpoint_ffn
         self.norm1 = nn.LayerNorm(dim)
-        self.attn = WindowAttention(dim, window, heads, mutual, qkv_bias, attn_backend)
+        self.attn = WindowAttention(dim, window, settings.heads, mutual, settings.qkv_bias, settings.attn_backend)
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = GEGLU(dim, int(dim * mlp_ratio))
+        self.mlp = GEGLU(dim, int(dim * settings.mlp_ratio))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,D,H,W,C) -> (B,D,H,W,C)."""
@@ -188,40 +193,19 @@ def recomputed(function: Callable[[Tensor], Tensor], x: Tensor, wanted: bool) ->
 
 
 class TMSAG(nn.Module):
-    """Temporal mutual self attention group: blocks whose windows are shifted in every second one."""
+    """Temporal mutual self attention group: blocks whose windows are shifted in every second one.
+
+    `drop_path` has the rate of every block.
+    """
 
     def __init__(
-        self,
-        dim: int,
-        depth: int,
-        heads: int,
-        window: Size3,
-        mutual: bool,
-        mlp_ratio: float = 2.0,
-        qkv_bias: bool = True,
-        drop_path: Sequence[float] = (),
-        checkpoint_attn: bool = False,
-        checkpoint_ffn: bool = False,
-        attn_backend: str = "auto",
+        self, dim: int, drop_path: Sequence[float], window: Size3, mutual: bool, settings: BlockSettings
     ) -> None:
         super().__init__()
         half = (window[0] // 2, window[1] // 2, window[2] // 2)
-        rates = drop_path or [0.0] * depth
         self.blocks = nn.ModuleList(
-            WindowBlock(
-                dim,
-                window,
-                half if j % 2 else (0, 0, 0),
-                heads,
-                mutual,
-                mlp_ratio,
-                qkv_bias,
-                rates[j],
-                checkpoint_attn,
-                checkpoint_ffn,
-                attn_backend,
-            )
-            for j in range(depth)
+            WindowBlock(dim, window, half if j % 2 else (0, 0, 0), mutual, settings, rate)
+            for j, rate in enumerate(drop_path)
         )
 
     def forward(self, x: Tensor) -> Tensor:
