@@ -9,7 +9,7 @@ import torch
 from spikevrt.cli import add_config_arguments, command_parser, config_from_arguments, run_command
 from spikevrt.device import choose_device, half_type, settle_float32
 from spikevrt.memory import TRAINING_ADVICE, memory_advice
-from spikevrt.training.one_step import measured_step, predicted_training_peak
+from spikevrt.training.step_cost import measured_step, predicted_training_peak
 
 DESCRIPTION = """Time one training step at the configuration's own crop and batch, without data.
 

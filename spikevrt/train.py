@@ -59,9 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if processes.first:
             count = sum(p.numel() for p in trainer.model.parameters())
+            half = trainer.optimiser_step.half
             print(
                 f"{count:,} parameters, {len(trainer.dataset)} samples, steps {trainer.step} to {trainer.steps}, "
-                f"{processes.world} x {processes.device.type}, {trainer.half or 'float32'}, into {folder}"
+                f"{processes.world} x {processes.device.type}, {half or 'float32'}, into {folder}"
             )
         if trainer.run():
             return 0

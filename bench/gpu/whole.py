@@ -15,7 +15,7 @@ from spikevrt.config import Config
 from spikevrt.device import autocast
 from spikevrt.models import build_model, choose_backends, run_model
 from spikevrt.models.backend_choice import Backends
-from spikevrt.training.one_step import make_step, predicted_training_peak
+from spikevrt.training.step_cost import make_step, predicted_training_peak
 from spikevrt_kernels.checks.comparison import relative_errors
 
 STEPS = 3

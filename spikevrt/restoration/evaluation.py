@@ -1,8 +1,7 @@
 """Pictures of a clip by every method, and how close each comes to the sharp frame."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -10,7 +9,7 @@ from spikevrt.config import DataConfig
 from spikevrt.data.augmentation import cut
 from spikevrt.data.images import read_image
 from spikevrt.data.layout import Clip
-from spikevrt.restoration.metrics import psnr, ssim
+from spikevrt.restoration.metrics import METRICS
 from spikevrt.restoration.sources import clip_source, to_tensor
 from spikevrt.restoration.stream import Restorer
 from spikevrt.restoration.tfp import enlarged, grey, tfp_picture, white_rate
@@ -27,16 +26,14 @@ class Compared:
     pictures: dict[str, Tensor]
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Of one picture, or means over many; a grey picture has no RGB figures."""
-
-    psnr: float | None
-    """dB"""
-    ssim: float | None
-    psnr_grey: float
-    """dB"""
-    ssim_grey: float
+Scores = dict[str, float | None]
+"""Of one picture, or means over many, by the names of `SCORES`; a grey picture has no RGB figures."""
+GREY = "_grey"
+SCORES = {
+    **{name: f"{metric.title} RGB" for name, metric in METRICS.items()},
+    **{name + GREY: f"{metric.title} grey" for name, metric in METRICS.items()},
+}
+"""All figures of a picture, with their titles: `psnr`, `psnr_grey`."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +75,19 @@ def score(picture: Tensor, sharp: Tensor) -> Scores:
     """A picture (3,H,W) or (1,H,W) against the sharp frame (3,H,W)."""
     rgb = picture if picture.shape[0] == 3 else None
     grey_picture, grey_sharp = picture if rgb is None else grey(picture), grey(sharp)
-    return Scores(
-        None if rgb is None else float(psnr(rgb, sharp)),
-        None if rgb is None else float(ssim(rgb, sharp)),
-        float(psnr(grey_picture, grey_sharp)),
-        float(ssim(grey_picture, grey_sharp)),
-    )
+    scores: Scores = {}
+    for name, metric in METRICS.items():
+        scores[name] = None if rgb is None else float(metric.function(rgb, sharp))
+        scores[name + GREY] = float(metric.function(grey_picture, grey_sharp))
+    return scores
 
 
 def mean_scores(scores: list[Scores]) -> Scores:
     """Means over pictures of one method."""
-    columns = {f.name: [getattr(s, f.name) for s in scores] for f in fields(Scores)}
-    means: dict[str, Any] = {k: None if None in v else sum(v) / len(v) for k, v in columns.items()}
-    return Scores(**means)
+    return {name: mean([of[name] for of in scores]) for name in SCORES}
+
+
+def mean(values: list[float | None]) -> float | None:
+    """None where some picture has no such figure."""
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if len(there) == len(values) else None

@@ -3,17 +3,17 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import spikevrt
 from spikevrt.data.atomic import replacing
-from spikevrt.restoration.evaluation import Scores, mean_scores
+from spikevrt.restoration.evaluation import GREY, SCORES, Scores, mean_scores
+from spikevrt.restoration.metrics import METRICS
 from spikevrt.table import format_table
 
 PROTOCOL = "RGB and grey (0.3 R + 0.59 G + 0.11 B), float in [0, 1] without rounding, no border, mean over frames"
-HEADER = ("", "PSNR RGB", "SSIM RGB", "PSNR grey", "SSIM grey")
 
 
 @dataclass
@@ -62,26 +62,19 @@ def frame_count(methods: Mapping[str, list[Scores]]) -> int:
 
 
 def scores_table(title: str, methods: Mapping[str, list[Scores]]) -> str:
-    """One row a method."""
+    """One row per method."""
     rows = []
     for method, scores in methods.items():
-        m = mean_scores(scores)
-        rows.append((method, decibels(m.psnr), share(m.ssim), decibels(m.psnr_grey), share(m.ssim_grey)))
-    return format_table((title, *HEADER[1:]), rows)
-
-
-def decibels(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def share(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+        averages = mean_scores(scores)
+        cells = [METRICS[name.removesuffix(GREY)].text(averages[name]) for name in SCORES]
+        rows.append((method, *cells))
+    return format_table((title, *SCORES.values()), rows)
 
 
 def means(methods: Mapping[str, list[Scores]]) -> dict[str, Any]:
     """For JSON."""
     return {
         method: {"frames": len(scores)}
-        | {k: v if v is None or math.isfinite(v) else None for k, v in asdict(mean_scores(scores)).items()}
+        | {k: v if v is None or math.isfinite(v) else None for k, v in mean_scores(scores).items()}
         for method, scores in methods.items()
     }

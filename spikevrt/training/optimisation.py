@@ -1,21 +1,15 @@
-"""Loss, parameter groups and learning rate."""
+"""Parameter groups and learning rate."""
 
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from spikevrt.config import TrainConfig
 
 BETAS = (0.9, 0.99)
 FLOW_NAMES = ("spynet", "pa_deform")
 """Parts of the names of parameters that flow fine-tuning treats apart."""
-
-
-def charbonnier(output: Tensor, target: Tensor, eps: float) -> Tensor:
-    """mean sqrt(d^2 + eps^2), in float32: eps^2 underflows in half precision."""
-    difference = output.float() - target.float()
-    return (difference.square() + eps**2).sqrt().mean()
 
 
 def total_steps(train: TrainConfig, samples: int, world: int) -> int:

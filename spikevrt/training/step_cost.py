@@ -1,4 +1,4 @@
-"""One optimiser step on random frames: its time, its peak memory, and that peak predicted without a GPU."""
+"""What one optimiser step on random frames costs: its time, its peak memory, and that peak predicted without a GPU."""
 
 import statistics
 from collections.abc import Callable
@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from spikevrt.config import Config
-from spikevrt.device import autocast, half_type
-from spikevrt.models import build_model, choose_backends, run_model
-from spikevrt.training.ema import WeightMean
-from spikevrt.training.optimisation import charbonnier, make_optimizer
+from spikevrt.device import half_type
+from spikevrt.models import build_model, choose_backends
+from spikevrt.training.batches import Batch
+from spikevrt.training.optimiser_step import OptimiserStep
 from spikevrt_kernels.backends import planning
 from spikevrt_kernels.checks.timing import elapsed
 from spikevrt_kernels.proof.memory import predicted_peak
@@ -30,7 +30,7 @@ class StepFigures(NamedTuple):
 
 
 def make_step(model: nn.Module, config: Config, device: torch.device, half: torch.dtype | None) -> Callable[[], None]:
-    """A step as the trainer takes it, without its data, scaler and checks: forward, loss, backward, clip, AdamW, mean.
+    """A step as the trainer takes it, on data that are there, with nobody asking whether it is finite.
 
     Args:
         model: on `device`.
@@ -38,24 +38,19 @@ def make_step(model: nn.Module, config: Config, device: torch.device, half: torc
         device: of model and batch.
         half: autocast's type, or None for float32.
     """
-    train, B, T, S = config.train, config.train.batch_size, config.data.clip_len, config.data.crop_size
+    B, T, S = config.train.batch_size, config.data.clip_len, config.data.crop_size
     model.train()
-    optimizer = make_optimizer(model, train)
+    one = OptimiserStep(model, config.train, device, half)
+    one.scaler = torch.amp.GradScaler(device.type, enabled=False)  # It asks its device, which a plan does not have.
     # CUDA's default, whose temporaries a plan on the CPU must see.
-    optimizer.param_groups[0]["foreach"] = optimizer.param_groups[1]["foreach"] = True
-    mean = WeightMean(model, train.ema_decay) if train.ema_decay else None
+    one.optimizer.param_groups[0]["foreach"] = one.optimizer.param_groups[1]["foreach"] = True
     blur, sharp = torch.rand(2, B, T, 3, S, S, device=device)
     voxels = torch.rand(B, T, config.data.k, S, S, device=device) if config.model.use_spike else None
+    batch = Batch(blur, sharp, voxels)
 
     def step() -> None:
-        with autocast(device, half):
-            out = run_model(model, blur, voxels)
-        charbonnier(out, sharp, train.charbonnier_eps).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), train.clip_grad_norm or float("inf"), foreach=True)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if mean is not None:
-            mean.update(1)
+        one.clip(one.micro_batch(model, batch))
+        one.finish(1, taken=True)
 
     return step
 

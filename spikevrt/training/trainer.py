@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -14,24 +15,23 @@ from torch import Tensor, nn
 from spikevrt.config import Config, config_to_yaml
 from spikevrt.data.atomic import replacing
 from spikevrt.data.samples import ClipDataset, DrawSampler
-from spikevrt.device import autocast, half_type, make_scaler
+from spikevrt.device import half_type
 from spikevrt.errors import UserError
 from spikevrt.memory import TRAINING_ADVICE, memory_advice
-from spikevrt.models import Backends, build_model, choose_backends, run_model
+from spikevrt.models import Backends, build_model, choose_backends
 from spikevrt.models.compiled_kernels import compile_kernels
+from spikevrt.restoration.metrics import BEST_BY, summary
 from spikevrt.training import checkpoints
-from spikevrt.training.batches import Batch, Feed
+from spikevrt.training.batches import Feed
 from spikevrt.training.distributed import Processes
-from spikevrt.training.ema import WeightMean
 from spikevrt.training.loading import load
 from spikevrt.training.optimisation import (
-    charbonnier,
     freeze_flow,
     learning_rate,
-    make_optimizer,
     set_learning_rate,
     total_steps,
 )
+from spikevrt.training.optimiser_step import OptimiserStep
 from spikevrt.training.run_log import RunLog
 from spikevrt.training.validation import validate, validation_windows
 
@@ -69,10 +69,8 @@ class Trainer:
         self.validation = validation_windows(config)
         self.steps = total_steps(config.train, len(self.dataset), processes.world)
         self.model = build_model(config, backends=agreed_backends(config, processes)).to(processes.device)
-        self.optimizer = make_optimizer(self.model, config.train)
-        self.mean = WeightMean(self.model, config.train.ema_decay) if config.train.ema_decay else None
-        self.half = half_type(processes.device, config.train.mixed_precision)
-        self.scaler = make_scaler(processes.device, self.half)
+        half = half_type(processes.device, config.train.mixed_precision)
+        self.optimiser_step = OptimiserStep(self.model, config.train, processes.device, half)
         if resume is not None:
             self.load(resume)
 
@@ -131,45 +129,23 @@ class Trainer:
         model.train()
         torch.manual_seed(train.seed + 1_000_003 * (self.step + 1) + 7919 * self.processes.rank)
         rate = learning_rate(train, self.step, self.steps)
-        set_learning_rate(self.optimizer, rate)
+        set_learning_rate(self.optimiser_step.optimizer, rate)
         loss = torch.zeros((), device=self.processes.device)
         for _ in range(train.accumulate_grad):
-            loss += self._micro_batch(model, feed.take())
-        finite = self._finite(loss)
+            loss += self.optimiser_step.micro_batch(model, feed.take())
+        finite = self.optimiser_step.clip(loss)
         # The host asks when all of the step is under way, and the next one's data too.
         feed.fetch()
-        taken = self._optimise(finite)
+        bad, self.told = self.processes.any(~finite, torch.full_like(finite, self.signalled))
+        self.optimiser_step.finish(self.step + 1, taken=not bad)
+        self._count(bad)
         self.step += 1
-        if taken and self.mean is not None:
-            self.mean.update(self.step)
         self._log(loss, rate, (feed.waited - waited) / (time.perf_counter() - start))
 
-    def _micro_batch(self, model: nn.Module, batch: Batch) -> Tensor:
+    def _count(self, bad: bool) -> None:
+        """Steps in a row whose figures were not finite in some process."""
         train = self.config.train
-        with autocast(self.processes.device, self.half):
-            out = run_model(model, batch.blur, batch.voxels)
-        loss = charbonnier(out, batch.sharp, train.charbonnier_eps) / train.accumulate_grad
-        self.scaler.scale(loss).backward()
-        return loss.detach()
-
-    def _finite(self, loss: Tensor) -> Tensor:
-        """Clip the gradients; whether they and the loss are finite, on the device."""
-        self.scaler.unscale_(self.optimizer)
-        parameters = [p for p in self.model.parameters() if p.grad is not None]
-        norm = nn.utils.clip_grad_norm_(parameters, self.config.train.clip_grad_norm or float("inf"))
-        return torch.isfinite(norm) & torch.isfinite(loss)
-
-    def _optimise(self, finite: Tensor) -> bool:
-        """One update, unless figures of some process are not finite; True where it was taken."""
-        train = self.config.train
-        bad, self.told = self.processes.any(~finite, torch.full_like(finite, self.signalled))
-        if bad:
-            self.bad_steps += 1
-        else:
-            self.scaler.step(self.optimizer)
-            self.bad_steps = 0
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.bad_steps = self.bad_steps + 1 if bad else 0
         if self.bad_steps >= train.max_bad_steps:
             last = self.folder / checkpoints.LAST
             kept = f"{last} holds the last good state" if last.is_file() else "nothing had been saved yet"
@@ -178,7 +154,6 @@ class Trainer:
                 f"(TRAIN.MAX_BAD_STEPS); {kept}: lower TRAIN.LR, set TRAIN.CLIP_GRAD_NORM, check DATA.NORM, or turn "
                 "TRAIN.MIXED_PRECISION off"
             )
-        return not bad
 
     def _log(self, loss: Tensor, rate: float, wait_share: float) -> None:
         shown = None
@@ -188,16 +163,14 @@ class Trainer:
         self.log.advance(shown, wait_share)
 
     def _validate(self) -> None:
-        if self.mean is not None:
-            with self.mean.applied():
-                scores = validate(self.model, self.validation, self.config, self.processes)
-        else:
+        mean = self.optimiser_step.mean
+        with mean.applied() if mean is not None else nullcontext():
             scores = validate(self.model, self.validation, self.config, self.processes)
         self.log.row("val", self.step, **scores)
         if self.processes.first:
-            self.log.bar.write(f"step {self.step}: PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}")
-        if scores["psnr"] > self.best:
-            self.best = scores["psnr"]
+            self.log.bar.write(f"step {self.step}: {summary(scores)}")
+        if scores[BEST_BY] > self.best:
+            self.best = scores[BEST_BY]
             self._write(self.folder / checkpoints.BEST)
 
     def save(self) -> None:
@@ -218,15 +191,15 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Everything that decides how the run goes on."""
+        mean = self.optimiser_step.mean
         return {
             "params": self.model.state_dict(),
-            "params_ema": self.mean.state if self.mean is not None else None,
+            "params_ema": mean.state if mean is not None else None,
             "training": {
                 "step": self.step,
                 "best": self.best,
                 "bad_steps": self.bad_steps,
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
+                **self.optimiser_step.state(),
             },
         }
 
@@ -234,14 +207,10 @@ class Trainer:
         """Go on from a checkpoint of the same configuration."""
         state = checkpoints.read_checkpoint(path, self.config)
         self.model.load_state_dict(state["params"])
-        if self.mean is not None and state["params_ema"] is not None:
-            for name, value in state["params_ema"].items():
-                self.mean.state[name].copy_(value)
         training = state["training"]
         self.step, self.best, self.bad_steps = training["step"], training["best"], training["bad_steps"]
         self.saved_step = self.step
-        self.optimizer.load_state_dict(training["optimizer"])
-        self.scaler.load_state_dict(training["scaler"])
+        self.optimiser_step.load(training, state["params_ema"])
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """A signal: finish the step, save, leave. A second one leaves at once."""

@@ -1,4 +1,4 @@
-"""PSNR and SSIM on the validation split while training."""
+"""The metrics on the validation split while training."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from spikevrt.config import Config
 from spikevrt.data.samples import ClipDataset
 from spikevrt.device import autocast, half_type
 from spikevrt.models import run_model
-from spikevrt.restoration.metrics import psnr, ssim
+from spikevrt.restoration.metrics import METRICS
 from spikevrt.training.batches import to_device
 from spikevrt.training.distributed import Processes
 from spikevrt.training.loading import load
@@ -26,19 +26,19 @@ def validation_windows(config: Config) -> Subset:
 
 @torch.no_grad()
 def validate(model: nn.Module, windows: Subset, config: Config, processes: Processes) -> dict[str, float]:
-    """Mean PSNR and SSIM over all frames (RGB, float, no border), shared out over the processes."""
+    """Means of `METRICS` over all frames (RGB), shared out over the processes."""
     mine = Subset(windows, range(processes.rank, len(windows), processes.world))
     half = half_type(processes.device, config.train.mixed_precision)
-    totals = torch.zeros(3, dtype=torch.float64, device=processes.device)
+    totals = torch.zeros(len(METRICS) + 1, dtype=torch.float64, device=processes.device)
     model.eval()
     for raw in load(mine, processes.device):
         batch = to_device(raw, processes.device, config.data.norm)
         with autocast(processes.device, half):
             out = run_model(model, batch.blur, batch.voxels)
         out = out.float().clamp(0, 1)
-        values = torch.stack((psnr(out, batch.sharp).sum(), ssim(out, batch.sharp).sum()))
-        totals[:2] += values.to(totals)
-        totals[2] += out.shape[0] * out.shape[1]
+        values = torch.stack([metric.function(out, batch.sharp).sum() for metric in METRICS.values()])
+        totals[:-1] += values.to(totals)
+        totals[-1] += out.shape[0] * out.shape[1]
     model.train()
-    psnrs, ssims, frames = processes.mean(totals).tolist()
-    return {"psnr": psnrs / frames, "ssim": ssims / frames}
+    *sums, frames = processes.mean(totals).tolist()
+    return {name: total / frames for name, total in zip(METRICS, sums, strict=True)}

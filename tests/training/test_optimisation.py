@@ -11,8 +11,8 @@ from spikevrt.config import TrainConfig
 from spikevrt.models import build_model
 from spikevrt.training.checkpoints import drop_old, numbered
 from spikevrt.training.ema import WeightMean
+from spikevrt.training.loss import charbonnier
 from spikevrt.training.optimisation import (
-    charbonnier,
     freeze_flow,
     is_flow,
     learning_rate,

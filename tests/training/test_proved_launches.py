@@ -8,7 +8,7 @@ from spikevrt.models import build_model, run_model
 from spikevrt.models.attention_trials import attention_trials
 from spikevrt.models.vrt.window_block import WindowBlock
 from spikevrt.restoration.padding import plan_padding
-from spikevrt.training.one_step import CPU, make_step
+from spikevrt.training.step_cost import CPU, make_step
 from spikevrt_kernels.backends import planning
 from spikevrt_kernels.checks.case import mixed
 from spikevrt_kernels.checks.needed import needed_launches

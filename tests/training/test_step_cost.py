@@ -10,7 +10,7 @@ from bench.training_step import main
 from spikevrt.config import load_config
 from spikevrt.models import build_model
 from spikevrt.models.summary import count, model_without_storage
-from spikevrt.training.one_step import CPU, StepFigures, make_step, predicted_training_peak
+from spikevrt.training.step_cost import CPU, StepFigures, make_step, predicted_training_peak
 
 SMALL = [
     "MODEL.VRT.DEPTHS=[2,1,1,1,1,1,1,1]",

@@ -28,7 +28,8 @@ def trainer_on_device(tree, folder, *options) -> Trainer:
     # Parameters stay the objects that the optimiser knows.
     with patch("torch.__future__.get_swap_module_params_on_conversion", lambda: True):
         run.model.to(DEVICE)
-    run.mean = WeightMean(run.model, 0.999)
+    run.optimiser_step.device = DEVICE
+    run.optimiser_step.mean = WeightMean(run.model, 0.999)
     run.log = RunLog(folder, run.step, run.steps, shown=False)
     return run
 
@@ -38,7 +39,7 @@ def test_a_step_asks_the_device_once_and_late(tree, tmp_path, monkeypatch, half)
     # The optimiser's operators are not run either.
     monkeypatch.setattr(import_module("torch.optim.adam"), "_device_dtype_check_for_fused", lambda parameter: None)
     run = trainer_on_device(tree, tmp_path, "TRAIN.ACCUMULATE_GRAD=2")
-    run.scaler = torch.amp.GradScaler("cpu", enabled=half is not None)
+    run.optimiser_step.scaler = torch.amp.GradScaler("cpu", enabled=half is not None)
     raw = collate([run.dataset[0]])
     with counted_waits() as events:
 
@@ -53,7 +54,7 @@ def test_a_step_asks_the_device_once_and_late(tree, tmp_path, monkeypatch, half)
         first = len(events)
         run._one_step(run.model, feed)
     assert events[first:] == ["data", "data", "tolist"], "the second micro-batch, the next step's first, the question"
-    assert len(run.optimizer.state) == len(list(run.model.parameters())), "and it was taken"
+    assert len(run.optimiser_step.optimizer.state) == len(list(run.model.parameters())), "and it was taken"
     assert run.step == 9
     assert run.bad_steps == 0
 

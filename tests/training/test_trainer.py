@@ -14,6 +14,7 @@ import torch
 from spikevrt.errors import UserError
 from spikevrt.train import find_resume
 from spikevrt.train import main as train
+from spikevrt.training import optimiser_step
 from spikevrt.training import trainer as trainer_module
 from spikevrt.training.checkpoints import save_checkpoint
 from spikevrt.training.distributed import Processes
@@ -158,14 +159,14 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(tree, tmp_path, monke
     folder = tmp_path / "run"
     run = start(tree, folder, "TRAIN.MAX_STEPS=20", "TRAIN.SAVE_EVERY=1", "TRAIN.MAX_BAD_STEPS=3")
     kept: dict = {}
-    charbonnier = trainer_module.charbonnier
+    loss = run.optimiser_step.loss
 
     def failing(*arguments):
         if run.step == 2:
             kept.update({k: v.clone() for k, v in run.model.state_dict().items()})
-        return charbonnier(*arguments) * (float("nan") if run.step >= 2 else 1)
+        return loss(*arguments) * (float("nan") if run.step >= 2 else 1)
 
-    monkeypatch.setattr(trainer_module, "charbonnier", failing)
+    run.optimiser_step.loss = failing
     with pytest.raises(UserError, match=r"not finite for 3 steps in a row.*last\.pt holds the last good"):
         run.run()
     last = torch.load(folder / "last.pt", weights_only=True)
@@ -184,7 +185,7 @@ def test_out_of_memory_is_answered_with_what_to_change(tree, tmp_path, monkeypat
     def exhausted(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(trainer_module, "run_model", exhausted)
+    monkeypatch.setattr(optimiser_step, "run_model", exhausted)
     with pytest.raises(UserError) as caught:
         start(tree, tmp_path / "run", "TRAIN.MAX_STEPS=1").run()
     order = (

@@ -1,0 +1,76 @@
+"""One optimiser step: forward, loss and backward of every micro-batch, then clipping, AdamW and EMA."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikevrt.config import TrainConfig
+from spikevrt.device import autocast, make_scaler
+from spikevrt.models import run_model
+from spikevrt.training.batches import Batch
+from spikevrt.training.ema import WeightMean
+from spikevrt.training.loss import make_loss
+from spikevrt.training.optimisation import make_optimizer
+
+
+class OptimiserStep:
+    """What a step does to a model, for the trainer and for whoever measures or plans a step.
+
+    Args:
+        model: on `device`.
+        train: loss, optimiser, clipping, EMA.
+        device: of the model and its batches.
+        half: autocast's type, or None for float32.
+    """
+
+    def __init__(self, model: nn.Module, train: TrainConfig, device: torch.device, half: torch.dtype | None) -> None:
+        self.model = model
+        self.train = train
+        self.device = device
+        self.half = half
+        self.loss = make_loss(train)
+        self.optimizer = make_optimizer(model, train)
+        self.scaler = make_scaler(device, half)
+        self.mean = WeightMean(model, train.ema_decay) if train.ema_decay else None
+
+    def micro_batch(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Forward, loss and backward; its part of the loss, which nobody has waited for.
+
+        Args:
+            model: the one of this step, as it is called: compiled or distributed.
+            batch: on the device.
+        """
+        with autocast(self.device, self.half):
+            out = run_model(model, batch.blur, batch.voxels)
+        loss = self.loss(out, batch.sharp) / self.train.accumulate_grad
+        self.scaler.scale(loss).backward()
+        return loss.detach()
+
+    def clip(self, loss: Tensor) -> Tensor:
+        """Clip the gradients; whether they and the loss are finite, on the device."""
+        self.scaler.unscale_(self.optimizer)
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        norm = nn.utils.clip_grad_norm_(parameters, self.train.clip_grad_norm or float("inf"))
+        return torch.isfinite(norm) & torch.isfinite(loss)
+
+    def finish(self, step: int, taken: bool) -> None:
+        """Move the weights, unless the step is skipped, and drop the gradients; `step` counts from 1."""
+        if taken:
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if taken and self.mean is not None:
+            self.mean.update(step)
+
+    def state(self) -> dict[str, Any]:
+        """Of optimiser and scaler, for a checkpoint."""
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def load(self, state: dict[str, Any], mean: dict[str, Tensor] | None) -> None:
+        """Go on from what `state` gave and from the means that were saved beside it."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.mean is not None and mean is not None:
+            for name, value in mean.items():
+                self.mean.state[name].copy_(value)
