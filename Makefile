@@ -43,7 +43,7 @@ wheel: $(STAMP)  ## build the wheel, install it elsewhere, run a command outside
 	rm -rf $(WHEEL_VENV)
 	$(PYTHON) -m venv $(WHEEL_VENV)
 	$(WHEEL_VENV)/bin/python $(PIP) install --constraint constraints.txt dist/*.whl
-	cd / && $(CURDIR)/$(WHEEL_VENV)/bin/python -m spikevrt.plan --config demo > /dev/null
+	cd / && $(CURDIR)/$(WHEEL_VENV)/bin/spikevrt plan --config demo > /dev/null
 	@echo "the wheel works outside the checkout"
 
 demo: $(STAMP)  ## the main job on CPU: prepare, train with and without spikes, evaluate, deblur

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from spikevrt.config import Config, load_config
+from spikevrt.config import ATTN_BACKENDS, Config, load_config, preset_names
 from spikevrt.errors import UserError
 
 EXIT_USER_ERROR = 2
@@ -62,7 +62,7 @@ def add_config_arguments(
         "--config",
         default=default,
         metavar="NAME|PATH",
-        help="a preset (default, high_quality, low_memory, fast, demo) or a YAML file",
+        help=f"a preset ({', '.join(preset_names())}) or a YAML file",
     )
     parser.add_argument(
         "--opts",
@@ -75,7 +75,7 @@ def add_config_arguments(
         return
     parser.add_argument(
         "--attn-backend",
-        choices=("auto", "triton", "sdpa", "naive"),
+        choices=ATTN_BACKENDS,
         default=None,
         help="attention implementation; sets MODEL.ATTN_BACKEND",
     )

@@ -1,7 +1,16 @@
 """What every command says about bad arguments and files: one line, exit code 2."""
 
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
 import pytest
 
+import spikevrt
+from spikevrt.__main__ import COMMANDS
+from spikevrt.__main__ import main as spikevrt_main
 from spikevrt.cli import command_parser, positive, positive_number, run_command
 from spikevrt.errors import UserError
 
@@ -63,3 +72,36 @@ def test_success_is_zero():
     with pytest.raises(SystemExit) as caught:
         run_command(lambda argv: None)
     assert caught.value.code == 0
+
+
+def test_the_list_has_every_command_and_readme_shows_each():
+    folder = Path(spikevrt.__file__).parent
+    commands = {path.stem for path in folder.glob("[!_]*.py") if "run_command(main)" in path.read_text()}
+    assert set(COMMANDS) == commands
+    shown = set(re.findall(r"spikevrt[. ](\w+)", (folder.parent / "README.md").read_text()))
+    assert commands <= shown
+
+
+def test_the_list_is_printed_without_heavy_imports():
+    code = "import sys, spikevrt.__main__ as m; m.main([]); print([x for x in ('torch', 'numba') if x in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    *listed, heavy = done.stdout.splitlines()
+    assert heavy == "[]"
+    assert all(any(line.startswith(f"  {name} ") for line in listed) for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_reached_with_what_follows_it(name, monkeypatch):
+    seen = []
+    monkeypatch.setattr(import_module(f"spikevrt.{name}"), "main", seen.append)
+    assert spikevrt_main([name, "--out", "x"]) == 0
+    assert seen == [["--out", "x"]]
+
+
+def test_an_unknown_command_is_one_line_with_the_nearest(capsys):
+    with pytest.raises(UserError, match=r"^spikevrt deblurr: there is no such command; did you mean deblur\?$"):
+        spikevrt_main(["deblurr"])
+    with pytest.raises(UserError, match="use one of demo, prepare, "):
+        spikevrt_main(["x"])
+    assert spikevrt_main(["--version"]) == 0
+    assert capsys.readouterr().out == f"spikevrt {spikevrt.__version__}\n"

@@ -10,11 +10,19 @@ from spikevrt.config.loader import (
     preset_names,
     read_yaml,
 )
-from spikevrt.config.model import FuseConfig, ModelConfig, SpikeEncoderConfig, TemporalAttnConfig, VRTConfig
+from spikevrt.config.model import (
+    ATTN_BACKENDS,
+    FuseConfig,
+    ModelConfig,
+    SpikeEncoderConfig,
+    TemporalAttnConfig,
+    VRTConfig,
+)
 from spikevrt.config.schema import Config
 from spikevrt.config.train import TestConfig, TrainConfig
 
 __all__ = [
+    "ATTN_BACKENDS",
     "Config",
     "DataConfig",
     "FuseConfig",
