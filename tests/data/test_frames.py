@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spikevrt.data.atomic import replacing
+from spikevrt.data.atomic import new_folder, replacing, umask
 from spikevrt.data.images import image_size, natural_order, picture_files, read_image, write_png
 from spikevrt.data.video import count_frames, frame_names, frame_rate, read_frames, video_writer
 from spikevrt.errors import UserError
@@ -106,3 +106,19 @@ def test_nothing_half_written_stays(tmp_path):
         temporary.write_text("half")
         raise KeyError
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path):
+    target = tmp_path / "deep" / "clip"
+    with suppress(KeyError), new_folder(target) as temporary:
+        (temporary / "half").write_text("")
+        raise KeyError
+    assert list(target.parent.iterdir()) == []
+    with new_folder(target) as temporary:
+        (temporary / "all").write_text("")
+        assert not target.exists()
+    assert [p.name for p in target.iterdir()] == ["all"]
+    assert target.stat().st_mode & 0o777 == 0o777 & ~umask()
+    with pytest.raises(OSError, match="clip"), new_folder(target):
+        pass
+    assert [p.name for p in target.parent.iterdir()] == ["clip"], "what is there stays, and nothing beside it"

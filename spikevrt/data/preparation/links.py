@@ -3,11 +3,11 @@
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from spikevrt.data.atomic import new_folder
 from spikevrt.data.images import write_png
 from spikevrt.data.layout import NOTES
 from spikevrt.data.preparation.datasets import DownloadedClip
@@ -28,23 +28,17 @@ def link_clip(clip: DownloadedClip, root: Path) -> bool:
         return False
     if not clip.spikes:
         raise UserError(f"{clip.name}: no .dat files; unpack the spikes of the data set beside its frames")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    workplace = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{clip.name}-"))
-    try:
-        for folder, files in (*clip.pictures.items(), ("spike", clip.spikes)):
+    with new_folder(target) as folder:
+        for name, files in (*clip.pictures.items(), ("spike", clip.spikes)):
             for stem, path in files.items():
-                link(path, workplace / folder / f"{stem}{path.suffix}")
+                link(path, folder / name / f"{stem}{path.suffix}")
         if clip.blur_from_spikes:
-            long_exposures(clip, workplace / "blur")
+            long_exposures(clip, folder / "blur")
         # A config.yaml that was downloaded may be wrong (Spk-GoPro's is): the data set's own geometry stands here.
-        write_geometry(workplace / "spike", "spike", clip.size)
+        write_geometry(folder / "spike", "spike", clip.size)
         if clip.windows:
-            write_windows(workplace / "spike" / WINDOWS, clip.windows)
-        (workplace / NOTES).write_text(json.dumps({**clip.notes, "folders": sorted(clip.pictures)}, indent=1) + "\n")
-        workplace.chmod(0o755)
-        workplace.rename(target)
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
+            write_windows(folder / "spike" / WINDOWS, clip.windows)
+        (folder / NOTES).write_text(json.dumps({**clip.notes, "folders": sorted(clip.pictures)}, indent=1) + "\n")
     return True
 
 

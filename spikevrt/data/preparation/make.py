@@ -1,9 +1,8 @@
 """Sharp frames in, clips of the unified layout out; a long video never lives in memory."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikevrt.data.atomic import replacing
+from spikevrt.data.atomic import new_folder, replacing
 from spikevrt.data.images import write_png
 from spikevrt.data.layout import NOTES
 from spikevrt.data.preparation.recipe import Recipe, average
@@ -43,17 +42,11 @@ def make_clips(
     for target in targets:
         if target.folder.exists():
             raise UserError(f"{target.folder}: exists already; remove it, or choose another --out")
-        target.folder.parent.mkdir(parents=True, exist_ok=True)
-    workplaces = [Path(tempfile.mkdtemp(dir=t.folder.parent, prefix=f".{t.folder.name}-")) for t in targets]
-    try:
+    with ExitStack() as stack:
+        workplaces = [stack.enter_context(new_folder(target.folder)) for target in targets]
         size = write_exposures(frames, targets, workplaces, recipe)
         for target, workplace in zip(targets, workplaces, strict=True):
             write_notes(workplace, size, target, recipe, source)
-            workplace.chmod(0o755)
-            workplace.rename(target.folder)
-    finally:
-        for workplace in workplaces:
-            shutil.rmtree(workplace, ignore_errors=True)
 
 
 def write_exposures(

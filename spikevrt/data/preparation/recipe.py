@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikevrt.config.limits import MULTIPLE
 from spikevrt.data.simulator import GAMMA
 from spikevrt.errors import UserError
 
@@ -49,7 +50,7 @@ class Recipe:
     @property
     def multiple(self) -> int:
         """Frames are cropped to multiples of this, so that the model and the spike pixels fit."""
-        return int(np.lcm(8, self.spike_scale))
+        return int(np.lcm(MULTIPLE, self.spike_scale))
 
     def window(self, centre: int) -> range:
         """Sub-frames of the exposure whose middle is source frame `centre`."""

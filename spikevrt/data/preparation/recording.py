@@ -1,7 +1,5 @@
 """Sharp frames in, one continuous spike recording out, with the window of every frame."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from spikevrt.data.atomic import new_folder
 from spikevrt.data.simulator import SpikeSensor, SpikeSimulator, write_geometry
 from spikevrt.data.windows import WINDOWS, write_windows
 from spikevrt.errors import UserError
@@ -74,19 +73,13 @@ def record(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists already; remove it, or choose another --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    workplace = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    try:
-        with (workplace / RECORDING).open("wb") as file:
+    with new_folder(out) as folder:
+        with (folder / RECORDING).open("wb") as file:
             recorded = write_spikes(frames, file.write, camera)
         count = recorded.frames // camera.factor
         windows = {names(i): slice(i * camera.factor, (i + 1) * camera.factor) for i in range(count)}
-        write_windows(workplace / WINDOWS, windows)
-        write_geometry(workplace, RECORDING, recorded.size)
-        workplace.chmod(0o755)
-        workplace.replace(out)
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
+        write_windows(folder / WINDOWS, windows)
+        write_geometry(folder, RECORDING, recorded.size)
     return recorded
 
 
