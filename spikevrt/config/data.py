@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from spikevrt.config import checks
+from spikevrt.config.limits import LEAST_PIXELS, MULTIPLE
 
 NORM_MODES = ("rate", "counts")
 SPIKE_FORMATS = ("packed", "uint8")
@@ -100,10 +101,10 @@ class DataConfig:
         checks.require_at_least("DATA.CLIP_LEN", self.clip_len, 2)
         checks.require_at_least("DATA.CLIP_STRIDE", self.clip_stride, 1)
         checks.require(
-            self.crop_size > 32 and self.crop_size % 8 == 0,
+            self.crop_size >= LEAST_PIXELS and self.crop_size % MULTIPLE == 0,
             "DATA.CROP_SIZE",
             self.crop_size,
-            "a multiple of 8 above 32 (SpyNet's coarsest level needs 2 pixels)",
+            f"a multiple of {MULTIPLE} above {LEAST_PIXELS - 1} (SpyNet's coarsest level needs 2 pixels)",
         )
         checks.require_between("DATA.K", self.k, 1, 1024)
         checks.require_choice("DATA.SPIKE_FORMAT", self.spike_format, SPIKE_FORMATS)

@@ -4,15 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from spikevrt.config import checks
+from spikevrt.config.limits import ENCODER_STAGES, PLACES
 
 ATTN_BACKENDS = ("auto", "triton", "sdpa", "naive")
 CHUNK_SHAPES = ("square", "wide", "tall")
 FUSE_TYPES = ("TemporalCrossAttn",)
-SCALES = 4
-U_STAGES = 7
-"""VRT's encoder-decoder stages 1-7; the groups after them form stage 8."""
-SKIPS = ((4, 2), (5, 1), (6, 0))
-"""Stages (0-based) whose outputs are added: their widths must agree."""
+U_STAGES = len(PLACES)
 
 
 def default_heads(width: int) -> int:
@@ -66,17 +63,17 @@ class VRTConfig:
         derived = (*mirrored, *[channels[0]] * (len(self.depths) - U_STAGES))
         widths = self.embed_dims or derived
         checks.require(
-            tuple(widths[:SCALES]) == tuple(channels),
+            tuple(widths[:ENCODER_STAGES]) == tuple(channels),
             "MODEL.VRT.EMBED_DIMS",
             list(widths),
             f"equal to MODEL.CHANNELS_PER_SCALE = {list(channels)} in stages 1-4",
         )
-        for stage, skip in SKIPS:
+        for stage, place in enumerate(PLACES):
             checks.require(
-                widths[stage] == widths[skip],
+                place.skip is None or widths[stage] == widths[place.skip],
                 "MODEL.VRT.EMBED_DIMS",
                 list(widths),
-                f"of equal width in stages {stage + 1} and {skip + 1}, whose outputs are added",
+                f"of equal width in stages {stage + 1} and {(place.skip or 0) + 1}, whose outputs are added",
             )
         checks.require(
             len(set(widths[U_STAGES:])) == 1,
@@ -112,7 +109,7 @@ class SpikeEncoderConfig:
     def __post_init__(self) -> None:
         for key in ("TEMPORAL_STRIDES", "SPATIAL_STRIDES"):
             values = getattr(self, key.lower())
-            checks.require_length(f"MODEL.SPIKE_ENCODER.{key}", values, SCALES - 1)
+            checks.require_length(f"MODEL.SPIKE_ENCODER.{key}", values, ENCODER_STAGES - 1)
             checks.require_positive(f"MODEL.SPIKE_ENCODER.{key}", values)
 
 
@@ -175,7 +172,7 @@ class ModelConfig:
     """triton, sdpa or naive; auto = on CUDA the fastest that proves right, operator by operator, elsewhere sdpa."""
 
     def __post_init__(self) -> None:
-        checks.require_length("MODEL.CHANNELS_PER_SCALE", self.channels_per_scale, SCALES)
+        checks.require_length("MODEL.CHANNELS_PER_SCALE", self.channels_per_scale, ENCODER_STAGES)
         checks.require_positive("MODEL.CHANNELS_PER_SCALE", self.channels_per_scale)
         if self.window_size is not None:
             checks.require_length("MODEL.WINDOW_SIZE", self.window_size, 3)

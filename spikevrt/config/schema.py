@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from spikevrt.config import checks
 from spikevrt.config.data import DataConfig
+from spikevrt.config.limits import WINDOWS_PER_SIDE, least_side
 from spikevrt.config.model import ModelConfig
 from spikevrt.config.train import TestConfig, TrainConfig
 
@@ -25,11 +26,11 @@ class Config:
         object.__setattr__(self, "model", self.model.resolve(self.data.clip_len))
         window = self.model.window_size
         assert window is not None
-        least = 8 * max(window[1:])
+        least = least_side(max(window[1:]))
         checks.require(
             self.data.crop_size >= least,
             "DATA.CROP_SIZE",
             self.data.crop_size,
-            f"at least {least}: 8 windows of MODEL.WINDOW_SIZE = {list(window)}",
+            f"at least {least}: {WINDOWS_PER_SIDE} windows of MODEL.WINDOW_SIZE = {list(window)}",
         )
         object.__setattr__(self, "test", self.test.resolve(self.data.clip_len))

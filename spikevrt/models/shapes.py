@@ -1,7 +1,7 @@
 """Shapes of the features of B training crops, from the configuration alone."""
 
 from spikevrt.config import Config
-from spikevrt.models.vrt.vrt import SCALES
+from spikevrt.config.limits import PLACES
 
 Shape = tuple[int, int, int, int, int]
 """(B,C,T,H,W)."""
@@ -26,5 +26,5 @@ def stage_shapes(config: Config, B: int) -> list[Shape]:
     widths = config.model.vrt.embed_dims
     assert widths
     T, S = config.data.clip_len, config.data.crop_size
-    shapes: list[Shape] = [(B, widths[i], T, S // scale, S // scale) for i, scale in enumerate(SCALES)]
+    shapes: list[Shape] = [(B, widths[i], T, S // p.scale, S // p.scale) for i, p in enumerate(PLACES)]
     return [*shapes, (B, widths[-1], T, S, S)]

@@ -11,10 +11,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-MULTIPLE = 8
-LEAST_PIXELS = 33
-WINDOWS = 8
-"""The deepest stage works at 1/8, where one attention window must fit."""
+from spikevrt.config.limits import MULTIPLE, least_side
+
 LARGEST_STEP = 64
 """Padding grows no coarser than this only to please the spike encoder."""
 
@@ -62,7 +60,7 @@ def plan_padding(size: tuple[int, int], window: Sequence[int], ratio: Fraction =
     if any(side % ratio.denominator for side in size):
         raise ValueError(f"frames of {size[0]}x{size[1]} end inside a spike pixel ({ratio} spike pixels a pixel)")
     step = padding_step(ratio)
-    least = [max(side, LEAST_PIXELS, WINDOWS * w) for side, w in zip(size, window[1:], strict=True)]
+    least = [max(side, least_side(w)) for side, w in zip(size, window[1:], strict=True)]
     H, W = (-(-side // step) * step for side in least)
     return Padding(size, (H, W), ratio)
 

@@ -4,12 +4,12 @@ B clips, T frames, C channels; features are (B,C,T,h,w), channels last in memory
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
+from spikevrt.config.limits import Place
 from spikevrt.models.vrt.parallel_warping import DCNv2PackFlowGuided, warp_neighbours
 from spikevrt.models.vrt.window_block import GEGLU, TMSAG, BlockSettings, Size3
 from spikevrt_kernels.linear import Linear
@@ -29,15 +29,6 @@ def make_reshape(kind: str, in_dim: int, dim: int) -> nn.Sequential:
         return nn.Sequential(gather, nn.LayerNorm(4 * in_dim), Linear(4 * in_dim, dim), back)
     spread = Rearrange("n (neiw neih c) d h w -> n d (h neih) (w neiw) c", neih=2, neiw=2)
     return nn.Sequential(spread, nn.LayerNorm(in_dim // 4), Linear(in_dim // 4, dim), back)
-
-
-class Place(NamedTuple):
-    """Of a stage in the encoder-decoder."""
-
-    reshape: str
-    """Before it: none, down or up."""
-    scale: int
-    """Downsampling factor."""
 
 
 class Stage(nn.Module):

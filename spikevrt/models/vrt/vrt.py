@@ -9,23 +9,18 @@ import torch
 from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
+from spikevrt.config.limits import ENCODER_STAGES, MULTIPLE, PLACES, WINDOWS_PER_SIDE, least_side
 from spikevrt.errors import UserError
 from spikevrt.models.checkpoint import unwrap_params
 from spikevrt.models.start import start_small
 from spikevrt.models.vrt.spynet import SpyNet
-from spikevrt.models.vrt.stage import RTMSA, Place, Stage
+from spikevrt.models.vrt.stage import RTMSA, Stage
 from spikevrt.models.vrt.window_block import BlockSettings
 from spikevrt_kernels.flow_warp import flow_warp
 from spikevrt_kernels.linear import Linear
 
 EncoderHook = Callable[[Tensor, int], Tensor]
 """hook(x (B,C,T,h,w), scale_idx 0..3) -> the same shape: what happens after each encoder stage."""
-SCALES = (1, 2, 4, 8, 4, 2, 1)
-RESHAPES = ("none", "down", "down", "down", "up", "up", "up")
-PLACES = tuple(map(Place, RESHAPES, SCALES))
-"""Stages 1-7."""
-MIN_SIZE = 33
-"""SpyNet's coarsest level must hold 2 pixels."""
 
 
 class VRT(nn.Module):
@@ -161,16 +156,16 @@ class VRT(nn.Module):
 
     def body(self, x: Tensor, backward: list[Tensor], forward: list[Tensor], hook: EncoderHook | None) -> Tensor:
         """Stages 1-8: (B,C,T,H,W) -> (B,C8,T,H,W)."""
-        skips = []
-        for i in range(4):
-            x = self.get_submodule(f"stage{i + 1}")(x, backward[i], forward[i])
-            if hook is not None:
-                x = hook(x, i)
-            skips.append(x)
-        for i, scale in ((5, 2), (6, 1), (7, 0)):
-            x = self.get_submodule(f"stage{i}")(x, backward[scale], forward[scale])
+        encoded: list[Tensor] = []
+        for i, place in enumerate(PLACES):
+            level = place.scale.bit_length() - 1  # Flows are of scales 1, 1/2, 1/4, 1/8.
+            x = self.get_submodule(f"stage{i + 1}")(x, backward[level], forward[level])
+            if i < ENCODER_STAGES:
+                x = x if hook is None else hook(x, i)
+                encoded.append(x)
             # Stage 4 has no skip: stage 5 is followed by the sum with stage 3, and so on.
-            x = x + skips[scale]
+            if place.skip is not None:
+                x = x + encoded[place.skip]
         for group in self.stage8:
             x = group(x)
         return x
@@ -182,11 +177,10 @@ class VRT(nn.Module):
         if x.shape[1] < 2:
             raise UserError(f"clip of T = {x.shape[1]} frames: needs at least 2")
         for name, size, window in zip("HW", x.shape[-2:], self.window_size[1:], strict=True):
-            least = max(MIN_SIZE, 8 * window)
-            if size % 8 or size < least:
+            if size % MULTIPLE or size < least_side(window):
                 raise UserError(
-                    f"clip with {name} = {size}: must be a multiple of 8, above 32 and at least {8 * window} "
-                    f"(8 windows of {window}); pad or resize the frames"
+                    f"clip with {name} = {size}: must be a multiple of {MULTIPLE}, above 32 and at least "
+                    f"{WINDOWS_PER_SIDE * window} ({WINDOWS_PER_SIDE} windows of {window}); pad or resize the frames"
                 )
 
 
