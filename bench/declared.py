@@ -11,8 +11,8 @@ from bench.temporal_workloads import ATTENTION, CROSS, HEADS, RATIO
 from bench.window_workloads import HEADS as WINDOW_HEADS
 from bench.window_workloads import Group
 from bench.workload import DIRECTIONS
+from spikevrt_kernels.cost import Cost
 from spikevrt_kernels.launches import Launch
-from spikevrt_kernels.proof.operator_counter import Cost
 from spikevrt_kernels.proof.roofline import GPUS, Bound, Gpu, Work, predict, total_work
 from spikevrt_kernels.proof.work import launch_work
 from spikevrt_kernels.temporal_attention import cost as attention_cost

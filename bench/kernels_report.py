@@ -1,7 +1,6 @@
 """`python -m bench.kernels_report`: what every Triton kernel asks of a GPU and moves, without one."""
 
 import argparse
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from bench.kernel_traffic import bound_cells, time_rows, window_rows
 from spikevrt.cli import command_parser, run_command
 from spikevrt.data.atomic import replacing
 from spikevrt.errors import UserError
+from spikevrt_kernels.checks.processes import cores
 from spikevrt_kernels.launches import interpreted
 from spikevrt_kernels.plans import PLANS
 from spikevrt_kernels.proof.matrix import Cell, Results, cells, compile_side_by_side
@@ -33,9 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("docs/kernels_report.md"), help="the page to write")
     parser.add_argument("--results", type=Path, default=RESULTS, help="compiled so far; a stopped run goes on from it")
     parser.add_argument("--minutes", type=float, default=None, help="stop compiling after so long (default: never)")
-    parser.add_argument(
-        "--processes", type=int, default=len(os.sched_getaffinity(0)), help="kernels compiled side by side"
-    )
+    parser.add_argument("--processes", type=int, default=cores(), help="kernels compiled side by side")
     return parser
 
 

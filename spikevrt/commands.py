@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spikevrt.cli import EXIT_INTERRUPTED
+from spikevrt_kernels.checks.processes import cores
 
 POLL_SECONDS = 0.1
 
@@ -87,8 +88,3 @@ def waiting_through_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

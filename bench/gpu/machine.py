@@ -11,8 +11,8 @@ import torch
 from bench.gpu.rows import ReportRow
 from bench.gpu.setting import Setting
 from bench.gpu.tools import COMPUTE_SANITIZER, NCU, tool
-from spikevrt.commands import cores
 from spikevrt.versions import machine_lines
+from spikevrt_kernels.checks.processes import cores
 
 MODULES = ("spikevrt.train", "spikevrt.deblur", "spikevrt.selftest", "spikevrt.prepare", "spikevrt_kernels.plans")
 

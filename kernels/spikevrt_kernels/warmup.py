@@ -4,13 +4,12 @@ The launcher itself compiles, on pointers without memory, for the architecture t
 same entries later. No process makes a CUDA context.
 """
 
-import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from spikevrt_kernels.checks.processes import Ending, Job, run_jobs
+from spikevrt_kernels.checks.processes import Ending, Job, cores, run_jobs
 from spikevrt_kernels.keys import by_key
 from spikevrt_kernels.launches import Launch
 
@@ -59,7 +58,7 @@ def compile_all(
     """
     left, failed = [binary_of(launch, architecture) for launch in by_key(launches).values()], []
     while left:
-        count = min(processes or len(os.sched_getaffinity(0)), len(left))
+        count = min(processes or cores(), len(left))
         shares = [left[i::count] for i in range(count)]
         endings = run_jobs([job(share, seconds) for share in shares], count, lambda job, row: done())
         failed += [line for pair in zip(shares, endings, strict=True) for line in failures(*pair)]

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
-from spikevrt.commands import cores
 from spikevrt.config import Config
 from spikevrt.device import half_type
 from spikevrt.errors import UserError
@@ -15,6 +14,7 @@ from spikevrt.models.compiled_kernels import compile_kernels, takes_kernels
 from spikevrt.models.kept_choices import keep_choices, read_choices
 from spikevrt_kernels.backends import BACKENDS, MAX_FRAMES, TRITON_OPS, BackendError, resolve_backend
 from spikevrt_kernels.checks.case import mixed
+from spikevrt_kernels.checks.processes import cores
 from spikevrt_kernels.checks.trials import Machine
 from spikevrt_kernels.choice import Ask, Choice, choices, trial_count
 from spikevrt_kernels.launches import assemble_for

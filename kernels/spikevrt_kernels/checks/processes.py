@@ -33,6 +33,11 @@ ERROR = re.compile(r"(\w+\.)*\w*(Error|Exception)\b")
 """How a traceback names what was raised."""
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Job(NamedTuple):
     """A call in a fresh Python process."""
 

@@ -5,26 +5,18 @@ the whole: the figure of an eager run in which nothing is fused. A custom operat
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from spikevrt_kernels.cost import Declared
 
-class Cost(NamedTuple):
-    """What a custom operator declares for one call."""
-
-    bytes: int
-    launches: int
-
-
-Declared = Mapping[str, Callable[..., Cost]]
-"""From an operator's name (`spikevrt::temporal_block`) to its cost as a function of its arguments."""
 NOT_LAUNCHED = (
     "aten::empty",
     "aten::empty_like",

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from spikevrt_kernels.proof.operator_counter import Cost, Declared
+from spikevrt_kernels.cost import Cost, Declared, feature_bytes
 
 PRODUCTS_FORWARD, PRODUCTS_BACKWARD = 2, 5
 """Scores and values; scores again, dP, dV, dQ, dK."""
@@ -28,11 +28,6 @@ def forward_flops(q: Tensor, k: Tensor) -> int:
 def backward_flops(q: Tensor, k: Tensor) -> int:
     """The same of the backward, which computes the probabilities again."""
     return 2 * PRODUCTS_BACKWARD * q.numel() * k.shape[2]
-
-
-def feature_bytes(x: Tensor) -> int:
-    """Bytes of a tensor of x's shape and type."""
-    return x.numel() * x.element_size()
 
 
 def of_forward(q: Tensor, k: Tensor, v: Tensor, *others: Any) -> Cost:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikevrt_kernels.cost import Cost, Declared, feature_bytes
 from spikevrt_kernels.launches import architecture
-from spikevrt_kernels.proof.operator_counter import Cost, Declared
 from spikevrt_kernels.temporal_attention import cost as attention_cost
 from spikevrt_kernels.temporal_block.configs import TABLE, one_kernel
 
@@ -18,11 +18,6 @@ FEATURES = frozenset(
     f"{name}_ptr" for name in ("x", "context", "o", "out", "grad", "z", "dy", "dq", "dkv", "dx", "dcontext")
 )
 """Features and their gradients by the kernels' names: what the costs count."""
-
-
-def feature_bytes(x: Tensor, dtype: torch.dtype | None = None) -> int:
-    """Bytes of a tensor of x's shape, in `dtype` or its own."""
-    return x.numel() * (dtype or x.dtype).itemsize
 
 
 def forward_cost(x: Tensor, context: Tensor | None, dot: torch.dtype, keep: bool = True, target: int = 90) -> Cost:

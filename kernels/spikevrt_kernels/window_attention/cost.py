@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from spikevrt_kernels.proof.operator_counter import Cost, Declared
+from spikevrt_kernels.cost import Cost, Declared
 from spikevrt_kernels.window_attention.configs import choose
 
 

@@ -1,6 +1,5 @@
 """The jobs of the prepare command, with their progress bars."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from spikevrt.data.preparation.splits import split_by_clip, split_by_time, whole
 from spikevrt.data.video import count_frames, read_frames
 from spikevrt.data.voxel_cache import VoxelCache
 from spikevrt.errors import UserError
+from spikevrt_kernels.checks.processes import cores
 
 PHOTO_SIZE = (160, 160)
 PHOTO_EXPOSURES = 12
@@ -101,7 +101,7 @@ def build_caches(root: Path, data: DataConfig, workers: int | None = None) -> in
     folders = sorted(p.parent for p in root.glob(f"*/*/{data.blur_dir}"))
     if not folders:
         raise UserError(f"{root}: holds no <split>/<clip>/{data.blur_dir} folders")
-    workers = workers or os.cpu_count() or 1
+    workers = workers or cores()
     made = 0
     caches = [VoxelCache(open_clip(folder, data, need_sharp=False), data) for folder in folders]
     with tqdm(desc="voxels", unit="frame", total=sum(len(cache.clip.stems) for cache in caches)) as bar:

@@ -3,8 +3,9 @@
 import torch
 from torch.nn import functional as F
 
+from spikevrt_kernels.cost import Cost
 from spikevrt_kernels.proof.memory import without_storage
-from spikevrt_kernels.proof.operator_counter import Cost, count_operators, count_saved, tensor_bytes
+from spikevrt_kernels.proof.operator_counter import count_operators, count_saved, tensor_bytes
 
 
 def test_bytes_in_and_out_without_views():
