@@ -9,6 +9,7 @@ import pytest
 from spikevrt.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[1]
+OPERATORS = {"deform_conv", "flow_warp", "temporal_attention", "temporal_block", "voxelize", "window_attention"}
 LAYERS = {
     "spikevrt": (
         {"errors", "table", "allocator"},
@@ -25,7 +26,7 @@ LAYERS = {
         {"accumulators", "assembler", "bound", "compiled", "cost", "direct", "dots", "precision", "user_cache"},
         {"keys", "launches", "tuned"},
         {"backends", "sdpa_parts", "linear"},
-        {"deform_conv", "flow_warp", "temporal_attention", "temporal_block", "voxelize", "window_attention"},
+        OPERATORS,
         {"costs", "plans"},
         {"proof"},
         {"checks"},
@@ -33,7 +34,6 @@ LAYERS = {
     ),
 }
 """A part imports parts of its own layer and of those before it."""
-OPERATORS = LAYERS["spikevrt_kernels"][3]
 KNOWN_OPERATORS = {("temporal_block", "temporal_attention"), ("deform_conv", "flow_warp")}
 """Operators that are built of others."""
 

@@ -30,10 +30,10 @@ Scores = dict[str, float | None]
 """Of one picture, or means over many, by the names of `SCORES`; a grey picture has no RGB figures."""
 GREY = "_grey"
 SCORES = {
-    **{name: f"{metric.title} RGB" for name, metric in METRICS.items()},
-    **{name + GREY: f"{metric.title} grey" for name, metric in METRICS.items()},
+    **{name: metric._replace(title=f"{metric.title} RGB") for name, metric in METRICS.items()},
+    **{name + GREY: metric._replace(title=f"{metric.title} grey") for name, metric in METRICS.items()},
 }
-"""All figures of a picture, with their titles: `psnr`, `psnr_grey`."""
+"""All figures of a picture: `psnr`, `psnr_grey`."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from typing import Any
 
 import spikevrt
 from spikevrt.data.atomic import replacing
-from spikevrt.restoration.evaluation import GREY, SCORES, Scores, mean_scores
-from spikevrt.restoration.metrics import METRICS
+from spikevrt.restoration.evaluation import SCORES, Scores, mean_scores
 from spikevrt.table import format_table
 
 PROTOCOL = "RGB and grey (0.3 R + 0.59 G + 0.11 B), float in [0, 1] without rounding, no border, mean over frames"
@@ -66,9 +65,8 @@ def scores_table(title: str, methods: Mapping[str, list[Scores]]) -> str:
     rows = []
     for method, scores in methods.items():
         averages = mean_scores(scores)
-        cells = [METRICS[name.removesuffix(GREY)].text(averages[name]) for name in SCORES]
-        rows.append((method, *cells))
-    return format_table((title, *SCORES.values()), rows)
+        rows.append((method, *(metric.text(averages[name]) for name, metric in SCORES.items())))
+    return format_table((title, *(metric.title for metric in SCORES.values())), rows)
 
 
 def means(methods: Mapping[str, list[Scores]]) -> dict[str, Any]:

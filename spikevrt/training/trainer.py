@@ -25,12 +25,7 @@ from spikevrt.training import checkpoints
 from spikevrt.training.batches import Feed
 from spikevrt.training.distributed import Processes
 from spikevrt.training.loading import load
-from spikevrt.training.optimisation import (
-    freeze_flow,
-    learning_rate,
-    set_learning_rate,
-    total_steps,
-)
+from spikevrt.training.optimisation import freeze_flow, learning_rate, set_learning_rate, total_steps
 from spikevrt.training.optimiser_step import OptimiserStep
 from spikevrt.training.run_log import RunLog
 from spikevrt.training.validation import validate, validation_windows

@@ -9,7 +9,7 @@ import torch
 from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
-from spikevrt.config.limits import ENCODER_STAGES, MULTIPLE, PLACES, WINDOWS_PER_SIDE, least_side
+from spikevrt.config.limits import ENCODER_STAGES, LEAST_PIXELS, MULTIPLE, PLACES, WINDOWS_PER_SIDE, least_side
 from spikevrt.errors import UserError
 from spikevrt.models.checkpoint import unwrap_params
 from spikevrt.models.start import start_small
@@ -179,8 +179,9 @@ class VRT(nn.Module):
         for name, size, window in zip("HW", x.shape[-2:], self.window_size[1:], strict=True):
             if size % MULTIPLE or size < least_side(window):
                 raise UserError(
-                    f"clip with {name} = {size}: must be a multiple of {MULTIPLE}, above 32 and at least "
-                    f"{WINDOWS_PER_SIDE * window} ({WINDOWS_PER_SIDE} windows of {window}); pad or resize the frames"
+                    f"clip with {name} = {size}: must be a multiple of {MULTIPLE}, above {LEAST_PIXELS - 1} and "
+                    f"at least {WINDOWS_PER_SIDE * window} ({WINDOWS_PER_SIDE} windows of {window}); "
+                    "pad or resize the frames"
                 )
 
 
