@@ -16,12 +16,12 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from spikevrt.config import DataConfig
-from spikevrt.data.images import write_png
-from spikevrt.data.layout import find_clips
-from spikevrt.data.samples import ClipDataset, DrawSampler, collate
-from spikevrt.data.simulator import SpikeSensor, SpikeSimulator, write_geometry
-from spikevrt.data.spike_file import write_packed
-from spikevrt.data.voxel_cache import VoxelCache
+from spikevrt.data.clips.clip import find_clips
+from spikevrt.data.clips.dataset import ClipDataset, DrawSampler, collate
+from spikevrt.data.clips.voxel_cache import VoxelCache
+from spikevrt.data.files.images import write_png
+from spikevrt.data.simulation.camera import SpikeSensor, SpikeSimulator, write_geometry
+from spikevrt.data.spikes.recording import write_packed
 
 SIZE, SPIKES, FRAMES, WORKERS, SAMPLES = (720, 1280), 88, 8, 2, 16
 RATES: dict[str, list[float]] = {}

@@ -12,10 +12,10 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from spikevrt.config import Config, load_config
-from spikevrt.data.spike_geometry import SpikeGeometry
+from spikevrt.data.spikes.geometry import SpikeGeometry
 from spikevrt.errors import UserError
 from spikevrt.models import build_model
-from spikevrt.models.backend_choice import Backends
+from spikevrt.models.backends.choose import Backends
 from spikevrt.restoration.sources import Frame, Source
 from spikevrt.restoration.stream import Restorer
 

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from bench.by_hand import BY_HAND, Step, compiled_or_not
 from bench.measure import synchronised_on
 from bench.process_memory import status_kib
-from bench.workload import DIRECTIONS
-from spikevrt.device import autocast, half_type
+from bench.workloads.workload import DIRECTIONS
 from spikevrt.models import VRT
-from spikevrt_kernels.backends import planning
+from spikevrt.system.device import autocast, half_type
+from spikevrt_kernels.core.backends import planning
 from spikevrt_kernels.proof.memory import predicted_peak
 
 MORE_ENTRIES = (BY_HAND,) if torch.cuda.is_available() else ()

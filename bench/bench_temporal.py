@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 
-from bench.compare import Compare
-from bench.proof_rows import temporal_row
-from bench.temporal_workloads import OPERATORS, SCALES, entries, shapes, temporal_workload
-from bench.workload import ALL_ENTRIES, DIRECTIONS
+from bench.measure import Compare
+from bench.without_gpu.rows import temporal_row
+from bench.workloads.temporal import OPERATORS, SCALES, entries, shapes, temporal_workload
+from bench.workloads.workload import ALL_ENTRIES, DIRECTIONS
 
 ENTRIES = ALL_ENTRIES
 

@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 
-from bench.compare import Compare
-from bench.proof_rows import window_row
-from bench.window_workloads import FULL_SIZE, GROUPS, REDUCED_SIZE, window_workload
-from bench.workload import BACKENDS, DIRECTIONS
+from bench.measure import Compare
+from bench.without_gpu.rows import window_row
+from bench.workloads.windows import FULL_SIZE, GROUPS, REDUCED_SIZE, window_workload
+from bench.workloads.workload import BACKENDS, DIRECTIONS
 
 ENTRIES = BACKENDS
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from bench.by_hand import BY_HAND
-from bench.compare import Compare
-from bench.rows import JSON_KEY, Row, to_json
-from bench.tables import tables
-from bench.workload import ALL_ENTRIES, BACKENDS
-from spikevrt.device import settle_float32
-from spikevrt_kernels.backends import why_not_triton
+from bench.measure import Compare
+from bench.results.rows import JSON_KEY, Row, to_json
+from bench.results.tables import tables
+from bench.workloads.workload import ALL_ENTRIES, BACKENDS
+from spikevrt.system.device import settle_float32
+from spikevrt_kernels.core.backends import why_not_triton
 
 ROWS = pytest.StashKey[list[Row]]()
 

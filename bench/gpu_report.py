@@ -19,7 +19,7 @@ from bench.gpu.setting import Setting
 from bench.gpu.stages import Stage, stages
 from spikevrt.cli import command_parser, positive_number, run_command
 from spikevrt.errors import UserError
-from spikevrt_kernels.checks.processes import TICK
+from spikevrt_kernels.core.processes import TICK
 
 DESCRIPTION = f"""Say whether every kernel is right on this GPU, and how fast: the parts of most worth first.
 

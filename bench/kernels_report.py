@@ -7,15 +7,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bench.kernel_pages import page
-from bench.kernel_traffic import bound_cells, time_rows, window_rows
+from bench.without_gpu.page import page
+from bench.without_gpu.traffic import bound_cells, time_rows, window_rows
 from spikevrt.cli import command_parser, run_command
-from spikevrt.data.atomic import replacing
+from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError
-from spikevrt_kernels.checks.processes import cores
-from spikevrt_kernels.launches import interpreted
-from spikevrt_kernels.plans import PLANS
-from spikevrt_kernels.proof.matrix import Cell, Results, cells, compile_side_by_side
+from spikevrt_kernels.core.launch import interpreted
+from spikevrt_kernels.core.processes import cores
+from spikevrt_kernels.proof.compile_all import Cell, Results, cells, compile_side_by_side
+from spikevrt_kernels.registry import PLANS
 
 DESCRIPTION = """Compile every kernel for every architecture, count what it moves, and write docs/kernels_report.md.
 

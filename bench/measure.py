@@ -1,17 +1,20 @@
 """Time, memory and traffic of one entry of a workload, taken only after it was shown to be right."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
-from bench.rows import Row
-from bench.workload import DIRECTIONS, PUBLISHED, Workload
+from bench.results.rows import Row
+from bench.workloads.workload import DIRECTIONS, PUBLISHED, Workload
 from spikevrt_kernels.checks.timing import elapsed
-from spikevrt_kernels.costs import DECLARED
+from spikevrt_kernels.core.backends import why_not_triton
 from spikevrt_kernels.proof.memory import predicted_peak, without_storage
 from spikevrt_kernels.proof.operator_counter import count_operators, count_saved
+from spikevrt_kernels.registry import DECLARED
 
 SECONDS = 1.0
 """What the rounds of a measurement take in all, about."""
@@ -133,3 +136,34 @@ def predict_peak(work: Workload, entry: str, direction: str) -> int:
 
     peak = predicted_peak(setup, iterations=1, for_cuda=work.device.type == "cuda")
     return peak - held
+
+
+@dataclass(frozen=True)
+class Compare:
+    """What a benchmark calls; its row ends in the tables and in the JSON file."""
+
+    benchmark: Any
+    """pytest-benchmark's fixture."""
+    entry: str
+    rows: list[Row]
+    dtype: torch.dtype
+    device: str
+
+    def __call__(
+        self, make: Callable[[torch.dtype, str], Workload], prove: Callable[[str], Row], direction: str
+    ) -> None:
+        """Measure the entry; without a GPU the row of `triton` shows its proof in place of times.
+
+        Args:
+            make: the workload, in a type on a device.
+            prove: the row of `triton` in a direction, on any machine.
+            direction: one of `DIRECTIONS`.
+
+        Raises:
+            AssertionError: the entry is wrong.
+        """
+        reason = why_not_triton() if self.entry == "triton" else None
+        if reason is not None:
+            self.rows.append(prove(direction))
+            pytest.skip(f"{reason}; its row shows proof figures")
+        self.rows.append(measure(self.benchmark, make(self.dtype, self.device), self.entry, direction))

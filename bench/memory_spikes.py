@@ -13,11 +13,11 @@ import numpy as np
 
 from bench.process_memory import status_kib
 from spikevrt.config import DataConfig, RecordingConfig
-from spikevrt.data.images import write_png
+from spikevrt.data.clips.voxel_cache import META
+from spikevrt.data.files.images import write_png
 from spikevrt.data.preparation.jobs import build_caches
-from spikevrt.data.preparation.recording import RECORDING
-from spikevrt.data.simulator import write_geometry
-from spikevrt.data.voxel_cache import META
+from spikevrt.data.simulation.camera import write_geometry
+from spikevrt.data.simulation.recording import RECORDING
 
 SIZE = (360, 640)
 FRAME_BYTES = SIZE[0] * SIZE[1] // 8

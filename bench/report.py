@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.chart import chart
-from bench.rows import from_json
-from bench.tables import tables
+from bench.results.chart import chart
+from bench.results.rows import from_json
+from bench.results.tables import tables
 from spikevrt.cli import command_parser, run_command
-from spikevrt.data.atomic import replacing
+from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError
 
 DESCRIPTION = """Print the comparisons of a run of the suite, and draw them: time and memory by backend.

@@ -14,10 +14,10 @@ from bench.tuning.subjects import subjects
 from spikevrt.cli import add_config_arguments, command_parser, positive, positive_number, run_command
 from spikevrt.config import load_config
 from spikevrt.errors import UserError
+from spikevrt.system.machine import machine_lines
 from spikevrt.table import format_table
-from spikevrt.versions import machine_lines
-from spikevrt_kernels.checks.processes import cores
-from spikevrt_kernels.tuned import VARIABLE, Kernel, Row, keep_rows, read_rows, rows_path
+from spikevrt_kernels.core.processes import cores
+from spikevrt_kernels.core.tuned import VARIABLE, Kernel, Row, keep_rows, read_rows, rows_path
 
 DESCRIPTION = f"""Try a handful of configurations of every kernel, and keep the fastest that is right.
 

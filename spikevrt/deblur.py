@@ -16,15 +16,15 @@ from spikevrt.cli import (
     run_command,
 )
 from spikevrt.config import DataConfig
-from spikevrt.data.images import write_png
-from spikevrt.data.video import Writer, frame_rate, video_writer
-from spikevrt.device import choose_device, settle_float32
+from spikevrt.data.files.images import write_png
+from spikevrt.data.files.video import Writer, frame_rate, video_writer
 from spikevrt.errors import UserError
 from spikevrt.models import load_trained_model
-from spikevrt.models.kept_choices import forget_choices
+from spikevrt.models.backends.kept import forget_choices
 from spikevrt.restoration.picture import to_bytes
 from spikevrt.restoration.sources import Source, recording_source
 from spikevrt.restoration.stream import Restorer
+from spikevrt.system.device import choose_device, settle_float32
 
 VIDEOS = (".mp4", ".mkv", ".mov", ".avi")
 DESCRIPTION = """Restore a clip of any length and size.

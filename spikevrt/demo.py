@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spikevrt.cli import command_parser, positive, run_command
-from spikevrt.commands import Command, call
 from spikevrt.config import load_config
 from spikevrt.errors import UserError
+from spikevrt.system.subprocesses import Command, call
 
 DESCRIPTION = """Prepare, train with and without spikes, evaluate and deblur, with the commands that you would type.
 

@@ -17,16 +17,16 @@ from spikevrt.cli import (
     run_command,
 )
 from spikevrt.config import DataConfig
-from spikevrt.data.images import write_png
-from spikevrt.data.layout import find_clips
-from spikevrt.device import choose_device, settle_float32
+from spikevrt.data.clips.clip import find_clips
+from spikevrt.data.files.images import write_png
 from spikevrt.errors import UserError
 from spikevrt.models import load_trained_model
-from spikevrt.models.kept_choices import forget_choices
+from spikevrt.models.backends.kept import forget_choices
 from spikevrt.restoration.evaluation import TfpSettings, compare, score
 from spikevrt.restoration.picture import comparison
 from spikevrt.restoration.report import PROTOCOL, Report
 from spikevrt.restoration.stream import Restorer
+from spikevrt.system.device import choose_device, settle_float32
 
 DESCRIPTION = """Measure a trained model on the validation split of a data set.
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from spikevrt.cli import add_config_arguments, command_parser, config_from_arguments, run_command
-from spikevrt.models.summary import feature_table, parameter_table
-from spikevrt.models.traffic import traffic_table
+from spikevrt.models.planning.summary import feature_table, parameter_table
+from spikevrt.models.planning.traffic import traffic_table
 
 DESCRIPTION = """Print the parameters and the feature shapes of a model, by module and by stage.
 

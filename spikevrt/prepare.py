@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spikevrt.cli import add_config_arguments, command_parser, config_from_arguments, run_command
-from spikevrt.data.preparation.datasets import DATASETS
+from spikevrt.data.preparation.downloads import DATASETS
 from spikevrt.data.preparation.jobs import build_caches, check_tree, import_dataset, prepare_photos, prepare_videos
 from spikevrt.data.preparation.recipe import Recipe
 from spikevrt.errors import UserError

@@ -9,18 +9,18 @@ from tqdm import tqdm
 
 from spikevrt.cli import add_config_arguments, command_parser, run_command
 from spikevrt.config import Config, load_config
-from spikevrt.device import choose_device, half_type
-from spikevrt.models.attention_trials import attention_trials
+from spikevrt.models.backends.trials import attention_trials
+from spikevrt.system.device import choose_device, half_type
+from spikevrt.system.machine import machine_lines
 from spikevrt.table import format_table
-from spikevrt.versions import machine_lines
-from spikevrt_kernels.backends import TRITON_OPS
-from spikevrt_kernels.checks.case import mixed
 from spikevrt_kernels.checks.comparison import Error, ratio
-from spikevrt_kernels.checks.operators import OPERATORS
-from spikevrt_kernels.checks.processes import cores
 from spikevrt_kernels.checks.selftest import huge_trials, odd_trials, own_trials, why_no_kernels
 from spikevrt_kernels.checks.trials import RIGHT, WRONG, Machine, Row, Trial, prove, prove_huge, with_times
-from spikevrt_kernels.launches import interpreted
+from spikevrt_kernels.core.backends import TRITON_OPS
+from spikevrt_kernels.core.case import mixed
+from spikevrt_kernels.core.launch import interpreted
+from spikevrt_kernels.core.processes import cores
+from spikevrt_kernels.registry import OPERATORS
 
 DESCRIPTION = """Compare every kernel with its reference in float64, outputs and all gradients, and time both.
 

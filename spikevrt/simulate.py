@@ -7,8 +7,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from spikevrt.cli import command_parser, run_command
-from spikevrt.data.preparation.recording import SpikeCamera, record
-from spikevrt.data.video import count_frames, frame_names, read_frames
+from spikevrt.data.files.video import count_frames, frame_names, read_frames
+from spikevrt.data.simulation.recording import SpikeCamera, record
 
 DESCRIPTION = """Simulate a spike camera that watches a video: A += I / 255; fire where A >= theta; A -= theta.
 

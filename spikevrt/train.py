@@ -11,9 +11,9 @@ from spikevrt.cli import (
     config_from_arguments,
     run_command,
 )
-from spikevrt.device import settle_float32
 from spikevrt.errors import UserError
-from spikevrt.models.kept_choices import forget_choices
+from spikevrt.models.backends.kept import forget_choices
+from spikevrt.system.device import settle_float32
 from spikevrt.training.checkpoints import LAST
 from spikevrt.training.distributed import joined_processes
 from spikevrt.training.trainer import Trainer

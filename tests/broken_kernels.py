@@ -11,8 +11,8 @@ from functools import partial
 
 import torch
 
-from spikevrt_kernels.backends import BackendError
-from spikevrt_kernels.checks.operators import temporal_attention_case
+from spikevrt_kernels.core.backends import BackendError
+from spikevrt_kernels.temporal_attention.spec import temporal_attention_case
 
 SMALL = temporal_attention_case(1, 8, 2, 3, 8, 16, 2)
 STATE = {"poisoned": False, "runs": 0}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from spikevrt import demo
-from spikevrt.data.video import video_writer
+from spikevrt.data.files.video import video_writer
 from spikevrt.errors import UserError
 from tests.small_data import moving_frames
 

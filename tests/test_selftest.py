@@ -7,10 +7,10 @@ from spikevrt import selftest
 from spikevrt.config import load_config
 from spikevrt.selftest import main
 from spikevrt_kernels.checks import selftest as checks
-from spikevrt_kernels.checks.case import mixed, pure
 from spikevrt_kernels.checks.comparison import EXACT, LARGE
 from spikevrt_kernels.checks.trials import Trial
-from spikevrt_kernels.launches import interpreted
+from spikevrt_kernels.core.case import mixed, pure
+from spikevrt_kernels.core.launch import interpreted
 from tests import broken_kernels
 from tests.broken_kernels import broken
 

@@ -4,7 +4,7 @@ import torch
 import triton
 import triton.language as tl
 
-from spikevrt_kernels.launches import Launch, Pointer
+from spikevrt_kernels.core.launch import Launch, Pointer
 
 
 @triton.jit

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from spikevrt_kernels.backends import planning
+from spikevrt_kernels.core.backends import planning
 
 aten = torch.ops.aten
 DEVICE = torch.device("meta")

@@ -10,8 +10,8 @@ from pathlib import Path
 from bench.gpu.page import page
 from bench.gpu.part import run_part
 from bench.gpu.rows import END, NO_TIME, START, WELL, ReportRow
-from spikevrt.data.atomic import replacing
-from spikevrt_kernels.checks.processes import Job, Running, run_job
+from spikevrt.data.files.atomic import replacing
+from spikevrt_kernels.core.processes import Job, Running, run_job
 
 ROWS, LOGS, PAGE = "results.jsonl", "logs", "report.md"
 LEAST = 5.0

@@ -5,14 +5,12 @@ from types import MappingProxyType
 import torch
 
 from bench.gpu.setting import Setting
-from spikevrt.models.attention_trials import attention_trials
-from spikevrt_kernels.checks.case import Case
-from spikevrt_kernels.checks.operators import (
-    OPERATORS,
-    temporal_attention_case,
-    temporal_block_case,
-    window_attention_case,
-)
+from spikevrt.models.backends.trials import attention_trials
+from spikevrt_kernels.core.case import Case
+from spikevrt_kernels.registry import OPERATORS
+from spikevrt_kernels.temporal_attention.spec import temporal_attention_case
+from spikevrt_kernels.temporal_block.spec import temporal_block_case
+from spikevrt_kernels.window_attention.spec import window_attention_case
 
 MORE = MappingProxyType(
     {

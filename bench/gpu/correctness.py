@@ -8,11 +8,11 @@ import torch
 from bench.gpu.cases import odd_cases, own_cases
 from bench.gpu.rows import ReportRow, row_of
 from bench.gpu.setting import PRECISIONS, Setting
-from spikevrt_kernels.backends import TRITON_OPS
-from spikevrt_kernels.checks.case import Case, Precision
 from spikevrt_kernels.checks.comparison import Comparison, Judge, excess
 from spikevrt_kernels.checks.selftest import huge_trials
 from spikevrt_kernels.checks.trials import RIGHT, WRONG, Row, Trial, verdict
+from spikevrt_kernels.core.backends import TRITON_OPS
+from spikevrt_kernels.core.case import Case, Precision
 from spikevrt_kernels.temporal_attention import temporal_attention
 
 DERIVATIVE = 0.02

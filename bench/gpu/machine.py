@@ -11,10 +11,10 @@ import torch
 from bench.gpu.rows import ReportRow
 from bench.gpu.setting import Setting
 from bench.gpu.tools import COMPUTE_SANITIZER, NCU, tool
-from spikevrt.versions import machine_lines
-from spikevrt_kernels.checks.processes import cores
+from spikevrt.system.machine import machine_lines
+from spikevrt_kernels.core.processes import cores
 
-MODULES = ("spikevrt.train", "spikevrt.deblur", "spikevrt.selftest", "spikevrt.prepare", "spikevrt_kernels.plans")
+MODULES = ("spikevrt.train", "spikevrt.deblur", "spikevrt.selftest", "spikevrt.prepare", "spikevrt_kernels.registry")
 
 
 def environment(setting: Setting) -> Iterator[ReportRow]:

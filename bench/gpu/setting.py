@@ -7,8 +7,8 @@ from types import MappingProxyType
 import torch
 
 from spikevrt.config import Config, load_config
-from spikevrt.device import settle_float32
-from spikevrt_kernels.checks.case import Precision, mixed, pure
+from spikevrt.system.device import settle_float32
+from spikevrt_kernels.core.case import Precision, mixed, pure
 
 PRECISIONS = MappingProxyType(
     {

@@ -8,8 +8,8 @@ from bench.gpu.cases import own_cases
 from bench.gpu.part import NO_GPU, ONE_THREAD
 from bench.gpu.rows import NO_TIME, WELL
 from bench.gpu.setting import PRECISIONS, Setting
-from spikevrt_kernels.backends import TRITON_OPS
-from spikevrt_kernels.checks.processes import cores
+from spikevrt_kernels.core.backends import TRITON_OPS
+from spikevrt_kernels.core.processes import cores
 
 JUDGED = "bench.gpu.correctness."
 """Jobs whose failures the sanitizer looks at."""

@@ -8,10 +8,10 @@ import torch
 from bench.gpu.cases import timed_cases
 from bench.gpu.rows import ReportRow
 from bench.gpu.setting import Setting
-from bench.workload import DIRECTIONS
-from spikevrt_kernels.checks.case import Case, output_gradient, run_case
+from bench.workloads.workload import DIRECTIONS
 from spikevrt_kernels.checks.timing import elapsed
 from spikevrt_kernels.checks.trials import Trial, failure
+from spikevrt_kernels.core.case import Case, output_gradient, run_case
 
 SECONDS, MOST = 0.6, 10
 """A shape is run again until it took this long, at most this often."""

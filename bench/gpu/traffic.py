@@ -15,10 +15,10 @@ from bench.gpu.rows import ReportRow, read_row, row_of
 from bench.gpu.setting import Setting
 from bench.gpu.times import runs
 from bench.gpu.tools import NCU, tool
-from bench.workload import DIRECTIONS
-from spikevrt_kernels.checks.case import Case
-from spikevrt_kernels.costs import DECLARED
+from bench.workloads.workload import DIRECTIONS
+from spikevrt_kernels.core.case import Case
 from spikevrt_kernels.proof.operator_counter import count_operators
+from spikevrt_kernels.registry import DECLARED
 
 LIMIT = 60
 """Seconds of one case: Nsight Compute runs a kernel more than once."""

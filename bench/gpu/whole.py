@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from bench.gpu.rows import ReportRow, row_of
 from bench.gpu.setting import Setting
 from spikevrt.config import Config
-from spikevrt.device import autocast
 from spikevrt.models import build_model, choose_backends, run_model
-from spikevrt.models.backend_choice import Backends
+from spikevrt.models.backends.choose import Backends
+from spikevrt.system.device import autocast
 from spikevrt.training.step_cost import make_step, predicted_training_peak
 from spikevrt_kernels.checks.comparison import relative_errors
 

@@ -3,9 +3,9 @@
 from types import MappingProxyType
 from typing import Any
 
-from spikevrt_kernels.temporal_block import configs as block
-from spikevrt_kernels.tuned import Kernel, Row
-from spikevrt_kernels.window_attention import configs as windows
+from spikevrt_kernels.core.tuned import Kernel, Row
+from spikevrt_kernels.temporal_block.triton import tile_table as block
+from spikevrt_kernels.window_attention.triton import tile_table as windows
 
 FLAT = ((16, 4), (16, 8), (32, 4), (32, 8), (64, 4), (64, 8))
 """(pixels, warps): from 64 rows on sm_90 multiplies by warpgroups."""

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 from bench.tuning.candidates import candidates
 from bench.tuning.subjects import subjects
 from spikevrt.config import load_config
-from spikevrt_kernels.checks.processes import Job, run_jobs
-from spikevrt_kernels.keys import by_key
+from spikevrt_kernels.core.keys import by_key
+from spikevrt_kernels.core.processes import Job, run_jobs
+from spikevrt_kernels.core.tuned import Kernel, Row
 from spikevrt_kernels.proof.compiler import compile_launch
-from spikevrt_kernels.tuned import Kernel, Row
 
 PATIENCE = 120.0
 """Seconds for one candidate: the assembler may hang."""

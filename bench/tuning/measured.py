@@ -9,12 +9,12 @@ import torch
 from bench.tuning.compiled import Asked
 from bench.tuning.subjects import Subject, subjects
 from spikevrt.config import load_config
-from spikevrt.device import half_type
-from spikevrt_kernels.checks.case import Case, mixed, output_gradient, run_case
+from spikevrt.system.device import half_type
 from spikevrt_kernels.checks.comparison import Judge
-from spikevrt_kernels.checks.processes import Job, run_jobs
 from spikevrt_kernels.checks.trials import Trial, failure
-from spikevrt_kernels.tuned import Kernel, Row, trying
+from spikevrt_kernels.core.case import Case, mixed, output_gradient, run_case
+from spikevrt_kernels.core.processes import Job, run_jobs
+from spikevrt_kernels.core.tuned import Kernel, Row, trying
 
 BACKEND = "triton"
 PATIENCE = 90.0

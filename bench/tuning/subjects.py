@@ -6,11 +6,11 @@ import torch
 
 from bench.tuning.candidates import static_row, with_warps
 from spikevrt.config import Config
-from spikevrt.models.attention_trials import attention_trials
-from spikevrt_kernels.checks.case import Case, mixed
+from spikevrt.models.backends.trials import attention_trials
 from spikevrt_kernels.checks.needed import needed_launches
-from spikevrt_kernels.launches import Launch
-from spikevrt_kernels.tuned import Kernel, Row, kernels_asked_for, trying
+from spikevrt_kernels.core.case import Case, mixed
+from spikevrt_kernels.core.launch import Launch
+from spikevrt_kernels.core.tuned import Kernel, Row, kernels_asked_for, trying
 
 PRECISION = mixed(torch.bfloat16)
 """What trains on a GPU."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikevrt_kernels.backends import planned_for_cuda
+from spikevrt_kernels.core.backends import planned_for_cuda
 
 LEAST_ROWS = 16
 """A 1x1 convolution of fewer images goes to a slower kernel in a process of one thread."""

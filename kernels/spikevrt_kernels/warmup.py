@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from spikevrt_kernels.checks.processes import Ending, Job, cores, run_jobs
-from spikevrt_kernels.keys import by_key
-from spikevrt_kernels.launches import Launch
+from spikevrt_kernels.core.keys import by_key
+from spikevrt_kernels.core.launch import Launch
+from spikevrt_kernels.core.processes import Ending, Job, cores, run_jobs
 
 SECONDS = 120.0
 """What one kernel may take; two or three are usual."""

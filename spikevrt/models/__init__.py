@@ -1,11 +1,10 @@
 """The models and what builds them."""
 
-from spikevrt.models.backend_choice import Backends, choose_backends
+from spikevrt.models.backends.choose import Backends, choose_backends
 from spikevrt.models.build import build_model, load_trained_model, run_model
 from spikevrt.models.checkpoint import LoadReport, load_weights
-from spikevrt.models.fusion import MultiScaleTemporalCrossAttnFuse
 from spikevrt.models.spike_encoder3d import ResidualBlock3D, SpikeEncoder3D
-from spikevrt.models.spike_temporal_sa import SpikeTemporalSA
+from spikevrt.models.temporal import MultiScaleTemporalCrossAttnFuse, SpikeTemporalSA
 from spikevrt.models.vrt import VRT
 from spikevrt.models.vrt_with_spike import VRTWithSpike
 

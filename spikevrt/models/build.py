@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from spikevrt.config import Config, ModelConfig, apply_option, config_from_tree, read_yaml
 from spikevrt.errors import UserError
-from spikevrt.models.backend_choice import Backends, choose_backends
+from spikevrt.models.backends.choose import Backends, choose_backends
 from spikevrt.models.checkpoint import load_weights, read_state
-from spikevrt.models.temporal_layers import chunking
+from spikevrt.models.temporal import chunking
 from spikevrt.models.vrt import VRT
 from spikevrt.models.vrt_with_spike import VRTWithSpike
 

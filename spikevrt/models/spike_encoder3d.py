@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikevrt.models.start import start_framewise, start_smooth
+from spikevrt.models.init import start_framewise, start_smooth
 
 
 class ResidualBlock3D(nn.Module):

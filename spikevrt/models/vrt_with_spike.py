@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from spikevrt.errors import UserError
 from spikevrt.models.checkpoint import unwrap_params
-from spikevrt.models.fusion import MultiScaleTemporalCrossAttnFuse
 from spikevrt.models.spike_encoder3d import SpikeEncoder3D
-from spikevrt.models.spike_temporal_sa import SpikeTemporalSA
+from spikevrt.models.temporal import MultiScaleTemporalCrossAttnFuse, SpikeTemporalSA
 from spikevrt.models.vrt import VRT
 from spikevrt_kernels.temporal_block import Chunking
 

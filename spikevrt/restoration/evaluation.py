@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from spikevrt.config import DataConfig
-from spikevrt.data.augmentation import cut
-from spikevrt.data.images import read_image
-from spikevrt.data.layout import Clip
+from spikevrt.data.clips.augmentation import cut
+from spikevrt.data.clips.clip import Clip, white_rate
+from spikevrt.data.files.images import read_image
+from spikevrt.data.spikes.tfp import enlarged, grey, tfp_picture
 from spikevrt.restoration.metrics import METRICS
 from spikevrt.restoration.sources import clip_source, to_tensor
 from spikevrt.restoration.stream import Restorer
-from spikevrt.restoration.tfp import enlarged, grey, tfp_picture, white_rate
 
 BLURRED, TFP = "blurred", "TFP"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import spikevrt
-from spikevrt.data.atomic import replacing
+from spikevrt.data.files.atomic import replacing
 from spikevrt.restoration.evaluation import SCORES, Scores, mean_scores
 from spikevrt.table import format_table
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikevrt.config import DataConfig
-from spikevrt.data.augmentation import Crop, centre_crop, cut, pixel_step, scaled
-from spikevrt.data.layout import Clip, by_stem, find_spikes, require_same
-from spikevrt.data.spike_file import SUFFIXES
-from spikevrt.data.spike_geometry import SpikeGeometry, geometry_for
-from spikevrt.data.video import count_frames, frame_names, read_frames
-from spikevrt.data.voxel_cache import read_voxels
+from spikevrt.data.clips.augmentation import Crop, centre_crop, cut, pixel_step, scaled
+from spikevrt.data.clips.clip import Clip, by_stem, find_spikes, require_same
+from spikevrt.data.clips.voxel_cache import read_voxels
+from spikevrt.data.files.video import count_frames, frame_names, read_frames
+from spikevrt.data.spikes.geometry import SpikeGeometry, geometry_for
+from spikevrt.data.spikes.recording import SUFFIXES
 from spikevrt.errors import UserError
 
 

@@ -5,16 +5,16 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from spikevrt.allocator import keep_freed_memory
 from spikevrt.config import Config
-from spikevrt.data.augmentation import pixel_step
-from spikevrt.data.voxel_norm import normalise_voxels
-from spikevrt.device import autocast, half_type
+from spikevrt.data.clips.augmentation import pixel_step
+from spikevrt.data.clips.batches import normalise_voxels
 from spikevrt.errors import UserError
-from spikevrt.memory import RESTORATION_ADVICE, memory_advice
 from spikevrt.models import run_model
 from spikevrt.restoration.padding import plan_padding
 from spikevrt.restoration.sources import Frame, Source
+from spikevrt.system.allocator import keep_freed_memory
+from spikevrt.system.device import autocast, half_type
+from spikevrt.system.out_of_memory import RESTORATION_ADVICE, memory_advice
 
 
 def window_starts(frames: int, length: int, overlap: int) -> list[int]:

@@ -7,7 +7,7 @@ import torch
 
 import spikevrt
 from spikevrt.config import Config, config_from_tree, config_to_tree
-from spikevrt.data.atomic import replacing
+from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError
 from spikevrt.models.checkpoint import read_state
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from spikevrt.device import choose_device
 from spikevrt.errors import UserError
+from spikevrt.system.device import choose_device
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)

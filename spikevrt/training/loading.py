@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from spikevrt.data.samples import Sample, collate
+from spikevrt.data.clips.dataset import Sample, collate
 
 
 def load(

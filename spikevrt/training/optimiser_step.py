@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from spikevrt.config import TrainConfig
-from spikevrt.device import autocast, make_scaler
+from spikevrt.data.clips.batches import Batch
 from spikevrt.models import run_model
-from spikevrt.training.batches import Batch
+from spikevrt.system.device import autocast, make_scaler
 from spikevrt.training.ema import WeightMean
 from spikevrt.training.loss import make_loss
 from spikevrt.training.optimisation import make_optimizer

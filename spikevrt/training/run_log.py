@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from spikevrt.data.atomic import replacing
+from spikevrt.data.files.atomic import replacing
 
 LOG = "log.jsonl"
 

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from spikevrt.config import Config
-from spikevrt.device import half_type
+from spikevrt.data.clips.batches import Batch
 from spikevrt.models import build_model, choose_backends
-from spikevrt.training.batches import Batch
+from spikevrt.system.device import half_type
 from spikevrt.training.optimiser_step import OptimiserStep
-from spikevrt_kernels.backends import planning
 from spikevrt_kernels.checks.timing import elapsed
+from spikevrt_kernels.core.backends import planning
 from spikevrt_kernels.proof.memory import predicted_peak
 
 CPU = torch.device("cpu")

@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from spikevrt.config import Config, config_to_yaml
-from spikevrt.data.atomic import replacing
-from spikevrt.data.samples import ClipDataset, DrawSampler
-from spikevrt.device import half_type
+from spikevrt.data.clips.batches import Feed
+from spikevrt.data.clips.dataset import ClipDataset, DrawSampler
+from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError
-from spikevrt.memory import TRAINING_ADVICE, memory_advice
 from spikevrt.models import Backends, build_model, choose_backends
-from spikevrt.models.compiled_kernels import compile_kernels
+from spikevrt.models.backends.compiled_kernels import compile_kernels
 from spikevrt.restoration.metrics import BEST_BY, summary
+from spikevrt.system.device import half_type
+from spikevrt.system.out_of_memory import TRAINING_ADVICE, memory_advice
 from spikevrt.training import checkpoints
-from spikevrt.training.batches import Feed
 from spikevrt.training.distributed import Processes
 from spikevrt.training.loading import load
 from spikevrt.training.optimisation import freeze_flow, learning_rate, set_learning_rate, total_steps

@@ -5,11 +5,11 @@ from torch import nn
 from torch.utils.data import Subset
 
 from spikevrt.config import Config
-from spikevrt.data.samples import ClipDataset
-from spikevrt.device import autocast, half_type
+from spikevrt.data.clips.batches import to_device
+from spikevrt.data.clips.dataset import ClipDataset
 from spikevrt.models import run_model
 from spikevrt.restoration.metrics import METRICS
-from spikevrt.training.batches import to_device
+from spikevrt.system.device import autocast, half_type
 from spikevrt.training.distributed import Processes
 from spikevrt.training.loading import load
 

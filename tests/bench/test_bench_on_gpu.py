@@ -11,13 +11,13 @@ from bench import bench_model, conftest
 from bench.bench_deblur import random_clip
 from bench.by_hand import BY_HAND, compiled_or_not
 from bench.measure import predicted_beside
-from bench.rows import Row
-from bench.tables import HEADER, tables
-from bench.temporal_workloads import SELF, temporal_workload
-from bench.workload import DIRECTIONS
+from bench.results.rows import Row
+from bench.results.tables import HEADER, tables
+from bench.workloads.temporal import SELF, temporal_workload
+from bench.workloads.workload import DIRECTIONS
 from spikevrt.config import load_config
 from spikevrt.models import build_model
-from spikevrt.models.backend_choice import Backends
+from spikevrt.models.backends.choose import Backends
 from spikevrt.restoration.stream import Restorer
 
 X = torch.ones(1, 2)

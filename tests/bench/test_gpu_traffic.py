@@ -10,7 +10,7 @@ from bench.gpu.cases import timed_cases
 from bench.gpu.ncu import moved_by_kernel, ncu_command
 from bench.gpu.rows import ReportRow
 from bench.gpu.setting import Setting
-from bench.workload import DIRECTIONS
+from bench.workloads.workload import DIRECTIONS
 
 NAMES = (
     '"ID","Process ID","Process Name","Host Name","Kernel Name","Context","Stream","Block Size","Grid Size","Device",'

@@ -8,13 +8,15 @@ import pytest
 import torch
 from PIL import Image, ImageColor
 
-from bench import chart, proof_rows, report
-from bench.bars import COLOURS
-from bench.interpreter_counts import Counts
-from bench.rows import JSON_KEY, Row, from_json, groups, to_json
-from bench.tables import SHOWN_GPUS, tables
-from bench.temporal_workloads import CROSS, OPERATORS, SELF, entries, temporal_workload
-from bench.workload import DIRECTIONS
+from bench import report
+from bench.results import chart
+from bench.results.chart import COLOURS
+from bench.results.rows import JSON_KEY, Row, from_json, groups, to_json
+from bench.results.tables import SHOWN_GPUS, tables
+from bench.without_gpu import rows as proof_rows
+from bench.without_gpu.counts import Counts
+from bench.workloads.temporal import CROSS, OPERATORS, SELF, entries, temporal_workload
+from bench.workloads.workload import DIRECTIONS
 from spikevrt.errors import UserError
 
 MEASURED = Row(

@@ -15,9 +15,9 @@ from bench.tuning.measured import Started, Tried, fastest, kernel_seconds, try_r
 from bench.tuning.subjects import subjects
 from spikevrt.config import load_config
 from spikevrt.errors import UserError
-from spikevrt_kernels.keys import by_key
+from spikevrt_kernels.core.keys import by_key
+from spikevrt_kernels.core.tuned import Kernel, read_rows
 from spikevrt_kernels.proof.compiler import Resources, compile_launch
-from spikevrt_kernels.tuned import Kernel, read_rows
 
 ASKED = Asked("default", (), 90)
 CARD = "a card"

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from bench.kernel_pages import window_table
-from bench.kernel_traffic import window_rows
 from bench.measure import predict_saved, saved_bytes
-from bench.proof_rows import window_row
-from bench.window_workloads import CHECKED_SIZE, GROUPS, window_workload
-from bench.workload import DIRECTIONS
+from bench.without_gpu.page import window_table
+from bench.without_gpu.rows import window_row
+from bench.without_gpu.traffic import window_rows
+from bench.workloads.windows import CHECKED_SIZE, GROUPS, window_workload
+from bench.workloads.workload import DIRECTIONS
 
 MUTUAL_OFFSET = 64 * 3 * 96 * 2
 """Bytes of the offset of q, k, v at each place of a window's frame, which is a feature of its own."""

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from spikevrt.config import DataConfig
-from spikevrt.data.spike_file import SpikeFile
-from spikevrt.data.spike_geometry import SpikeGeometry, geometry_for
+from spikevrt.data.spikes.geometry import SpikeGeometry, geometry_for
+from spikevrt.data.spikes.recording import SpikeFile
 from spikevrt.errors import UserError
 
 FILES = int(os.environ.get("SPIKEVRT_FUZZ_FILES", "300"))

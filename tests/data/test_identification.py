@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from spikevrt.data.files.images import write_png
 from spikevrt.data.identification.ranking import rank
 from spikevrt.data.identification.views import spikes_per_frame, tfi
-from spikevrt.data.images import write_png
-from spikevrt.data.simulator import SpikeSimulator
-from spikevrt.data.spike_file import SpikeFile, write_packed
-from spikevrt.data.spike_geometry import SpikeGeometry
+from spikevrt.data.simulation.camera import SpikeSimulator
+from spikevrt.data.spikes.geometry import SpikeGeometry
+from spikevrt.data.spikes.recording import SpikeFile, write_packed
 from spikevrt.errors import UserError
 from spikevrt.identify import main as identify
 

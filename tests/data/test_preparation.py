@@ -5,14 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from spikevrt.data.images import read_image, write_png
-from spikevrt.data.preparation.make import Target, make_clips
+from spikevrt.data.files.images import read_image, write_png
+from spikevrt.data.files.video import video_writer
+from spikevrt.data.preparation.make import Target, make_clips, split_by_clip, split_by_time
 from spikevrt.data.preparation.moving_photos import moving_photo
 from spikevrt.data.preparation.recipe import GAMMA, Recipe, subframe
-from spikevrt.data.preparation.splits import split_by_clip, split_by_time
-from spikevrt.data.spike_file import SpikeFile
-from spikevrt.data.spike_geometry import SpikeGeometry
-from spikevrt.data.video import video_writer
+from spikevrt.data.spikes.geometry import SpikeGeometry
+from spikevrt.data.spikes.recording import SpikeFile
 from spikevrt.errors import UserError
 from spikevrt.prepare import main as prepare
 from tests.small_data import FRAMES, RECIPE, SIZE, moving_frames

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spikevrt.data.spike_file import SpikeFile
-from spikevrt.data.spike_geometry import SpikeGeometry
+from spikevrt.data.spikes.geometry import SpikeGeometry
+from spikevrt.data.spikes.recording import SpikeFile
 
 RECORDINGS = [("sreds_200_part1", 0.287669, 0.981), ("sreds_203_part2", 0.208054, 0.975)]
 MIDDLE = slice(140, 162)

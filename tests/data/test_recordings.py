@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from spikevrt.config import DataConfig, RecordingConfig
-from spikevrt.data.images import write_png
-from spikevrt.data.layout import find_clips
-from spikevrt.data.samples import ClipDataset
-from spikevrt.data.spike_file import SpikeFile, write_packed
-from spikevrt.data.spike_geometry import SpikeGeometry, geometry_for
-from spikevrt.data.voxel_cache import VoxelCache
-from spikevrt.data.windows import clock_windows
+from spikevrt.data.clips.clip import find_clips
+from spikevrt.data.clips.dataset import ClipDataset
+from spikevrt.data.clips.voxel_cache import VoxelCache
+from spikevrt.data.files.images import write_png
+from spikevrt.data.spikes.exposures import clock_windows
+from spikevrt.data.spikes.geometry import SpikeGeometry, geometry_for
+from spikevrt.data.spikes.recording import SpikeFile, write_packed
 from spikevrt.errors import UserError
 from spikevrt.restoration.sources import recording_source
 

@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spikevrt.config import DataConfig
-from spikevrt.data.spike_file import SpikeFile, write_packed
-from spikevrt.data.spike_geometry import SpikeGeometry, geometry_for
+from spikevrt.data.spikes.geometry import SpikeGeometry, geometry_for
+from spikevrt.data.spikes.recording import SpikeFile, write_packed
 from spikevrt.errors import UserError
 
 H, W, N = 6, 16, 10

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from spikevrt.config import DataConfig
-from spikevrt.data import voxel_cache
-from spikevrt.data.layout import find_clips
-from spikevrt.data.samples import ClipDataset
-from spikevrt.data.spike_file import SpikeFile, write_packed
-from spikevrt.data.voxel_cache import VoxelCache
+from spikevrt.data.clips import voxel_cache
+from spikevrt.data.clips.clip import find_clips
+from spikevrt.data.clips.dataset import ClipDataset
+from spikevrt.data.clips.voxel_cache import VoxelCache
+from spikevrt.data.spikes.recording import SpikeFile, write_packed
 from spikevrt.prepare import main as prepare
 
 CROP = (2, 4, 10, 12)

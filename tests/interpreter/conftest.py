@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spikevrt_kernels.launches import interpreted
+from spikevrt_kernels.core.launch import interpreted
 
 collect_ignore_glob = [] if interpreted() else ["test_*.py"]
 

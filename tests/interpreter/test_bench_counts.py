@@ -2,9 +2,9 @@
 
 import pytest
 
-from bench.interpreter_counts import DTYPE, SHAPE, count
 from bench.measure import predict_saved
-from bench.temporal_workloads import OPERATORS, temporal_workload
+from bench.without_gpu.counts import DTYPE, SHAPE, count
+from bench.workloads.temporal import OPERATORS, temporal_workload
 
 
 @pytest.mark.parametrize("operator", OPERATORS)

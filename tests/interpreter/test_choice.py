@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from spikevrt.models.backend_choice import Backends, decide
-from spikevrt_kernels.backends import BackendError
-from spikevrt_kernels.checks.case import pure
+from spikevrt.models.backends.choose import Backends, decide
 from spikevrt_kernels.checks.comparison import Judge
-from spikevrt_kernels.checks.operators import temporal_block_case
+from spikevrt_kernels.checks.fastest import Ask, Trials, choices
 from spikevrt_kernels.checks.trials import Machine
-from spikevrt_kernels.choice import Ask, Trials, choices
+from spikevrt_kernels.core.backends import BackendError
+from spikevrt_kernels.core.case import pure
 from spikevrt_kernels.temporal_block import op
+from spikevrt_kernels.temporal_block.spec import temporal_block_case
 
 CPU = torch.device("cpu")
 CASES = (temporal_block_case(1, 8, 2, None, 2, 3, 2, 1), temporal_block_case(1, 8, 2, 3, 3, 1, 2, 1))

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from spikevrt_kernels.direct import followed
+from spikevrt_kernels.core.direct import followed
 from spikevrt_kernels.proof.operator_counter import count_saved
 from spikevrt_kernels.temporal_attention import op as attention
 from spikevrt_kernels.temporal_attention import temporal_attention
 from spikevrt_kernels.temporal_block import BlockWeights, temporal_block
-from spikevrt_kernels.temporal_block import fused as block
+from spikevrt_kernels.temporal_block.triton import registered as block
 from spikevrt_kernels.window_attention import RelativeBias, window_attention
-from spikevrt_kernels.window_attention import fused as windows
+from spikevrt_kernels.window_attention.triton import registered as windows
 
 C, HEADS, WINDOW = 16, 2, (2, 2, 2)
 MODULES = (attention, block, windows)

@@ -6,9 +6,8 @@ import torch
 from spikevrt.config import load_config
 from spikevrt.errors import UserError
 from spikevrt.models import build_model
-from spikevrt.models.fusion.cross_attn_temporal import TemporalCrossBlock
-from spikevrt.models.spike_temporal_sa import TemporalSelfBlock
-from spikevrt_kernels import backends
+from spikevrt.models.temporal import TemporalCrossBlock, TemporalSelfBlock
+from spikevrt_kernels.core import backends
 from spikevrt_kernels.proof.byte_counter import count_bytes
 from tests.conformance.test_spike_reference import branch_errors
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spikevrt_kernels.backends import BackendError
+from spikevrt_kernels.core.backends import BackendError
 from spikevrt_kernels.proof.byte_counter import count_bytes
 from spikevrt_kernels.temporal_attention import temporal_attention
 from spikevrt_kernels.temporal_attention.op import forward as fused_forward

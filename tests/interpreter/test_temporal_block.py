@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from spikevrt.models.fusion.cross_attn_temporal import TemporalCrossBlock
-from spikevrt.models.spike_temporal_sa import TemporalSelfBlock
-from spikevrt_kernels.backends import BackendError
+from spikevrt.models.temporal import TemporalCrossBlock, TemporalSelfBlock
+from spikevrt_kernels.core.backends import BackendError
 from spikevrt_kernels.proof.byte_counter import count_bytes
 from spikevrt_kernels.proof.operator_counter import count_saved
-from spikevrt_kernels.temporal_block import Chunking, fused, launch, launch_backward
-from spikevrt_kernels.temporal_block.cost import FEATURES
+from spikevrt_kernels.temporal_block import Chunking
+from spikevrt_kernels.temporal_block.spec import FEATURES
+from spikevrt_kernels.temporal_block.triton import launch, launch_backward
+from spikevrt_kernels.temporal_block.triton import registered as fused
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 1e-3}
 # B, C, T, Tk (None = self), H, W, heads, MLP ratio

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from spikevrt.models.fusion.cross_attn_temporal import TemporalCrossBlock
-from spikevrt.models.spike_temporal_sa import TemporalSelfBlock
+from spikevrt.models.temporal import TemporalCrossBlock, TemporalSelfBlock
 from spikevrt_kernels.proof.byte_counter import count_bytes
 from spikevrt_kernels.proof.operator_counter import count_operators
-from spikevrt_kernels.temporal_block import cost, launch
-from spikevrt_kernels.temporal_block.cost import DECLARED, FEATURES, backward_cost, forward_cost
+from spikevrt_kernels.temporal_block import spec as cost
+from spikevrt_kernels.temporal_block.spec import DECLARED, FEATURES, backward_cost, forward_cost
+from spikevrt_kernels.temporal_block.triton import launch
 
 SHAPES = {  # B, C, T, Tk, H, W, MLP ratio
     "self-C24-R48": (1, 24, 2, None, 5, 4, 2),

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from bench.tuning.candidates import candidates
-from spikevrt_kernels.checks.case import pure
 from spikevrt_kernels.checks.comparison import Judge
-from spikevrt_kernels.checks.operators import temporal_block_case, window_attention_case
-from spikevrt_kernels.tuned import kernels_asked_for, trying
+from spikevrt_kernels.core.case import pure
+from spikevrt_kernels.core.tuned import kernels_asked_for, trying
+from spikevrt_kernels.temporal_block.spec import temporal_block_case
+from spikevrt_kernels.window_attention.spec import window_attention_case
 
 CASES = (
     temporal_block_case(1, 24, 2, None, 5, 15, 2, 3),

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from spikevrt.models.vrt.window_block import BlockSettings, WindowBlock
-from spikevrt_kernels.backends import BackendError
+from spikevrt_kernels.core.backends import BackendError
 from spikevrt_kernels.proof.operator_counter import count_saved
-from spikevrt_kernels.window_attention import RelativeBias, effective_window, fused, launch_backward, window_attention
+from spikevrt_kernels.window_attention import RelativeBias, effective_window, window_attention
+from spikevrt_kernels.window_attention.triton import launch_backward
+from spikevrt_kernels.window_attention.triton import registered as fused
 from tests.conformance.test_modules_reference import GROUPS, WINDOWS, group_error, weights_of, window_error
 
 SMALL_WEIGHT = 0.3

@@ -5,7 +5,7 @@ import torch
 
 from spikevrt_kernels.proof.byte_counter import count_bytes
 from spikevrt_kernels.proof.operator_counter import count_operators
-from spikevrt_kernels.window_attention.cost import DECLARED, backward_cost, forward_cost
+from spikevrt_kernels.window_attention.spec import DECLARED, backward_cost, forward_cost
 from tests.interpreter.test_window_attention import attend, make_inputs
 
 FEATURES = ("qkv_ptr", "out_ptr", "grad_ptr", "dqkv_ptr")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from spikevrt_kernels.backends import planning
+from spikevrt_kernels.core.backends import planning
 from spikevrt_kernels.linear import Linear, linear, suits_convolution
 
 

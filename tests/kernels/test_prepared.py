@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from spikevrt.models.fusion.cross_attn_temporal import TemporalCrossBlock
-from spikevrt.models.spike_temporal_sa import TemporalSelfBlock
+from spikevrt.models.temporal import TemporalCrossBlock, TemporalSelfBlock
 from spikevrt_kernels.temporal_block import op
-from spikevrt_kernels.temporal_block.prepared import flatten, prepare
+from spikevrt_kernels.temporal_block.triton.prepared import flatten, prepare
 
 HALF = torch.bfloat16
 C = 16

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spikevrt_kernels.proof.compiler import compile_launch
-from spikevrt_kernels.temporal_attention.launch import backward_launch, forward_launch
+from spikevrt_kernels.temporal_attention.triton.launch import backward_launch, forward_launch
 
 ARCHITECTURES = (80, 90, 120)
 CASES = {

@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from spikevrt.models.fusion.cross_attn_temporal import TemporalCrossBlock
-from spikevrt.models.spike_temporal_sa import TemporalSelfBlock
-from spikevrt_kernels import sdpa_parts
-from spikevrt_kernels.backends import BackendError, resolve_backend
+from spikevrt.models.temporal import TemporalCrossBlock, TemporalSelfBlock
+from spikevrt_kernels.core import sdpa as sdpa_parts
+from spikevrt_kernels.core.backends import BackendError, resolve_backend
 from spikevrt_kernels.temporal_attention import temporal_attention
 from spikevrt_kernels.temporal_attention.sdpa import temporal_attention_sdpa
 from spikevrt_kernels.temporal_block import Chunking, temporal_block

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spikevrt_kernels.proof.compiler import compile_launch
-from spikevrt_kernels.temporal_block.plan import block_launches
+from spikevrt_kernels.temporal_block.spec import block_launches
 
 MAX_SHARED = 99 * 1024
 STACK = {80: 128, 90: 0, 100: 0, 120: 128}

@@ -6,13 +6,14 @@ import time
 import pytest
 import torch
 
-from spikevrt_kernels.assembler import point_triton_at
-from spikevrt_kernels.checks.case import mixed, run_case
 from spikevrt_kernels.checks.needed import needed_launches
-from spikevrt_kernels.checks.operators import temporal_block_case, window_attention_case
-from spikevrt_kernels.keys import by_key
+from spikevrt_kernels.core.assembler import point_triton_at
+from spikevrt_kernels.core.case import mixed, run_case
+from spikevrt_kernels.core.keys import by_key
 from spikevrt_kernels.proof.no_launch import no_launch
+from spikevrt_kernels.temporal_block.spec import temporal_block_case
 from spikevrt_kernels.warmup import compile_all
+from spikevrt_kernels.window_attention.spec import window_attention_case
 from tests.toy_kernels import impossible, product, row_product
 
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spikevrt_kernels.proof.compiler import compile_launch
-from spikevrt_kernels.window_attention.plan import window_launches
+from spikevrt_kernels.window_attention.spec import window_launches
 
 MAX_SHARED = 99 * 1024
 STACK = {80: 128, 90: 0, 120: 128}

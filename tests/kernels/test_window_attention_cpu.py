@@ -5,8 +5,9 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 from spikevrt_kernels.proof.operator_counter import count_operators
-from spikevrt_kernels.window_attention import cpu, sdpa
-from spikevrt_kernels.window_attention.lanes import LANES
+from spikevrt_kernels.window_attention import sdpa
+from spikevrt_kernels.window_attention.cpu import threads as cpu
+from spikevrt_kernels.window_attention.cpu.vector_passes import LANES
 from spikevrt_kernels.window_attention.windows import Cut
 
 if not cpu.registers_suffice():

@@ -5,10 +5,10 @@ from math import prod
 import pytest
 import torch
 
-from spikevrt_kernels.backends import planning
+from spikevrt_kernels.core.backends import planning
 from spikevrt_kernels.proof.operator_counter import count_operators
 from spikevrt_kernels.window_attention import RelativeBias, window_attention
-from spikevrt_kernels.window_attention.cost import DECLARED
+from spikevrt_kernels.window_attention.spec import DECLARED
 
 C, HEADS, SIZE = 96, 6, (6, 256, 256)
 WINDOWS = {"self": ((6, 8, 8), (0, 4, 4)), "mutual": ((2, 8, 8), (1, 4, 4))}

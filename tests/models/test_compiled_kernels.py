@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from spikevrt.config import load_config
-from spikevrt.models import compiled_kernels
+from spikevrt.models.backends import compiled_kernels
 from spikevrt_kernels import warmup
-from spikevrt_kernels.backends import planning
-from spikevrt_kernels.keys import by_key
-from spikevrt_kernels.tuned import kernels_asked_for
+from spikevrt_kernels.core.backends import planning
+from spikevrt_kernels.core.keys import by_key
+from spikevrt_kernels.core.tuned import kernels_asked_for
 
 CUDA = torch.device("cuda", 0)
 

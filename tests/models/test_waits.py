@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spikevrt.models import build_model, run_model
-from spikevrt_kernels.backends import planning
+from spikevrt_kernels.core.backends import planning
 from tests.small_data import small_config
 from tests.waits import DEVICE, counted_waits
 

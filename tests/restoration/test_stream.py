@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from spikevrt.data.layout import find_clips
-from spikevrt.device import choose_device
+from spikevrt.data.clips.clip import find_clips
 from spikevrt.errors import UserError
 from spikevrt.models import build_model
 from spikevrt.restoration.sources import Frame, Source, clip_source
 from spikevrt.restoration.stream import Restorer, window_starts
+from spikevrt.system.device import choose_device
 from tests.small_data import small_config
 
 CPU = torch.device("cpu")
@@ -120,7 +120,7 @@ def test_a_device_that_is_not_there_is_named(name):
 def test_reading_frames_and_spikes_leaves_pytorch_its_threads(tree):
     read = (
         "import sys, torch; from pathlib import Path\n"
-        "from spikevrt.config import load_config; from spikevrt.data.layout import find_clips\n"
+        "from spikevrt.config import load_config; from spikevrt.data.clips.clip import find_clips\n"
         "from spikevrt.restoration.sources import clip_source\n"
         "data = load_config('demo', [f'DATA.ROOT={sys.argv[1]}', 'DATA.K=4']).data\n"
         "print(len(list(clip_source(find_clips(data, 'val', need_spikes=True)[0], data))), torch.get_num_threads())"

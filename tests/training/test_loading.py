@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spikevrt.data.samples import ClipDataset
+from spikevrt.data.clips.dataset import ClipDataset
 from spikevrt.training import validation
 from spikevrt.training.distributed import Processes
 from spikevrt.training.loading import load

@@ -5,15 +5,15 @@ import torch
 
 from spikevrt.config import load_config
 from spikevrt.models import build_model, run_model
-from spikevrt.models.attention_trials import attention_trials
+from spikevrt.models.backends.trials import attention_trials
 from spikevrt.models.vrt.window_block import WindowBlock
 from spikevrt.restoration.padding import plan_padding
 from spikevrt.training.step_cost import CPU, make_step
-from spikevrt_kernels.backends import planning
-from spikevrt_kernels.checks.case import mixed
 from spikevrt_kernels.checks.needed import needed_launches
-from spikevrt_kernels.keys import by_key
-from spikevrt_kernels.launches import noted_launches
+from spikevrt_kernels.core.backends import planning
+from spikevrt_kernels.core.case import mixed
+from spikevrt_kernels.core.keys import by_key
+from spikevrt_kernels.core.launch import noted_launches
 from spikevrt_kernels.proof.memory import without_storage
 
 PRESETS = ("default", "high_quality", "low_memory", "fast", "demo")

@@ -6,10 +6,10 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from spikevrt.data.samples import collate
+from spikevrt.data.clips import batches as batches_module
+from spikevrt.data.clips.batches import Feed
+from spikevrt.data.clips.dataset import collate
 from spikevrt.errors import UserError
-from spikevrt.training import batches as batches_module
-from spikevrt.training.batches import Feed
 from spikevrt.training.distributed import Processes
 from spikevrt.training.ema import WeightMean
 from spikevrt.training.run_log import RunLog

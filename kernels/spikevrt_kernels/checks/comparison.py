@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from spikevrt_kernels.checks.case import Case, Precision, Run, gradients, output_gradient, run_case
-from spikevrt_kernels.launches import interpreted
+from spikevrt_kernels.core.case import Case, Precision, Run, gradients, output_gradient, run_case
+from spikevrt_kernels.core.launch import interpreted
 
 OUT_FACTOR, GRADIENT_FACTOR, ROW_FACTOR = 2.0, 3.0, 2.0
 """Allowed error in errors of the reference in the same type; sums of gradients come in another order."""

@@ -5,9 +5,9 @@ from contextlib import suppress
 
 import torch
 
-from spikevrt_kernels.backends import BackendError
-from spikevrt_kernels.checks.case import Case, Precision, run_case
-from spikevrt_kernels.launches import Launch, noted_launches
+from spikevrt_kernels.core.backends import BackendError
+from spikevrt_kernels.core.case import Case, Precision, run_case
+from spikevrt_kernels.core.launch import Launch, noted_launches
 from spikevrt_kernels.proof.memory import without_storage
 
 

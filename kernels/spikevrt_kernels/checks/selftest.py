@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-from spikevrt_kernels.backends import TRITON_OPS, why_not_on
-from spikevrt_kernels.checks.case import Case, Precision, mixed, pure
 from spikevrt_kernels.checks.comparison import EXACT, LARGE
-from spikevrt_kernels.checks.operators import OPERATORS
 from spikevrt_kernels.checks.trials import Trial
-from spikevrt_kernels.launches import interpreted
+from spikevrt_kernels.core.backends import TRITON_OPS, why_not_on
+from spikevrt_kernels.core.case import Case, Precision, mixed, pure
+from spikevrt_kernels.core.launch import interpreted
+from spikevrt_kernels.registry import OPERATORS
 
 CPU_TYPES = (pure(torch.float64), pure(torch.float32), mixed(torch.bfloat16))
 INTERPRETER_TYPES = (pure(torch.float64), pure(torch.float32), pure(torch.float16))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from spikevrt_kernels.checks.case import Case, Precision, output_gradient, run_case
+from spikevrt_kernels.core.case import Case, Precision, output_gradient, run_case
 
 SECONDS, MOST = 0.02, 10
 """A case is run again until it took this long, at most this often."""

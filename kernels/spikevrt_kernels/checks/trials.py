@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from spikevrt_kernels.backends import BackendError
-from spikevrt_kernels.checks.case import Case, Precision
 from spikevrt_kernels.checks.comparison import EXACT, Comparison, Judge, Yardstick, moved_in_company
-from spikevrt_kernels.checks.processes import Ending, Job, run_jobs
 from spikevrt_kernels.checks.timing import Timer
-from spikevrt_kernels.precision import settle_products
+from spikevrt_kernels.core.backends import BackendError
+from spikevrt_kernels.core.case import Case, Precision
+from spikevrt_kernels.core.precision import settle_products
+from spikevrt_kernels.core.processes import Ending, Job, run_jobs
 
 RIGHT, WRONG, NO_MEMORY, UNPROVED, CANNOT = "right", "WRONG", "no memory", "no memory to compare", "cannot run"
 LACK = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "SIGKILL")

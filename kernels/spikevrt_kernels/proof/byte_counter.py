@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from triton.runtime import interpreter
 
-from spikevrt_kernels.launches import interpreted
+from spikevrt_kernels.core.launch import interpreted
 
 SECTOR = 32
 """Bytes of the smallest piece that a GPU's memory moves."""

@@ -13,8 +13,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, make_backend
 
-from spikevrt_kernels.keys import signature_of
-from spikevrt_kernels.launches import Launch
+from spikevrt_kernels.core.keys import signature_of
+from spikevrt_kernels.core.launch import Launch
 from spikevrt_kernels.proof.machine_code import register_operands
 
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"

@@ -4,7 +4,7 @@ import re
 
 from triton.backends.compiler import GPUTarget
 
-from spikevrt_kernels.launches import Launch
+from spikevrt_kernels.core.launch import Launch
 from spikevrt_kernels.proof.compiler import Resources, build
 
 GFX942 = 942

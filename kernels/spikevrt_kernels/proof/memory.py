@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from spikevrt_kernels.backends import planning
+from spikevrt_kernels.core.backends import planning
 from spikevrt_kernels.proof.cuda_autocast import cuda_autocast
 
 ITERATIONS = 2

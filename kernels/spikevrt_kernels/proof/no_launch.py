@@ -10,8 +10,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
-from spikevrt_kernels.backends import planning
-from spikevrt_kernels.launches import assumed
+from spikevrt_kernels.core.backends import planning
+from spikevrt_kernels.core.launch import assumed
 
 WARP = 32
 PROPERTIES = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from spikevrt_kernels.launches import Launch
+from spikevrt_kernels.core.launch import Launch
 
 
 class UncountedError(RuntimeError):

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 from triton.backends.compiler import GPUTarget
 
-from spikevrt_kernels.launches import Launch
+from spikevrt_kernels.core.launch import Launch
 from spikevrt_kernels.proof.compiler import WARP, build, read_binary, signature_of
 from spikevrt_kernels.proof.machine_code import Instruction, Loop, float32_lanes, instructions_of, loop_tree
 from spikevrt_kernels.proof.roofline import Work, total_work

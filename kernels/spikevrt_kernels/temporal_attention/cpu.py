@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from spikevrt_kernels.precision import at_least_fp32
+from spikevrt_kernels.core.precision import at_least_fp32
 
 TILE_PIXELS = 1024
 """Below, calls cost more than arithmetic; far above, a tile leaves the cache."""

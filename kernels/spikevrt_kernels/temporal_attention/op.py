@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikevrt_kernels.backends import planned_for_cuda, resolve_backend
-from spikevrt_kernels.direct import differentiated, followed
-from spikevrt_kernels.launches import draw_seed, noting
+from spikevrt_kernels.core.backends import planned_for_cuda, resolve_backend
+from spikevrt_kernels.core.direct import differentiated, followed
+from spikevrt_kernels.core.launch import draw_seed, noting
 from spikevrt_kernels.temporal_attention.cpu import temporal_attention_cpu
 from spikevrt_kernels.temporal_attention.reference import temporal_attention_reference
 from spikevrt_kernels.temporal_attention.sdpa import temporal_attention_sdpa
@@ -16,7 +16,7 @@ from spikevrt_kernels.temporal_attention.sdpa import temporal_attention_sdpa
 
 def run_forward(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed: Tensor | None) -> Tensor:
     """Shapes as `temporal_attention`; seed (1,) int64 with dropout."""
-    from spikevrt_kernels.temporal_attention.launch import forward_launch
+    from spikevrt_kernels.temporal_attention.triton.launch import forward_launch
 
     launch, out = forward_launch(q, k, v, heads, dropout_p, seed)
     launch.run()
@@ -35,7 +35,7 @@ def run_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dq, dk, dv of a gradient (B,C,Tq,H,W); the probabilities are computed again."""
-    from spikevrt_kernels.temporal_attention.launch import backward_launch
+    from spikevrt_kernels.temporal_attention.triton.launch import backward_launch
 
     launch, gradients = backward_launch(grad, q, k, v, heads, dropout_p, seed)
     launch.run()

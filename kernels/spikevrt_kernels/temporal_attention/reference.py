@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikevrt_kernels.precision import softmax_fp32
+from spikevrt_kernels.core.precision import softmax_fp32
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:

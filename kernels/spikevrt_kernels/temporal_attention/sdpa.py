@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from spikevrt_kernels.sdpa_parts import attention_in_parts
+from spikevrt_kernels.core.sdpa import attention_in_parts
 from spikevrt_kernels.temporal_attention.reference import merge_heads, split_heads
 
 

@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from spikevrt_kernels.backends import planned_for_cuda, resolve_backend
+from spikevrt_kernels.core.backends import planned_for_cuda, resolve_backend
 from spikevrt_kernels.temporal_block.chunks import Chunking, join, tiles
 from spikevrt_kernels.temporal_block.cpu import temporal_block_cpu
-from spikevrt_kernels.temporal_block.fused import temporal_block_fused
 from spikevrt_kernels.temporal_block.reference import BlockWeights, temporal_block_reference
+from spikevrt_kernels.temporal_block.triton.registered import temporal_block_fused
 
 __all__ = ["BlockWeights", "temporal_block"]
 

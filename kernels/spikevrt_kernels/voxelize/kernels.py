@@ -10,8 +10,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from spikevrt_kernels.compiled import compiled
-from spikevrt_kernels.voxelize.words import (
+from spikevrt_kernels.core.numba_jit import compiled
+from spikevrt_kernels.voxelize.bit_counters import (
     BLOCK,
     BLOCK_BYTES,
     GROUP,

@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from spikevrt_kernels.backends import resolve_backend
-from spikevrt_kernels.window_attention.fused import window_attention_fused
+from spikevrt_kernels.core.backends import resolve_backend
 from spikevrt_kernels.window_attention.reference import window_attention_reference
 from spikevrt_kernels.window_attention.relative_bias import RelativeBias
 from spikevrt_kernels.window_attention.sdpa import window_attention_sdpa
+from spikevrt_kernels.window_attention.triton.registered import window_attention_fused
 from spikevrt_kernels.window_attention.windows import Size3
 
 ATTEND = {

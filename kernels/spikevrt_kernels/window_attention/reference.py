@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from spikevrt_kernels.precision import softmax_fp32
+from spikevrt_kernels.core.precision import softmax_fp32
 from spikevrt_kernels.window_attention.relative_bias import RelativeBias
 from spikevrt_kernels.window_attention.windows import (
     Regions,

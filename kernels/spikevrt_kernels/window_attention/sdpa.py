@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from spikevrt_kernels.backends import planned_for_cuda
-from spikevrt_kernels.precision import accumulation_dtype
-from spikevrt_kernels.sdpa_parts import attention_in_parts
-from spikevrt_kernels.window_attention.cpu import attend_cpu, differentiate_cpu, suits_cpu
+from spikevrt_kernels.core.backends import planned_for_cuda
+from spikevrt_kernels.core.precision import accumulation_dtype
+from spikevrt_kernels.core.sdpa import attention_in_parts
+from spikevrt_kernels.window_attention.cpu.threads import attend_cpu, differentiate_cpu, suits_cpu
 from spikevrt_kernels.window_attention.relative_bias import RelativeBias
 from spikevrt_kernels.window_attention.windows import (
     D_STEP,

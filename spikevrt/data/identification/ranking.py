@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spikevrt.data.spike_array import array_shape, read_array
-from spikevrt.data.spike_geometry import KNOWN, SpikeGeometry
+from spikevrt.data.spikes.geometry import KNOWN, SpikeGeometry
+from spikevrt.data.spikes.npz import array_shape, read_array
 from spikevrt.errors import UserError
 from spikevrt_kernels.voxelize import voxelize
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from spikevrt.data.identification.ranking import Candidate, rank
 from spikevrt.data.identification.views import draw, likeness, spikes_per_frame, tfi, tfp
-from spikevrt.data.spike_file import SpikeFile
-from spikevrt.data.spike_geometry import read_recording_config
+from spikevrt.data.spikes.geometry import read_recording_config
+from spikevrt.data.spikes.recording import SpikeFile
 
 SHOWN = 5
 CLEAR = 0.6

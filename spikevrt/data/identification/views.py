@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from spikevrt.data.files.images import read_image, write_png
 from spikevrt.data.identification.ranking import correlation, read_frames
-from spikevrt.data.images import read_image, write_png
-from spikevrt.data.simulator import to_grey
-from spikevrt.data.spike_file import SpikeFile
-from spikevrt.data.spike_geometry import SpikeGeometry
+from spikevrt.data.simulation.camera import to_grey
+from spikevrt.data.spikes.geometry import SpikeGeometry
+from spikevrt.data.spikes.recording import SpikeFile
 
 BLOCK = 64
 """Frames that are read at once."""

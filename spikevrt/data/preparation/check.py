@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from spikevrt.config import DataConfig
-from spikevrt.data.augmentation import pixel_step
-from spikevrt.data.images import read_image
-from spikevrt.data.layout import Clip, open_clip
-from spikevrt.data.preparation.likeness import likeness_problems
+from spikevrt.data.clips.augmentation import pixel_step
+from spikevrt.data.clips.clip import Clip, open_clip
+from spikevrt.data.files.images import read_image
+from spikevrt.data.preparation.match import likeness_problems
 from spikevrt.errors import UserError
 
 

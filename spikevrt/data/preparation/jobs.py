@@ -7,18 +7,16 @@ from pathlib import Path
 from tqdm import tqdm
 
 from spikevrt.config import DataConfig
-from spikevrt.data.layout import open_clip
+from spikevrt.data.clips.clip import open_clip
+from spikevrt.data.clips.voxel_cache import VoxelCache
+from spikevrt.data.files.video import count_frames, read_frames
 from spikevrt.data.preparation.check import problems
-from spikevrt.data.preparation.datasets import DATASETS
-from spikevrt.data.preparation.links import link_clip
-from spikevrt.data.preparation.make import Target, make_clips
+from spikevrt.data.preparation.downloads import DATASETS, link_clip
+from spikevrt.data.preparation.make import Target, make_clips, split_by_clip, split_by_time, whole_clip
 from spikevrt.data.preparation.moving_photos import moving_photo, scikit_image_photos
 from spikevrt.data.preparation.recipe import Recipe
-from spikevrt.data.preparation.splits import split_by_clip, split_by_time, whole_clip
-from spikevrt.data.video import count_frames, read_frames
-from spikevrt.data.voxel_cache import VoxelCache
 from spikevrt.errors import UserError
-from spikevrt_kernels.checks.processes import cores
+from spikevrt_kernels.core.processes import cores
 
 PHOTO_SIZE = (160, 160)
 PHOTO_EXPOSURES = 12

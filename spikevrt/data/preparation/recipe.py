@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikevrt.config.limits import MULTIPLE
-from spikevrt.data.simulator import GAMMA
+from spikevrt.data.simulation.camera import GAMMA
 from spikevrt.errors import UserError
 
 

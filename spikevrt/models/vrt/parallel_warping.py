@@ -8,9 +8,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from spikevrt_kernels.core.precision import at_least_fp32
 from spikevrt_kernels.deform_conv import deform_conv
 from spikevrt_kernels.flow_warp import flow_warp
-from spikevrt_kernels.precision import at_least_fp32
 
 TAPS = 9
 

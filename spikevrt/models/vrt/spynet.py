@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikevrt.models.checkpoint import keep_own_buffers
-from spikevrt.models.start import start_small
+from spikevrt.models.init import start_small
+from spikevrt_kernels.core.precision import at_least_fp32
 from spikevrt_kernels.flow_warp import flow_warp, pair
-from spikevrt_kernels.precision import at_least_fp32
 
 LEVELS = 6
 SCALES = 4

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spikevrt.config.limits import ENCODER_STAGES, LEAST_PIXELS, MULTIPLE, PLACES, WINDOWS_PER_SIDE, least_side
 from spikevrt.errors import UserError
 from spikevrt.models.checkpoint import unwrap_params
-from spikevrt.models.start import start_small
+from spikevrt.models.init import start_small
 from spikevrt.models.vrt.spynet import SpyNet
 from spikevrt.models.vrt.stage import RTMSA, Stage
 from spikevrt.models.vrt.window_block import BlockSettings

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from spikevrt_kernels.checks import comparison
-from spikevrt_kernels.checks.case import mixed, pure
 from spikevrt_kernels.checks.comparison import Judge, Off, memory_of_nan, relative_errors
-from spikevrt_kernels.checks.operators import OPERATORS, temporal_attention_case, voxelize_case
 from spikevrt_kernels.checks.timing import Timer
+from spikevrt_kernels.core.case import mixed, pure
+from spikevrt_kernels.registry import OPERATORS
+from spikevrt_kernels.temporal_attention.spec import temporal_attention_case
+from spikevrt_kernels.voxelize.spec import voxelize_case
 from tests import broken_kernels
 from tests.broken_kernels import broken
 

@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from spikevrt_kernels.checks import trials
-from spikevrt_kernels.checks.case import mixed, pure
 from spikevrt_kernels.checks.comparison import LARGE
-from spikevrt_kernels.checks.operators import OPERATORS, temporal_attention_case
 from spikevrt_kernels.checks.trials import (
     CANNOT,
     NO_MEMORY,
@@ -22,7 +20,10 @@ from spikevrt_kernels.checks.trials import (
     take_times,
     with_times,
 )
+from spikevrt_kernels.core.case import mixed, pure
 from spikevrt_kernels.proof.memory import without_storage
+from spikevrt_kernels.registry import OPERATORS
+from spikevrt_kernels.temporal_attention.spec import temporal_attention_case
 from tests import broken_kernels
 from tests.broken_kernels import SMALL, broken
 

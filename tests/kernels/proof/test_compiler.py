@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from spikevrt_kernels.plans import PLANS
 from spikevrt_kernels.proof.compiler import compile_launch
+from spikevrt_kernels.registry import PLANS
 from tests.toy_kernels import product, row_product
 
 ARCHITECTURES = (80, 90, 120)

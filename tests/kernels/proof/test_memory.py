@@ -6,8 +6,8 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 
-from spikevrt.models.fusion.cross_attn_temporal import TemporalCrossBlock
-from spikevrt_kernels.backends import BackendError
+from spikevrt.models.temporal import TemporalCrossBlock
+from spikevrt_kernels.core.backends import BackendError
 from spikevrt_kernels.proof.memory import predicted_peak
 from spikevrt_kernels.temporal_attention import temporal_attention
 from spikevrt_kernels.temporal_block import Chunking

@@ -4,7 +4,7 @@ import pytest
 import torch
 import triton
 
-from spikevrt_kernels.backends import BackendError
+from spikevrt_kernels.core.backends import BackendError
 from spikevrt_kernels.proof.no_launch import Launched, no_launch
 from spikevrt_kernels.temporal_attention import temporal_attention
 

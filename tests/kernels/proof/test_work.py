@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from spikevrt_kernels.plans import PLANS
 from spikevrt_kernels.proof.trips import UncountedError
 from spikevrt_kernels.proof.work import launch_work
+from spikevrt_kernels.registry import PLANS
 from tests.toy_kernels import exponentials, growing, row_product
 
 ARCHITECTURES = (80, 90, 100, 120)

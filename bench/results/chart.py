@@ -1,0 +1,188 @@
+"""Rows as a picture: an operator a section, a shape a line of panels, in each a bar of time or of memory an entry."""
+
+from collections.abc import Mapping, Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+from bench.results.rows import Row, groups
+from bench.results.tables import SHOWN_GPUS, in_units
+from bench.workloads.workload import DIRECTIONS
+
+SIZE = 13
+"""Of text, in pixels."""
+COLOURS = {"published": "#7a7a7a", "naive": "#d1802e", "sdpa": "#2e7dd1", "triton": "#3a9a5c"}
+LIGHT = {"published": "#d4d4d4", "naive": "#f3d9bf", "sdpa": "#c3daf3", "triton": "#c7e5d1"}
+INK, GREY = "#202020", "#606060"
+
+
+def write(draw: ImageDraw.ImageDraw, x: int, y: int, text: str, size: int = SIZE, colour: str = INK) -> None:
+    """Text whose upper left corner is (x,y)."""
+    draw.text((x, y), text, colour, ImageFont.load_default(size))
+
+
+def text_width(draw: ImageDraw.ImageDraw, text: str, size: int = SIZE) -> int:
+    """Pixels that `text` takes."""
+    return round(draw.textlength(text, ImageFont.load_default(size)))
+
+
+def bar(draw: ImageDraw.ImageDraw, x: int, y: int, length: int, height: int, colour: str) -> None:
+    """A bar from x on; one that would be thinner than a pixel is drawn one wide."""
+    draw.rectangle((x, y, x + max(length, 1) - 1, y + height - 1), colour)
+
+
+def whiskers(draw: ImageDraw.ImageDraw, start: int, end: int, y: int) -> None:
+    """A span with its ends."""
+    draw.line((start, y, end, y), INK, 1)
+    for x in (start, end):
+        draw.line((x, y - 4, x, y + 4), INK, 1)
+
+
+MARGIN, NAME, GUTTER = 24, 92, 28
+TIME, MEMORY = 400, 350
+"""Widths of a panel of time and of one of memory."""
+TIME_LABEL, MEMORY_LABEL = 160, 180
+"""Of them, room for the figures beside a bar."""
+COLUMN = TIME + MEMORY + 2 * GUTTER
+WIDTH = 2 * MARGIN + NAME + len(DIRECTIONS) * COLUMN - GUTTER
+BAR, LINE = 16, 22
+"""Height of a bar, and of the line that it stands in."""
+SECTION, SHAPE, AFTER = 60, 26, 10
+"""Heights of an operator's heading, of a shape's, and of the space after a shape."""
+EXPLANATION = (
+    "Shapes: BxCxTxHxW along time, TxHxWxC in windows. Bars start at zero; those of one panel share a scale, and each "
+    "panel has its own. Shorter is better.",
+    "Time: median, whiskers from the 20th to the 80th percentile; x: how many times as fast as naive. What was not "
+    "run (no GPU here) has a predicted bound in place of a time.",
+    "Memory: the most held at once beside inputs and weights (light); kept for backward, inputs included (dark). In "
+    "units of one feature tensor of the entry's type.",
+)
+Panels = dict[str, list[Row]]
+"""The rows of one shape by direction."""
+
+
+def chart(rows: Sequence[Row], notes: Sequence[str] = ()) -> Image.Image:
+    """A picture as tall as there are comparisons; `notes` stand on top (machine, sizes)."""
+    sections = by_operator(rows)
+    shapes = [panels for section in sections.values() for panels in section.values()]
+    top = MARGIN + 30 + (len(notes) + len(EXPLANATION) + 1) * LINE + AFTER
+    height = top + SECTION * len(sections) + sum(map(shape_height, shapes)) + MARGIN
+    image = Image.new("RGB", (WIDTH, height), "white")
+    draw = ImageDraw.Draw(image)
+    draw_head(draw, rows, notes)
+    for operator, section in sections.items():
+        draw_heading(draw, top, operator, rows)
+        top += SECTION
+        for shape, panels in section.items():
+            draw_shape(draw, top, shape, panels)
+            top += shape_height(panels)
+    return image
+
+
+def by_operator(rows: Sequence[Row]) -> dict[str, dict[str, Panels]]:
+    """Panels by operator and shape, in their order."""
+    found: dict[str, dict[str, Panels]] = {}
+    for (operator, shape, direction), members in groups(rows).items():
+        found.setdefault(operator, {}).setdefault(shape, {})[direction] = members
+    return found
+
+
+def entries(panels: Panels) -> list[str]:
+    """Of a shape, in any direction."""
+    return list(dict.fromkeys(row.entry for rows in panels.values() for row in rows))
+
+
+def shape_height(panels: Panels) -> int:
+    """Pixels of a shape."""
+    return SHAPE + LINE * len(entries(panels)) + AFTER
+
+
+def draw_head(draw: ImageDraw.ImageDraw, rows: Sequence[Row], notes: Sequence[str]) -> None:
+    """Title, machine, the colours' names, how to read a bar."""
+    write(draw, MARGIN, MARGIN - 6, "Time and memory by attention backend", 22)
+    y = MARGIN + 30
+    for line in notes:
+        write(draw, MARGIN, y, line, colour=GREY)
+        y += LINE
+    x = MARGIN
+    for entry in [e for e in COLOURS if any(row.entry == e for row in rows)]:
+        bar(draw, x, y, BAR, BAR, COLOURS[entry])
+        bar(draw, x + BAR, y, BAR, BAR, LIGHT[entry])
+        write(draw, x + 2 * BAR + 6, y + 1, entry)
+        x += 2 * BAR + 30 + text_width(draw, entry)
+    for line in EXPLANATION:
+        y += LINE
+        write(draw, MARGIN, y, line)
+
+
+def draw_heading(draw: ImageDraw.ImageDraw, top: int, operator: str, rows: Sequence[Row]) -> None:
+    """An operator's name over a rule, and what stands in its columns."""
+    draw.line((MARGIN, top, WIDTH - MARGIN, top), GREY, 1)
+    write(draw, MARGIN, top + 8, operator[0].upper() + operator[1:], 18)
+    sources = " and ".join(sorted({row.peak_source for row in rows if row.peak is not None}))
+    for i, direction in enumerate(DIRECTIONS):
+        x = column(i)
+        write(draw, x, top + 36, f"{direction}: time, ms", colour=GREY)
+        write(draw, x + TIME + GUTTER, top + 36, f"{direction}: memory, units ({sources})", colour=GREY)
+
+
+def column(direction: int) -> int:
+    """Where a direction's panels start."""
+    return MARGIN + NAME + direction * COLUMN
+
+
+def draw_shape(draw: ImageDraw.ImageDraw, top: int, shape: str, panels: Panels) -> None:
+    """A line of panels."""
+    write(draw, MARGIN, top + 4, shape, SIZE + 1)
+    top += SHAPE
+    places = {entry: top + i * LINE for i, entry in enumerate(entries(panels))}
+    for entry, y in places.items():
+        write(draw, MARGIN, y + 1, entry)
+    for direction, rows in panels.items():
+        x = column(DIRECTIONS.index(direction))
+        for panel in (x, x + TIME + GUTTER):
+            draw.line((panel - 1, top - 3, panel - 1, max(places.values()) + BAR + 3), INK, 1)
+        draw_times(draw, x, places, rows)
+        draw_memory(draw, x + TIME + GUTTER, places, rows)
+
+
+def draw_times(draw: ImageDraw.ImageDraw, x: int, places: Mapping[str, int], rows: Sequence[Row]) -> None:
+    """Bars with whiskers, or in words what was predicted in their place; `places` has the top of every entry's line."""
+    slowest = max((max(row.seconds) for row in rows if row.seconds), default=0.0)
+    naive = next((row.seconds[1] for row in rows if row.entry == "naive" and row.seconds), None)
+    for row in rows:
+        y = places[row.entry]
+        if row.seconds is None:
+            write(draw, x + 6, y + 1, predicted(row), colour=GREY)
+            continue
+        p20, median, p80 = (round((TIME - TIME_LABEL) * s / slowest) for s in row.seconds)
+        bar(draw, x, y, median, BAR, COLOURS[row.entry])
+        whiskers(draw, x + p20, x + p80, y + BAR // 2)
+        ratio = "" if naive is None or row.entry == "naive" else f"   {naive / row.seconds[1]:.1f}x"
+        write(draw, x + max(median, p80) + 8, y + 1, f"{short(row.seconds[1] * 1e3)} ms{ratio}")
+
+
+def predicted(row: Row) -> str:
+    """What stands in place of a time."""
+    bounds = ", ".join(f"{name} {short(row.bounds[name] * 1e3)} ms" for name in SHOWN_GPUS if name in row.bounds)
+    return f"not run; predicted: {bounds}" if bounds else "not run"
+
+
+def draw_memory(draw: ImageDraw.ImageDraw, x: int, places: Mapping[str, int], rows: Sequence[Row]) -> None:
+    """Peak, and inside it what is saved."""
+    largest = max((in_units(row.peak or row.saved, row) or 0.0 for row in rows), default=0.0)
+    for row in rows:
+        y, end, words = places[row.entry], 0, []
+        for value, colours, what in ((row.peak, LIGHT, "peak"), (row.saved, COLOURS, "saved")):
+            units = in_units(value, row)
+            if units is None:
+                continue
+            length = round((MEMORY - MEMORY_LABEL) * units / largest) if largest else 0
+            bar(draw, x, y, length, BAR, colours[row.entry])
+            end = max(end, length)
+            words.append(f"{what} {units:.1f}")
+        write(draw, x + end + 8, y + 1, ", ".join(words))
+
+
+def short(value: float) -> str:
+    """Three figures or so."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2g}"

@@ -1,0 +1,1 @@
+"""What can be said about kernels without a GPU."""

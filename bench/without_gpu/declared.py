@@ -1,0 +1,116 @@
+"""What the Triton kernels of a workload declare to move, and the arithmetic that they need, without running them."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+
+from bench.workloads.temporal import ATTENTION, CROSS, HEADS, RATIO
+from bench.workloads.windows import HEADS as WINDOW_HEADS
+from bench.workloads.windows import Group
+from bench.workloads.workload import DIRECTIONS
+from spikevrt_kernels.core.cost import Cost
+from spikevrt_kernels.core.launch import Launch
+from spikevrt_kernels.proof.roofline import GPUS, Bound, Gpu, Work, predict, total_work
+from spikevrt_kernels.proof.work import launch_work
+from spikevrt_kernels.temporal_attention import spec as attention_cost
+from spikevrt_kernels.temporal_attention.spec import attention_launches
+from spikevrt_kernels.temporal_block import spec as block_cost
+from spikevrt_kernels.temporal_block.spec import block_launches
+from spikevrt_kernels.window_attention import spec as window_cost
+from spikevrt_kernels.window_attention.spec import window_launches
+
+DTYPE = torch.bfloat16
+"""What a GPU would run; the other rows of a CPU are float32, which units make comparable."""
+FORWARD = DIRECTIONS[0]
+
+
+class Declared(NamedTuple):
+    """Of one direction."""
+
+    cost: Cost
+    """On sm_90."""
+    flops: int
+    launches: Callable[[int], dict[str, Launch]]
+    """By name, on an architecture (90 for sm_90)."""
+    elsewhere: Mapping[int, Cost] = MappingProxyType({})
+    """By architecture, where other kernels run."""
+
+    def work(self, architecture: int) -> Work:
+        """What the launches execute; their kernels are compiled for it."""
+        every = [launch_work(launch, architecture) for launch in self.launches(architecture).values()]
+        return total_work(every)
+
+    def bound(self, gpu: Gpu, work: Work) -> Bound:
+        """The roofline of what the launches execute: predicted, never measured."""
+        cost = self.elsewhere.get(gpu.architecture, self.cost)
+        return predict(gpu, cost.bytes, self.flops, cost.launches, work)
+
+
+def summed(
+    direction: str, costs: tuple[Cost, Cost], flops: tuple[int, int], launches: Callable[[int], dict[str, Launch]]
+) -> Declared:
+    """The forward's, or both together."""
+
+    def in_direction(architecture: int) -> dict[str, Launch]:
+        return {name: one for name, one in launches(architecture).items() if direction != FORWARD or is_forward(name)}
+
+    if direction == FORWARD:
+        return Declared(costs[0], flops[0], in_direction)
+    return Declared(Cost(*map(sum, zip(*costs, strict=True))), sum(flops), in_direction)
+
+
+def is_forward(name: str) -> bool:
+    """Of a launch by its name in a plan."""
+    return not (name.startswith("bwd_") or name.endswith("backward"))
+
+
+def launches_along_time(operator: str, shape: tuple[int, ...], architecture: int) -> dict[str, Launch]:
+    """Of a training step's operator on (B,C,T,H,W)."""
+    B, C, T, H, W = shape
+    if operator == ATTENTION:
+        return attention_launches((B, C, T, H, W), DTYPE, HEADS)
+    launches = block_launches((B, C, T, H, W), DTYPE, architecture, operator == CROSS, HEADS, RATIO)
+    return {name: one for name, one in launches.items() if name != "block_inference"}
+
+
+def declared_along_time(operator: str, shape: tuple[int, ...], direction: str) -> Declared:
+    """An operator along time on (B,C,T,H,W)."""
+    x, launches = torch.empty(shape, dtype=DTYPE, device="meta"), partial(launches_along_time, operator, shape)
+    if operator == ATTENTION:
+        costs = attention_cost.forward_cost(x, x, x), attention_cost.backward_cost(x, x, x)
+        return summed(
+            direction, costs, (attention_cost.forward_flops(x, x), attention_cost.backward_flops(x, x)), launches
+        )
+    context, hidden = x if operator == CROSS else None, RATIO * shape[1]
+    backward = block_cost.backward_cost(x, context, hidden, DTYPE)
+    flops = block_cost.forward_flops(x, context, hidden), block_cost.backward_flops(x, context, hidden)
+    found = {}
+    for architecture in {90, *(gpu.architecture for gpu in GPUS)}:
+        costs = block_cost.forward_cost(x, context, DTYPE, True, architecture), backward
+        found[architecture] = summed(direction, costs, flops, launches)
+    return found[90]._replace(elsewhere={architecture: one.cost for architecture, one in found.items()})
+
+
+def launches_in_windows(group: Group, size: int, architecture: int) -> dict[str, Launch]:
+    """Of a shifted block of the group on frames of size x size."""
+    shape = (1, group.frames, size, size, group.channels)
+    return window_launches(shape, DTYPE, architecture, group.mutual, WINDOW_HEADS, group.window, group.shift)
+
+
+def declared_in_windows(group: Group, size: int, direction: str) -> Declared:
+    """Window attention on frames of size x size."""
+    C, mutual, window = group.channels, group.mutual, group.window
+    qkv = torch.empty(1, group.frames, size, size, (6 if mutual else 3) * C, dtype=DTYPE, device="meta")
+    offset = torch.empty(3 * C, device="meta")
+    costs = (
+        window_cost.forward_cost(qkv, offset, mutual),
+        window_cost.backward_cost(qkv, offset, mutual, window),
+    )
+    flops = (
+        window_cost.forward_flops(qkv, offset, mutual, window),
+        window_cost.backward_flops(qkv, offset, mutual, window),
+    )
+    return summed(direction, costs, flops, partial(launches_in_windows, group, size))

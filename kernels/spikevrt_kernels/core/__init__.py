@@ -1,0 +1,1 @@
+"""What operators and checks share: launches, backends, costs, cases."""

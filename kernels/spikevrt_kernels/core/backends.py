@@ -1,0 +1,142 @@
+"""Attention backends: which exist, what can run, and the sentence that says why not.
+
+`naive` is the plain PyTorch reference, `sdpa` goes through `scaled_dot_product_attention`, `triton` is a
+fused kernel. An explicit choice never falls back: it runs or raises `BackendError`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from spikevrt_kernels.core.launch import constant, interpreted
+
+BACKENDS = ("triton", "sdpa", "naive")
+CHOICES = ("auto", *BACKENDS)
+TIME_OPS = ("temporal_attention", "temporal_block")
+TRITON_OPS = (*TIME_OPS, "window_attention")
+"""Operators that have a Triton kernel; the first ones run along the T of features (B,C,T,H,W)."""
+MAX_FRAMES = 8
+"""T is exact in their kernels and its square lives in registers."""
+MAX_HEAD_WIDTH = 64
+"""A head of a window lives in registers whole."""
+MIN_ARCHITECTURE = (8, 0)
+"""Below, this Triton has no tensor cores to offer."""
+CUDA_TYPES = (torch.float32, torch.float16, torch.bfloat16)
+INTERPRETER_TYPES = (torch.float64, torch.float32, torch.float16)
+"""bfloat16 arithmetic is wrong in Triton's interpreter."""
+
+
+class BackendError(ValueError):
+    """A backend that was asked for by name cannot run; the message is the sentence that says why."""
+
+
+class Planning:
+    """Whether work is planned on tensors without storage, which no kernel touches."""
+
+    active = False
+    for_cuda = False
+
+
+@contextmanager
+def planning(for_cuda: bool = False) -> Iterator[None]:
+    """Inside, `triton` is taken whatever this machine has: for fake tensors, on which only an operator's fake runs.
+
+    With `for_cuda` the other backends take the forms that they have on CUDA, too.
+    """
+    before = Planning.active, Planning.for_cuda
+    Planning.active, Planning.for_cuda = True, for_cuda
+    try:
+        yield
+    finally:
+        Planning.active, Planning.for_cuda = before
+
+
+@constant
+def planned() -> bool:
+    """Whether the caller is inside `planning`."""
+    return Planning.active
+
+
+@constant
+def planned_for_cuda() -> bool:
+    """Whether operators take their CUDA forms for CPU tensors."""
+    return Planning.for_cuda
+
+
+@constant
+def why_not_triton() -> str | None:
+    """None when this machine can run Triton kernels, else one sentence that says why it cannot."""
+    if Planning.active:
+        return None
+    if find_spec("triton") is None:
+        return "attention backend triton cannot run: the package triton is not installed; use sdpa"
+    if interpreted():
+        return None
+    if not torch.cuda.is_available():
+        return "attention backend triton cannot run: there is no CUDA device here; use sdpa"
+    return None
+
+
+def why_not_on(op: str, *inputs: Tensor, head_width: int | None = None) -> str | None:
+    """None when the kernel of `op` can run on these features, else one sentence that says why it cannot."""
+    reason = why_not_triton()
+    if reason is not None:
+        return reason
+    device = inputs[0].device
+    types = CUDA_TYPES if device.type == "cuda" or planned() else INTERPRETER_TYPES
+    cannot = f"{op}: attention backend triton cannot run: "
+    if device.type != "cuda" and not planned() and not (interpreted() and device.type == "cpu"):
+        return f"{cannot}the features are on {device.type}, not on CUDA; use sdpa"
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < MIN_ARCHITECTURE:
+        major, minor = torch.cuda.get_device_capability(device)
+        return f"{cannot}sm_{major}{minor} is below sm_80, which Triton gives no tensor cores; use sdpa"
+    if head_width is not None and head_width > MAX_HEAD_WIDTH:
+        return f"{cannot}heads of width {head_width} are wider than {MAX_HEAD_WIDTH}; use sdpa or more heads"
+    for x in inputs:
+        if op in TIME_OPS and x.shape[2] > MAX_FRAMES:
+            return f"{cannot}T = {x.shape[2]} is above {MAX_FRAMES}; use sdpa or a shorter DATA.CLIP_LEN"
+        if x.dtype not in types:
+            names = ", ".join(str(t).removeprefix("torch.") for t in types)
+            return f"{cannot}{str(x.dtype).removeprefix('torch.')} is not one of {names}; use sdpa"
+    return None
+
+
+def can_run_triton(op: str, *inputs: Tensor, head_width: int | None = None, raises: bool = False) -> bool:
+    """Whether the Triton kernel of `op` can run on these features; arguments as `resolve_backend`.
+
+    Raises:
+        BackendError: it cannot, and `raises` is set; the message says why.
+    """
+    reason = why_not_on(op, *inputs, head_width=head_width)
+    if reason is not None and raises:
+        raise BackendError(reason)
+    return reason is None
+
+
+def resolve_backend(choice: str, op: str | None = None, *inputs: Tensor, head_width: int | None = None) -> str:
+    """The backend that `choice` (`auto`, `triton`, `sdpa` or `naive`) stands for.
+
+    Args:
+        choice: what was asked for.
+        op: the operator that asks, or None for the machine as such.
+        inputs: the operator's features; (B,C,T,H,W) along time.
+        head_width: channels of a head, where they are bounded.
+
+    Raises:
+        BackendError: an unknown name, or `triton` where it cannot run.
+    """
+    if choice not in CHOICES:
+        raise BackendError(f"attention backend {choice}: unknown; choose one of {', '.join(CHOICES)}")
+    if choice == "auto":
+        return "sdpa"
+    if choice != "triton":
+        return choice
+    reason = why_not_triton()
+    if reason is not None:
+        raise BackendError(reason)
+    if op is not None:
+        can_run_triton(op, *inputs, head_width=head_width, raises=True)
+    return "triton"

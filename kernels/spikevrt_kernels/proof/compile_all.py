@@ -1,0 +1,181 @@
+"""Every kernel on every architecture: compiled one after the other, each result kept as soon as it is there.
+
+A run that is stopped goes on where it was. A result belongs to one version of Triton, of the kernel's source and of
+everything that the launcher would specialise on.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import triton
+
+from spikevrt_kernels.core.keys import signature_of
+from spikevrt_kernels.core.launch import Launch
+from spikevrt_kernels.core.operator import Plan
+from spikevrt_kernels.proof.compiler import Assembled, Resources, compile_launch
+from spikevrt_kernels.proof.compiler_amd import GFX942, compile_for_amd
+from spikevrt_kernels.proof.roofline import Work
+from spikevrt_kernels.proof.trips import UncountedError
+from spikevrt_kernels.proof.work import launch_work
+
+ARCHITECTURES = (90, 80, 120, 100, 89, 86)
+"""Those of the gates first, as far as a run comes."""
+FRAMES = (5, 7)
+DTYPES = (torch.bfloat16, torch.float16)
+
+
+class Cell(NamedTuple):
+    """One kernel in one variant."""
+
+    operator: str
+    kernel: str
+    """By the name of its plan."""
+    architecture: int
+    frames: int
+    dtype: torch.dtype
+    launch: Launch
+    counted: bool = False
+    """Whether to count what the launch executes, too."""
+
+
+def cells(plans: Mapping[str, Plan], architectures: Sequence[int] = (*ARCHITECTURES, GFX942)) -> Iterator[Cell]:
+    """All variants: T = 5 in bfloat16 on all architectures first, AMD's last."""
+    last = [a for a in architectures if a == GFX942]
+    groups = [[a for a in architectures if a != GFX942], last]
+    for group in groups:
+        for dtype in DTYPES:
+            for frames in FRAMES:
+                for architecture in group:
+                    for operator, plan in plans.items():
+                        # Nothing is tuned for AMD: it takes what sm_80 takes.
+                        chosen = plan(frames, dtype, 80 if architecture == GFX942 else architecture)
+                        for kernel, launch in chosen.items():
+                            yield Cell(operator, kernel, architecture, frames, dtype, launch)
+
+
+def key_of(cell: Cell) -> str:
+    """Cells of one key have one binary."""
+    launch, signature = cell.launch, tuple(signature_of(cell.launch))
+    parts = (triton.__version__, cell.architecture, launch.kernel.cache_key, signature, launch.options)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def work_key(cell: Cell) -> str:
+    """Cells of one key have one binary that does the same work: numbers that enter the trips of loops are in it."""
+    numbers = {name: value for name, value in cell.launch.arguments.items() if isinstance(value, int | float)}
+    return hashlib.sha256(repr((key_of(cell), cell.launch.grid, numbers)).encode()).hexdigest()
+
+
+def keys_of(cell: Cell) -> tuple[str, ...]:
+    """What a cell's result can be found by; first what it is missed by."""
+    return (work_key(cell), key_of(cell)) if cell.counted else (key_of(cell),)
+
+
+class Result(NamedTuple):
+    """Of one cell."""
+
+    resources: Resources
+    work: Work | None
+    """What the launch executes; None where that is not asked for or cannot be said."""
+
+
+def compile_cell(cell: Cell) -> Result:
+    """Compile afresh, to take the time."""
+    if cell.architecture == GFX942:
+        return Result(compile_for_amd(cell.launch, fresh=True), None)
+    resources = compile_launch(cell.launch, cell.architecture, fresh=True)
+    try:
+        return Result(resources, launch_work(cell.launch, cell.architecture) if cell.counted else None)
+    except UncountedError:
+        return Result(resources, None)
+
+
+@cache
+def every_cell(source: Callable[[], tuple[Cell, ...]]) -> tuple[Cell, ...]:
+    """Those of a process."""
+    return source()
+
+
+def compile_nth(source: Callable[[], tuple[Cell, ...]], place: int) -> Result:
+    """One cell by its place: a launch holds a kernel, which cannot be sent from process to process."""
+    return compile_cell(every_cell(source)[place])
+
+
+def compile_side_by_side(
+    source: Callable[[], tuple[Cell, ...]], places: Iterable[int], processes: int
+) -> Iterator[tuple[Cell, Result]]:
+    """Cells with their results, as they come.
+
+    Args:
+        source: a function of a module, which makes the same cells in every process.
+        places: which of them.
+        processes: with one, this process compiles.
+    """
+    if processes <= 1:
+        yield from ((every_cell(source)[place], compile_nth(source, place)) for place in places)
+        return
+    pool = ProcessPoolExecutor(processes, get_context("spawn"))
+    try:
+        running = {pool.submit(compile_nth, source, place): place for place in places}
+        yield from ((every_cell(source)[running[one]], one.result()) for one in as_completed(running))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class Results:
+    """A file of results by key: a JSON object a line, appended to as they come."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.found: dict[str, Result] = {}
+        if path.exists():
+            for line in path.read_text().splitlines():
+                self.read(line)
+
+    def read(self, line: str) -> None:
+        """Take one line; the last one may have been cut off."""
+        try:
+            entry = json.loads(line)
+            assembled = tuple(Assembled(*one) for one in entry["resources"].pop("assembled"))
+            resources = Resources(**entry["resources"], assembled=assembled)
+            result = Result(resources, entry["work"] and Work(*entry["work"]))
+            self.found |= dict.fromkeys(entry["keys"], result)
+        except (ValueError, KeyError, TypeError):
+            return
+
+    def get(self, cell: Cell) -> Result | None:
+        """The result of a cell, or None where it is not there yet."""
+        return self.found.get(keys_of(cell)[0])
+
+    def missing(self, every: Iterable[Cell]) -> list[int]:
+        """Places of those without a result, one of those that share it; put counted ones first."""
+        places, known = [], set(self.found)
+        for place, cell in enumerate(every):
+            keys = keys_of(cell)
+            if keys[0] not in known:
+                places.append(place)
+                known.update(keys)
+        return places
+
+    def keep(self, cell: Cell, result: Result) -> None:
+        """Take a result into the file."""
+        keys = keys_of(cell)
+        self.found |= dict.fromkeys(keys, result)
+        entry = {"keys": keys, "resources": asdict(result.resources), "work": result.work}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            # A line that was cut off before must not swallow this one.
+            file.write("\n" * self.cut_off() + json.dumps(entry) + "\n")
+
+    def cut_off(self) -> bool:
+        """Whether the file ends inside a line."""
+        text = self.path.read_bytes() if self.path.exists() else b""
+        return bool(text) and not text.endswith(b"\n")

@@ -1,0 +1,16 @@
+"""Every operator that has a kernel: an operator is added here, by one line."""
+
+from spikevrt_kernels.core.cost import Declared
+from spikevrt_kernels.core.operator import Operator, Plan
+from spikevrt_kernels.temporal_attention.spec import OPERATOR as TEMPORAL_ATTENTION
+from spikevrt_kernels.temporal_block.spec import OPERATOR as TEMPORAL_BLOCK
+from spikevrt_kernels.voxelize.spec import OPERATOR as VOXELIZE
+from spikevrt_kernels.window_attention.spec import OPERATOR as WINDOW_ATTENTION
+
+OPERATORS: dict[str, Operator] = {
+    operator.name: operator for operator in (TEMPORAL_ATTENTION, TEMPORAL_BLOCK, WINDOW_ATTENTION, VOXELIZE)
+}
+DECLARED: Declared = {name: cost for operator in OPERATORS.values() for name, cost in operator.declared.items()}
+"""What every registered operator declares to move."""
+PLANS: dict[str, Plan] = {name: plan for operator in OPERATORS.values() for name, plan in operator.plans.items()}
+"""All kernels as launches without tensors: what the report compiles."""

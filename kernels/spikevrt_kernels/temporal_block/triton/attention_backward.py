@@ -1,0 +1,171 @@
+"""Backward of o = attention of LN(x), LN(context) by recomputation: dy -> dq, dk, dv, and through the projections dx.
+
+A program owns its pixels in all frames, so that it finds dq, dk, dv of all heads in what it has just written: nobody
+else reads them before the weights' gradients.
+"""
+
+import triton
+import triton.language as tl
+
+from spikevrt_kernels.core.triton_math import add_dot
+from spikevrt_kernels.temporal_attention.triton.kernels import drop, softmax_frames
+from spikevrt_kernels.temporal_block.triton.forward import project, project_frames
+from spikevrt_kernels.temporal_block.triton.tiles import (
+    load_normed,
+    load_tile,
+    load_weight,
+    norm_backward,
+    store_tile,
+    zero_tiles,
+)
+
+
+@triton.jit
+def add_projected(
+    dz, grad_ptr, stride_c, w_ptr, row, C, at, inside,
+    CP: tl.constexpr, CK: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """dz + the gradient of C outputs of a projection times their rows row .. row+C of w: (P,CP)."""
+    for c in tl.range(0, C, CK, disable_licm=True):
+        w = load_weight(w_ptr, row + c, row + C, 0, C, C, CK, CP)
+        dz = add_dot(dz, load_tile(grad_ptr, stride_c, c, C, at, inside, CK), w, DOT, ACC)
+    return dz
+
+
+@triton.jit
+def folded_norm_backward(dz, x_ptr, stride_xc, stats_ptr, plane, C, at, inside, CP: tl.constexpr, ACC: tl.constexpr):
+    """Through a layer norm that is folded into the weights, to x."""
+    xhat, rstd = load_normed(x_ptr, stride_xc, stats_ptr, plane, C, at, inside, CP, ACC)
+    return norm_backward(dz, xhat, rstd, C)
+
+
+@triton.jit
+def temporal_block_bwd_attend_kernel(
+    x_ptr,  # (B,C,TQ,HW) by strides
+    context_ptr,  # (B,C,TK,HW) by strides; x itself in self-attention
+    dy_ptr,  # (B,C,TQ,HW) contiguous
+    dq_ptr,  # (B,C,TQ,HW) by the batch's stride, DOT
+    dkv_ptr,  # (B,2C,TK,HW) by the batch's stride, DOT: dk, then dv
+    dx_ptr,  # (B,C,TQ,HW) contiguous
+    dcontext_ptr,  # (B,C,TK,HW) contiguous, or None in self-attention
+    w_ptr,  # (3C,C) DOT, the norms folded in
+    sum_ptr,  # (3C,) ACC, sums of its rows
+    b_ptr,  # (3C,) ACC, the norms folded in
+    wo_ptr,  # (C,C)
+    stats_q_ptr,  # (2,B,TQ,HW) ACC
+    stats_kv_ptr,  # (2,B,TK,HW) ACC
+    seed_ptr,  # (1,) int64, or None without dropout
+    stride_xb,
+    stride_xc,
+    stride_xt,
+    stride_kb,
+    stride_kc,
+    stride_kt,
+    stride_dqb,
+    stride_dkvb,
+    HW,
+    C,
+    D,
+    heads,
+    scale,
+    eps,
+    dropout_p,
+    TQ: tl.constexpr,
+    TK: tl.constexpr,
+    SELF: tl.constexpr,
+    P: tl.constexpr,
+    CK: tl.constexpr,
+    CP: tl.constexpr,
+    DP: tl.constexpr,
+    DROPOUT: tl.constexpr,
+    DOT: tl.constexpr,
+    ACC: tl.constexpr,
+):
+    """Gradients of the projections' outputs and inputs at P pixels of all frames."""
+    at = tl.program_id(0) * P + tl.arange(0, P)
+    inside = at < HW
+    batch, wide = tl.cast(tl.program_id(1), tl.int64), tl.cast(HW, tl.int64)
+    x, context = x_ptr + batch * stride_xb, context_ptr + batch * stride_kb
+    x_t, k_t = tl.cast(stride_xt, tl.int64), tl.cast(stride_kt, tl.int64)
+    q_c, k_c = wide * TQ, wide * TK
+    dy = dy_ptr + batch * C * q_c
+    dq_base = dq_ptr + batch * stride_dqb
+    dkv = dkv_ptr + batch * stride_dkvb
+    q_plane, k_plane = tl.num_programs(1) * q_c, tl.num_programs(1) * k_c
+    q_stats, k_stats = stats_q_ptr + batch * q_c, stats_kv_ptr + batch * k_c
+    # All three are carried from head to head (see `project_frames`).
+    k_frame, k_frame_stats, dkv_frame = context, k_stats, dkv
+    for head in tl.range(heads, disable_licm=True):
+        row = head * D
+        ks, vs, k_frame, k_frame_stats = project_frames(
+            k_frame, stride_kc, k_t, C, at, inside, k_frame_stats, wide, k_plane,
+            w_ptr, sum_ptr, b_ptr, C + row, D, TK, P, DP, CK, DOT, ACC,
+        )  # fmt: skip
+        dks, dvs = zero_tiles(TK, P, DP, ACC), zero_tiles(TK, P, DP, ACC)
+        frame, stats, dy_frame, dq_frame = x, q_stats, dy, dq_base
+        for i in tl.range(TQ, disable_licm=True):
+            q = project(
+                frame, stride_xc, C, at, inside, stats, q_plane,
+                w_ptr, sum_ptr, b_ptr, row, D, P, DP, CK, DOT, ACC,
+            )  # fmt: skip
+            do = tl.zeros((P, DP), ACC)
+            for c in tl.range(0, C, CK, disable_licm=True):
+                w = load_weight(wo_ptr, c, C, row, row + D, C, CK, DP)
+                do = add_dot(do, load_tile(dy_frame, q_c, c, C, at, inside, CK), w, DOT, ACC)
+            scores, dp = (), ()
+            for s in tl.static_range(TK):
+                scores = scores + (tl.sum(q * ks[s].to(ACC), 1),)
+                dp = dp + (tl.sum(do * vs[s].to(ACC), 1),)
+            p = softmax_frames(scores, scale, 1, TK)
+            dropped = p
+            if DROPOUT:
+                first = ((batch * heads + head) * TQ + i) * ((TK + 3) // 4)
+                dropped, dp = drop(p, dp, tl.load(seed_ptr), first, at, HW, dropout_p, TK, ACC)
+            mean = p[0] * dp[0]
+            for s in tl.static_range(1, TK):
+                mean += p[s] * dp[s]
+            dq = tl.zeros((P, DP), ACC)
+            new_k, new_v = (), ()
+            for s in tl.static_range(TK):
+                ds = (p[s] * (dp[s] - mean) * scale)[:, None]
+                dq += ds * ks[s].to(ACC)
+                new_k = new_k + (dks[s] + ds * q,)
+                new_v = new_v + (dvs[s] + dropped[s][:, None] * do,)
+            dks, dvs = new_k, new_v
+            store_tile(dq_frame, q_c, row, row + D, at, inside, dq, DP)
+            frame += x_t
+            stats += wide
+            dy_frame += wide
+            dq_frame += wide
+        for s in tl.static_range(TK):
+            store_tile(dkv_frame, k_c, row, row + D, at, inside, dks[s], DP)
+            store_tile(dkv_frame, k_c, row + C, row + C + D, at, inside, dvs[s], DP)
+            dkv_frame += wide
+        dkv_frame -= wide * TK
+    # All heads are in memory, written by this program alone.
+    tl.debug_barrier()
+    dx = dx_ptr + batch * C * q_c
+    for t in tl.range(TQ, disable_licm=True):
+        frame = tl.cast(t, tl.int64)
+        dz = add_projected(
+            tl.zeros((P, CP), ACC), dq_base + frame * wide, q_c, w_ptr, 0, C, at, inside, CP, CK, DOT, ACC
+        )
+        if SELF:
+            dz = add_projected(dz, dkv + frame * wide, k_c, w_ptr, C, C, at, inside, CP, CK, DOT, ACC)
+            dz = add_projected(dz, dkv + C * k_c + frame * wide, k_c, w_ptr, 2 * C, C, at, inside, CP, CK, DOT, ACC)
+        tile = folded_norm_backward(
+            dz, x + frame * x_t, stride_xc, q_stats + frame * wide, q_plane, C, at, inside, CP, ACC
+        ) + load_tile(dy + frame * wide, q_c, 0, C, at, inside, CP).to(ACC)
+        store_tile(dx + frame * wide, q_c, 0, C, at, inside, tile, CP)
+    if not SELF:
+        dcontext = dcontext_ptr + batch * C * k_c
+        for t in tl.range(TK, disable_licm=True):
+            frame = tl.cast(t, tl.int64)
+            dz = add_projected(
+                tl.zeros((P, CP), ACC), dkv + frame * wide, k_c, w_ptr, C, C, at, inside, CP, CK, DOT, ACC
+            )
+            dz = add_projected(dz, dkv + C * k_c + frame * wide, k_c, w_ptr, 2 * C, C, at, inside, CP, CK, DOT, ACC)
+            tile = folded_norm_backward(
+                dz, context + frame * k_t, stride_kc, k_stats + frame * wide, k_plane, C, at, inside, CP, ACC
+            )
+            store_tile(dcontext + frame * wide, k_c, 0, C, at, inside, tile, CP)

@@ -1,0 +1,229 @@
+"""Grids, strides and constants of the block's kernels."""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from spikevrt_kernels.core.launch import Launch, architecture, pieces, strides
+from spikevrt_kernels.core.triton_math import TRITON_TYPES
+from spikevrt_kernels.temporal_block.reference import EPS, BlockWeights
+from spikevrt_kernels.temporal_block.triton.forward import (
+    temporal_block_attend_kernel,
+    temporal_block_kernel,
+    temporal_block_mlp_kernel,
+)
+from spikevrt_kernels.temporal_block.triton.prepared import Folded, fold
+from spikevrt_kernels.temporal_block.triton.tile_table import Config, choose, one_kernel
+
+ATTENDING = ("attend", "block", "bwd_attend")
+"""Kernels that hold all frames of their pixels."""
+KEPT = 512
+"""Geometries of calls whose numbers are kept: a model has some ten at a size of clips."""
+MLP_WEIGHTS = ("wo_ptr", "bo_ptr", "gamma_ptr", "beta_ptr", "w1_ptr", "b1_ptr", "w2_ptr", "b2_ptr")
+
+
+class Call(NamedTuple):
+    """One call of the block, as its kernels see it: features with their pixels side by side."""
+
+    x: Tensor
+    """(B,C,T,H,W)."""
+    context: Tensor | None
+    """(B,C,Tk,H,W), or None for self-attention."""
+    weights: BlockWeights
+    """Projections in `dot`, the others in any type."""
+    heads: int
+    dropout_p: float
+    seed: Tensor | None
+    """(1,) int64 with dropout."""
+    max_pixels: int
+    """Most pixels of a program (MAX_BATCH_TOKENS / T)."""
+    dot: torch.dtype
+    """Type of the dots' inputs."""
+    target: int | None = None
+    """Architecture to choose configurations for; None = that of the device."""
+    folded: Folded | None = None
+    """The norms in the projection, where they are folded already."""
+
+    @property
+    def keys(self) -> Tensor:
+        """Where keys and values come from."""
+        return self.x if self.context is None else self.context
+
+    @property
+    def acc(self) -> torch.dtype:
+        """Type of sums, statistics and softmax."""
+        return torch.promote_types(self.dot, torch.float32)
+
+    def config(self, kernel: str) -> Config:
+        """Tile and warps of one kernel; a plan for another architecture takes them from the static table."""
+        return choose(kernel, self.max_pixels, self.variant(kernel), None if self.target else self.x.device)
+
+    def variant(self, kernel: str) -> tuple[str | int, ...]:
+        """What the binary of a kernel is made for, as far as it decides about registers."""
+        common = (str(self.dot), self.x.shape[1], self.weights.mlp_in[0].shape[0])
+        if kernel not in ATTENDING:
+            return common
+        return (*common, self.heads, self.x.shape[2], 0 if self.context is None else self.context.shape[2])
+
+    @property
+    def geometry(self) -> "Geometry":
+        """Without its tensors."""
+        x, keys, R = self.x, self.keys, self.weights.mlp_in[0].shape[0]
+        sizes = x.shape, x.stride(), keys.stride(), keys.shape[2], R
+        return Geometry(*sizes, self.heads, self.dropout_p, self.context is not None, self.dot)
+
+    @property
+    def architecture(self) -> int:
+        """As one number: 90 for sm_90."""
+        return self.target or architecture(self.x.device)
+
+
+class Geometry(NamedTuple):
+    """All of a call but its tensors' values: what grids and constants follow from."""
+
+    shape: torch.Size
+    """Of x: (B,C,T,H,W)."""
+    x_strides: tuple[int, ...]
+    key_strides: tuple[int, ...]
+    key_frames: int
+    hidden: int
+    """R."""
+    heads: int
+    dropout_p: float
+    cross: bool
+    dot: torch.dtype
+
+
+def chunk_constants(C: int, dot: torch.dtype) -> dict[str, Any]:
+    """The constants that every kernel takes: chunks of channels and types."""
+    acc = torch.promote_types(dot, torch.float32)
+    return {"CK": 32 if C > 16 else 16, "DOT": TRITON_TYPES[dot], "ACC": TRITON_TYPES[acc]}
+
+
+def attention_arguments(call: Call) -> dict[str, Any]:
+    """Arguments that the attention's forward and backward share."""
+    w, sums, b = call.folded or fold(call.weights, call.dot)
+    pointers = {"x_ptr": call.x, "context_ptr": call.keys, "w_ptr": w, "sum_ptr": sums, "b_ptr": b}
+    return pointers | {"seed_ptr": call.seed} | attention_numbers(call.geometry)
+
+
+@lru_cache(maxsize=KEPT)
+def attention_numbers(geometry: Geometry) -> dict[str, Any]:
+    """Those without pointers, kept from call to call, to be copied."""
+    _, C, T, H, W = geometry.shape
+    D = C // geometry.heads
+    return {
+        **strides("x", geometry.x_strides),
+        **strides("k", geometry.key_strides),
+        "HW": H * W,
+        "C": C,
+        "D": D,
+        "heads": geometry.heads,
+        "scale": D**-0.5,
+        "eps": EPS,
+        "dropout_p": float(geometry.dropout_p),
+        "TQ": T,
+        "TK": geometry.key_frames,
+        "SELF": not geometry.cross,
+        "DP": max(16, triton.next_power_of_2(D)),
+        "DROPOUT": geometry.dropout_p > 0,
+        **chunk_constants(C, geometry.dot),
+    }
+
+
+def new_stats(call: Call, x: Tensor) -> Tensor:
+    """Room for layer norm statistics of every frame and pixel of x: (2,B,T,H,W)."""
+    B, _, T, H, W = x.shape
+    return x.new_empty((2, B, T, H, W), dtype=call.acc)
+
+
+def attend_launch(call: Call) -> tuple[Launch, Tensor, Tensor, Tensor]:
+    """The first kernel of the forward; o (B,C,T,H,W) in the dots' type, statistics of queries and of keys."""
+    stats_q = new_stats(call, call.x)
+    stats_kv = stats_q if call.context is None else new_stats(call, call.context)
+    o = call.x.new_empty(call.x.shape, dtype=call.dot)
+    config = call.config("attend")
+    arguments = attention_arguments(call) | {"o_ptr": o, "P": config.pixels}
+    arguments |= {"stats_q_ptr": stats_q, "stats_kv_ptr": stats_kv}
+    grid = (pieces(arguments["HW"], config.pixels), call.x.shape[0])
+    return Launch(temporal_block_attend_kernel, grid, arguments, config.options()), o, stats_q, stats_kv
+
+
+def mlp_constants(R: int, dot: torch.dtype) -> dict[str, Any]:
+    """Slices of hidden channels and types."""
+    constants = chunk_constants(R, dot)
+    return {"RK": constants.pop("CK")} | constants
+
+
+def mlp_arguments(call: Call, o: Tensor) -> dict[str, Any]:
+    """Arguments that the MLP's forward and backward share."""
+    w = call.weights
+    vectors = (*w.out_proj, *w.norm_mlp, *w.mlp_in, *w.mlp_out)
+    return {"x_ptr": call.x, "o_ptr": o, **dict(zip(MLP_WEIGHTS, vectors, strict=True)), **mlp_numbers(call.geometry)}
+
+
+@lru_cache(maxsize=KEPT)
+def mlp_numbers(geometry: Geometry) -> dict[str, Any]:
+    """Those without pointers, kept from call to call, to be copied."""
+    _, C, _, H, W = geometry.shape
+    constants = chunk_constants(C, geometry.dot)
+    return {
+        **strides("x", geometry.x_strides),
+        "HW": H * W,
+        "C": C,
+        "R": geometry.hidden,
+        "eps": EPS,
+        "NC": pieces(C, constants["CK"]),
+        **constants,
+        **mlp_constants(geometry.hidden, geometry.dot),
+    }
+
+
+def mlp_launch(call: Call, o: Tensor) -> tuple[Launch, Tensor]:
+    """The second kernel of the forward and its output (B,C,T,H,W)."""
+    out = call.x.new_empty(call.x.shape)
+    config = call.config("mlp")
+    arguments = mlp_arguments(call, o) | {"out_ptr": out, "P": config.pixels}
+    grid = (pieces(arguments["HW"], config.pixels), call.x.shape[2], call.x.shape[0])
+    return Launch(temporal_block_mlp_kernel, grid, arguments, config.options()), out
+
+
+class Forward(NamedTuple):
+    """The forward: its launches by name, and what they write."""
+
+    launches: dict[str, Launch]
+    out: Tensor
+    """(B,C,T,H,W)."""
+    o: Tensor
+    """(B,C,T,H,W) in the dots' type, kept for the backward; empty where nobody asked for it."""
+    stats_q: Tensor
+    """(2,B,T,H,W)."""
+    stats_kv: Tensor
+    """(2,B,Tk,H,W); that of q in self-attention."""
+
+
+def block_launch(call: Call, keep: bool) -> Forward:
+    """The forward in one kernel; without `keep` o passes through `out`."""
+    stats_q = new_stats(call, call.x)
+    stats_kv = stats_q if call.context is None else new_stats(call, call.context)
+    out = call.x.new_empty(call.x.shape)
+    o = call.x.new_empty(call.x.shape if keep else 0, dtype=call.dot)
+    config = call.config("block")
+    arguments = attention_arguments(call) | mlp_arguments(call, o if keep else out)
+    arguments |= {"out_ptr": out, "SHARED": not keep, "P": config.pixels}
+    arguments |= {"stats_q_ptr": stats_q, "stats_kv_ptr": stats_kv}
+    grid = (pieces(arguments["HW"], config.pixels), call.x.shape[0])
+    launch = Launch(temporal_block_kernel, grid, arguments, config.options())
+    return Forward({"block" if keep else "block_inference": launch}, out, o, stats_q, stats_kv)
+
+
+def forward_launches(call: Call, keep: bool) -> Forward:
+    """The forward as the static table has it; `keep` says whether a backward will ask for o."""
+    if one_kernel(call.architecture, max(call.x.shape[2], call.keys.shape[2])):
+        return block_launch(call, keep)
+    attend, o, stats_q, stats_kv = attend_launch(call)
+    mlp, out = mlp_launch(call, o)
+    return Forward({"attend": attend, "mlp": mlp}, out, o if keep else o.new_empty(0), stats_q, stats_kv)

@@ -1,0 +1,238 @@
+"""Window attention of some windows, forward and backward, by the passes of `lanes.py`.
+
+A window is copied to where it stays in the cache, with its offsets; its results go to where they belong in the map.
+The scores of one head and 16 queries stay in the first cache.
+
+M tokens of the map, S windows, N tokens of a window, n of them queries and n keys; F = 3C or 6C columns. A "part" of
+a window is attention of some of its tokens to some of its tokens: PART numbers, see `Part`.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from spikevrt_kernels.core.numba_jit import compiled
+from spikevrt_kernels.window_attention.cpu.vector_passes import (
+    LANES,
+    descend,
+    differentiate,
+    exponentiate,
+    gather_lanes,
+    score,
+    weigh,
+)
+
+Floats = NDArray[np.float32]
+Places = NDArray[np.int64]
+
+
+class Part(NamedTuple):
+    """Which tokens and columns of a window are queries, keys, values and results."""
+
+    tokens: int
+    """n."""
+    query: int
+    """Place of the first query in the window."""
+    key: int
+    """Of the first key."""
+    result: int
+    """Of the token that the first query's result belongs to."""
+    column: int
+    """First of the 3C columns of q, k and v."""
+    out_column: int
+    """First of the C columns of the result."""
+    bias_heads: int
+    """Heads of its bias: all, or 1 for the same in all."""
+
+
+@numba.njit(inline="always")
+def blocks_of(tokens: int) -> int:
+    """Blocks of 16."""
+    return (tokens + LANES - 1) // LANES
+
+
+@numba.njit
+def read_window(x: Floats, rows: Places, out: Floats) -> None:
+    """out (N,F) = the rows of x (M,F); a row past the end is padding, 0."""
+    for i in range(len(rows)):
+        if rows[i] < len(x):
+            out[i] = x[rows[i]]
+        else:
+            out[i] = 0
+
+
+@numba.njit
+def write_window(window: Floats, rows: Places, out: Floats) -> None:
+    """The inverse; padding is dropped."""
+    for i in range(len(rows)):
+        if rows[i] < len(out):
+            out[rows[i]] = window[i]
+
+
+@numba.njit
+def read_head(window: Floats, place: int, column: int, factor: np.float32, out: Floats) -> None:
+    """out (n,E) = factor times the tokens from `place` on, from `column` on."""
+    n, E = out.shape
+    for i in range(n):
+        for e in range(E):
+            out[i, e] = factor * window[place + i, column + e]
+
+
+@numba.njit
+def to_lanes(x: Floats, out: Floats) -> None:
+    """(n,E) -> flat (blocks,E,16)."""
+    n, E = x.shape
+    for block in range(blocks_of(n)):
+        first = block * LANES
+        for e in range(E):
+            at = (block * E + e) * LANES
+            for i in range(min(LANES, n - first)):
+                out[at + i] = x[first + i, e]
+
+
+@numba.njit
+def to_vectors(x: Floats, padded: int, out: Floats) -> None:
+    """(n,E) -> flat (n,P), P = `padded`."""
+    n, E = x.shape
+    for i in range(n):
+        for e in range(E):
+            out[i * padded + e] = x[i, e]
+
+
+@numba.njit
+def write_head(x: Floats, padded: int, window: Floats, place: int, column: int, E: int) -> None:
+    """Flat (n,P) -> the tokens of the window from `place` on, from `column` on."""
+    for i in range(len(x) // padded):
+        for e in range(E):
+            window[place + i, column + e] = x[i * padded + e]
+
+
+@numba.njit
+def write_block(x: Floats, factor: np.float32, window: Floats, place: int, count: int, column: int) -> None:
+    """factor times flat (E,16) -> `count` tokens of the window from `place` on, from `column` on."""
+    for i in range(count):
+        for e in range(len(x) // LANES):
+            window[place + i, column + e] = factor * x[e * LANES + i]
+
+
+@compiled()
+def attend(
+    x: Floats, offsets: Floats, rows: Places, parts: Places, bias: Floats, out: Floats, width: tuple[int, ...]
+) -> None:
+    """Attention of every part of every window.
+
+    Args:
+        x: (M,F).
+        offsets: (N,F), added to every window.
+        rows: (S,N) places in the map; M and more is padding.
+        parts: a line for each `Part`.
+        bias: of one part after the other, flat (heads or 1,blocks,n,16), as `in_lanes` makes it.
+        out: (M,C or 2C), written.
+        width: E zeros.
+    """
+    E, (N, F) = len(width), offsets.shape
+    C, most, scale = (F // 3 if len(parts) == 1 else F // 6), parts[0, 0], np.float32(E**-0.5)
+    window, result = np.empty((N, F), np.float32), np.empty((N, out.shape[1]), np.float32)
+    lanes, s = np.zeros(blocks_of(most) * E * LANES, np.float32), np.empty(most * LANES, np.float32)
+    high, inverse, o = np.empty(LANES, np.float32), np.empty(LANES, np.float32), np.empty(E * LANES, np.float32)
+    for index in range(len(rows)):
+        read_window(x, rows[index], window)
+        window += offsets
+        part_at = 0
+        for p in range(len(parts)):
+            n, query, key, place, first_column, out_column, bias_heads = parts[p]
+            blocks = blocks_of(n)
+            q, k, v = np.empty((n, E), np.float32), np.empty((n, E), np.float32), np.empty((n, E), np.float32)
+            for head in range(C // E):
+                column = first_column + head * E
+                read_head(window, query, column, scale, q)
+                read_head(window, key, column + C, np.float32(1), k)
+                read_head(window, key, column + 2 * C, np.float32(1), v)
+                to_lanes(q, lanes)
+                for block in range(blocks):
+                    bias_at = part_at + (head % bias_heads * blocks + block) * n * LANES
+                    score(lanes, block * E * LANES, k.reshape(n * E), bias, bias_at, s, high, n, width)  # type: ignore[call-arg]
+                    exponentiate(s, high, inverse, n)
+                    weigh(s, v.reshape(n * E), inverse, o, n, width)
+                    first = block * LANES
+                    write_block(o, np.float32(1), result, place + first, min(LANES, n - first), out_column + head * E)
+            part_at += bias_heads * blocks * n * LANES
+        write_window(result, rows[index], out)
+
+
+@compiled()
+def attend_backward(
+    grad: Floats,
+    x: Floats,
+    offsets: Floats,
+    rows: Places,
+    parts: Places,
+    bias: Floats,
+    d_x: Floats,
+    d_offsets: Floats,
+    d_bias: Floats,
+    width: tuple[int, ...],
+) -> None:
+    """Gradients of `attend`, whose arguments are the same, and:
+
+    Args:
+        grad: (M,C or 2C) of `out`.
+        d_x: (M,F), written.
+        d_offsets: (N,F), added to.
+        d_bias: flat, as `bias` with all heads in every part, added to.
+    """
+    E, (N, F) = len(width), offsets.shape
+    C, most, scale = (F // 3 if len(parts) == 1 else F // 6), parts[0, 0], np.float32(E**-0.5)
+    P = blocks_of(E) * LANES
+    window, d_window = np.empty((N, F), np.float32), np.empty((N, F), np.float32)
+    result = np.empty((N, grad.shape[1]), np.float32)
+    q_lanes, g_lanes = (
+        np.zeros(blocks_of(most) * E * LANES, np.float32),
+        np.zeros(blocks_of(most) * E * LANES, np.float32),
+    )
+    s, t, o = np.empty(most * LANES, np.float32), np.empty(most * LANES, np.float32), np.empty(E * LANES, np.float32)
+    high, inverse, delta = np.empty(LANES, np.float32), np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+    for index in range(len(rows)):
+        read_window(x, rows[index], window)
+        window += offsets
+        read_window(grad, rows[index], result)
+        part_at, d_part_at = 0, 0
+        for p in range(len(parts)):
+            n, query, key, place, first_column, out_column, bias_heads = parts[p]
+            blocks = blocks_of(n)
+            q, k = np.empty((n, E), np.float32), np.empty((n, E), np.float32)
+            v, g = np.empty((n, E), np.float32), np.empty((n, E), np.float32)
+            q_rows, g_rows = np.zeros(blocks * LANES * P, np.float32), np.zeros(blocks * LANES * P, np.float32)
+            # Lanes past the last query must not have the gradient of another part.
+            g_lanes[:] = 0
+            for head in range(C // E):
+                column = first_column + head * E
+                read_head(window, query, column, scale, q)
+                read_head(window, key, column + C, np.float32(1), k)
+                read_head(window, key, column + 2 * C, np.float32(1), v)
+                read_head(result, place, out_column + head * E, np.float32(1), g)
+                to_lanes(q, q_lanes)
+                to_lanes(g, g_lanes)
+                to_vectors(q, P, q_rows)
+                to_vectors(g, P, g_rows)
+                d_k, d_v = np.zeros(n * P, np.float32), np.zeros(n * P, np.float32)
+                keys, values = k.reshape(n * E), v.reshape(n * E)
+                for block in range(blocks):
+                    lanes_at, rows_at, first = block * E * LANES, block * LANES * P, block * LANES
+                    bias_at = part_at + (head % bias_heads * blocks + block) * n * LANES
+                    d_bias_at = d_part_at + (head * blocks + block) * n * LANES
+                    score(q_lanes, lanes_at, keys, bias, bias_at, s, high, n, width)  # type: ignore[call-arg]
+                    exponentiate(s, high, inverse, n)
+                    differentiate(s, inverse, values, g_lanes, lanes_at, t, delta, n, width)
+                    descend(s, t, delta, keys, d_bias, d_bias_at, o, n, width)
+                    gather_lanes(t, q_rows, rows_at, d_k, n, width)
+                    gather_lanes(s, g_rows, rows_at, d_v, n, width)
+                    write_block(o, scale, d_window, query + first, min(LANES, n - first), column)
+                write_head(d_k, P, d_window, key, column + C, E)
+                write_head(d_v, P, d_window, key, column + 2 * C, E)
+            part_at += bias_heads * blocks * n * LANES
+            d_part_at += C // E * blocks * n * LANES
+        d_offsets += d_window
+        write_window(d_window, rows[index], d_x)

@@ -1,0 +1,162 @@
+"""What `sdpa` takes for float32 on the CPU: every window by the kernels of `lane_kernels.py`, a share a thread.
+
+Nothing is in memory but the input, the output and the bias, and of its gradient one for each thread.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from llvmlite.binding import get_host_cpu_features
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+from spikevrt_kernels.core.backends import planned_for_cuda
+from spikevrt_kernels.window_attention.cpu.kernels import Part, attend, attend_backward
+from spikevrt_kernels.window_attention.cpu.vector_passes import LANES
+from spikevrt_kernels.window_attention.windows import D_STEP, FRAMES, Cut, region_mask, window_groups
+
+MAX_HEAD_WIDTH = 24
+"""The columns of 16 queries of a head are as many registers, of 32."""
+
+
+class Work(NamedTuple):
+    """Windows that share their masks."""
+
+    rows: Tensor
+    """(S,N) as in `WindowGroup`."""
+    parts: NDArray[np.int64]
+    """(1 or 3,7) lines of `Part`."""
+    bias: Tensor
+    """Of one part after the other, as `attend` takes it."""
+
+
+def suits_cpu(qkv: Tensor, cut: Cut) -> bool:
+    """Whether the kernels run on qkv; a dispatch mode (of a memory plan, a counter) would not see them."""
+    if qkv.device.type != "cpu" or qkv.dtype != torch.float32 or planned_for_cuda() or torch.compiler.is_compiling():
+        return False
+    if not registers_suffice() or type(qkv.detach()) is not Tensor or is_in_torch_dispatch_mode():
+        return False
+    return channels_of(qkv, cut) // cut.heads <= MAX_HEAD_WIDTH
+
+
+@cache
+def registers_suffice() -> bool:
+    """Whether the processor has 32 registers of 16 floats; with fewer the fused attention of PyTorch is as fast."""
+    return bool(get_host_cpu_features().get("avx512f"))
+
+
+def attend_cpu(qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> Tensor:
+    """qkv (B,D,H,W,3C or 6C), offsets (N,3C or 6C), bias (heads,N,N) -> (B,D,H,W,C or 2C)."""
+    qkv, offsets = qkv.detach().contiguous(), offsets.detach().contiguous()
+    out = qkv.new_empty(*qkv.shape[:4], qkv.shape[-1] // 3)
+    todo, width = works(qkv, bias.detach(), cut), head_width(qkv, cut)
+
+    def run(thread: int, threads: int) -> None:
+        for rows, parts, mask in todo:
+            attend(flat(qkv), offsets.numpy(), share_of(rows, thread, threads), parts, mask.numpy(), flat(out), width)
+
+    in_threads(run, count_threads(todo))
+    return out
+
+
+def differentiate_cpu(
+    grad: Tensor, qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of qkv, offsets and bias."""
+    grad, qkv, offsets = (x.detach().contiguous() for x in (grad, qkv, offsets))
+    todo, width = works(qkv, bias.detach(), cut), head_width(qkv, cut)
+    d_qkv, threads = torch.empty_like(qkv), count_threads(todo)
+    sizes = [cut.heads * n * padded(n) for n in todo[0].parts[:, 0]]
+    d_bias, d_offsets = bias.new_zeros(threads, sum(sizes)), offsets.new_zeros(threads, *offsets.shape)
+
+    def run(thread: int, threads: int) -> None:
+        sums = d_offsets[thread].numpy(), d_bias[thread].numpy()
+        for rows, parts, mask in todo:
+            own = share_of(rows, thread, threads)
+            attend_backward(flat(grad), flat(qkv), offsets.numpy(), own, parts, mask.numpy(), flat(d_qkv), *sums, width)
+
+    in_threads(run, threads)
+    own_bias = d_bias[:, : sizes[0]].sum(0).view(cut.heads, -1, bias.shape[1], LANES)
+    return d_qkv, d_offsets.sum(0), from_lanes(own_bias, bias.shape[1])
+
+
+def works(qkv: Tensor, bias: Tensor, cut: Cut) -> list[Work]:
+    """All windows, by the masks that they share."""
+    channels = channels_of(qkv, cut)
+    B, D, H, W = qkv.shape[:4]
+    found = []
+    for rows, regions in window_groups(B, (D, H, W), cut.window, cut.shift, qkv.device):
+        masks = [bias if regions is None else bias + region_mask(regions, bias.dtype)]
+        if cut.mutual:
+            # Spatial regions alone: the published model lets the last and the first frame attend each other.
+            n = rows.shape[1] // FRAMES
+            apart = bias.new_zeros(n, n) if regions is None else region_mask(regions[:n] % D_STEP, bias.dtype)
+            masks += [apart[None]] * FRAMES
+        parts = np.array(parts_of(rows.shape[1], channels, cut), np.int64)
+        found.append(Work(rows, parts, torch.cat([in_lanes(mask).flatten() for mask in masks])))
+    return found
+
+
+def parts_of(tokens: int, channels: int, cut: Cut) -> list[Part]:
+    """Self-attention, then the second frame's queries on the first frame's keys, then the other way round."""
+    if not cut.mutual:
+        return [Part(tokens, 0, 0, 0, 0, 0, cut.heads)]
+    n, other = tokens // FRAMES, 3 * channels
+    own = Part(tokens, 0, 0, 0, 0, channels, cut.heads)
+    return [own, Part(n, n, 0, 0, other, 0, 1), Part(n, 0, n, n, other, 0, 1)]
+
+
+def in_lanes(bias: Tensor) -> Tensor:
+    """(heads,n,n) -> (heads,blocks,n,16): keys before queries, queries in blocks of 16, the last one padded with 0."""
+    n = bias.shape[1]
+    return F.pad(bias, (0, 0, 0, padded(n) - n)).unflatten(1, (-1, LANES)).transpose(2, 3).contiguous()
+
+
+def from_lanes(bias: Tensor, tokens: int) -> Tensor:
+    """The inverse of `in_lanes`."""
+    return bias.transpose(2, 3).flatten(1, 2)[:, :tokens].contiguous()
+
+
+def padded(tokens: int) -> int:
+    """`tokens` up to whole blocks of 16."""
+    return -(-tokens // LANES) * LANES
+
+
+def channels_of(qkv: Tensor, cut: Cut) -> int:
+    """C of qkv (...,3C or 6C)."""
+    return qkv.shape[-1] // (6 if cut.mutual else 3)
+
+
+def head_width(qkv: Tensor, cut: Cut) -> tuple[int, ...]:
+    """E zeros: a tuple's length is part of its type, so that every width has a kernel of its own."""
+    return (0,) * (channels_of(qkv, cut) // cut.heads)
+
+
+def flat(x: Tensor) -> NDArray[np.float32]:
+    """(B,D,H,W,F) -> (M,F), the same memory."""
+    return x.flatten(0, 3).numpy()
+
+
+def share_of(rows: Tensor, thread: int, threads: int) -> NDArray[np.int64]:
+    """Every `threads`-th window."""
+    return rows[thread::threads].contiguous().numpy()
+
+
+def count_threads(todo: list[Work]) -> int:
+    """No more than there are windows."""
+    return min(torch.get_num_threads(), max(len(work.rows) for work in todo))
+
+
+def in_threads(run: Callable[[int, int], None], threads: int) -> None:
+    """Call run(thread, threads) in as many threads."""
+    if threads == 1:
+        run(0, 1)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(run, range(threads), [threads] * threads))

@@ -1,0 +1,188 @@
+"""The registered operator of the `triton` backend: one kernel a branch forward, backward from the logs of its sums."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikevrt_kernels.core.direct import differentiated, followed
+from spikevrt_kernels.core.launch import noting
+from spikevrt_kernels.core.precision import accumulation_dtype
+from spikevrt_kernels.window_attention.relative_bias import RelativeBias
+from spikevrt_kernels.window_attention.windows import Size3
+
+
+def size3(sizes: Sequence[int]) -> Size3:
+    """(d,h,w) of a list, which is what operators take."""
+    d, h, w = sizes
+    return d, h, w
+
+
+def run_forward(
+    qkv: Tensor,
+    offset: Tensor,
+    table: Tensor,
+    mutual_offset: Tensor | None,
+    heads: int,
+    window: Sequence[int],
+    shift: Sequence[int],
+    configured: Sequence[int],
+) -> tuple[Tensor, Tensor]:
+    """out (B,D,H,W,C or 2C); for the backward: the logs of the softmax's sums (1 or 2,B,heads,D,H,W)."""
+    from spikevrt_kernels.window_attention.triton.launch import Call, forward_launches
+
+    call = Call(qkv, offset, table, mutual_offset, heads, size3(window), size3(shift), size3(configured))
+    launches, out, lse = forward_launches(call)
+    for launch in launches:
+        launch.run()
+    return out, lse
+
+
+forward = torch.library.custom_op("spikevrt::window_attention", run_forward, mutates_args=())
+
+
+@forward.register_fake
+def _(
+    qkv: Tensor,
+    offset: Tensor,
+    table: Tensor,
+    mutual_offset: Tensor | None,
+    heads: int,
+    window: Sequence[int],
+    shift: Sequence[int],
+    configured: Sequence[int],
+) -> tuple[Tensor, Tensor]:
+    if noting():
+        return run_forward(qkv, offset, table, mutual_offset, heads, window, shift, configured)
+    B, D, H, W, _ = qkv.shape
+    branches = 1 if mutual_offset is None else 2
+    out = qkv.new_empty((B, D, H, W, branches * (offset.shape[0] // 3)))
+    return out, qkv.new_empty((branches, B, heads, D, H, W), dtype=accumulation_dtype(qkv.dtype))
+
+
+def run_backward(
+    grad: Tensor,
+    qkv: Tensor,
+    offset: Tensor,
+    table: Tensor,
+    mutual_offset: Tensor | None,
+    heads: int,
+    window: Sequence[int],
+    shift: Sequence[int],
+    configured: Sequence[int],
+    out: Tensor,
+    lse: Tensor,
+) -> list[Tensor]:
+    """Gradients of qkv, offset, table and, where there is one, of the mutual offset."""
+    from spikevrt_kernels.window_attention.triton.launch import Call
+    from spikevrt_kernels.window_attention.triton.launch_backward import (
+        Saved,
+        bias_launch,
+        mutual_launch,
+        self_launch,
+        table_launch,
+    )
+
+    call = Call(qkv, offset, table, mutual_offset, heads, size3(window), size3(shift), size3(configured))
+    saved, dqkv = Saved(out, lse, grad), qkv.new_empty(qkv.shape)
+    launch, sums, delta = self_launch(call, saved, dqkv)
+    launch.run()
+    gradients = [dqkv, sums.sum(0).to(offset.dtype)]
+    launch, ds = bias_launch(call, saved, delta)
+    launch.run()
+    launch, dtable = table_launch(call, ds.sum(0))
+    launch.run()
+    gradients.append(dtable)
+    if mutual_offset is not None:
+        launch, sums = mutual_launch(call, saved, dqkv)
+        launch.run()
+        gradients.append(sums.sum(0).to(mutual_offset.dtype))
+    return gradients
+
+
+backward = torch.library.custom_op("spikevrt::window_attention_backward", run_backward, mutates_args=())
+
+
+@backward.register_fake
+def _(
+    grad: Tensor,
+    qkv: Tensor,
+    offset: Tensor,
+    table: Tensor,
+    mutual_offset: Tensor | None,
+    heads: int,
+    window: Sequence[int],
+    shift: Sequence[int],
+    configured: Sequence[int],
+    out: Tensor,
+    lse: Tensor,
+) -> list[Tensor]:
+    if noting():
+        return run_backward(grad, qkv, offset, table, mutual_offset, heads, window, shift, configured, out, lse)
+    return [t.new_empty(t.shape) for t in (qkv, offset, table, mutual_offset) if t is not None]
+
+
+def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    """Keep the inputs, the output (which the projection after it keeps as well) and the logs; no probabilities."""
+    *tensors, ctx.heads, ctx.window, ctx.shift, ctx.configured = inputs
+    ctx.save_for_backward(*tensors, *output)
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+
+
+def differentiate(
+    ctx: Any, grad: Tensor | None, _: Tensor | None, run: Callable[..., list[Tensor]] = backward
+) -> tuple[Tensor | None, ...]:
+    """Gradients of `forward`'s arguments."""
+    rest = (None,) * 4
+    if grad is None:
+        return None, None, None, None, *rest
+    *inputs, out, lse = ctx.saved_tensors
+    found = run(grad.contiguous(), *inputs, ctx.heads, ctx.window, ctx.shift, ctx.configured, out, lse)
+    return found[0], found[1], found[2], found[3] if len(found) > 3 else None, *rest
+
+
+forward.register_autograd(differentiate, setup_context=setup_context)
+
+
+class Direct(torch.autograd.Function):
+    """The same operator past the dispatcher."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        output = run_forward(*inputs)
+        setup_context(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        out, _ = grads
+        return differentiate(ctx, out, None, backward if torch.is_grad_enabled() else run_backward)
+
+
+def window_attention_fused(
+    qkv: Tensor,
+    offset: Tensor,
+    bias: RelativeBias,
+    heads: int,
+    window: Size3,
+    shift: Size3,
+    mutual_offset: Tensor | None,
+) -> Tensor:
+    """Window attention in one kernel a branch; shapes as `window_attention`.
+
+    Raises:
+        ValueError: mutual attention of other than two frames, or an offset for other than the places of a frame.
+    """
+    if mutual_offset is not None:
+        if window[0] != 2 or mutual_offset.shape[0] != window[1] * window[2]:
+            raise ValueError(
+                f"window_attention: mutual attention in a window {window} with an offset for "
+                f"{mutual_offset.shape[0]} places; it takes two frames, and an offset for each place of one"
+            )
+        mutual_offset = mutual_offset.contiguous()
+    tensors = (qkv.contiguous(), offset.contiguous(), bias.table.contiguous(), mutual_offset)
+    run = forward if followed(*tensors) else Direct.apply if differentiated(*tensors) else run_forward
+    out, _ = run(*tensors, heads, window, shift, bias.window)
+    return out

@@ -1,0 +1,173 @@
+"""Tokens of a shifted window where they lie in memory: addresses, padding, regions and bias from coordinates.
+
+Nothing is rolled, padded, cut or expanded. A token's place in the rolled, padded extent gives its region; its
+place before the roll gives its address, or says that it is padding, whose q, k, v are the offsets alone.
+An `extent` is (first place (d,h,w) of a window, size (D,H,W) of the clip, that with padding, shift (d,h,w)).
+"""
+
+import triton
+import triton.language as tl
+
+from spikevrt_kernels.core.triton_math import add_dot
+
+SIZES = ("D", "H", "W", "nD", "nH", "nW", "shift_d", "shift_h", "shift_w", "windows", "splits", "rows")
+"""Numbers that only enter divisions and comparisons: no binary is made for a value of theirs."""
+ANY_PLACE = ("lse_ptr",)
+"""Begins anywhere, and is read a number at a time."""
+
+
+@triton.jit
+def extent_of(window, size, counts, shift, WD: tl.constexpr, WH: tl.constexpr, WW: tl.constexpr):
+    """Batch (int64) and extent of a window, of counts = (nD,nH,nW) windows in a clip of size = (D,H,W)."""
+    w, rest = window % counts[2], window // counts[2]
+    h, rest = rest % counts[1], rest // counts[1]
+    first = (rest % counts[0] * WD, h * WH, w * WW)
+    ends = (counts[0] * WD, counts[1] * WH, counts[2] * WW)
+    return tl.cast(rest // counts[0], tl.int64), (first, size, ends, shift)
+
+
+@triton.jit
+def locate(token, extent, WH: tl.constexpr, WW: tl.constexpr, MUTUAL: tl.constexpr, SHIFTED: tl.constexpr):
+    """Row of each token among the D*H*W of its clip (int64), whether it is no padding, and its region if SHIFTED.
+
+    A region here is the last of its axis or not, on each axis: inside one window that tells the published three
+    apart. Mutual attention leaves the frames out of it.
+    """
+    first, size, ends, shift = extent
+    d, h, w = first[0] + token // (WH * WW), first[1] + token // WW % WH, first[2] + token % WW
+    region = token
+    if SHIFTED:
+        region = 2 * (h >= ends[1] - shift[1]).to(tl.int32) + (w >= ends[2] - shift[2]).to(tl.int32)
+        if not MUTUAL:
+            region += 4 * (d >= ends[0] - shift[0]).to(tl.int32)
+    d, h, w = d + shift[0], h + shift[1], w + shift[2]
+    d, h, w = (
+        tl.where(d >= ends[0], d - ends[0], d),
+        tl.where(h >= ends[1], h - ends[1], h),
+        tl.where(w >= ends[2], w - ends[2], w),
+    )
+    real = (d < size[0]) & (h < size[1]) & (w < size[2])
+    return tl.cast((d * size[1] + h) * size[2] + w, tl.int64), real, region
+
+
+@triton.jit
+def load_rows(ptr, row, real, channel, WIDTH: tl.constexpr, E: tl.constexpr, EP: tl.constexpr):
+    """Channels channel .. channel+E of rows of WIDTH: (T,EP), zero beyond E and where a token is not real."""
+    c = tl.arange(0, EP)
+    pointers = ptr + row[:, None] * WIDTH + (channel + c)[None, :]
+    return tl.load(pointers, mask=real[:, None] & (c < E)[None, :], other=0.0)
+
+
+@triton.jit
+def store_rows(ptr, row, real, channel, tile, WIDTH: tl.constexpr, E: tl.constexpr, EP: tl.constexpr):
+    """The inverse of `load_rows`, in the type of the pointer."""
+    c = tl.arange(0, EP)
+    pointers = ptr + row[:, None] * WIDTH + (channel + c)[None, :]
+    tl.store(pointers, tile.to(ptr.dtype.element_ty), mask=real[:, None] & (c < E)[None, :])
+
+
+@triton.jit
+def load_projection(
+    ptr, row, real, offset_ptr, place, inside, part,
+    WIDTH: tl.constexpr, CHANNELS: tl.constexpr, E: tl.constexpr, EP: tl.constexpr,
+    MUTUAL: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """q, k or v of a tile of tokens, offset added: (T,EP) in DOT.
+
+    `part` is its first channel, of WIDTH in memory and CHANNELS in the offset, which mutual attention has by `place`.
+    """
+    c = part + tl.arange(0, EP)
+    fits = tl.arange(0, EP) < E
+    x = load_rows(ptr, row, real, part, WIDTH, E, EP).to(ACC)
+    if MUTUAL:
+        pointers = offset_ptr + place[:, None] * CHANNELS + c[None, :]
+        x += tl.load(pointers, mask=inside[:, None] & fits[None, :], other=0.0).to(ACC)
+    else:
+        x += tl.load(offset_ptr + c, mask=fits, other=0.0).to(ACC)[None, :]
+    return x.to(DOT)
+
+
+@triton.jit
+def load_queries(
+    qkv, offset_ptr, query, frame, extent, head,
+    HEADS: tl.constexpr, E: tl.constexpr, EP: tl.constexpr, WIDTH: tl.constexpr, WH: tl.constexpr, WW: tl.constexpr,
+    TOKENS: tl.constexpr, MUTUAL: tl.constexpr, SHIFTED: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """q and regions of a tile; rows of q and whether they are real; slots of their outputs and whether those are.
+
+    In mutual attention the slots of a frame belong to the queries of the other one.
+    """
+    inside = query < TOKENS
+    slot, kept, region = locate(frame * TOKENS + query, extent, WH, WW, MUTUAL, SHIFTED)
+    row, real = slot, kept
+    if MUTUAL:
+        row, real, _ = locate((1 - frame) * TOKENS + query, extent, WH, WW, MUTUAL, False)
+    real &= inside
+    q = load_projection(
+        qkv, row, real, offset_ptr, query, inside, head * E, WIDTH, 3 * HEADS * E, E, EP, MUTUAL, DOT, ACC
+    )
+    return q, region, row, real, slot, kept & inside
+
+
+@triton.jit
+def load_keys(
+    qkv, offset_ptr, key, frame, extent, head,
+    HEADS: tl.constexpr, E: tl.constexpr, EP: tl.constexpr, WIDTH: tl.constexpr, WH: tl.constexpr, WW: tl.constexpr,
+    TOKENS: tl.constexpr, MUTUAL: tl.constexpr, SHIFTED: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """k, v and regions of a tile; their rows and whether they are real."""
+    inside = key < TOKENS
+    row, real, region = locate(frame * TOKENS + key, extent, WH, WW, MUTUAL, SHIFTED)
+    real &= inside
+    C: tl.constexpr = HEADS * E
+    k = load_projection(qkv, row, real, offset_ptr, key, inside, C + head * E, WIDTH, 3 * C, E, EP, MUTUAL, DOT, ACC)
+    v = load_projection(
+        qkv, row, real, offset_ptr, key, inside, 2 * C + head * E, WIDTH, 3 * C, E, EP, MUTUAL, DOT, ACC
+    )
+    return k, v, region, row, real
+
+
+@triton.jit
+def bias_code(token, BH: tl.constexpr, BW: tl.constexpr):
+    """A number whose difference for two tokens is their distance in rows of a table of (.,BH,BW) windows."""
+    return (token // (BH * BW) * (2 * BH - 1) + token // BW % BH) * (2 * BW - 1) + token % BW
+
+
+@triton.jit
+def load_bias(
+    table_ptr, token_a, token_b, head,
+    HEADS: tl.constexpr, BD: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr, TOKENS: tl.constexpr,
+    KEYS_FIRST: tl.constexpr, MUTUAL: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """Bias of two tiles of tokens by their number in the window: (TA,TB), queries by keys or KEYS_FIRST.
+
+    A shrunken window takes its tokens' places from the window (BD,BH,BW) of the table, as the published model does.
+    Mutual attention has none.
+    """
+    bias = None
+    if not MUTUAL:
+        centre: tl.constexpr = ((BD - 1) * (2 * BH - 1) + BH - 1) * (2 * BW - 1) + BW - 1
+        distance = bias_code(token_a, BH, BW)[:, None] - bias_code(token_b, BH, BW)[None, :]
+        row = centre - distance if KEYS_FIRST else centre + distance
+        inside = (token_a < TOKENS)[:, None] & (token_b < TOKENS)[None, :]
+        bias = tl.load(table_ptr + row * HEADS + head, mask=inside, other=0.0).to(ACC)
+    return bias
+
+
+@triton.jit
+def scores_of(
+    a, b, bias, token_a, token_b, region_a, region_b, scale,
+    TOKENS: tl.constexpr, TA: tl.constexpr, TB: tl.constexpr, KEYS_FIRST: tl.constexpr, SHIFTED: tl.constexpr,
+    DOT: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """scale q k^T + bias + mask of two tiles of tokens: (TA,TB), queries by keys or KEYS_FIRST."""
+    scores = add_dot(tl.zeros((TA, TB), ACC), a, tl.trans(b), DOT, ACC) * scale
+    if bias is not None:
+        scores += bias
+    if SHIFTED:
+        # Finite, as the published weights were trained.
+        scores += tl.where(region_a[:, None] != region_b[None, :], -100.0, 0.0).to(ACC)
+    if TOKENS % (TA if KEYS_FIRST else TB) != 0:
+        keys = (token_a < TOKENS)[:, None] if KEYS_FIRST else (token_b < TOKENS)[None, :]
+        scores = tl.where(keys, scores, float("-inf"))
+    return scores

@@ -1,0 +1,1 @@
+"""Clips of a tree, and training samples of them."""

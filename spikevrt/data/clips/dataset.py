@@ -1,0 +1,148 @@
+"""Samples: T neighbouring frames of a clip with their spikes, cropped and augmented.
+
+Everything stays uint8 until it is on the device.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, Sampler
+
+from spikevrt.config import DataConfig
+from spikevrt.data.clips.augmentation import Crop, Flips, centre_crop, check_crop, cut, pixel_step, random_crop, scaled
+from spikevrt.data.clips.clip import Clip, find_clips
+from spikevrt.data.clips.picture_cache import RamCache, machine_share
+from spikevrt.data.clips.voxel_cache import VoxelCache, read_voxels
+from spikevrt.data.files.images import read_image
+
+Sample = dict[str, Any]
+"""`blur`, `sharp` uint8 (T,3,H,W); `counts` (T,K,h,w) and `bin_frames` int64 (T,K) with spikes; `clip`, `stems`."""
+
+
+class ClipDataset(Dataset[Sample]):
+    """Windows of CLIP_LEN frames, one every CLIP_STRIDE starts.
+
+    Args:
+        data: the section of the configuration.
+        split: TRAIN_SPLIT or VAL_SPLIT.
+        augment: random crops, flips, quarter turns and time reversal; otherwise the centre crop.
+        use_spike: read spikes.
+        seed: of the augmentation.
+        crop: side in RGB pixels; None = whole frames (without augmentation only).
+    """
+
+    def __init__(
+        self,
+        data: DataConfig,
+        split: str,
+        augment: bool,
+        use_spike: bool,
+        seed: int = 0,
+        crop: int | None = None,
+    ) -> None:
+        self.data, self.augment, self.use_spike, self.seed, self.crop = data, augment, use_spike, seed, crop
+        self.clips = find_clips(data, split, need_spikes=use_spike)
+        if crop is not None:
+            for clip in self.clips:
+                check_crop(crop, clip.frame_size, self._grids(clip)[0])
+        self.caches = [VoxelCache(clip, data) for clip in self.clips] if use_spike else []
+        self.ram = picture_cache(self.clips, data) if augment and data.ram_cache_gb else None
+        self.windows = [
+            (c, start)
+            for c, clip in enumerate(self.clips)
+            for start in range(0, len(clip.stems) - data.clip_len + 1, data.clip_stride)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int | tuple[int, int]) -> Sample:
+        """A sample by its index, or by (index, draw): the draw alone decides the augmentation."""
+        index, draw = index if isinstance(index, tuple) else (index, index)
+        c, start = self.windows[index]
+        clip = self.clips[c]
+        stems = clip.stems[start : start + self.data.clip_len]
+        random = np.random.default_rng((self.seed, draw))
+        step, ratio = self._grids(clip)
+        crop = self._crop(clip, step, random)
+        flips = Flips.draw(random) if self.augment else Flips()
+        sample: Sample = {"clip": clip.name, "stems": list(stems)}
+        for name, files in (("blur", clip.blurred), ("sharp", clip.sharp)):
+            frames = np.stack([cut(self._picture(files[s]), crop, clip.frame_size, files[s]) for s in stems])
+            sample[name] = as_tensor(flips.frames(frames.transpose(0, 3, 1, 2)))
+        if self.use_spike:
+            voxels = [self._voxels(c, s, scaled(crop, ratio)) for s in stems]
+            counts, bin_frames = (np.stack(parts) for parts in zip(*voxels, strict=True))
+            counts, bin_frames = flips.voxels(counts, bin_frames)
+            sample |= {"counts": as_tensor(counts), "bin_frames": as_tensor(bin_frames)}
+        return sample
+
+    def _picture(self, path: Path) -> NDArray[np.uint8]:
+        return read_image(path) if self.ram is None else self.ram.get(path, read_image)
+
+    def _grids(self, clip: Clip) -> tuple[int, Any]:
+        if clip.geometry is None:
+            return 1, 1
+        return pixel_step(clip.frame_size, (clip.geometry.height, clip.geometry.width))
+
+    def _crop(self, clip: Clip, step: int, random: np.random.Generator) -> Crop:
+        if self.crop is None:
+            return (0, 0, *clip.frame_size)
+        if self.augment:
+            return random_crop(self.crop, clip.frame_size, step, random)
+        return centre_crop(self.crop, clip.frame_size, step)
+
+    def _voxels(self, c: int, stem: str, crop: Crop) -> tuple[NDArray, NDArray]:
+        clip, cached = self.clips[c], self.caches[c].load(stem, crop)
+        if cached is not None:
+            return cached
+        assert clip.geometry is not None
+        return read_voxels(clip.spikes[stem], clip.geometry, self.data, crop, clip.windows.get(stem))
+
+
+def picture_cache(clips: Sequence[Clip], data: DataConfig) -> RamCache:
+    """Shared memory for the blurred and sharp frames of all clips, within DATA.RAM_CACHE_GB."""
+    files = [(path, clip.frame_size) for clip in clips for path in (*clip.blurred.values(), *clip.sharp.values())]
+    return RamCache([path for path, _ in files], [size for _, size in files], machine_share(data.ram_cache_gb))
+
+
+def as_tensor(x: NDArray) -> torch.Tensor:
+    """A contiguous copy as a tensor."""
+    return torch.from_numpy(np.ascontiguousarray(x))
+
+
+def collate(samples: Sequence[Sample]) -> Sample:
+    """Stack tensors, list the rest; nothing is dropped."""
+    return {
+        key: torch.stack([s[key] for s in samples]) if isinstance(value, torch.Tensor) else [s[key] for s in samples]
+        for key, value in samples[0].items()
+    }
+
+
+class DrawSampler(Sampler[tuple[int, int]]):
+    """(index, draw) pairs of a training run, a pure function of seed and position: any run resumes exactly.
+
+    Args:
+        samples: size of the data set.
+        seed: of the permutation of every epoch.
+        start: the first draw of this process group's next batch.
+        rank: of this process; draws are dealt out in turn.
+        world: number of processes.
+    """
+
+    def __init__(self, samples: int, seed: int, start: int = 0, rank: int = 0, world: int = 1) -> None:
+        self.samples, self.seed, self.start, self.rank, self.world = samples, seed, start, rank, world
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch, order = -1, np.empty(0, np.int64)
+        draw = self.start + self.rank
+        while True:
+            if draw // self.samples != epoch:
+                epoch = draw // self.samples
+                order = np.random.default_rng((self.seed, epoch)).permutation(self.samples)
+            yield int(order[draw % self.samples]), draw
+            draw += self.world

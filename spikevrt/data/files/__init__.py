@@ -1,0 +1,1 @@
+"""Files of any kind: atomic writes, pictures, videos."""

@@ -1,0 +1,66 @@
+"""Pictures: 8-bit RGB in and out."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from spikevrt.data.files.atomic import replacing
+from spikevrt.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+GREY = np.array([0.3, 0.59, 0.11], np.float32)
+"""Weights of R, G, B in the brightness."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The picture inside a file, or one line that says why there is none."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: cannot be read as a picture ({error}); replace or remove it") from None
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """(H,W,3) RGB; of 16 bits a channel the upper eight, grey ones three times.
+
+    Raises:
+        UserError: the file is missing, does not decode, or holds 32-bit values.
+    """
+    with opened(path) as image:
+        if image.mode.startswith("I;16"):
+            # Pillow itself would cut off above 255.
+            return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+        if image.mode in ("I", "F"):
+            raise ValueError("32-bit values, whose white is unknown")
+        return np.asarray(image.convert("RGB"))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(H,W) from the header alone."""
+    with opened(path) as image:
+        return image.height, image.width
+
+
+def write_png(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write (H,W,3) or (H,W) as PNG; atomic."""
+    with replacing(path.with_suffix(".png")) as temporary:
+        Image.fromarray(image).save(temporary, compress_level=1)
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """The pictures of a folder, in the order of their stems."""
+    files = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    return sorted(files, key=lambda p: natural_order(p.stem))
+
+
+def natural_order(stem: str) -> list[tuple[int, str]]:
+    """Sorting key: numbers inside a name count as numbers, so that frame 10 follows frame 9."""
+    parts = re.findall(r"\d+|\D+", stem)
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]

@@ -1,0 +1,220 @@
+"""Data sets as they are downloaded, into the unified layout by links."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from spikevrt.data.clips.clip import NOTES, by_stem
+from spikevrt.data.files.atomic import new_folder
+from spikevrt.data.files.images import image_size, natural_order, write_png
+from spikevrt.data.simulation.camera import write_geometry
+from spikevrt.data.spikes.exposures import WINDOWS, write_windows
+from spikevrt.data.spikes.geometry import SpikeGeometry
+from spikevrt.data.spikes.recording import SpikeFile
+from spikevrt.data.spikes.tfp import WHITE_RATE
+from spikevrt.errors import UserError
+
+SPLITS = {"train": "train", "test": "val", "val": "val", "valid": "val"}
+"""Their names, ours."""
+SDM_FRAMES, SDM_MARGIN = 137, 20
+"""Spike frames of a file of S-SDM; those before and after the exposure."""
+SREDS_STEM = re.compile(r"(?P<sequence>.+)_part\d+_key_id\d+$")
+
+
+@dataclass(frozen=True)
+class DownloadedClip:
+    """Files of one clip, by stem, and what they are."""
+
+    split: str
+    name: str
+    pictures: dict[str, dict[str, Path]]
+    """Folder of the unified layout (`blur`, `blur_gamma`, `sharp`) -> stem -> file."""
+    spikes: dict[str, Path]
+    size: tuple[int, int]
+    """(h,w) of the spikes."""
+    notes: dict[str, object] = field(default_factory=dict)
+    windows: dict[str, slice] = field(default_factory=dict)
+    blur_from_spikes: bool = False
+    """No blurred frames exist: the mean of all spikes of a file is the long exposure."""
+
+
+def spk_gopro(source: Path) -> Iterator[DownloadedClip]:
+    """`GOPRO_Large/{train,test}/<clip>/{blur,blur_gamma,sharp}` beside `GOPRO_Large_spike_seq/.../<clip>/spike`."""
+    frames, spikes = source / "GOPRO_Large", source / "GOPRO_Large_spike_seq"
+    for split, folder in split_folders(require_folder(spikes)):
+        for clip in sorted(p for p in folder.iterdir() if (p / "spike").is_dir()):
+            rgb = frames / folder.name / clip.name
+            pictures = {name: by_stem(rgb / name, None) for name in ("blur", "blur_gamma", "sharp")}
+            found = {name: files for name, files in pictures.items() if files}
+            require_pictures(rgb, found)
+            height, width = first_size(found["sharp"])
+            yield DownloadedClip(
+                split,
+                clip.name,
+                found,
+                by_stem(clip / "spike", ".dat"),
+                (height // 2, width // 2),
+                {"set": "Spk-GoPro"},
+            )
+
+
+def spk_x4k(source: Path) -> Iterator[DownloadedClip]:
+    """`{split}_blurry_{N}`, `{split}_spike_2xds_{N}`, `{split}_fullRGB`, with N spike frames a blurred one."""
+    for blurry in sorted(require_folder(source).glob("*_blurry_*")):
+        split, _, count = blurry.name.partition("_blurry_")
+        spikes, sharp = source / f"{split}_spike_2xds_{count}", source / f"{split}_fullRGB"
+        for folder in picture_folders(blurry):
+            inside = folder.relative_to(blurry)
+            blurred = by_stem(folder, None)
+            rgb = {stem: path for stem, path in by_stem(sharp / inside, None).items() if stem in blurred}
+            pictures = {name: files for name, files in (("blur", blurred), ("sharp", rgb)) if files}
+            require_pictures(sharp / inside, pictures)
+            height, width = first_size(blurred)
+            name = "-".join((*inside.parts, count))
+            yield DownloadedClip(
+                SPLITS.get(split, split),
+                name,
+                pictures,
+                by_stem(spikes / inside, ".dat"),
+                (height // 2, width // 2),
+                {"set": "Spk-X4K1000FPS", "spike_frames": int(count) if count.isdecimal() else count},
+            )
+
+
+def sreds(source: Path) -> Iterator[DownloadedClip]:
+    """`<seq>_part<k>_key_id<centre>.dat` and a picture of the same stem, anywhere in a split; a clip a sequence."""
+    for split, folder in split_folders(require_folder(source)):
+        sequences: dict[str, dict[str, Path]] = {}
+        for path in sorted(folder.rglob("*.dat")):
+            match = SREDS_STEM.match(path.stem)
+            if match:
+                sequences.setdefault(match["sequence"], {})[path.stem] = path
+        pictures = {path.stem: path for path in folder.rglob("*.png")}
+        for sequence, spikes in sequences.items():
+            sharp = {stem: pictures[stem] for stem in spikes if stem in pictures}
+            require_pictures(folder, {"sharp": sharp} if sharp else {}, blurred=False)
+            notes: dict[str, object] = {"set": "SREDS", "blur": "mean of all spikes of a file, grey"}
+            yield DownloadedClip(
+                split, sequence, {"sharp": sharp}, spikes, first_size(sharp), notes, blur_from_spikes=True
+            )
+
+
+def s_sdm(source: Path) -> Iterator[DownloadedClip]:
+    """`GOPRO/{split}/spike_data/<clip>/*.dat` beside folders named `*blur*` and `*sharp*` (or `*gt*`)."""
+    root = source / "GOPRO" if (source / "GOPRO").is_dir() else source
+    for split, folder in split_folders(require_folder(root)):
+        sides = {"blur": ("blur",), "sharp": ("sharp", "gt")}
+        for clip in sorted(p for p in require_folder(folder / "spike_data").iterdir() if p.is_dir()):
+            pictures: dict[str, dict[str, Path]] = {}
+            for name, words in sides.items():
+                for side in sorted(p for p in folder.iterdir() if any(word in p.name.lower() for word in words)):
+                    files = by_stem(side / clip.name, None)
+                    if files:
+                        pictures.setdefault(name, files)
+            require_pictures(folder, pictures)
+            spikes = by_stem(clip, ".dat")
+            size = spike_size(next(iter(spikes.values())), first_size(pictures["sharp"]), SDM_FRAMES)
+            window = slice(SDM_MARGIN, SDM_FRAMES - SDM_MARGIN)
+            yield DownloadedClip(
+                split, clip.name, pictures, spikes, size, {"set": "S-SDM"}, dict.fromkeys(sorted(spikes), window)
+            )
+
+
+DATASETS: dict[str, Callable[[Path], Iterator[DownloadedClip]]] = {
+    "spk-gopro": spk_gopro,
+    "spk-x4k": spk_x4k,
+    "sreds": sreds,
+    "s-sdm": s_sdm,
+}
+"""By the name of the command line."""
+
+
+def split_folders(root: Path) -> list[tuple[str, Path]]:
+    """(our name, folder) of the splits below `root`; without any, all of it is held out."""
+    found = [(ours, root / theirs) for theirs, ours in SPLITS.items() if (root / theirs).is_dir()]
+    return found or [("val", root)]
+
+
+def picture_folders(root: Path) -> list[Path]:
+    """All folders at or below `root` that hold pictures themselves."""
+    folders = [root, *(p for p in root.rglob("*") if p.is_dir())]
+    return sorted((p for p in folders if by_stem(p, None)), key=lambda p: natural_order(str(p)))
+
+
+def first_size(files: dict[str, Path]) -> tuple[int, int]:
+    """(H,W) of the first picture."""
+    return image_size(files[min(files)])
+
+
+def spike_size(path: Path, frame: tuple[int, int], count: int) -> tuple[int, int]:
+    """(h,w) of the same shape as the RGB frames, so that a file holds `count` packed frames."""
+    bits = path.stat().st_size * 8
+    pixels = bits // count
+    height = round((pixels * frame[0] / frame[1]) ** 0.5)
+    width = pixels // max(height, 1)
+    if bits % count or height * width != pixels or height * frame[1] != width * frame[0]:
+        raise UserError(
+            f"{path}: {bits // 8} bytes are not {count} packed frames of the shape {frame[0]}x{frame[1]}; "
+            "python -m spikevrt.identify says what it is"
+        )
+    return height, width
+
+
+def require_folder(folder: Path) -> Path:
+    """`folder`, which must exist."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; name the folder that the download was unpacked in")
+    return folder
+
+
+def require_pictures(folder: Path, pictures: dict[str, dict[str, Path]], blurred: bool = True) -> None:
+    """Raise a `UserError` where sharp or blurred frames are missing altogether."""
+    has_blurred = not blurred or any(name.startswith("blur") for name in pictures)
+    if "sharp" not in pictures or not has_blurred:
+        missing = "blurred frames" if "sharp" in pictures else "sharp frames"
+        raise UserError(f"{folder}: no {missing} of this name; unpack the RGB part of the data set there")
+
+
+def link_clip(clip: DownloadedClip, root: Path) -> bool:
+    """Make `<root>/<split>/<clip>`; False where it is there already. It appears whole or not at all."""
+    target = root / clip.split / clip.name
+    if target.exists():
+        return False
+    if not clip.spikes:
+        raise UserError(f"{clip.name}: no .dat files; unpack the spikes of the data set beside its frames")
+    with new_folder(target) as folder:
+        for name, files in (*clip.pictures.items(), ("spike", clip.spikes)):
+            for stem, path in files.items():
+                link(path, folder / name / f"{stem}{path.suffix}")
+        if clip.blur_from_spikes:
+            long_exposures(clip, folder / "blur")
+        # A config.yaml that was downloaded may be wrong (Spk-GoPro's is): the data set's own geometry stands here.
+        write_geometry(folder / "spike", "spike", clip.size)
+        if clip.windows:
+            write_windows(folder / "spike" / WINDOWS, clip.windows)
+        (folder / NOTES).write_text(json.dumps({**clip.notes, "folders": sorted(clip.pictures)}, indent=1) + "\n")
+    return True
+
+
+def link(source: Path, target: Path) -> None:
+    """A symbolic link, or a copy where the file system has none."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.symlink(source.resolve(), target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def long_exposures(clip: DownloadedClip, folder: Path) -> None:
+    """Write the mean of all spikes of every file as its blurred frame."""
+    for stem, path in clip.spikes.items():
+        file = SpikeFile(path, SpikeGeometry(*clip.size))
+        light = file.voxels(1)[0] / (file.frames * WHITE_RATE)
+        grey = np.rint(np.clip(light, 0, 1) * 255).astype(np.uint8)
+        write_png(folder / f"{stem}.png", np.repeat(grey[..., None], 3, -1))

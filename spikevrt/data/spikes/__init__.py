@@ -1,0 +1,1 @@
+"""Spike recordings and what is read from them."""

@@ -1,0 +1,166 @@
+"""Reading and writing spike recordings.
+
+n frames of H x W pixels; arrays are upright (row 0 on top) whatever the file holds.
+"""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikevrt.data.files.atomic import replacing
+from spikevrt.data.spikes.geometry import SpikeGeometry, fitting_geometries
+from spikevrt.data.spikes.npz import array_shape, read_array
+from spikevrt.errors import UserError
+from spikevrt_kernels.voxelize import VoxelNorm, voxelize
+
+Crop = tuple[int, int, int, int]
+"""top, left, height, width in upright spike pixels."""
+SUFFIXES = (".dat", ".npz")
+
+
+class SpikeFile:
+    """One recording, a `.dat` file read through a memory map (only what a crop and a window touch is loaded) or an
+    `.npz` with one byte a pixel.
+
+    Args:
+        path: of the file.
+        geometry: of its frames; with `uint8` every byte is 0 or 1.
+        window: the frames that belong to the exposure, where the recording holds more; None = all.
+
+    Raises:
+        UserError: no such file, a size that is not a whole number of frames, or a window that it does not hold.
+    """
+
+    def __init__(self, path: Path, geometry: SpikeGeometry, window: slice | None = None) -> None:
+        self.path, self.geometry, self._window = path, geometry, window
+        if not path.is_file():
+            raise UserError(f"{path}: no such spike file")
+        self._is_array = path.suffix.lower() == ".npz"
+        self.frames = self._count_array() if self._is_array else self._count_frames()
+        """n"""
+        if window is not None and not 0 <= window.start < window.stop <= self.frames:
+            raise UserError(
+                f"{path}: {self.frames} spike frames, asked for {window.start} to {window.stop}; check windows.csv, "
+                "the rates of DATA.RECORDING and DATA.SPIKE_TIME_OFFSET"
+            )
+
+    def read(self, crop: Crop | None = None, start: int = 0, count: int | None = None) -> NDArray[np.uint8]:
+        """(n,h,w) of 0 and 1: frames `start` .. `start + count` of the crop."""
+        geometry = self.geometry
+        top, left, h, w = self._checked_crop(crop)
+        # In stored rows: only those of the crop are unpacked.
+        first = geometry.height - top - h if geometry.flip else top
+        stop = self.frames if count is None else start + count
+        stored = self._load(slice(*slice(start, stop).indices(self.frames)[:2]))
+        width = geometry.stored_width
+        if geometry.format == "packed":
+            low, high = first * width // 8, -(-(first + h) * width // 8)
+            bits = np.unpackbits(stored[:, low:high], axis=1, bitorder="little")
+            rows = bits[:, first * width - low * 8 :][:, : h * width].reshape(-1, h, width)
+        else:
+            rows = stored.reshape(-1, geometry.height, width)[:, first : first + h]
+        rows = rows[:, ::-1] if geometry.flip else rows
+        frames = np.ascontiguousarray(rows[:, :, geometry.drop[0] + left :][:, :, :w])
+        if frames.size and int(frames.max()) > 1:
+            raise self._not_bytes()
+        return frames
+
+    def voxels(
+        self,
+        bins: int,
+        crop: Crop | None = None,
+        time_offset: int = 0,
+        norm: VoxelNorm | None = None,
+    ) -> NDArray:
+        """(K,h,w) counts of the frames that `window(time_offset)` leaves, or float32 values with `norm`."""
+        geometry, window = self.geometry, self.window(time_offset)
+        if window.stop - window.start < bins:
+            # Without the path: said once, not for every file.
+            warnings.warn(
+                f"{window.stop - window.start} spike frames for {bins} bins leave empty bins; lower DATA.K",
+                stacklevel=2,
+            )
+        crop, packed = self._checked_crop(crop), geometry.format == "packed"
+        size = (geometry.height, geometry.stored_width)
+        try:
+            return voxelize(self._load(window), *size, bins, packed, geometry.flip, crop, geometry.drop, norm)
+        except ValueError as error:
+            if not packed and "above 1" in str(error):
+                raise self._not_bytes() from None
+            raise UserError(f"{self.path}: {error}; raise DATA.K") from None
+
+    def window(self, time_offset: int) -> slice:
+        """The frames of the exposure: without the first `time_offset`, or the last where it is negative; or the window
+        given, moved by it.
+        """
+        if self._window is not None:
+            start, stop = self._window.start + time_offset, self._window.stop + time_offset
+            if start < 0 or stop > self.frames:
+                raise UserError(
+                    f"{self.path}: {self.frames} spike frames, DATA.SPIKE_TIME_OFFSET = {time_offset} moves a window "
+                    f"to {start} .. {stop}"
+                )
+            return slice(start, stop)
+        start, stop = max(time_offset, 0), self.frames + min(time_offset, 0)
+        if start >= stop:
+            raise UserError(
+                f"{self.path}: {self.frames} spike frames, none left by DATA.SPIKE_TIME_OFFSET = {time_offset}"
+            )
+        return slice(start, stop)
+
+    def _count_frames(self) -> int:
+        size, geometry = self.path.stat().st_size, self.geometry
+        if size == 0 or size % geometry.frame_bytes:
+            raise UserError(
+                f"{self.path}: {size} bytes are not a whole number of {geometry} frames "
+                f"of {geometry.frame_bytes} bytes ({size % geometry.frame_bytes} left over); the file is cut short or "
+                f"the geometry wrong (packed ones that would fit: {fitting_geometries(size)})"
+            )
+        frames = size // geometry.frame_bytes
+        self._stored = np.memmap(self.path, np.uint8, "r", shape=(frames, geometry.frame_bytes))
+        if geometry.format == "uint8":
+            # A crop may be dark: a few pages of the file tell packed bytes from spikes.
+            pages = self._stored.reshape(-1)
+            if any(pages[at : at + 4096].max() > 1 for at in (0, size // 2, max(size - 4096, 0))):
+                raise self._not_bytes()
+        return frames
+
+    def _count_array(self) -> int:
+        geometry = self.geometry
+        frames, height, width = array_shape(self.path)
+        if (height, width) != (geometry.height, geometry.stored_width) or geometry.format != "uint8":
+            raise UserError(
+                f"{self.path}: holds {frames} frames of {height}x{width} uint8, not of {geometry}; "
+                "set DATA.SPIKE_HEIGHT, DATA.SPIKE_WIDTH and DATA.SPIKE_FORMAT=uint8, or leave the size to the file"
+            )
+        return frames
+
+    def _load(self, frames: slice) -> NDArray[np.uint8]:
+        """(n,frame bytes): a view of the file, or the frames of an array."""
+        return read_array(self.path, frames) if self._is_array else self._stored[frames]
+
+    def _checked_crop(self, crop: Crop | None) -> Crop:
+        geometry = self.geometry
+        top, left, h, w = crop or (0, 0, geometry.height, geometry.width)
+        if min(top, left) < 0 or min(h, w) < 1 or top + h > geometry.height or left + w > geometry.width:
+            raise UserError(f"{self.path}: the crop {(top, left, h, w)} lies outside frames of {geometry}")
+        return top, left, h, w
+
+    def _not_bytes(self) -> UserError:
+        size = self.path.stat().st_size
+        if self._is_array:
+            return UserError(f"{self.path}: holds values above 1; spikes are 0 or 1")
+        return UserError(
+            f"{self.path}: {size} bytes, some above 1, so it looks bit-packed; set DATA.SPIKE_FORMAT=packed "
+            f"(geometries that would fit: {fitting_geometries(size)})"
+        )
+
+
+def write_packed(path: Path, frames: NDArray[np.uint8], flip: bool = True) -> None:
+    """Write (n,H,W) of 0 and 1, upright, as one bit a pixel; atomic."""
+    stored = frames[:, ::-1] if flip else frames
+    packed = np.packbits(stored.reshape(len(frames), -1), axis=1, bitorder="little")
+    with replacing(path) as temporary:
+        packed.tofile(temporary)

@@ -1,0 +1,131 @@
+"""Which attention backends a model takes: by name, or on CUDA the fastest ones that prove right there."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from spikevrt.config import Config
+from spikevrt.errors import UserError
+from spikevrt.models.backends.compiled_kernels import compile_kernels, takes_kernels
+from spikevrt.models.backends.kept import keep_choices, read_choices
+from spikevrt.models.backends.trials import attention_trials
+from spikevrt.system.device import half_type
+from spikevrt_kernels.checks.fastest import Ask, Choice, choices, trial_count
+from spikevrt_kernels.checks.trials import Machine
+from spikevrt_kernels.core.backends import BACKENDS, MAX_FRAMES, TRITON_OPS, BackendError, resolve_backend
+from spikevrt_kernels.core.case import mixed
+from spikevrt_kernels.core.launch import assemble_for
+from spikevrt_kernels.core.processes import cores
+
+
+class Backends(NamedTuple):
+    """The backend of each attention operator of a model."""
+
+    temporal_block: str
+    """Of the spike branch and the fusion."""
+    window_attention: str
+    """Of the backbone."""
+
+
+def choose_backends(config: Config, device: torch.device | None = None, training: bool = True) -> Backends:
+    """The backends of MODEL.ATTN_BACKEND on a device.
+
+    On CUDA the kernels are compiled on all cores; then `auto` tries each backend on the model's own shapes, takes the
+    fastest that is right, operator by operator, and prints one line about it; `triton` is held against float64 there,
+    too. Trials have processes of their own: a kernel that crashes or hangs is left out with its reason. What was found
+    is kept for the next start on the same machine. Anywhere else nothing is tried, and `auto` is `sdpa`.
+
+    Args:
+        config: of the model.
+        device: where it will run, or None for what needs no trial.
+        training: whether gradients count.
+
+    Raises:
+        UserError: a backend asked for by name cannot run or is wrong, or none is right.
+    """
+    asked = config.model.attn_backend
+    try:
+        named = resolve_backend(asked)
+    except BackendError as error:
+        raise UserError(str(error)) from None
+    check_clip_length(config, named)
+    if device is None or not tried_on(device) or asked in ("sdpa", "naive"):
+        return Backends(named, named)
+    try:
+        return prove_on(device, config, training)
+    except BackendError as error:
+        raise UserError(f"{error}; python -m spikevrt.selftest says more") from None
+
+
+def tried_on(device: torch.device) -> bool:
+    """Whether backends are tried on a device before they are taken."""
+    return device.type == "cuda"
+
+
+def check_clip_length(config: Config, backend: str) -> None:
+    """Raise a `UserError` for clips longer than the kernels take."""
+    if backend == "triton" and config.model.use_spike and config.data.clip_len > MAX_FRAMES:
+        raise UserError(
+            f"DATA.CLIP_LEN {config.data.clip_len}: attention backend triton takes at most {MAX_FRAMES} frames; "
+            "use a shorter clip or MODEL.ATTN_BACKEND sdpa"
+        )
+
+
+def prove_on(device: torch.device, config: Config, training: bool) -> Backends:
+    """Try the backends of a configuration on a device, or read what an earlier start found out there."""
+    if takes_kernels(device):
+        print(assemble_for(device))
+    asked = wanted(device, config, training)
+    kept = read_choices(asked, device)
+    if kept:
+        return decide(config.model.attn_backend, kept, kept=True)
+    compile_kernels(config, device, training)
+    found = try_backends(asked, device)
+    keep_choices(found, asked, device)
+    return decide(config.model.attn_backend, found)
+
+
+def wanted(device: torch.device, config: Config, training: bool) -> Ask:
+    """What is asked: `triton` by name is only proved, `auto` also times it beside the others."""
+    trials = attention_trials(config, config.train.batch_size if training else 1, training)
+    own = {op: some for op, some in trials.items() if some.checked}
+    auto = config.model.attn_backend == "auto"
+    backends = {op: candidates(op) if auto else ("triton",) for op in own}
+    return Ask(own, backends, mixed(half_type(device, config.train.mixed_precision)), training, auto)
+
+
+def try_backends(asked: Ask, device: torch.device) -> list[Choice]:
+    """Prove and time in processes of their own; a bar says that something happens."""
+    with tqdm(total=trial_count(asked), desc="attention backends", unit="trial", leave=False) as bar:
+
+        def show(name: str) -> None:
+            bar.set_postfix_str(name)
+            bar.update()
+
+        return choices(asked, Machine(device, cores(), show))
+
+
+def decide(asked: str, found: Sequence[Choice], kept: bool = False) -> Backends:
+    """The backends that `auto` takes, with one line printed, or those of `triton`, which must be right.
+
+    Raises:
+        BackendError: `triton` is wrong, or no backend is right.
+    """
+    again = "; found at an earlier start, --prove-again tries again" if kept else ""
+    try:
+        if asked == "triton":
+            for choice in found:
+                choice.require("triton")
+            return Backends("triton", "triton")
+        taken = {choice.op: choice.taken for choice in found}
+    except BackendError as error:
+        raise BackendError(f"{error}{again}") from None
+    print("attention: " + "; ".join(map(str, found)) + again)
+    return Backends(**{op: taken.get(op, "sdpa") for op in Backends._fields})
+
+
+def candidates(op: str) -> tuple[str, ...]:
+    """The backends that an operator has."""
+    return tuple(b for b in BACKENDS if b != "triton" or op in TRITON_OPS)

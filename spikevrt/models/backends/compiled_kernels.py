@@ -1,0 +1,56 @@
+"""A model's kernels compiled before they are tried or run, on all cores."""
+
+import torch
+from tqdm import tqdm
+
+from spikevrt.config import Config
+from spikevrt.models.backends.trials import attention_trials
+from spikevrt.system.device import half_type
+from spikevrt_kernels.checks.needed import needed_launches
+from spikevrt_kernels.core.backends import MIN_ARCHITECTURE, TRITON_OPS, why_not_triton
+from spikevrt_kernels.core.case import mixed, pure
+from spikevrt_kernels.core.keys import by_key
+from spikevrt_kernels.core.launch import Launch, architecture
+from spikevrt_kernels.core.tuned import rows_on, trying
+
+
+def takes_kernels(device: torch.device) -> bool:
+    """Whether a device runs Triton kernels at all."""
+    if device.type != "cuda" or why_not_triton() is not None:
+        return False
+    major, minor = MIN_ARCHITECTURE
+    return architecture(device) >= 10 * major + minor
+
+
+def model_launches(config: Config, device: torch.device, training: bool = True) -> list[Launch]:
+    """One launch for every Triton kernel that a configuration needs on a device, and that its trials check."""
+    trials = attention_trials(config, config.train.batch_size if training else 1, training)
+    own = [trials[op] for op in TRITON_OPS if op in trials]
+    precision, target = mixed(half_type(device, config.train.mixed_precision)), architecture(device)
+    with trying(rows_on(device)):
+        launches = needed_launches([case for some in own for case in some.checked], precision, training, target)
+        if precision.autocast:
+            exact = [case for some in own for case in some.exact]
+            launches += needed_launches(exact, pure(torch.float32), training, target)
+    return list(by_key(launches).values())
+
+
+def compile_kernels(config: Config, device: torch.device, training: bool = True) -> None:
+    """Compile the Triton kernels of a model into Triton's cache on disk, all cores at once, behind a bar.
+
+    A kernel that fails costs one line here; whether it is needed is for the trials to say.
+
+    Args:
+        config: of the model.
+        device: the CUDA device that will run it.
+        training: with gradients, on crops; else without, on frames of any size.
+    """
+    if not takes_kernels(device):
+        return
+    # Triton is not installed everywhere.
+    from spikevrt_kernels.warmup import compile_all
+
+    launches = model_launches(config, device, training)
+    with tqdm(total=len(launches), desc="compile kernels", unit="kernel", leave=False) as bar:
+        for line in compile_all(launches, architecture(device), done=bar.update):
+            bar.write(f"not compiled: {line}")

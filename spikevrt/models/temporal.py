@@ -1,0 +1,209 @@
+"""Attention along time: the spike features to themselves, and RGB features to the spikes'."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spikevrt.config import TemporalAttnConfig
+from spikevrt.models.init import start_selective, start_small
+from spikevrt_kernels.core.backends import resolve_backend
+from spikevrt_kernels.temporal_block import BlockWeights, Chunking, temporal_block
+
+Pair = tuple[Tensor, Tensor]
+
+
+class AttentionWeights(nn.Module):
+    """The four tensors of `torch.nn.MultiheadAttention`, with its names and its initialisation."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+
+def affine(layer: nn.Linear | nn.LayerNorm) -> Pair:
+    """Weight and bias of a layer that has both."""
+    return layer.weight, layer.bias
+
+
+def make_mlp(dim: int, ratio: float) -> nn.Sequential:
+    """dim -> ratio * dim -> dim with exact GELU; `0` and `2` hold the parameters."""
+    hidden = int(dim * ratio)
+    return nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+
+
+def chunking(section: TemporalAttnConfig) -> Chunking | None:
+    """The chunks that a section asks for; ADAPTIVE_CHUNK false = none."""
+    if not section.adaptive_chunk:
+        return None
+    return Chunking(section.max_batch_tokens, section.chunk_size, section.chunk_shape)
+
+
+class TemporalSelfBlock(nn.Module):
+    """x + MHA(LN x), then x + MLP(LN x), along T at every pixel."""
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        dropout: float,
+        mlp_ratio: float,
+        attn_backend: str,
+        chunk: Chunking | None,
+    ) -> None:
+        super().__init__()
+        self.heads, self.dropout, self.attn_backend, self.chunk = heads, dropout, attn_backend, chunk
+        self.ln1 = nn.LayerNorm(dim)
+        self.attn = AttentionWeights(dim)
+        self.ln2 = nn.LayerNorm(dim)
+        self.mlp = make_mlp(dim, mlp_ratio)
+        # Scores without positions say nothing at first: attention would blend the frames into one.
+        start_small(self.attn.out_proj)
+        start_small(self.mlp[2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B,C,T,H,W) -> (B,C,T,H,W)."""
+        weights = BlockWeights(
+            norm_q=affine(self.ln1),
+            norm_kv=None,
+            in_proj=(self.attn.in_proj_weight, self.attn.in_proj_bias),
+            out_proj=affine(self.attn.out_proj),
+            norm_mlp=affine(self.ln2),
+            mlp_in=affine(self.mlp[0]),  # type: ignore[arg-type]
+            mlp_out=affine(self.mlp[2]),  # type: ignore[arg-type]
+        )
+        dropout = self.dropout if self.training else 0.0
+        return temporal_block(x, None, weights, self.heads, dropout, self.chunk, self.attn_backend)
+
+
+class SpikeTemporalSA(nn.Module):
+    """One self-attention block a scale.
+
+    Args:
+        channels_per_scale: width of every scale.
+        heads: divides every width.
+        dropout: on the attention probabilities, in training.
+        mlp_ratio: hidden width of the MLP in widths.
+        attn_backend: auto, triton, sdpa or naive.
+        chunk: pixels at a time, or None = all at once.
+    """
+
+    def __init__(
+        self,
+        channels_per_scale: Sequence[int],
+        heads: int = 4,
+        dropout: float = 0.0,
+        mlp_ratio: float = 2,
+        attn_backend: str = "auto",
+        chunk: Chunking | None = None,
+    ) -> None:
+        super().__init__()
+        backend = resolve_backend(attn_backend)
+        self.blocks = nn.ModuleList(
+            TemporalSelfBlock(dim, heads, dropout, mlp_ratio, backend, chunk) for dim in channels_per_scale
+        )
+        self.register_load_state_dict_pre_hook(partial(accept_old_name, "sa_blocks", "blocks"))
+
+    def forward(self, spike_feats: list[Tensor]) -> list[Tensor]:
+        """4 of (B,C_i,T_i,H_i,W_i) -> the same shapes."""
+        return [block(x) for block, x in zip(self.blocks, spike_feats, strict=True)]
+
+
+class CrossAttention(nn.Module):
+    """Holds `attn`, as the published state names it."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.attn = AttentionWeights(dim)
+
+
+class TemporalCrossBlock(nn.Module):
+    """y = Fr + MHA(q = LN Fr, k = v = LN Fs); y + FFN(LN y), along time at every pixel."""
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        dropout: float,
+        mlp_ratio: float,
+        attn_backend: str,
+        chunk: Chunking | None,
+    ) -> None:
+        super().__init__()
+        self.heads, self.dropout, self.attn_backend, self.chunk = heads, dropout, attn_backend, chunk
+        self.ln_q = nn.LayerNorm(dim)
+        self.ln_kv = nn.LayerNorm(dim)
+        self.attn = CrossAttention(dim)
+        self.ln_ffn = nn.LayerNorm(dim)
+        self.ffn = make_mlp(dim, mlp_ratio)
+        start_selective(self.attn.attn.in_proj_weight)
+
+    def forward(self, rgb_feat: Tensor, spike_feat: Tensor) -> Tensor:
+        """(B,C,T',h,w) and (B,C,T,h,w) -> (B,C,T',h,w)."""
+        attn = self.attn.attn
+        weights = BlockWeights(
+            norm_q=affine(self.ln_q),
+            norm_kv=affine(self.ln_kv),
+            in_proj=(attn.in_proj_weight, attn.in_proj_bias),
+            out_proj=affine(attn.out_proj),
+            norm_mlp=affine(self.ln_ffn),
+            mlp_in=affine(self.ffn[0]),  # type: ignore[arg-type]
+            mlp_out=affine(self.ffn[2]),  # type: ignore[arg-type]
+        )
+        dropout = self.dropout if self.training else 0.0
+        return temporal_block(rgb_feat, spike_feat, weights, self.heads, dropout, self.chunk, self.attn_backend)
+
+
+class MultiScaleTemporalCrossAttnFuse(nn.Module):
+    """One cross-attention block a scale; arguments as `SpikeTemporalSA`."""
+
+    def __init__(
+        self,
+        channels_per_scale: Sequence[int],
+        heads: int = 4,
+        dropout: float = 0.0,
+        mlp_ratio: float = 2,
+        attn_backend: str = "auto",
+        chunk: Chunking | None = None,
+    ) -> None:
+        super().__init__()
+        backend = resolve_backend(attn_backend)
+        self.fuse_blocks = nn.ModuleList(
+            TemporalCrossBlock(dim, heads, dropout, mlp_ratio, backend, chunk) for dim in channels_per_scale
+        )
+        self.register_load_state_dict_pre_hook(partial(accept_old_name, "cross_attn_blocks", "fuse_blocks"))
+
+    def forward(self, rgb_feat: Tensor, spike_feat: Tensor, scale_idx: int) -> Tensor:
+        """Fuse one scale.
+
+        Args:
+            rgb_feat: (B,C,T',h,w).
+            spike_feat: (B,C,T,h',w'); another spatial size is resized to (h,w) frame by frame.
+            scale_idx: 0..3.
+
+        Returns:
+            (B,C,T',h,w).
+        """
+        return self.fuse_blocks[scale_idx](rgb_feat, resize_frames(spike_feat, rgb_feat.shape[-2:]))
+
+
+def resize_frames(x: Tensor, size: Sequence[int]) -> Tensor:
+    """(B,C,T,h,w) -> (B,C,T,*size), bilinear with align_corners False; time is never resampled."""
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    B, _, T = x.shape[:3]
+    frames = x.transpose(1, 2).flatten(0, 1)
+    resized = F.interpolate(frames, tuple(size), mode="bilinear", align_corners=False)
+    return resized.unflatten(0, (B, T)).transpose(1, 2)
+
+
+def accept_old_name(old: str, new: str, module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Load what the quick reference calls `old` as `new`."""
+    for key in [k for k in state if k.startswith(f"{prefix}{old}.")]:
+        state[f"{prefix}{new}." + key.removeprefix(f"{prefix}{old}.")] = state.pop(key)

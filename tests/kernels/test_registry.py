@@ -1,0 +1,42 @@
+"""Every Triton operator declares its cost, and every launch keeps to what Triton and its assembler need."""
+
+from itertools import product
+
+import pytest
+import torch
+from triton.backends.compiler import GPUTarget
+
+from spikevrt_kernels.core.backends import TRITON_OPS
+from spikevrt_kernels.proof.compile_all import ARCHITECTURES, DTYPES, FRAMES
+from spikevrt_kernels.proof.compiler import build
+from spikevrt_kernels.registry import DECLARED, PLANS
+from spikevrt_kernels.temporal_block.spec import block_launches
+
+BARRIERS = {  # architecture, kernel: what is read again after a barrier
+    (80, "attend"): ("statistics",),
+    (80, "mlp"): (),
+    (90, "block"): ("statistics", "o"),
+    (90, "block_inference"): ("statistics", "o", "out, which o passes through"),
+    (90, "bwd_attend"): ("dq, dk, dv",),
+}
+
+
+@pytest.mark.parametrize(("operator", "architecture"), list(product(PLANS, ARCHITECTURES)))
+def test_no_launch_lets_loads_of_one_tile_overtake_stores_of_another(operator, architecture):
+    for frames, dtype in product(FRAMES, DTYPES):
+        for launch in PLANS[operator](frames, dtype, architecture).values():
+            assert launch.options["num_stages"] == 1
+
+
+@pytest.mark.parametrize("cross", [False, True], ids=["self", "cross"])
+@pytest.mark.parametrize(("architecture", "kernel"), BARRIERS)
+def test_a_program_waits_before_it_reads_what_it_wrote(architecture, kernel, cross):
+    launch = block_launches((2, 96, 5, 256, 256), torch.bfloat16, architecture, cross)[kernel]
+    compiled, _ = build(launch, GPUTarget("cuda", architecture, 32), dict(launch.options), False)
+    assert compiled.asm["ttir"].count("barrier") == len(BARRIERS[architecture, kernel])
+
+
+@pytest.mark.parametrize("op", TRITON_OPS)
+def test_forward_and_backward_are_declared(op):
+    # A count of operators would miss the kernels of one that is not.
+    assert {f"spikevrt::{op}", f"spikevrt::{op}_backward"} <= set(DECLARED)
