@@ -5,7 +5,8 @@ import math
 import torch
 from torch import nn
 
-from spikevrt.config import TrainConfig
+from spikevrt.config import Config, TrainConfig
+from spikevrt.models.vrt.spynet import SpyNet
 
 BETAS = (0.9, 0.99)
 FLOW_NAMES = ("spynet", "pa_deform")
@@ -46,6 +47,14 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Apply a rate to all groups, each with its share."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["scale"]
+
+
+def hold_flow_still(model: nn.Module, config: Config) -> None:
+    """Start from no flow where SpyNet is frozen at a random start: it is not computed until it trains."""
+    if config.train.freeze_flow_steps and config.model.vrt.pretrained is None:
+        for module in model.modules():
+            if isinstance(module, SpyNet):
+                module.hold_still()
 
 
 def freeze_flow(model: nn.Module, frozen: bool) -> None:

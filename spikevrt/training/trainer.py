@@ -25,7 +25,13 @@ from spikevrt.system.out_of_memory import TRAINING_ADVICE, memory_advice
 from spikevrt.training import checkpoints
 from spikevrt.training.distributed import Processes
 from spikevrt.training.loading import load
-from spikevrt.training.optimisation import freeze_flow, learning_rate, set_learning_rate, total_steps
+from spikevrt.training.optimisation import (
+    freeze_flow,
+    hold_flow_still,
+    learning_rate,
+    set_learning_rate,
+    total_steps,
+)
 from spikevrt.training.optimiser_step import OptimiserStep
 from spikevrt.training.run_log import RunLog
 from spikevrt.training.validation import validate, validation_windows
@@ -64,6 +70,7 @@ class Trainer:
         self.validation = validation_windows(config)
         self.steps = total_steps(config.train, len(self.dataset), processes.world)
         self.model = build_model(config, backends=agreed_backends(config, processes)).to(processes.device)
+        hold_flow_still(self.model, config)
         half = half_type(processes.device, config.train.mixed_precision)
         self.optimiser_step = OptimiserStep(self.model, config.train, processes.device, half)
         if resume is not None:

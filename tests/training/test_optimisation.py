@@ -1,6 +1,7 @@
 """Loss, learning rate, parameter groups, running mean, numbered checkpoints."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -14,6 +15,7 @@ from spikevrt.training.ema import WeightMean
 from spikevrt.training.loss import charbonnier
 from spikevrt.training.optimisation import (
     freeze_flow,
+    hold_flow_still,
     is_flow,
     learning_rate,
     make_optimizer,
@@ -60,6 +62,18 @@ def test_flow_has_its_own_rate_and_can_be_frozen():
     assert {n for n, p in model.named_parameters() if not p.requires_grad} == flow
     freeze_flow(model, False)
     assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("steps", "pretrained", "still"), [(10, None, True), (0, None, False), (10, "weights.pth", False)]
+)
+def test_flow_is_held_still_where_it_is_frozen_at_a_random_start(steps, pretrained, still):
+    config = small_config("/nowhere", f"TRAIN.FREEZE_FLOW_STEPS={steps}")
+    model = build_model(config)
+    vrt = replace(config.model.vrt, pretrained=pretrained)
+    hold_flow_still(model, replace(config, model=replace(config.model, vrt=vrt)))
+    freeze_flow(model, bool(steps))
+    assert model.vrt.spynet.is_still == still
 
 
 def test_the_running_mean_follows_and_steps_aside():

@@ -40,7 +40,10 @@ class BasicModule(nn.Module):
 
 
 class SpyNet(nn.Module):
-    """Six levels, coarsest first; frames are resized to multiples of 32."""
+    """Six levels, coarsest first; frames are resized to multiples of 32.
+
+    A network that gives zero for all frames (`hold_still`) is not computed until something trains it.
+    """
 
     mean: Tensor
     std: Tensor
@@ -51,6 +54,38 @@ class SpyNet(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
         self.register_load_state_dict_pre_hook(keep_own_buffers)
+        self.register_load_state_dict_post_hook(look_at_weights)
+        self._still: tuple[int, ...] | None = None
+        """Versions of the last layers' parameters when they were seen to be zero; None = they were not."""
+
+    def hold_still(self) -> None:
+        """Make the flow exactly zero: a fresh network whose weights are frozen would add noise, and cost 30%."""
+        with torch.no_grad():
+            for parameter in self._last_parameters():
+                parameter.zero_()
+        self._still = self._versions()
+
+    @property
+    def is_still(self) -> bool:
+        """Whether the flow is zero for all frames and nothing is about to change that."""
+        if self._still is None or torch.compiler.is_compiling():
+            return False
+        if torch.is_grad_enabled() and any(p.requires_grad for p in self._last_parameters()):
+            return False
+        if self._still != self._versions():
+            self.look_at_weights()
+        return self._still is not None
+
+    def look_at_weights(self) -> None:
+        """Find out whether the flow is zero; on CUDA the host waits for the answer."""
+        moving = any(p.is_meta or bool(p.any()) for p in self._last_parameters())
+        self._still = None if moving else self._versions()
+
+    def _last_parameters(self) -> list[nn.Parameter]:
+        return [p for level in self.basic_module for p in level.basic_module[-1].parameters()]  # type: ignore[index, union-attr]
+
+    def _versions(self) -> tuple[int, ...]:
+        return tuple(p._version for p in self._last_parameters())
 
     def forward(self, ref: Tensor, supp: Tensor) -> list[Tensor]:
         """Flow that aligns `supp` to `ref`, both (N,3,H,W) in [0,1]: 4 of (N,2,H/2^s,W/2^s), finest first."""
@@ -69,6 +104,10 @@ class SpyNet(nn.Module):
         Returns:
             4 tensors (N,2,H//2^s,W//2^s), s = 0..3, (dx, dy) in pixels of that scale, at least float32.
         """
+        if self.is_still:
+            H, W = frames.shape[-2:]
+            zero = at_least_fp32(frames).new_zeros
+            return [zero(len(ref), 2, H // 2**scale, W // 2**scale) for scale in range(SCALES)]
         with torch.autocast(frames.device.type, enabled=False):
             return self._flows(at_least_fp32(frames), ref, supp)
 
@@ -95,6 +134,11 @@ class SpyNet(nn.Module):
         for _ in range(LEVELS - 1):
             levels.insert(0, F.avg_pool2d(levels[0], 2))
         return levels
+
+
+def look_at_weights(spynet: SpyNet, loaded: object) -> None:
+    """After loading: the weights may be those of a network that was held still."""
+    spynet.look_at_weights()
 
 
 def upsample_flow(flow: Tensor, size: torch.Size) -> Tensor:
