@@ -50,7 +50,7 @@ demo: $(STAMP)  ## the main job on CPU: prepare, train with and without spikes, 
 	$(BIN)/python -m spikevrt.demo
 
 demo-long: $(STAMP)  ## the same for an hour
-	$(BIN)/python -m spikevrt.demo --long --out demo-long
+	$(BIN)/python -m spikevrt.demo --minutes 60 --out demo-long
 
 selftest: $(STAMP)  ## every kernel against float64 on this machine
 	$(BIN)/python -m spikevrt.selftest

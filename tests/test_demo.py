@@ -22,6 +22,8 @@ def finished(tmp_path_factory):
         patch.setattr(demo, "bikes_video", lambda: video)
         patch.setattr(demo, "CROP", 48)
         patch.setattr(demo, "PHOTOS", ("rocket",))
+        patch.setattr(demo, "TRIAL_STEPS", 3)
+        patch.setattr(demo, "WARM_STEPS", 1)
         assert demo.main(["--out", str(folder / "out"), "--steps", "2"]) == 0
     return folder / "out"
 
@@ -46,6 +48,27 @@ def test_its_gains_are_those_of_the_table(finished):
 def test_a_finished_demo_is_not_taken_for_one_of_other_steps(finished):
     with pytest.raises(UserError, match="its models train for 2 steps, not 3; name another --out, or remove it"):
         demo.main(["--out", str(finished), "--steps", "3"])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "steps", "save_every", "said"),
+    [
+        (0.5, 1070, 120, "1070 steps and restoring take 10.0 minutes.\nTo be expected: about +2.00 dB"),
+        (1.5, 270, 40, "270 steps and restoring take 10.0 minutes.\nTo be expected: less than +1.75 dB"),
+        (10.0, demo.LEAST_STEPS, 6, "200 steps and restoring take 55.0 minutes."),
+    ],
+)
+def test_as_many_steps_are_taken_as_fit(monkeypatch, tmp_path, capsys, seconds, steps, save_every, said):
+    monkeypatch.setattr(demo, "time_steps", lambda out: seconds)
+    monkeypatch.setattr("time.monotonic", lambda: 0.0)
+    assert demo.make_plan(tmp_path, None, 600.0) == (steps, save_every)
+    assert said in capsys.readouterr().out
+
+
+def test_an_interrupted_demo_goes_on_with_its_plan(finished, monkeypatch):
+    monkeypatch.setattr(demo, "time_steps", None)  # Nothing is timed again.
+    assert demo.make_plan(finished, None, 0.0) == demo.plan_of_runs(finished)
+    assert demo.plan_of_runs(finished).steps == 2
 
 
 def test_a_missing_video_names_the_remedy(monkeypatch):

@@ -1,12 +1,13 @@
 """The package's commands as processes, one after the other or side by side."""
 
+import ctypes
 import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from spikevrt.cli import EXIT_INTERRUPTED
 from spikevrt_kernels.core.processes import cores
 
 POLL_SECONDS = 0.1
+FORWARDED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+PR_SET_PDEATHSIG = 1
+"""Linux: the signal that a process gets when its parent has ended."""
 
 
 @dataclass(frozen=True)
@@ -32,59 +36,107 @@ class Command:
 
     @contextmanager
     def running(self, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-        """The process; what is left of it at the end is killed."""
+        """The process, in a session of its own, so that Ctrl-C reaches it through its parent and once only.
+
+        It is killed where it is left running, and interrupted where its parent ends without a word.
+        """
         with ExitStack() as stack:
             output = stack.enter_context(self.log.open("wb")) if self.log else None
-            errors = subprocess.STDOUT if self.log else None
-            line = [sys.executable, *self.line]
-            process = stack.enter_context(subprocess.Popen(line, stdout=output, stderr=errors, env=environment))
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, *self.line],
+                    stdout=output,
+                    stderr=subprocess.STDOUT if self.log else None,
+                    env=environment,
+                    start_new_session=True,
+                    preexec_fn=interrupted_with_parent(),
+                )
+            )
             stack.callback(process.kill)
             yield process
 
 
-def call(*commands: Command) -> None:
-    """Show and run commands, all at once, with an equal share of the cores each; stop where one fails.
+def interrupted_with_parent() -> Callable[[], object] | None:
+    """To be called in a new process on Linux: it gets SIGINT when this process ends, even by SIGKILL."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl  # Found here: the new process should do as little as it can.
+    return lambda: prctl(PR_SET_PDEATHSIG, int(signal.SIGINT))
 
-    Ctrl-C reaches the commands, which save and leave; this process waits for them.
+
+def call(*commands: Command) -> None:
+    """Show and run commands, all at once, with an equal share of the cores each; stop where one ends badly.
+
+    Ctrl-C, SIGTERM and SIGHUP are passed on as one SIGINT to every command, which saves and leaves; the same happens
+    to the others where one of them is stopped or fails. A second signal is passed on too and ends them at once.
 
     Raises:
-        SystemExit: a command's exit code that is not 0; of the first that failed; the last line of its log is shown.
+        SystemExit: exit code of the first command that ended badly; the last line of its log is shown.
     """
     share = {} if len(commands) == 1 else {"OMP_NUM_THREADS": str(max(1, cores() // len(commands)))}
     for command in commands:
         before = "".join(f"{key}={value} " for key, value in share.items())
         after = f" > {shlex.quote(str(command.log))} 2>&1 &" if command.log else ""
         print(f"\n$ {before}python {shlex.join(command.line)}{after}", flush=True)
-    with waiting_through_interrupts(), ExitStack() as stack:
-        processes = [stack.enter_context(command.running(os.environ | share)) for command in commands]
-        failed = first_failure(processes)
-    if failed is not None:
-        log = commands[processes.index(failed)].log
-        if log is not None:
-            print(*log.read_text().splitlines()[-1:], file=sys.stderr)
-        raise SystemExit(failed.returncode)
+    group = Group()
+    with group.passing_on_signals(), ExitStack() as stack:
+        for command in commands:
+            group.add(stack.enter_context(command.running(os.environ | share)))
+        failed = group.wait()
+    if failed is None:
+        if group.signalled:
+            raise SystemExit(EXIT_INTERRUPTED)
+        return
+    log = commands[failed].log
+    if log is not None:
+        print(*log.read_text().splitlines()[-1:], file=sys.stderr)
+    code = group.processes[failed].returncode
+    raise SystemExit(code if code > 0 else 128 - code)  # A shell's way to name the signal that ended it.
 
 
-def first_failure(processes: Sequence[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes] | None:
-    """Wait for all processes; the one that failed first, after which the others were interrupted, or None."""
-    failed, running = None, list(processes)
-    while running:
-        time.sleep(POLL_SECONDS)
-        for process in [p for p in running if p.poll() is not None]:
-            running.remove(process)
-            if process.returncode and failed is None:
-                failed = process
-                # Ctrl-C has reached the others too, and a second one would not let them save.
-                for other in running if process.returncode != EXIT_INTERRUPTED else ():
-                    other.send_signal(signal.SIGINT)
-    return failed
+class Group:
+    """Processes that are stopped together."""
 
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.signalled, self.stopping = False, False
 
-@contextmanager
-def waiting_through_interrupts() -> Iterator[None]:
-    """Leave Ctrl-C to the processes that run meanwhile: a handler, unlike ignoring it, is not passed on to them."""
-    before = signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    def add(self, process: subprocess.Popen[bytes]) -> None:
+        """One more; it is interrupted at once where all are."""
+        self.processes.append(process)
+        if self.stopping:
+            process.send_signal(signal.SIGINT)
+
+    def wait(self) -> int | None:
+        """Wait for all; the first that ended badly, after which the others were interrupted, or None."""
+        first: int | None = None
+        while True:
+            ended = [i for i, process in enumerate(self.processes) if process.poll() is not None]
+            failed = [i for i in ended if self.processes[i].returncode]
+            first = failed[0] if first is None and failed else first
+            if first is not None and not self.stopping:
+                self.interrupt()
+            if len(ended) == len(self.processes):
+                return first
+            time.sleep(POLL_SECONDS)
+
+    def interrupt(self) -> None:
+        """SIGINT to all that run. A second one does not let them save: it is sent only for a second signal."""
+        self.stopping = True
+        for process in self.processes:
+            process.send_signal(signal.SIGINT)
+
+    @contextmanager
+    def passing_on_signals(self) -> Iterator[None]:
+        """Signals to this process go to the others; this one waits for them."""
+
+        def pass_on(*_: object) -> None:
+            self.signalled = True
+            self.interrupt()
+
+        before = {number: signal.signal(number, pass_on) for number in FORWARDED}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

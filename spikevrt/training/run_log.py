@@ -1,6 +1,7 @@
 """What a run writes as it goes: a line a row in `log.jsonl`, a progress bar, TensorBoard where it is installed."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,16 @@ class RunLog:
         self.shown = shown
         self.bar = tqdm(total=steps, initial=step, desc="train", unit="step", disable=not shown)
         self._board = tensorboard(folder) if shown else None
+        self._row_step, self._row_time = step, time.monotonic()
 
     def row(self, kind: str, step: int, **values: float) -> None:
-        """Write one row of `kind` (train or val)."""
+        """Write one row of `kind`: train, with the mean `seconds` of its steps, or val."""
         if not self.shown:
             return
+        now = time.monotonic()
+        if kind == "train":
+            values["seconds"] = round((now - self._row_time) / max(step - self._row_step, 1), 4)
+        self._row_step, self._row_time = step, now
         with self.path.open("a") as file:
             file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
         if self._board is not None:

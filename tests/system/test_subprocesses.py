@@ -79,20 +79,75 @@ def test_a_failure_shows_its_last_line_and_interrupts_the_other(tmp_path, capfd)
     assert running.with_suffix(".saved").exists()
 
 
-def test_ctrl_c_in_a_terminal_lets_both_save(tmp_path):
-    a, b = tmp_path / "a", tmp_path / "b"
+@pytest.fixture
+def two(tmp_path):
+    """A process that calls two slow commands, which run; and the files that they make when they have saved."""
+    paths = tmp_path / "a", tmp_path / "b"
     both = (
         "import sys; sys.path.insert(0, sys.argv[1]); from test_subprocesses import SLOW_TO_SAVE, Script, call\n"
         "call(*(Script(SLOW_TO_SAVE, (path,)) for path in sys.argv[2:]))"
     )
-    line = [sys.executable, "-c", both, str(Path(__file__).parent), str(a), str(b)]
+    line = [sys.executable, "-c", both, str(Path(__file__).parent), *map(str, paths)]
     process = subprocess.Popen(line, start_new_session=True)
     try:
-        wait_for(a, b)
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=60) == 130
+        wait_for(*paths)
+        yield process, [path.with_suffix(".saved") for path in paths]
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-    assert a.with_suffix(".saved").exists()
-    assert b.with_suffix(".saved").exists()
+
+
+def children(pid: int) -> list[int]:
+    """Processes that one has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_ctrl_c_in_a_terminal_lets_both_save(two):
+    process, saved = two
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert all(path.exists() for path in saved)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_caller_alone_lets_both_save(two, number):
+    process, saved = two
+    process.send_signal(number)
+    assert process.wait(timeout=60) == 130
+    assert all(path.exists() for path in saved)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_signal_to_one_of_them_ends_all_and_what_can_save_saves(two, number):
+    process, saved = two
+    os.kill(children(process.pid)[0], number)
+    assert process.wait(timeout=60) == (130 if number == signal.SIGINT else 137)
+    assert saved[1].exists()
+    assert saved[0].exists() == (number == signal.SIGINT)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has ended")
+def test_both_save_where_the_caller_is_killed(two):
+    process, saved = two
+    process.kill()
+    wait_for(*saved)
+
+
+def test_a_second_signal_ends_them_at_once(two):
+    process, saved = two
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) != 0
+    assert not any(path.exists() for path in saved)
+
+
+def test_a_signal_that_comes_as_the_last_one_ends_well_stops_the_caller():
+    with pytest.raises(SystemExit) as left:
+        call(
+            Script(
+                "import os, signal; os.kill(os.getppid(), signal.SIGTERM)",
+                (),
+            )
+        )
+    assert left.value.code == 130
