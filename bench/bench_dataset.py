@@ -73,7 +73,7 @@ def test_samples_a_second(benchmark: Any, data: DataConfig) -> None:
 
     def all_ways() -> None:
         for way in WAYS:
-            caches = [VoxelCache(clip, data) for clip in find_clips(data, "train")]
+            caches = [VoxelCache(clip.folder, clip.spikes, data) for clip in find_clips(data, "train") if clip.spikes]
             for cache in caches:
                 shutil.rmtree(Path(cache.folder), ignore_errors=True)
                 if way == "with a cache":

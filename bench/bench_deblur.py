@@ -12,6 +12,8 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from spikevrt.config import Config, load_config
+from spikevrt.data.clips.augmentation import Grid
+from spikevrt.data.spikes.folder import SpikeFolder
 from spikevrt.data.spikes.geometry import SpikeGeometry
 from spikevrt.errors import UserError
 from spikevrt.models import build_model
@@ -44,7 +46,10 @@ def random_clip(config: Config, size: tuple[int, int]) -> RandomClip:
     assert config.test.clip_overlap is not None
     count = 2 * config.data.clip_len - config.test.clip_overlap
     names = tuple(map(str, range(count)))
-    return RandomClip("random", names, Path(), size, config.data, geometry=SpikeGeometry(*size))
+    spikes = SpikeFolder(SpikeGeometry(*size), files={}, exposures={})
+    return RandomClip(
+        label="random", names=names, frames=Path(), size=size, data=config.data, grid=Grid(), spikes=spikes
+    )
 
 
 @pytest.mark.benchmark(group="deblur, random frames")

@@ -9,6 +9,7 @@ from spikevrt.config import DataConfig
 from spikevrt.data.clips.augmentation import cut
 from spikevrt.data.clips.clip import Clip, white_rate
 from spikevrt.data.files.images import read_image
+from spikevrt.data.spikes.folder import SpikeFolder
 from spikevrt.data.spikes.tfp import enlarged, grey, tfp_picture
 from spikevrt.restoration.metrics import METRICS
 from spikevrt.restoration.sources import clip_source, to_tensor
@@ -56,19 +57,20 @@ def compare(
     for stem, frame, *outputs in zip(clip.stems, source, *restored, strict=True):
         sharp = to_tensor(cut(read_image(clip.sharp[stem]), box, source.size, clip.sharp[stem]))
         pictures = {BLURRED: frame.blur.float() / 255}
-        if clip.geometry is not None:
-            whole = enlarged(picture_of_spikes(clip, stem, data, tfp), source.size)
+        if clip.spikes is not None:
+            rate = tfp.rate or white_rate(clip.folder)
+            whole = enlarged(picture_of_spikes(clip.spikes, stem, data, rate, tfp.window), source.size)
             top, left, h, w = box
             pictures[TFP] = whole[:, top : top + h, left : left + w]
         yield Compared(stem, sharp.float() / 255, pictures | dict(zip(restorers, outputs, strict=True)))
 
 
-def picture_of_spikes(clip: Clip, stem: str, data: DataConfig, tfp: TfpSettings) -> Tensor:
-    """(1,h,w) TFP picture of one exposure."""
-    spikes = clip.recording(stem)
-    window = spikes.window(data.spike_time_offset)
-    exposure = spikes.read(start=window.start, count=window.stop - window.start)
-    return tfp_picture(exposure, tfp.rate or white_rate(clip.folder), tfp.window)
+def picture_of_spikes(spikes: SpikeFolder, stem: str, data: DataConfig, rate: float, window: int | None) -> Tensor:
+    """(1,h,w) TFP picture of one exposure; `rate` and `window` as in `TfpSettings`."""
+    recording = spikes.recording(stem)
+    exposure = recording.window(data.spike_time_offset)
+    frames = recording.read(start=exposure.start, count=exposure.stop - exposure.start)
+    return tfp_picture(frames, rate, window)
 
 
 def score(picture: Tensor, sharp: Tensor) -> Scores:

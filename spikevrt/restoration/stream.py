@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from spikevrt.config import Config
-from spikevrt.data.clips.augmentation import pixel_step
+from spikevrt.data.clips.augmentation import Grid
 from spikevrt.data.clips.batches import normalise_voxels
 from spikevrt.errors import UserError
 from spikevrt.models import run_model
@@ -58,7 +58,7 @@ class Restorer:
                 f"{source.label}: {len(source)} frames, fewer than DATA.CLIP_LEN = {length} of the model; "
                 "give a longer clip, or --opts DATA.CLIP_LEN with a smaller value"
             )
-        if self.config.model.use_spike and source.geometry is None:
+        if self.config.model.use_spike and source.spikes is None:
             raise UserError(
                 f"{source.label}: the model needs spikes, and none were given; name their folder (--spikes)"
             )
@@ -70,7 +70,7 @@ class Restorer:
         counts: dict[int, int] = {}
         for start, following in zip(starts, [*starts[1:], len(source)], strict=True):
             held = {i: held[i] if i in held else next(frames) for i in range(start, start + length)}
-            for i, restored in zip(held, self._window(list(held.values())), strict=True):
+            for i, restored in zip(held, self._window(list(held.values()), source.grid), strict=True):
                 sums[i] = sums[i] + restored if i in sums else restored
                 counts[i] = counts.get(i, 0) + 1
             # No later window reaches back behind its own start.
@@ -78,7 +78,7 @@ class Restorer:
                 yield (sums.pop(i) / counts.pop(i)).clamp(0, 1)
 
     @torch.no_grad()
-    def _window(self, frames: list[Frame]) -> Tensor:
+    def _window(self, frames: list[Frame], grid: Grid) -> Tensor:
         """T frames -> (T,3,H,W) float32 on the CPU."""
         blur = torch.stack([frame.blur for frame in frames])
         size, window = (blur.shape[-2], blur.shape[-1]), self.config.model.window_size
@@ -89,8 +89,7 @@ class Restorer:
         else:
             counts = torch.stack([frame.counts for frame in frames if frame.counts is not None])
             bin_frames = torch.stack([frame.bin_frames for frame in frames if frame.bin_frames is not None])
-            _, ratio = pixel_step(size, (counts.shape[-2], counts.shape[-1]))
-            padding = plan_padding(size, window, ratio)
+            padding = plan_padding(size, window, grid.ratio)
             voxels = normalise_voxels(
                 padding.spikes(counts).to(self.device), bin_frames.to(self.device), self.config.data.norm
             )[None]

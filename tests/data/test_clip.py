@@ -23,7 +23,7 @@ def test_clips_are_found_with_all_their_files(tree):
     clips = find_clips(data(tree), "train")
     assert [c.name for c in clips] == ["clip0", "clip1"]
     assert clips[0].stems == tuple(f"{i:06}" for i in range(1, 7))
-    assert (clips[0].frame_size, str(clips[0].geometry)) == ((48, 64), "24x32 packed")
+    assert (clips[0].frame_size, str(clips[0].spikes.geometry)) == ((48, 64), "24x32 packed")
     assert clip_notes(clips[0].folder)["theta"] == 2.0
     assert list(problems(tree, data(tree))) == []
 
@@ -32,7 +32,7 @@ def test_frames_may_come_alone(own_tree):
     for folder in ("sharp", "spike"):
         shutil.rmtree(own_tree / "val" / "held" / folder)
     (clip,) = find_clips(data(own_tree), "val", need_sharp=False, need_spikes=False)
-    assert (clip.sharp, clip.spikes, clip.geometry) == ({}, {}, None)
+    assert (clip.sharp, clip.spikes, clip.grid) == ({}, None, (1, 1))
 
 
 def remove(*names):

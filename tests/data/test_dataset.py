@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from spikevrt.config import DataConfig, NormConfig
-from spikevrt.data.clips.augmentation import Flips, centre_crop, pixel_step, random_crop, scaled
+from spikevrt.data.clips.augmentation import Flips, Grid, centre_crop, random_crop, scaled
 from spikevrt.data.clips.batches import normalise_voxels
 from spikevrt.data.clips.dataset import ClipDataset, DrawSampler, collate
 from spikevrt.data.files.images import read_image, write_png
@@ -80,7 +80,7 @@ def test_symmetries_are_those_of_the_square():
     [((48, 64), (24, 32), 2, Fraction(1, 2)), ((48, 64), (48, 64), 1, Fraction(1)), ((40, 80), (25, 50), 8, None)],
 )
 def test_crops_end_on_whole_spike_pixels(frame, spikes, step, ratio):
-    found, exact = pixel_step(frame, spikes)
+    found, exact = Grid.of(frame, spikes)
     assert (found, exact) == (step, ratio or Fraction(5, 8))
     for seed in range(20):
         crop = random_crop(24, frame, found, np.random.default_rng(seed))
@@ -90,7 +90,7 @@ def test_crops_end_on_whole_spike_pixels(frame, spikes, step, ratio):
 
 def test_shapes_that_do_not_belong_together_are_refused():
     with pytest.raises(UserError, match="differ in shape"):
-        pixel_step((48, 64), (24, 30))
+        Grid.of((48, 64), (24, 30))
 
 
 @pytest.mark.parametrize(("crop", "message"), [(56, "larger than the frames of 48x48"), (41, "multiple of 2")])

@@ -13,7 +13,7 @@ from spikevrt.data.clips.clip import clip_notes, find_clips
 from spikevrt.data.files.images import read_image, write_png
 from spikevrt.data.preparation.check import problems
 from spikevrt.data.simulation.camera import SpikeSensor, SpikeSimulator, to_grey
-from spikevrt.data.spikes.recording import SpikeFile, write_packed
+from spikevrt.data.spikes.recording import write_packed
 from spikevrt.errors import UserError
 from spikevrt.prepare import main as prepare
 
@@ -95,9 +95,9 @@ def test_a_download_becomes_a_tree_by_links(tmp_path, capsys, name):
     assert "nothing wrong" in text
     clip = next(c for c in find_clips(DataConfig(root=str(out), clip_len=2), split) if c.name == clip_name)
     assert len(clip.stems) == frames
-    assert (clip.geometry.height, clip.geometry.width) == size
+    assert clip.spikes.size == size
     assert clip.sharp[clip.stems[0]].is_symlink()
-    assert clip.spikes[clip.stems[0]].is_symlink()
+    assert clip.spikes.files[clip.stems[0]].is_symlink()
     assert clip_notes(clip.folder)["set"]
     assert prepare(["--import", name, str(tmp_path / "download"), "--out", str(out), *OPTIONS]) == 0
     assert "were there already" in capsys.readouterr().out
@@ -117,7 +117,7 @@ def test_both_kinds_of_blur_are_there(tmp_path):
 def test_only_the_exposure_of_s_sdm_counts(tmp_path):
     _, out = imported(tmp_path, "s-sdm")
     clip = find_clips(DataConfig(root=str(out), clip_len=2), "val")[0]
-    file = SpikeFile(clip.spikes["000000"], clip.geometry, clip.windows["000000"])
+    file = clip.spikes.recording("000000")
     assert file.voxels(1).sum() == file.read().sum()
     assert file.window(0) == slice(20, 117)
 

@@ -95,7 +95,7 @@ def test_one_recording_serves_a_whole_clip(continuous, spikes):
     clip = find_clips(continuous, "train")[0]
     source = recording_source(clip.folder / "blur", clip.folder / "spike", continuous)
     np.testing.assert_array_equal(list(source)[2].counts.numpy(), counts[1].numpy())
-    assert VoxelCache(clip, continuous).build(workers=2) == FRAMES
+    assert VoxelCache(clip.folder, clip.spikes, continuous).build(workers=2) == FRAMES
     shifted = replace(continuous, spike_time_offset=2)
     moved = ClipDataset(shifted, "train", augment=False, use_spike=True)[0]["counts"][0]
     np.testing.assert_array_equal(moved.numpy(), spikes[2:10].reshape(4, 2, H, W).sum(1))
@@ -103,13 +103,13 @@ def test_one_recording_serves_a_whole_clip(continuous, spikes):
 
 def test_a_window_of_its_own_for_every_frame(continuous, spikes):
     clip = find_clips(continuous, "train")[0]
-    VoxelCache(clip, continuous).build()
+    VoxelCache(clip.folder, clip.spikes, continuous).build()
     lines = [
         f"{i:06},{start},{length}" for i, (start, length) in enumerate([(0, 4), (2, 12), (9, 8), (20, 4), (40, 10)])
     ]
     (clip.folder / "spike" / "windows.csv").write_text("\n".join(["stem,start,length", *lines]))
     clip = find_clips(continuous, "train")[0]
-    cache = VoxelCache(clip, continuous)
+    cache = VoxelCache(clip.folder, clip.spikes, continuous)
     assert cache.load("000001", (0, 0, H, W)) is None  # the window shapes the counts
     assert cache.build() == FRAMES
     counts, bin_frames = cache.load("000001", (0, 0, H, W))

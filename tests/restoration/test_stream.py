@@ -56,7 +56,7 @@ def test_windows_cover_every_frame(frames, length, overlap):
 def test_shared_frames_are_averaged(tree, frames, overlap):
     config = small_config(tree, "DATA.CLIP_LEN=3", "MODEL.WINDOW_SIZE=[2,4,4]", f"TEST.CLIP_OVERLAP={overlap}")
     clip = clip_source(find_clips(config.data, "val")[0], config.data)
-    source = Frames("clip", tuple(map(str, range(frames))), clip.frames, (48, 64), config.data, geometry=clip.geometry)
+    source = Frames(**(vars(clip) | {"names": tuple(map(str, range(frames)))}))
     restored = [float(x.mean()) * 255 for x in Restorer(Numbered(), config, CPU).restore(source)]
     starts = window_starts(frames, 3, overlap)
     for i, value in enumerate(restored):
@@ -97,7 +97,7 @@ def test_clips_that_do_not_fit_are_refused(tree):
     with pytest.raises(UserError, match=r"2 frames, fewer than DATA\.CLIP_LEN = 6"):
         next(Restorer(nn.Identity(), config, CPU).restore(replace(source, names=source.names[:2])))
     with pytest.raises(UserError, match=r"the model needs spikes.*--spikes"):
-        next(Restorer(nn.Identity(), config, CPU).restore(replace(source, geometry=None)))
+        next(Restorer(nn.Identity(), config, CPU).restore(replace(source, spikes=None)))
 
 
 def test_out_of_memory_is_answered(tree):

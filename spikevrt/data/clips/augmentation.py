@@ -5,6 +5,7 @@ T frames of H x W pixels, K bins of h x w spike pixels; one spike pixel covers `
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +16,28 @@ Crop = tuple[int, int, int, int]
 """top, left, height, width."""
 
 
-def pixel_step(frame: tuple[int, int], spikes: tuple[int, int]) -> tuple[int, Fraction]:
-    """RGB pixels after which both grids meet again, and spike pixels per RGB pixel.
+class Grid(NamedTuple):
+    """How the pixels of frames and of spikes lie over each other."""
 
-    Raises:
-        UserError: the two grids differ in shape.
-    """
-    ratio, other = Fraction(spikes[0], frame[0]), Fraction(spikes[1], frame[1])
-    if ratio != other:
-        raise UserError(
-            f"frames of {frame[0]}x{frame[1]} and spikes of {spikes[0]}x{spikes[1]} differ in shape: "
-            "crop one of them to the view that both see"
-        )
-    return ratio.denominator, ratio
+    step: int = 1
+    """Smallest step in RGB pixels that is a whole number of spike pixels."""
+    ratio: Fraction = Fraction(1)
+    """Spike pixels per RGB pixel, along each axis."""
+
+    @classmethod
+    def of(cls, frame: tuple[int, int], spikes: tuple[int, int]) -> "Grid":
+        """Of frames (H,W) and spikes (h,w) of one view.
+
+        Raises:
+            UserError: they differ in shape.
+        """
+        ratio, other = Fraction(spikes[0], frame[0]), Fraction(spikes[1], frame[1])
+        if ratio != other:
+            raise UserError(
+                f"frames of {frame[0]}x{frame[1]} and spikes of {spikes[0]}x{spikes[1]} differ in shape: "
+                "crop one of them to the view that both see"
+            )
+        return cls(ratio.denominator, ratio)
 
 
 def check_crop(size: int, frame: tuple[int, int], step: int, name: str = "DATA.CROP_SIZE =") -> None:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from spikevrt.config import DataConfig
-from spikevrt.data.clips.augmentation import Crop, Flips, centre_crop, check_crop, cut, pixel_step, random_crop, scaled
+from spikevrt.data.clips.augmentation import Crop, Flips, centre_crop, check_crop, cut, random_crop, scaled
 from spikevrt.data.clips.clip import Clip, find_clips
 from spikevrt.data.clips.picture_cache import RamCache, machine_share
-from spikevrt.data.clips.voxel_cache import VoxelCache, read_voxels
+from spikevrt.data.clips.voxel_cache import VoxelCache
 from spikevrt.data.files.images import read_image
 
 Sample = dict[str, Any]
@@ -44,12 +44,16 @@ class ClipDataset(Dataset[Sample]):
         seed: int = 0,
         crop: int | None = None,
     ) -> None:
-        self.data, self.augment, self.use_spike, self.seed, self.crop = data, augment, use_spike, seed, crop
+        self.data = data
+        self.augment = augment
+        self.use_spike = use_spike
+        self.seed = seed
+        self.crop = crop
         self.clips = find_clips(data, split, need_spikes=use_spike)
         if crop is not None:
             for clip in self.clips:
-                check_crop(crop, clip.frame_size, self._grids(clip)[0])
-        self.caches = [VoxelCache(clip, data) for clip in self.clips] if use_spike else []
+                check_crop(crop, clip.frame_size, clip.grid.step)
+        self.caches = [VoxelCache(clip.folder, clip.spikes, data) for clip in self.clips if clip.spikes is not None]
         self.ram = picture_cache(self.clips, data) if augment and data.ram_cache_gb else None
         self.windows = [
             (c, start)
@@ -67,15 +71,15 @@ class ClipDataset(Dataset[Sample]):
         clip = self.clips[c]
         stems = clip.stems[start : start + self.data.clip_len]
         random = np.random.default_rng((self.seed, draw))
-        step, ratio = self._grids(clip)
-        crop = self._crop(clip, step, random)
+        crop = self._crop(clip, random)
         flips = Flips.draw(random) if self.augment else Flips()
         sample: Sample = {"clip": clip.name, "stems": list(stems)}
         for name, files in (("blur", clip.blurred), ("sharp", clip.sharp)):
             frames = np.stack([cut(self._picture(files[s]), crop, clip.frame_size, files[s]) for s in stems])
             sample[name] = as_tensor(flips.frames(frames.transpose(0, 3, 1, 2)))
         if self.use_spike:
-            voxels = [self._voxels(c, s, scaled(crop, ratio)) for s in stems]
+            view = scaled(crop, clip.grid.ratio)
+            voxels = [self.caches[c].voxels(s, view) for s in stems]
             counts, bin_frames = (np.stack(parts) for parts in zip(*voxels, strict=True))
             counts, bin_frames = flips.voxels(counts, bin_frames)
             sample |= {"counts": as_tensor(counts), "bin_frames": as_tensor(bin_frames)}
@@ -84,24 +88,12 @@ class ClipDataset(Dataset[Sample]):
     def _picture(self, path: Path) -> NDArray[np.uint8]:
         return read_image(path) if self.ram is None else self.ram.get(path, read_image)
 
-    def _grids(self, clip: Clip) -> tuple[int, Any]:
-        if clip.geometry is None:
-            return 1, 1
-        return pixel_step(clip.frame_size, (clip.geometry.height, clip.geometry.width))
-
-    def _crop(self, clip: Clip, step: int, random: np.random.Generator) -> Crop:
+    def _crop(self, clip: Clip, random: np.random.Generator) -> Crop:
         if self.crop is None:
             return (0, 0, *clip.frame_size)
         if self.augment:
-            return random_crop(self.crop, clip.frame_size, step, random)
-        return centre_crop(self.crop, clip.frame_size, step)
-
-    def _voxels(self, c: int, stem: str, crop: Crop) -> tuple[NDArray, NDArray]:
-        clip, cached = self.clips[c], self.caches[c].load(stem, crop)
-        if cached is not None:
-            return cached
-        assert clip.geometry is not None
-        return read_voxels(clip.spikes[stem], clip.geometry, self.data, crop, clip.windows.get(stem))
+            return random_crop(self.crop, clip.frame_size, clip.grid.step, random)
+        return centre_crop(self.crop, clip.frame_size, clip.grid.step)
 
 
 def picture_cache(clips: Sequence[Clip], data: DataConfig) -> RamCache:
@@ -135,7 +127,11 @@ class DrawSampler(Sampler[tuple[int, int]]):
     """
 
     def __init__(self, samples: int, seed: int, start: int = 0, rank: int = 0, world: int = 1) -> None:
-        self.samples, self.seed, self.start, self.rank, self.world = samples, seed, start, rank, world
+        self.samples = samples
+        self.seed = seed
+        self.start = start
+        self.rank = rank
+        self.world = world
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch, order = -1, np.empty(0, np.int64)

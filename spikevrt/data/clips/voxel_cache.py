@@ -1,7 +1,7 @@
 """The voxel cache: counts of whole frames beside a clip, `<clip>/spike_vox/<key>/<stem>.npy`.
 
-The key is a digest of all that shapes the counts; each file's source is remembered by size, time of change and window,
-and its counts by a checksum. Training needs no cache.
+The key is a digest of all that shapes the counts; each file's source is remembered by size, time of change and
+exposure, and its counts by a checksum. Training needs no cache.
 """
 
 import hashlib
@@ -17,12 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikevrt.config import DataConfig
-from spikevrt.data.clips.clip import Clip
 from spikevrt.data.files.atomic import replacing
-from spikevrt.data.spikes.geometry import SpikeGeometry
-from spikevrt.data.spikes.recording import Crop, SpikeFile
+from spikevrt.data.spikes.folder import SpikeFolder
+from spikevrt.data.spikes.recording import Crop
 from spikevrt.errors import UserError
-from spikevrt_kernels.voxelize import frames_per_bin
 
 VERSION = 2
 META = "meta.json"
@@ -31,17 +29,23 @@ SAVE_EVERY = 1.0
 
 
 class VoxelCache:
-    """The cache of one clip for one configuration."""
+    """The cache of one clip for one configuration.
 
-    def __init__(self, clip: Clip, data: DataConfig) -> None:
-        assert clip.geometry is not None
-        self.clip, self.data, self.geometry = clip, data, clip.geometry
-        self.folder = clip.folder / data.voxel_cache_dirname / self.key()
+    Args:
+        clip: its folder, where the cache stands.
+        spikes: its spikes.
+        data: the section of the configuration.
+    """
+
+    def __init__(self, clip: Path, spikes: SpikeFolder, data: DataConfig) -> None:
+        self.spikes = spikes
+        self.data = data
+        self.folder = clip / data.voxel_cache_dirname / self.key()
         self._entries = self._read_entries()
 
     def settings(self) -> dict[str, Any]:
         """All that shapes the counts of every frame."""
-        g = self.geometry
+        g = self.spikes.geometry
         return {
             "version": VERSION,
             "height": g.height,
@@ -57,6 +61,10 @@ class VoxelCache:
     def key(self) -> str:
         """A short digest of `settings`."""
         return hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode()).hexdigest()[:12]
+
+    def voxels(self, stem: str, crop: Crop) -> tuple[NDArray, NDArray[np.int64]]:
+        """Counts (K,h,w) of a crop and frames per bin (K,): cached ones, or straight from the recording."""
+        return self.load(stem, crop) or self.spikes.voxels(stem, self.data, crop)
 
     def load(self, stem: str, crop: Crop) -> tuple[NDArray, NDArray[np.int64]] | None:
         """Counts (K,h,w) of a crop and frames per bin (K,), or None where they are absent or stale."""
@@ -74,7 +82,7 @@ class VoxelCache:
         made, saved = 0, time.monotonic()
         pool = ThreadPoolExecutor(workers)
         try:
-            for stem, entry in zip(self.clip.stems, pool.map(self._make, self.clip.stems), strict=True):
+            for stem, entry in zip(self.spikes.files, pool.map(self._make, self.spikes.files), strict=True):
                 if entry is not None:
                     self._entries[stem] = entry
                     made += 1
@@ -94,9 +102,7 @@ class VoxelCache:
         if counts is not None and zlib.crc32(counts.data) == self._entries[stem]["crc32"]:
             return None
         source = self._source(stem)
-        counts, bin_frames = read_voxels(
-            self.clip.spikes[stem], self.geometry, self.data, None, self.clip.windows.get(stem)
-        )
+        counts, bin_frames = self.spikes.voxels(stem, self.data)
         with replacing(self.folder / f"{stem}.npy") as temporary, temporary.open("wb") as file:
             np.save(file, counts)
         return {"source": source, "bin_frames": bin_frames.tolist(), "crc32": zlib.crc32(counts.data)}
@@ -110,14 +116,14 @@ class VoxelCache:
             counts = np.load(self.folder / f"{stem}.npy", mmap_mode="r")
         except (OSError, ValueError, EOFError, SyntaxError):
             return None
-        shape = (self.data.k, self.geometry.height, self.geometry.width)
+        shape = (self.data.k, *self.spikes.size)
         right = counts.shape == shape and counts.dtype in (np.uint8, np.uint16) and counts.flags.c_contiguous
         return counts if right else None
 
     def _source(self, stem: str) -> list[int]:
-        """What the counts were made from: size and time of change of the recording, and the window."""
-        window = self.clip.windows.get(stem)
-        return [*fingerprint(self.clip.spikes[stem]), *((window.start, window.stop) if window else ())]
+        """What the counts were made from: size and time of change of the recording, and the exposure inside it."""
+        exposure = self.spikes.exposures.get(stem)
+        return [*fingerprint(self.spikes.files[stem]), *((exposure.start, exposure.stop) if exposure else ())]
 
     def _save_entries(self) -> None:
         with replacing(self.folder / META) as temporary:
@@ -143,17 +149,3 @@ def fingerprint(path: Path) -> list[int]:
     except OSError as error:
         raise UserError(f"{path}: no such spike file ({error.strerror})") from None
     return [stat.st_size, stat.st_mtime_ns]
-
-
-def read_voxels(
-    path: Path,
-    geometry: SpikeGeometry,
-    data: DataConfig,
-    crop: Crop | None,
-    window: slice | None = None,
-) -> tuple[NDArray, NDArray[np.int64]]:
-    """Counts (K,h,w) and frames per bin (K,), straight from the recording; `window` where it holds more exposures."""
-    recording = SpikeFile(path, geometry, window)
-    exposure = recording.window(data.spike_time_offset)
-    counts = recording.voxels(data.k, crop, data.spike_time_offset)
-    return counts, frames_per_bin(exposure.stop - exposure.start, data.k)

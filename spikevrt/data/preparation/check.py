@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from spikevrt.config import DataConfig
-from spikevrt.data.clips.augmentation import pixel_step
 from spikevrt.data.clips.clip import Clip, open_clip
 from spikevrt.data.files.images import read_image
 from spikevrt.data.preparation.match import likeness_problems
@@ -29,20 +28,21 @@ def problems(root: Path, data: DataConfig, progress: Callable[[], None] = lambda
 
 def clip_problems(clip: Clip, data: DataConfig, progress: Callable[[], None]) -> Iterator[str]:
     """Files of one clip that do not decode, differ in size, are not whole, or do not belong together."""
-    assert clip.geometry is not None
     try:
-        pixel_step(clip.frame_size, (clip.geometry.height, clip.geometry.width))
+        _ = clip.grid
     except UserError as error:
         yield f"{clip.folder}: {error}"
     for stem in clip.stems:
         for path in (clip.blurred[stem], clip.sharp[stem]):
             yield from picture_problems(path, clip.frame_size)
-        try:
-            clip.recording(stem).window(data.spike_time_offset)
-        except UserError as error:
-            yield str(error)
+        if clip.spikes is not None:
+            try:
+                clip.spikes.recording(stem).window(data.spike_time_offset)
+            except UserError as error:
+                yield str(error)
         progress()
-    yield from likeness_problems(clip, data)
+    if clip.spikes is not None:
+        yield from likeness_problems(clip, clip.spikes, data)
 
 
 def picture_problems(path: Path, size: tuple[int, int]) -> Iterator[str]:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from spikevrt.data.clips.clip import NOTES, by_stem
+from spikevrt.data.clips.clip import NOTES
 from spikevrt.data.files.atomic import new_folder
 from spikevrt.data.files.images import image_size, natural_order, write_png
+from spikevrt.data.files.stems import by_stem
 from spikevrt.data.simulation.camera import write_geometry
 from spikevrt.data.spikes.exposures import WINDOWS, write_windows
 from spikevrt.data.spikes.geometry import SpikeGeometry

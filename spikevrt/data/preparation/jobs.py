@@ -101,14 +101,15 @@ def build_caches(root: Path, data: DataConfig, workers: int | None = None) -> in
         raise UserError(f"{root}: holds no <split>/<clip>/{data.blur_dir} folders")
     workers = workers or cores()
     made = 0
-    caches = [VoxelCache(open_clip(folder, data, need_sharp=False), data) for folder in folders]
-    with tqdm(desc="voxels", unit="frame", total=sum(len(cache.clip.stems) for cache in caches)) as bar:
+    clips = [open_clip(folder, data, need_sharp=False) for folder in folders]
+    caches = [VoxelCache(clip.folder, clip.spikes, data) for clip in clips if clip.spikes is not None]
+    total = sum(len(clip.stems) for clip in clips)
+    with tqdm(desc="voxels", unit="frame", total=total) as bar:
 
         def advance(stem: str) -> None:
             bar.update()
 
         for cache in caches:
             made += cache.build(advance, workers)
-    total = sum(len(cache.clip.stems) for cache in caches)
     print(f"{root}: {made} voxel files made, {total - made} were whole already")
     return 0

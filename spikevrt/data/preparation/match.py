@@ -11,6 +11,7 @@ from spikevrt.data.clips.clip import Clip
 from spikevrt.data.files.images import read_image
 from spikevrt.data.identification.ranking import correlation
 from spikevrt.data.simulation.camera import to_grey
+from spikevrt.data.spikes.folder import SpikeFolder
 from spikevrt.errors import UserError
 
 ALIKE = 0.5
@@ -23,13 +24,13 @@ WEAK = 0.2
 """Spikes so few that not even the right ones could correlate by more tell nothing."""
 
 
-def likeness_problems(clip: Clip, data: DataConfig) -> Iterator[str]:
+def likeness_problems(clip: Clip, spikes: SpikeFolder, data: DataConfig) -> Iterator[str]:
     """A line where the mean of the spikes is not like the frames of the clip."""
     found = []
     # The first, the middle and the last.
     for index in sorted({0, len(clip.stems) // 2, len(clip.stems) - 1}):
         try:
-            pair = likeness(clip, clip.stems[index], data)
+            pair = likeness(clip, spikes, clip.stems[index], data)
         except UserError:
             return  # named already, file by file
         if pair is not None:
@@ -45,17 +46,16 @@ def likeness_problems(clip: Clip, data: DataConfig) -> Iterator[str]:
         yield f"{clip.folder}: spikes are upside down against the frames ({figures}); set DATA.SPIKE_FLIP={flip}"
     else:
         yield (
-            f"{clip.folder}: spikes do not show what the frames show ({figures}); wrong geometry ({clip.geometry}), or "
-            "spikes of other frames: python -m spikevrt.identify FILE --picture FRAME"
+            f"{clip.folder}: spikes do not show what the frames show ({figures}); wrong geometry ({spikes.geometry}), "
+            "or spikes of other frames: python -m spikevrt.identify FILE --picture FRAME"
         )
 
 
-def likeness(clip: Clip, stem: str, data: DataConfig) -> tuple[float, float] | None:
+def likeness(clip: Clip, spikes: SpikeFolder, stem: str, data: DataConfig) -> tuple[float, float] | None:
     """Correlation of the TFP picture of an exposure with the frame, as read and upside down, as a share of what noise
     of so few spikes allows; the better of the sharp and the blurred frame. None where that tells nothing.
     """
-    recording = clip.recording(stem)
-    view = recording.voxels(1, None, data.spike_time_offset)[0].astype(np.float32)
+    view = spikes.recording(stem).voxels(1, None, data.spike_time_offset)[0].astype(np.float32)
     variance = float(view.var())
     attainable = max(0.0, 1 - PHASE_NOISE / variance) ** 0.5 if variance > 0 else 0.0
     if attainable < WEAK:

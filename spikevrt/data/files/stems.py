@@ -1,0 +1,42 @@
+"""Files of a clip: a frame and its spikes have one stem, in folders side by side."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from spikevrt.data.files.images import picture_files
+from spikevrt.errors import UserError
+
+EXPECTED = "<root>/<split>/<clip>/{blur,sharp,spike}/000001.{png,png,dat}"
+"""The unified layout."""
+SHOWN_STEMS = 3
+
+
+def by_stem(folder: Path, suffix: str | tuple[str, ...] | None) -> dict[str, Path]:
+    """Files of a folder by stem: pictures, or files of the given suffixes; empty where there is no folder."""
+    if not folder.is_dir():
+        return {}
+    if suffix is None:
+        files = picture_files(folder)
+    else:
+        wanted = (suffix,) if isinstance(suffix, str) else suffix
+        files = sorted(p for p in folder.iterdir() if p.suffix.lower() in wanted)
+    found: dict[str, Path] = {}
+    for path in files:
+        if path.name.startswith("."):
+            continue
+        other = found.setdefault(path.stem, path)
+        if other != path:
+            raise UserError(f"{folder}: holds {other.name} and {path.name}; a frame has one file, remove one of them")
+    return found
+
+
+def require_same(folder: Path, stems: Collection[str], other: Path, wanted: Collection[str]) -> None:
+    """Raise a `UserError` where two folders do not hold the same stems."""
+    missing, extra = sorted(set(wanted) - set(stems)), sorted(set(stems) - set(wanted))
+    if missing or extra:
+        parts = [f"missing {', '.join(missing[:SHOWN_STEMS])}"] if missing else []
+        parts += [f"without a counterpart {', '.join(extra[:SHOWN_STEMS])}"] if extra else []
+        raise UserError(
+            f"{folder}: {len(stems)} files beside {len(wanted)} in {other} ({'; '.join(parts)}); "
+            "every frame needs one file of the same stem in each folder"
+        )

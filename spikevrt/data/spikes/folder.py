@@ -1,0 +1,108 @@
+"""A folder of spikes: which recording, and which spike frames in it, belong to each RGB frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikevrt.config import DataConfig
+from spikevrt.data.files.stems import EXPECTED, by_stem, require_same
+from spikevrt.data.spikes.exposures import windows_for
+from spikevrt.data.spikes.geometry import SpikeGeometry, geometry_for
+from spikevrt.data.spikes.recording import SUFFIXES, Crop, SpikeFile
+from spikevrt.errors import UserError
+from spikevrt_kernels.voxelize import frames_per_bin
+
+
+@dataclass(frozen=True)
+class SpikeFolder:
+    """The spikes of a clip, by the stems of its frames and in their order."""
+
+    geometry: SpikeGeometry
+    files: dict[str, Path]
+    """The same recording for every frame where it is continuous."""
+    exposures: dict[str, slice]
+    """Spike frames of each exposure inside its recording; empty where every file is one exposure."""
+
+    @classmethod
+    def open(cls, folder: Path, stems: Sequence[str], data: DataConfig, frames: Path) -> "SpikeFolder":
+        """The recordings that `folder` holds for the frames `stems`; none of them is read.
+
+        Args:
+            folder: of `.dat` or `.npz` files, perhaps with `config.yaml` and `windows.csv`.
+            stems: of the RGB frames, in order of time.
+            data: DATA.RECORDING, and what is set about the geometry.
+            frames: where the RGB frames are, for messages.
+
+        Raises:
+            UserError: recordings that are missing, too many or without a counterpart; no geometry; exposures unknown.
+        """
+        found = find_recordings(folder, stems, data)
+        exposures = windows_for(folder, stems, data.recording)
+        require_same(folder, found, frames, stems)
+        return cls(geometry_for(folder, data), {stem: found[stem] for stem in stems}, exposures)
+
+    def renamed(self, stems: Sequence[str]) -> "SpikeFolder":
+        """The same recordings in the same order, for frames of other stems."""
+        names = dict(zip(self.files, stems, strict=True))
+        return replace(
+            self,
+            files={names[stem]: path for stem, path in self.files.items()},
+            exposures={names[stem]: exposure for stem, exposure in self.exposures.items()},
+        )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h,w) of the spikes."""
+        return self.geometry.height, self.geometry.width
+
+    def recording(self, stem: str) -> SpikeFile:
+        """The spikes of one exposure.
+
+        Raises:
+            UserError: its file is gone, not whole, or holds no such exposure.
+        """
+        return SpikeFile(self.files[stem], self.geometry, self.exposures.get(stem))
+
+    def check(self, time_offset: int) -> None:
+        """Raise a `UserError` where a file is not whole or an exposure lies outside; only sizes are read."""
+        for stem in self.files:
+            self.recording(stem).window(time_offset)
+
+    def voxels(self, stem: str, data: DataConfig, crop: Crop | None = None) -> tuple[NDArray, NDArray[np.int64]]:
+        """Counts (K,h,w) and spike frames per bin (K,) of one exposure, straight from its recording."""
+        recording = self.recording(stem)
+        exposure = recording.window(data.spike_time_offset)
+        counts = recording.voxels(data.k, crop, data.spike_time_offset)
+        return counts, frames_per_bin(exposure.stop - exposure.start, data.k)
+
+
+def find_recordings(folder: Path, stems: Sequence[str], data: DataConfig) -> dict[str, Path]:
+    """The recording of every frame.
+
+    Raises:
+        UserError: no recordings, or several where DATA.RECORDING.LAYOUT says that one holds all.
+    """
+    files = by_stem(folder, SUFFIXES)
+    continuous = data.recording.layout == "continuous"
+    if not files:
+        expected = "one recording" if continuous else f"one a frame ({EXPECTED})"
+        raise UserError(
+            f"{folder}: holds no .dat files; expected {expected}; no voxel cache is needed "
+            "(python -m spikevrt.prepare --voxels ROOT makes one)"
+        )
+    if continuous:
+        if len(files) > 1:
+            raise UserError(
+                f"{folder}: holds {len(files)} recordings; DATA.RECORDING.LAYOUT = continuous expects one, "
+                "files expects one a frame"
+            )
+        return dict.fromkeys(stems, next(iter(files.values())))
+    if len(files) == 1 < len(stems):
+        raise UserError(
+            f"{folder}: holds 1 file beside {len(stems)} frames; a recording of the whole clip needs "
+            "DATA.RECORDING.LAYOUT=continuous"
+        )
+    return files
