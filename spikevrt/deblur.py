@@ -17,7 +17,7 @@ from spikevrt.cli import (
 )
 from spikevrt.config import DataConfig
 from spikevrt.data.files.images import write_png
-from spikevrt.data.files.video import Writer, frame_rate, video_writer
+from spikevrt.data.files.video import Writer, frame_names, frame_rate, video_writer
 from spikevrt.errors import UserError
 from spikevrt.models import load_trained_model
 from spikevrt.models.backends.kept import forget_choices
@@ -55,12 +55,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def open_source(args: argparse.Namespace, data: DataConfig, use_spike: bool) -> Source:
-    """What INPUT and --spikes name."""
+    """What INPUT and --spikes name, read once: what cannot be read is found before anything is written."""
     frames, spikes = args.input, args.spikes
     if (frames / data.blur_dir).is_dir():
         spikes = spikes or frames / data.spike_dir
         frames = frames / data.blur_dir
-    return recording_source(frames, spikes if use_spike else None, data)
+    stems = frame_names(frames)
+    with tqdm(desc="check input", total=len(stems) if stems is not None else None, unit="frame") as bar:
+        return recording_source(frames, spikes if use_spike else None, data, bar.update)
 
 
 @contextmanager
@@ -90,12 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     settle_float32()
     model, config = load_trained_model(args.checkpoint, config_options(args), args.config, device)
     source = open_source(args, config.data, config.model.use_spike)
-    restorer = Restorer(model, config, device)
-    restorer.check(source)
-    for _ in tqdm(source, "check input", len(source), unit="frame"):
-        pass  # a file that cannot be read is found before anything is written
+    restored = Restorer(model, config, device).restore(source)
     with open_output(args, source) as write:
-        for frame in tqdm(restorer.restore(source), "deblur", len(source), unit="frame"):
+        for frame in tqdm(restored, "deblur", len(source), unit="frame"):
             write(to_bytes(frame))
     print(f"{len(source)} frames of {source.size[1]}x{source.size[0]} in {args.out}")
     return 0

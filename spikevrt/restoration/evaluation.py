@@ -12,7 +12,7 @@ from spikevrt.data.files.images import read_image
 from spikevrt.data.spikes.folder import SpikeFolder
 from spikevrt.data.spikes.tfp import enlarged, grey, tfp_picture
 from spikevrt.restoration.metrics import METRICS
-from spikevrt.restoration.sources import clip_source, to_tensor
+from spikevrt.restoration.sources import clip_source, read_together, to_tensor
 from spikevrt.restoration.stream import Restorer
 
 BLURRED, TFP = "blurred", "TFP"
@@ -52,9 +52,12 @@ def compare(
 ) -> Iterator[Compared]:
     """The frames of a clip, whole or its centre `crop` x `crop` pixels, by every method."""
     source = clip_source(clip, data, crop)
-    restored = [r.restore(clip_source(clip, r.config.data, crop)) for r in restorers.values()]
+    inputs = [clip_source(clip, restorer.config.data, crop) for restorer in restorers.values()]
+    # All methods move in step, from output to output: no more frames are held than the longest window has.
+    blurred, *frames = read_together([source, *inputs])
+    restored = [r.restore(of, taken) for r, of, taken in zip(restorers.values(), inputs, frames, strict=True)]
     box = source.crop or (0, 0, *source.size)
-    for stem, frame, *outputs in zip(clip.stems, source, *restored, strict=True):
+    for stem, frame, *outputs in zip(clip.stems, blurred, *restored, strict=True):
         sharp = to_tensor(cut(read_image(clip.sharp[stem]), box, source.size, clip.sharp[stem]))
         pictures = {BLURRED: frame.blur.float() / 255}
         if clip.spikes is not None:

@@ -3,8 +3,10 @@
 T frames of H x W pixels, K bins of h x w spike pixels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import tee
 from pathlib import Path
 
 import numpy as np
@@ -13,27 +15,42 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikevrt.config import DataConfig
-from spikevrt.data.clips.augmentation import Crop, Grid, centre_crop, cut, scaled
+from spikevrt.data.clips.augmentation import Crop, Grid, centre_crop, cut, require_size, scaled
 from spikevrt.data.clips.clip import Clip
 from spikevrt.data.files.stems import by_stem
-from spikevrt.data.files.video import count_frames, frame_names, read_frames
+from spikevrt.data.files.video import frame_names, read_frames
 from spikevrt.data.spikes.folder import SpikeFolder
 from spikevrt.data.spikes.recording import SUFFIXES
 from spikevrt.errors import UserError
 
+Voxels = tuple[Tensor, Tensor]
+"""Counts (K,h,w) and spike frames per bin (K,)."""
 
-@dataclass(frozen=True)
+
 class Frame:
-    """One blurred frame (3,H,W) uint8 with its counts (K,h,w) and frames per bin (K,), or without spikes."""
+    """One blurred frame; its voxels are computed when a model first asks for them.
 
-    blur: Tensor
-    counts: Tensor | None = None
-    bin_frames: Tensor | None = None
+    Args:
+        blur: (3,H,W) uint8.
+        count: makes the voxels that the DATA section of a configuration describes.
+    """
+
+    def __init__(self, blur: Tensor, count: Callable[[DataConfig], Voxels]) -> None:
+        self.blur = blur
+        self._count = count
+        self._voxels: dict[tuple[int, int], Voxels] = {}
+
+    def voxels(self, data: DataConfig) -> Voxels:
+        """The spikes of this frame; models that agree in DATA.K and DATA.SPIKE_TIME_OFFSET share them."""
+        key = data.k, data.spike_time_offset
+        if key not in self._voxels:
+            self._voxels[key] = self._count(data)
+        return self._voxels[key]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A clip to restore; iterating reads it once more from the start."""
+    """A clip to restore; iterating decodes it once more from the start."""
 
     label: str
     """For messages."""
@@ -43,7 +60,6 @@ class Source:
     """A folder of pictures, or a video file."""
     size: tuple[int, int]
     """(H,W) of the whole frames."""
-    data: DataConfig
     grid: Grid
     """How frames and spikes lie over each other."""
     spikes: SpikeFolder | None = None
@@ -57,15 +73,33 @@ class Source:
     def __iter__(self) -> Iterator[Frame]:
         """Frames in order; only one is held."""
         crop = self.crop or (0, 0, *self.size)
-        for index, image in enumerate(read_frames(self.frames)):
-            blur = to_tensor(cut(image, crop, self.size, f"{self.label}: frame {self.names[index]}"))
-            yield Frame(blur, *self._voxels(self.names[index], crop))
+        for name, image in zip(self.names, read_frames(self.frames), strict=True):
+            blur = to_tensor(cut(image, crop, self.size, f"{self.label}: frame {name}"))
+            yield Frame(blur, partial(self.voxels, name))
 
-    def _voxels(self, name: str, crop: Crop) -> tuple[Tensor | None, Tensor | None]:
+    def voxels(self, name: str, data: DataConfig) -> Voxels:
+        """The spikes of the frame `name`; only of a source with spikes.
+
+        Raises:
+            UserError: its recording cannot be read.
+        """
         if self.spikes is None:
-            return None, None
-        counts, bin_frames = self.spikes.voxels(name, self.data, scaled(crop, self.grid.ratio))
+            raise ValueError(f"{self.label}: voxels of a source without spikes")
+        counts, bin_frames = self.spikes.voxels(name, data, scaled(self.crop or (0, 0, *self.size), self.grid.ratio))
         return torch.from_numpy(counts), torch.from_numpy(bin_frames)
+
+
+def read_together(sources: Sequence[Source]) -> list[Iterator[Frame]]:
+    """The frames of several sources of one clip and crop, each picture decoded once for all that read it.
+
+    A frame is held until the slowest reader has taken it: readers should move in step.
+    """
+    readers: dict[Path, list[Iterator[Frame]]] = {}
+    for source in sources:
+        if source.frames not in readers:
+            count = sum(other.frames == source.frames for other in sources)
+            readers[source.frames] = list(tee(source, count))
+    return [readers[source.frames].pop() for source in sources]
 
 
 def to_tensor(image: NDArray[np.uint8]) -> Tensor:
@@ -80,32 +114,62 @@ def clip_source(clip: Clip, data: DataConfig, crop: int | None = None) -> Source
         names=clip.stems,
         frames=clip.folder / data.blur_dir,
         size=clip.frame_size,
-        data=data,
         grid=clip.grid,
         spikes=clip.spikes,
         crop=centre_crop(crop, clip.frame_size, clip.grid.step, "--crop") if crop else None,
     )
 
 
-def recording_source(frames: Path, spikes: Path | None, data: DataConfig) -> Source:
+def recording_source(
+    frames: Path, spikes: Path | None, data: DataConfig, progress: Callable[[], object] = lambda: None
+) -> Source:
     """A folder of pictures, or a video, with a folder of spike files: one a frame, by stem or (video) in order, or one
-    continuous recording (DATA.RECORDING).
+    continuous recording (DATA.RECORDING). All of it is read once, to be counted and checked.
+
+    Args:
+        frames: a folder of pictures, or a video file.
+        spikes: their folder; None for a model without spikes.
+        data: what is set about the spikes.
+        progress: called after every frame.
 
     Raises:
-        UserError: nothing there, or frames and spikes that do not belong together.
+        UserError: nothing there, frames or spikes that cannot be read, or that do not belong together.
     """
-    shape = next(read_frames(frames)).shape
-    size = shape[0], shape[1]
+    if spikes is not None and not spikes.is_dir():
+        raise UserError(f"{spikes}: no such folder; --spikes names a folder with one .dat file for every frame")
     stems = frame_names(frames)
-    names = tuple(stems if stems is not None else (f"{i:06}" for i in range(1, count_frames(frames) + 1)))
-    source = Source(label=str(frames), names=names, frames=frames, size=size, data=data, grid=Grid())
+    if spikes is not None and stems is not None:
+        # What is missing beside a folder of pictures is named before the first of them is decoded.
+        SpikeFolder.open(spikes, stems, data, frames)
+    names, size = survey(frames, progress)
+    source = Source(label=str(frames), names=names, frames=frames, size=size, grid=Grid())
     if spikes is None:
         return source
-    if not spikes.is_dir():
-        raise UserError(f"{spikes}: no such folder; --spikes names a folder with one .dat file for every frame")
     in_order = stems is None and data.recording.layout == "files"
     found = spikes_in_order(spikes, names, data, frames) if in_order else SpikeFolder.open(spikes, names, data, frames)
-    return replace(source, spikes=found, grid=Grid.of(size, found.size))
+    source = replace(source, spikes=found, grid=Grid.of(size, found.size))
+    for name in names:
+        source.voxels(name, data)
+    return source
+
+
+def survey(path: Path, progress: Callable[[], object]) -> tuple[tuple[str, ...], tuple[int, int]]:
+    """Names of the frames of a folder (stems) or a video (numbers) and their size (H,W), by decoding all of them.
+
+    Raises:
+        UserError: there are none, or one does not decode or is of another size.
+    """
+    stems = frame_names(path)
+    names: list[str] = []
+    size = (0, 0)
+    for index, image in enumerate(read_frames(path)):
+        names.append(f"{index + 1:06}" if stems is None else stems[index])
+        size = (image.shape[0], image.shape[1]) if index == 0 else size
+        require_size(image, size, f"{path}: frame {names[-1]}")
+        progress()
+    if not names:
+        raise UserError(f"{path}: holds no frames")
+    return tuple(names), size
 
 
 def spikes_in_order(folder: Path, names: Sequence[str], data: DataConfig, frames: Path) -> SpikeFolder:

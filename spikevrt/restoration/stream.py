@@ -33,25 +33,34 @@ class Restorer:
     """
 
     def __init__(self, model: nn.Module, config: Config, device: torch.device) -> None:
-        self.model, self.config, self.device = model.to(device).eval(), config, device
+        self.model = model.to(device).eval()
+        self.config = config
+        self.device = device
         self.half = half_type(device, config.train.mixed_precision)
         if device.type == "cpu":
             keep_freed_memory()
 
-    def restore(self, source: Source) -> Iterator[Tensor]:
-        """(3,H,W) float32 in [0,1] on the CPU, one a frame in order; frames in several windows are averaged.
+    def restore(self, source: Source, frames: Iterator[Frame] | None = None) -> Iterator[Tensor]:
+        """Restored frames (3,H,W), float32 in [0,1] on the CPU, in order; those of several windows are averaged.
+
+        Args:
+            source: the clip.
+            frames: of the clip, where others read them too; None = decode them.
 
         Raises:
-            UserError: see `check`, or no memory left.
+            UserError: at once: the clip is shorter than a window, or has no spikes and the model needs them; while
+                iterating: no memory left.
         """
-        self.check(source)
+        self._check(source)
+        return self._restore(source, iter(source) if frames is None else frames)
+
+    def _restore(self, source: Source, frames: Iterator[Frame]) -> Iterator[Tensor]:
         length, overlap = self.config.data.clip_len, self.config.test.clip_overlap
         assert overlap is not None
         with memory_advice(RESTORATION_ADVICE):
-            yield from self._windows(source, window_starts(len(source), length, overlap))
+            yield from self._windows(source, frames, window_starts(len(source), length, overlap))
 
-    def check(self, source: Source) -> None:
-        """Raise a `UserError` for a clip shorter than a window, or without the spikes that the model needs."""
+    def _check(self, source: Source) -> None:
         length = self.config.data.clip_len
         if len(source) < length:
             raise UserError(
@@ -63,8 +72,8 @@ class Restorer:
                 f"{source.label}: the model needs spikes, and none were given; name their folder (--spikes)"
             )
 
-    def _windows(self, source: Source, starts: list[int]) -> Iterator[Tensor]:
-        length, frames = self.config.data.clip_len, iter(source)
+    def _windows(self, source: Source, frames: Iterator[Frame], starts: list[int]) -> Iterator[Tensor]:
+        length = self.config.data.clip_len
         held: dict[int, Frame] = {}
         sums: dict[int, Tensor] = {}
         counts: dict[int, int] = {}
@@ -87,8 +96,8 @@ class Restorer:
             padding = plan_padding(size, window)
             voxels = None
         else:
-            counts = torch.stack([frame.counts for frame in frames if frame.counts is not None])
-            bin_frames = torch.stack([frame.bin_frames for frame in frames if frame.bin_frames is not None])
+            counted = [frame.voxels(self.config.data) for frame in frames]
+            counts, bin_frames = (torch.stack(parts) for parts in zip(*counted, strict=True))
             padding = plan_padding(size, window, grid.ratio)
             voxels = normalise_voxels(
                 padding.spikes(counts).to(self.device), bin_frames.to(self.device), self.config.data.norm

@@ -38,7 +38,9 @@ class Frames(Source):
 
     def __iter__(self):
         for t in range(len(self.names)):
-            yield Frame(torch.full((3, *self.size), t, dtype=torch.uint8), torch.zeros(4, 24, 32), torch.ones(4))
+            yield Frame(
+                torch.full((3, *self.size), t, dtype=torch.uint8), lambda _: (torch.zeros(4, 24, 32), torch.ones(4))
+            )
 
 
 @pytest.mark.parametrize(("length", "overlap"), [(2, 0), (2, 1), (3, 0), (3, 2), (5, 2), (5, 4)])
@@ -83,7 +85,7 @@ def test_a_single_window_is_the_model_itself(tree, use_spike):
     source = clip_source(find_clips(config.data, "val")[0], config.data)
     frames = list(source)
     rgb = torch.stack([f.blur for f in frames])[None].float() / 255
-    voxels = torch.stack([f.counts for f in frames])[None].float() / 2  # 8 spike frames in 4 bins
+    voxels = torch.stack([f.voxels(config.data)[0] for f in frames])[None].float() / 2  # 8 spike frames in 4 bins
     with torch.no_grad():
         wanted = (model(rgb, voxels) if use_spike else model(rgb))[0].clamp(0, 1)
     restored = torch.stack(list(Restorer(model, config, CPU).restore(source)))

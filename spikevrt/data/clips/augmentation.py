@@ -73,13 +73,18 @@ def scaled(crop: Crop, ratio: Fraction) -> Crop:
 
 def cut(image: NDArray[np.uint8], crop: Crop, size: tuple[int, int], name: object) -> NDArray[np.uint8]:
     """A crop of a frame (H,W,3), which must be of its clip's `size`; `name` is for the message."""
+    require_size(image, size, name)
+    top, left, h, w = crop
+    return image[top : top + h, left : left + w]
+
+
+def require_size(image: NDArray[np.uint8], size: tuple[int, int], name: object) -> None:
+    """Raise a `UserError` for a frame (H,W,3) that is not of its clip's `size`; `name` is for the message."""
     if image.shape[:2] != size:
         raise UserError(
             f"{name}: {image.shape[0]}x{image.shape[1]} pixels, the clip's first frame {size[0]}x{size[1]}; "
             "all frames of a clip must have one size"
         )
-    top, left, h, w = crop
-    return image[top : top + h, left : left + w]
 
 
 @dataclass(frozen=True)
