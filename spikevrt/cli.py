@@ -5,11 +5,16 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from dataclasses import fields
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from spikevrt.config import ATTN_BACKENDS, Config, load_config, preset_names
 from spikevrt.errors import UserError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record", bound="DataclassInstance")
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -88,6 +93,12 @@ def add_prove_again(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="on CUDA: try all attention backends anew, instead of taking what an earlier start found on this machine",
     )
+
+
+def from_arguments(kind: type[Record], args: argparse.Namespace, **others: object) -> Record:
+    """A dataclass whose fields are arguments of the same names, but for `others`."""
+    parsed = {field.name: getattr(args, field.name) for field in fields(kind) if field.name not in others}
+    return kind(**parsed, **others)
 
 
 def config_from_arguments(args: argparse.Namespace) -> Config:

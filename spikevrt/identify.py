@@ -7,7 +7,7 @@ from pathlib import Path
 from spikevrt.cli import command_parser, run_command
 from spikevrt.config.data import SPIKE_FORMATS
 from spikevrt.data.identification.report import identify
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, require_at_least
 
 DESCRIPTION = """Say what an unknown spike recording is: size, geometry, firing rate, and pictures to look at.
 
@@ -41,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     for name in ("height", "width"):
         value = getattr(args, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name} {value}: must be at least 1")
+        if value is not None:
+            require_at_least(1, f"--{name}", value)
     png = args.out or Path(f"{args.file.stem}.identified.png")
     if png.suffix.lower() != ".png":
         raise UserError(f"--out {png}: must be a .png")

@@ -4,11 +4,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikevrt.cli import add_config_arguments, command_parser, config_from_arguments, run_command
+from spikevrt.cli import add_config_arguments, command_parser, config_from_arguments, from_arguments, run_command
 from spikevrt.data.preparation.downloads import DATASETS
 from spikevrt.data.preparation.jobs import build_caches, check_tree, import_dataset, prepare_photos, prepare_videos
 from spikevrt.data.preparation.recipe import Recipe
-from spikevrt.errors import UserError
+from spikevrt.data.simulation.camera import SpikeCamera
+from spikevrt.errors import UserError, require_at_least
 
 DESCRIPTION = """Turn sharp video into blurred frames, sharp frames and spikes; or check such a data set.
 
@@ -31,6 +32,7 @@ show what the frames show.
 def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     recipe = Recipe()
+    camera = recipe.camera
     parser = command_parser("spikevrt.prepare", DESCRIPTION)
     parser.add_argument("sources", nargs="*", type=Path, metavar="SOURCE", help="video files or folders of frames")
     parser.add_argument("--out", type=Path, help="root of the data set to write")
@@ -44,14 +46,16 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--voxels", type=Path, metavar="ROOT", help="make the voxel caches of an existing tree")
     parser.add_argument("--workers", type=int, help="threads of --voxels (default: one a core)")
-    parser.add_argument("--factor", type=int, default=recipe.factor, help="sub-frames between source frames")
+    parser.add_argument("--factor", type=int, default=camera.factor, help="sub-frames between source frames")
     parser.add_argument("--exposure", type=int, default=recipe.exposure, help="source frames in a blurred frame")
     parser.add_argument("--stride", type=int, default=recipe.stride, help="source frames between blurred frames")
-    parser.add_argument("--theta", type=float, default=recipe.theta, help="threshold of the spike camera")
-    parser.add_argument("--spike-scale", type=int, default=recipe.spike_scale, help="RGB pixels a spike pixel")
+    parser.add_argument("--theta", type=float, default=camera.theta, help="threshold of the spike camera")
+    parser.add_argument(
+        "--spike-scale", dest="scale", type=int, default=camera.scale, help="RGB pixels per spike pixel"
+    )
     parser.add_argument("--linear-light", action="store_true", help="average light instead of pixel values")
     parser.add_argument("--noise", action="store_true", help="spurious spikes")
-    parser.add_argument("--seed", type=int, default=recipe.seed)
+    parser.add_argument("--seed", type=int, default=camera.seed)
     parser.add_argument("--split-by", choices=("time", "clip"), default="time")
     parser.add_argument("--train", type=float, default=0.7, help="share of the time that trains")
     parser.add_argument("--val", type=float, default=0.2, help="share of the time, or of the clips, held out")
@@ -66,8 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.check:
         return check_tree(args.check, data)
     if args.voxels:
-        if args.workers is not None and args.workers < 1:
-            raise UserError(f"--workers {args.workers}: must be at least 1")
+        if args.workers is not None:
+            require_at_least(1, "--workers", args.workers)
         return build_caches(args.voxels, data, args.workers)
     if args.dataset:
         if not args.out or len(args.sources) != 1:
@@ -75,16 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return import_dataset(args.dataset, args.sources[0], args.out, data)
     if not args.out or not (args.sources or args.photos is not None):
         raise UserError("nothing to do: name sources (or --photos, --import) and --out, or --check or --voxels ROOT")
-    recipe = Recipe(
-        args.factor,
-        args.exposure,
-        args.stride,
-        args.theta,
-        args.spike_scale,
-        args.linear_light,
-        args.noise,
-        args.seed,
-    )
+    require_at_least(1, "--spike-scale", args.scale)
+    recipe = from_arguments(Recipe, args, camera=from_arguments(SpikeCamera, args, flip=True))
     splits = (data.train_split, data.val_split)
     if args.sources:
         prepare_videos(args.sources, args.out, recipe, args.split_by, args.train, args.val, splits)

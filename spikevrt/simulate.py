@@ -6,9 +6,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from spikevrt.cli import command_parser, run_command
+from spikevrt.cli import command_parser, from_arguments, run_command
 from spikevrt.data.files.video import count_frames, frame_names, read_frames
-from spikevrt.data.simulation.recording import SpikeCamera, record
+from spikevrt.data.simulation.camera import SpikeCamera
+from spikevrt.data.simulation.recording import record
 
 DESCRIPTION = """Simulate a spike camera that watches a video: A += I / 255; fire where A >= theta; A -= theta.
 
@@ -30,20 +31,23 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument("--theta", type=float, default=camera.theta, help="threshold; white fires every theta frames")
     parser.add_argument("--noise", action="store_true", help="OR spurious spikes in, at Gaussian intervals (140, 50)")
-    parser.add_argument("--scale", type=int, default=camera.scale, help="RGB pixels a spike pixel, along each axis")
+    parser.add_argument("--scale", type=int, default=camera.scale, help="RGB pixels per spike pixel, along each axis")
     parser.add_argument("--linear-light", action="store_true", help="integrate light (gamma 2.2), not pixel values")
     parser.add_argument("--factor", type=int, default=camera.factor, help="spike frames from one frame to the next")
     parser.add_argument("--seed", type=int, default=camera.seed, help="of the first charge and the noise")
-    parser.add_argument("--no-flip", action="store_true", help="store row 0 first (cameras store rows upside down)")
+    parser.add_argument(
+        "--no-flip",
+        dest="flip",
+        action="store_false",
+        help="store row 0 first (default: rows upside down, as cameras do)",
+    )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, simulate, and print the rate beside the one to expect."""
     args = make_parser().parse_args(argv)
-    camera = SpikeCamera(
-        args.theta, args.noise, args.scale, args.linear_light, args.factor, args.seed, not args.no_flip
-    )
+    camera = from_arguments(SpikeCamera, args)
     count, stems = count_frames(args.source), frame_names(args.source)
     frames = tqdm(read_frames(args.source), "simulate", count, unit="frame")
     made = record(frames, lambda i: stems[i] if stems else f"{i + 1:06}", args.out, camera)

@@ -8,8 +8,9 @@ import numpy as np
 from spikevrt.config import Config, load_config
 from spikevrt.data.preparation.make import Target, make_clips
 from spikevrt.data.preparation.recipe import Recipe
+from spikevrt.data.simulation.camera import SpikeCamera
 
-RECIPE = Recipe(factor=4, exposure=2, stride=2)
+RECIPE = Recipe(exposure=2, stride=2, camera=SpikeCamera(scale=2, factor=4))
 SIZE = (48, 64)
 FRAMES = 14
 

@@ -5,7 +5,15 @@ import pytest
 
 from spikevrt.config import DataConfig, RecordingConfig
 from spikevrt.data.files.images import write_png
-from spikevrt.data.simulation.camera import NOISE_INTERVAL, SpikeSensor, SpikeSimulator, area_downsample, to_grey
+from spikevrt.data.simulation.camera import (
+    NOISE_INTERVAL,
+    SpikeCamera,
+    SpikeSensor,
+    SpikeSimulator,
+    area_downsample,
+    simulated,
+    to_grey,
+)
 from spikevrt.data.spikes.exposures import windows_for
 from spikevrt.data.spikes.geometry import SpikeGeometry, geometry_for
 from spikevrt.data.spikes.recording import SpikeFile
@@ -44,7 +52,7 @@ def test_noise_fires_in_the_dark_at_its_interval():
 
 
 def test_theta_below_one_is_refused():
-    with pytest.raises(ValueError, match=r"theta = 0\.5: must be at least 1"):
+    with pytest.raises(UserError, match=r"--theta 0\.5: must be at least 1"):
         SpikeSimulator(4, 4, theta=0.5)
 
 
@@ -77,6 +85,17 @@ def test_the_sensor_averages_light_over_its_pixels(linear, scale):
     frame = np.random.default_rng(0).integers(0, 256, (12, 18, 3), dtype=np.uint8)
     light = 255 * (frame / 255.0) ** 2.2 if linear else frame
     np.testing.assert_allclose(SpikeSensor(scale, linear)(frame), area_downsample(to_grey(light), scale), rtol=1e-5)
+
+
+def test_spikes_lie_between_frames_of_one_size():
+    frames = list(moving_frames(3))
+    shots = list(simulated(frames, SpikeCamera(scale=2, factor=5, seed=4)))
+    assert [shot.spikes.shape for shot in shots] == [(0, 96), (5, 96), (5, 96)]
+    simulator = SpikeSimulator(24, 32, seed=4)
+    np.testing.assert_array_equal(simulator.run_between(shots[0].light, shots[1].light, 5), shots[1].spikes)
+    np.testing.assert_array_equal(simulator.run_between(shots[1].light, shots[2].light, 5), shots[2].spikes)
+    with pytest.raises(UserError, match=r"frame 3 is \(40, 64\), the first one \(48, 64\): one size is needed"):
+        list(simulated([*frames, frames[0][:40]], SpikeCamera()))
 
 
 def test_the_command_writes_a_recording_that_the_reader_reads(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """From sharp video to a data set: exposures, spikes, splits."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from spikevrt.data.files.video import video_writer
 from spikevrt.data.preparation.make import Target, make_clips, split_by_clip, split_by_time
 from spikevrt.data.preparation.moving_photos import moving_photo
 from spikevrt.data.preparation.recipe import GAMMA, Recipe, subframe
+from spikevrt.data.simulation.camera import SpikeCamera
 from spikevrt.data.spikes.geometry import SpikeGeometry
 from spikevrt.data.spikes.recording import SpikeFile
 from spikevrt.errors import UserError
@@ -24,7 +26,7 @@ def made(folder, recipe=RECIPE, frames=None):
 
 @pytest.mark.parametrize("linear", [False, True], ids=["gamma", "linear"])
 def test_a_blurred_frame_is_the_mean_of_its_exposure(tmp_path, linear):
-    recipe = Recipe(factor=4, exposure=2, stride=2, linear_light=linear)
+    recipe = replace(RECIPE, camera=replace(RECIPE.camera, linear_light=linear))
     clip = made(tmp_path / "clip", recipe)
     sharp = [f.astype(np.float64) for f in moving_frames()]
     centre = json.loads((clip / "clip.json").read_text())["centres"][2]
@@ -43,7 +45,23 @@ def test_spikes_count_the_light_of_the_exposure(tmp_path):
     spikes = SpikeFile(clip / "spike" / "000002.dat", SpikeGeometry(24, 32))
     assert spikes.frames == RECIPE.subframes
     # Charge is carried, so a count differs by less than two from light / theta.
-    assert np.abs(spikes.read().sum(0) - small / 255 / RECIPE.theta * RECIPE.subframes).max() < 1.01
+    assert np.abs(spikes.read().sum(0) - small / 255 / RECIPE.camera.theta * RECIPE.subframes).max() < 1.01
+
+
+def test_a_clip_says_how_it_was_made(tmp_path):
+    assert json.loads((made(tmp_path / "clip") / "clip.json").read_text()) == {
+        "source": "test",
+        "centres": RECIPE.centres(0, FRAMES),
+        "factor": 4,
+        "exposure": 2,
+        "stride": 2,
+        "theta": 2.0,
+        "spike_scale": 2,
+        "linear_light": False,
+        "noise": False,
+        "seed": 0,
+        "light": "gamma",
+    }
 
 
 def test_interpolation_ends_at_the_last_frame():
@@ -56,7 +74,7 @@ def test_interpolation_ends_at_the_last_frame():
 @pytest.mark.parametrize("exposure", [1, 4, 5])
 @pytest.mark.parametrize("stride", [1, 3])
 def test_no_exposure_touches_both_splits(tmp_path, factor, exposure, stride):
-    recipe = Recipe(factor=factor, exposure=exposure, stride=stride)
+    recipe = Recipe(exposure=exposure, stride=stride, camera=SpikeCamera(scale=2, factor=factor))
     train, val = split_by_time(tmp_path, "clip", 50, recipe, 0.7, 0.2, ("train", "val"))
     reached = [max(recipe.sources(c)[1] for c in train.centres), min(recipe.sources(c)[0] for c in val.centres)]
     assert reached[0] < 35
@@ -137,6 +155,8 @@ def test_a_failure_leaves_nothing_half_written(tmp_path):
         (["a.mp4", "--out", "x", "--theta", "0.5"], "--theta 0.5: must be at least 1"),
         (["a.mp4", "--out", "x", "--theta", "nan"], "--theta nan: must be at least 1"),
         (["a.mp4", "--out", "x", "--seed", "-1"], "--seed -1: must be at least 0"),
+        (["a.mp4", "--out", "x", "--spike-scale", "0"], "--spike-scale 0: must be at least 1"),
+        (["a.mp4", "--out", "x", "--factor", "0"], "--factor 0: must be at least 1"),
         (["a.mp4", "--out", "x", "--exposure", "0"], "--exposure 0: must be at least 1"),
     ],
 )

@@ -1,6 +1,6 @@
 """Frames from a video file or a folder of pictures, and a video from frames."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -70,6 +70,16 @@ def count_frames(path: Path) -> int:
     """Frames of a video (decoded once: containers often do not say) or pictures of a folder."""
     names = frame_names(path)
     return len(names) if names is not None else sum(1 for _ in read_frames(path))
+
+
+def of_one_size(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The frames (H,W,3) themselves; a `UserError` for one of another size than the first."""
+    first: tuple[int, ...] | None = None
+    for index, frame in enumerate(frames):
+        first = first or frame.shape
+        if frame.shape != first:
+            raise UserError(f"frame {index} is {frame.shape[:2]}, the first one {first[:2]}: one size is needed")
+        yield frame
 
 
 class Writer(Protocol):

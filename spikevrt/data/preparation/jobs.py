@@ -36,7 +36,7 @@ def prepare_videos(
     names = [source.stem for source in sources]
     if len(set(names)) < len(names):
         raise UserError(f"sources share a name ({', '.join(sorted(names))}): rename them, clips are named by source")
-    held_out = split_by_clip(names, val, recipe.seed) if split_by == "clip" else set()
+    held_out = split_by_clip(names, val, recipe.camera.seed) if split_by == "clip" else set()
     for source, name in zip(sources, names, strict=True):
         count = count_frames(source)
         if split_by == "time":
@@ -50,12 +50,13 @@ def prepare_videos(
 
 def prepare_photos(out: Path, names: Sequence[str], recipe: Recipe, split: str) -> None:
     """Moved photos as further clips: every sub-frame is rendered, none interpolated."""
-    fast = replace(recipe, factor=1, exposure=recipe.subframes, stride=recipe.stride * recipe.factor)
-    frames = fast.exposure + 1 + fast.stride * (PHOTO_EXPOSURES - 1)
+    exposure, stride = recipe.subframes, recipe.stride * recipe.camera.factor
+    frames = exposure + 1 + stride * (PHOTO_EXPOSURES - 1)
     for number, path in enumerate(tqdm(scikit_image_photos(names), desc="prepare photos", unit="clip")):
+        seed = recipe.camera.seed + number
+        fast = Recipe(exposure=exposure, stride=stride, camera=replace(recipe.camera, factor=1, seed=seed))
         target = Target(out / split / f"photo-{path.stem}", fast.centres(0, frames))
-        views = moving_photo(path, PHOTO_SIZE, frames, recipe.seed + number)
-        make_clips(views, [target], replace(fast, seed=recipe.seed + number), path.name)
+        make_clips(moving_photo(path, PHOTO_SIZE, frames, seed), [target], fast, path.name)
 
 
 def report(targets: list[Target]) -> None:

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from spikevrt.data.clips.clip import NOTES
 from spikevrt.data.files.atomic import new_folder, replacing
 from spikevrt.data.files.images import write_png
+from spikevrt.data.files.video import Frame, of_one_size
 from spikevrt.data.preparation.recipe import Recipe, average
-from spikevrt.data.simulation.camera import SpikeSensor, SpikeSimulator, write_geometry
+from spikevrt.data.simulation.camera import simulated, write_geometry
 from spikevrt.errors import UserError
-
-Frame = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -56,49 +55,39 @@ def write_exposures(
     recipe: Recipe,
 ) -> tuple[int, int]:
     """Write every exposure as soon as its last sub-frame has passed; returns the spikes' (h,w)."""
+    factor = recipe.camera.factor
     waiting = sorted(
         (centre, number, workplace)
         for target, workplace in zip(targets, workplaces, strict=True)
         for number, centre in enumerate(target.centres, 1)
     )
     sources: dict[int, Frame] = {}
-    spikes: dict[int, Frame] = {}
+    spikes: dict[int, NDArray[np.uint8]] = {}
     size = (0, 0)
-    for index, (frame, spike_size, packed) in enumerate(simulated(whole_blocks(frames, recipe.multiple), recipe)):
-        sources[index], size = frame, spike_size
+    shots = simulated(with_last_twice(whole_blocks(frames, recipe.multiple)), recipe.camera)
+    for index, shot in enumerate(shots):
+        sources[index] = shot.frame
+        size = shot.light.shape[0], shot.light.shape[1]
         # What lies between the frame before and this one.
-        spikes.update(enumerate(packed, (index - 1) * recipe.factor))
+        spikes.update(enumerate(shot.spikes, (index - 1) * factor))
         while waiting and recipe.sources(waiting[0][0])[1] <= index and recipe.window(waiting[0][0])[-1] in spikes:
             centre, number, workplace = waiting.pop(0)
             write_exposure(workplace, number, centre, sources, spikes, recipe)
         oldest = index - recipe.exposure - 2
         for old in [k for k in sources if k < oldest]:
             del sources[old]
-        for old in [k for k in spikes if k < oldest * recipe.factor]:
+        for old in [k for k in spikes if k < oldest * factor]:
             del spikes[old]
     return size
 
 
-def simulated(frames: Iterable[Frame], recipe: Recipe) -> Iterator[tuple[Frame, tuple[int, int], NDArray[np.uint8]]]:
-    """Each frame, the spikes' (h,w), and their stored sub-frames from the frame before up to this one: `factor`, none
-    for the first frame, one more (the last frame itself) at the end.
-    """
-    sensor, simulator = SpikeSensor(recipe.spike_scale, recipe.linear_light), None
-    waiting: tuple[Frame, NDArray[np.float32]] | None = None
-    empty = np.empty((0, 0), np.uint8)
-    packed = empty
+def with_last_twice(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The frames, and the last one once more: spikes lie between frames, and an exposure may end on the last."""
+    frame: Frame | None = None
     for frame in frames:
-        light = sensor(frame)
-        if simulator is None or waiting is None:
-            simulator = SpikeSimulator(light.shape[0], light.shape[1], recipe.theta, recipe.seed, recipe.noise)
-        else:
-            yield waiting[0], simulator.size, packed
-            packed = simulator.run_between(waiting[1], light, recipe.factor)
-        waiting = frame, light
-    if waiting is not None and simulator is not None:
-        light = waiting[1]
-        final = simulator.run_between(light, light, 1)
-        yield waiting[0], simulator.size, np.concatenate([packed, final]) if len(packed) else final
+        yield frame
+    if frame is not None:
+        yield frame
 
 
 def write_exposure(
@@ -106,7 +95,7 @@ def write_exposure(
     number: int,
     centre: int,
     sources: dict[int, Frame],
-    spikes: dict[int, Frame],
+    spikes: dict[int, NDArray[np.uint8]],
     recipe: Recipe,
 ) -> None:
     """Blurred frame, sharp middle frame and all spikes of one exposure."""
@@ -118,12 +107,8 @@ def write_exposure(
 
 
 def whole_blocks(frames: Iterable[Frame], multiple: int) -> Iterator[Frame]:
-    """Frames cropped to multiples of `multiple` pixels, all of one size."""
-    first: tuple[int, ...] | None = None
-    for index, frame in enumerate(frames):
-        first = first or frame.shape
-        if frame.shape != first:
-            raise UserError(f"frame {index} is {frame.shape[:2]}, the first one {first[:2]}: one size is needed")
+    """Frames of one size, cropped to multiples of `multiple` pixels."""
+    for frame in of_one_size(frames):
         H, W = (s // multiple * multiple for s in frame.shape[:2])
         if min(H, W) == 0:
             raise UserError(f"frames of {frame.shape[0]}x{frame.shape[1]} are smaller than {multiple} pixels")

@@ -1,12 +1,16 @@
 """The integrate-and-fire spike camera."""
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikevrt.data.files.images import GREY
-from spikevrt.errors import UserError
+from spikevrt.data.files.video import Frame, of_one_size
+from spikevrt.errors import UserError, require_at_least
 from spikevrt_kernels.core.numba_jit import compiled
 
 GAMMA = 2.2
@@ -14,6 +18,38 @@ GAMMA = 2.2
 NOISE_INTERVAL = 140.0
 NOISE_SIGMA = 50.0
 """Spurious spikes come at Gaussian intervals of so many steps (S-SDM's noise)."""
+
+
+@dataclass(frozen=True)
+class SpikeCamera:
+    """Settings of a simulated camera."""
+
+    theta: float = 2.0
+    """Threshold: white fires every theta spike frames."""
+    noise: bool = False
+    """Spurious spikes."""
+    scale: int = 1
+    """RGB pixels per spike pixel, along each axis."""
+    linear_light: bool = False
+    """Integrate light (gamma 2.2) rather than pixel values."""
+    factor: int = 8
+    """Spike frames from one video frame to the next; brightness between them is interpolated linearly."""
+    seed: int = 0
+    """Of the first charge and the noise."""
+    flip: bool = True
+    """Store rows upside down, as cameras do."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, "--scale", self.scale)
+        require_at_least(1, "--factor", self.factor)
+        require_at_least(0, "--seed", self.seed)
+        require_threshold(self.theta)
+
+
+def require_threshold(theta: float) -> None:
+    """Raise a `UserError` for a threshold that white would pass more than once in a spike frame."""
+    if not theta >= 1:
+        raise UserError(f"--theta {theta}: must be at least 1, or white fires more than once a spike frame")
 
 
 @compiled()
@@ -77,9 +113,9 @@ class SpikeSimulator:
     """
 
     def __init__(self, height: int, width: int, theta: float = 2.0, seed: int = 0, noise: bool = False) -> None:
-        if theta < 1:
-            raise ValueError(f"theta = {theta}: must be at least 1, or white fires more than once a frame")
-        self.theta, self.noise, self.size = theta, noise, (height, width)
+        require_threshold(theta)
+        self.theta = theta
+        self.size = (height, width)
         self._random = np.random.default_rng(seed)
         self._charge = self._random.uniform(0, theta, (height, width)).astype(np.float32)
         self._still = np.zeros((height, width), np.float32)
@@ -137,7 +173,7 @@ class SpikeSensor:
     """RGB frames in, their brightness at the spike camera's resolution out.
 
     Args:
-        scale: RGB pixels a spike pixel, along each axis.
+        scale: RGB pixels per spike pixel, along each axis.
         linear_light: 255 (value / 255)^2.2 of every channel, rather than its value.
     """
 
@@ -160,6 +196,37 @@ class SpikeSensor:
         small = np.empty((frame.shape[0] // self.scale, frame.shape[1] // self.scale), np.float32)
         grey_kernel(np.ascontiguousarray(frame), self._weights, small, self.scale)
         return small
+
+
+class Shot(NamedTuple):
+    """A sharp frame, and what the simulated camera recorded up to it."""
+
+    frame: Frame
+    """(H,W,3)"""
+    light: NDArray[np.float32]
+    """(h,w) its brightness in 0..255."""
+    spikes: NDArray[np.uint8]
+    """(n,h*w/8) spike frames as they are stored, from the frame before up to this one: `factor`, none for the first."""
+
+
+def simulated(frames: Iterable[Frame], camera: SpikeCamera) -> Iterator[Shot]:
+    """What a camera records of sharp frames (H,W,3); its charge is carried on from frame to frame.
+
+    Raises:
+        UserError: frames change their size, or do not suit the camera's scale.
+    """
+    sensor = SpikeSensor(camera.scale, camera.linear_light)
+    simulator: SpikeSimulator | None = None
+    before = np.empty((0, 0), np.float32)
+    for frame in of_one_size(frames):
+        light = sensor(frame)
+        if simulator is None:
+            simulator = SpikeSimulator(light.shape[0], light.shape[1], camera.theta, camera.seed, camera.noise)
+            spikes = np.empty((0, light.size // 8), np.uint8)
+        else:
+            spikes = simulator.run_between(before, light, camera.factor, camera.flip)
+        yield Shot(frame, light, spikes)
+        before = light
 
 
 def to_grey(rgb: NDArray) -> NDArray[np.float32]:
