@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spikevrt.data.simulation.camera import SpikeSensor, SpikeSimulator, area_downsample, to_grey
+from spikevrt.data.files.images import to_grey
+from spikevrt.data.simulation.camera import SpikeSensor, SpikeSimulator, area_downsample
 
 SIZE, SCALE, FACTOR = (720, 1280), 2, 8
 BEST: dict[str, float] = {}

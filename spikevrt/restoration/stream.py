@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from spikevrt.config import Config
 from spikevrt.data.clips.augmentation import Grid
-from spikevrt.data.clips.batches import normalise_voxels
+from spikevrt.data.clips.batches import model_input, send
 from spikevrt.errors import UserError
 from spikevrt.models import run_model
 from spikevrt.restoration.padding import plan_padding
@@ -90,19 +90,16 @@ class Restorer:
     def _window(self, frames: list[Frame], grid: Grid) -> Tensor:
         """T frames -> (T,3,H,W) float32 on the CPU."""
         blur = torch.stack([frame.blur for frame in frames])
-        size, window = (blur.shape[-2], blur.shape[-1]), self.config.model.window_size
+        window, use_spike = self.config.model.window_size, self.config.model.use_spike
         assert window is not None
-        if not self.config.model.use_spike:
-            padding = plan_padding(size, window)
-            voxels = None
-        else:
+        padding = plan_padding((blur.shape[-2], blur.shape[-1]), window, (grid if use_spike else Grid()).ratio)
+        raw = {"blur": padding.frames(blur)}
+        if use_spike:
             counted = [frame.voxels(self.config.data) for frame in frames]
             counts, bin_frames = (torch.stack(parts) for parts in zip(*counted, strict=True))
-            padding = plan_padding(size, window, grid.ratio)
-            voxels = normalise_voxels(
-                padding.spikes(counts).to(self.device), bin_frames.to(self.device), self.config.data.norm
-            )[None]
-        rgb = padding.frames(blur).to(self.device).float()[None] / 255
+            raw |= {"counts": padding.spikes(counts), "bin_frames": bin_frames}
+        batch = send({name: x[None] for name, x in raw.items()}, self.device)
+        rgb, voxels = model_input(batch, self.config.data.norm)
         with autocast(self.device, self.half):
             restored = run_model(self.model, rgb, voxels)[0]
         return padding.crop(restored).float().cpu()

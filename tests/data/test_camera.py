@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from spikevrt.config import DataConfig, RecordingConfig
-from spikevrt.data.files.images import write_png
+from spikevrt.data.files.images import to_grey, write_png
 from spikevrt.data.simulation.camera import (
     NOISE_INTERVAL,
     SpikeCamera,
@@ -12,7 +12,6 @@ from spikevrt.data.simulation.camera import (
     SpikeSimulator,
     area_downsample,
     simulated,
-    to_grey,
 )
 from spikevrt.data.spikes.exposures import windows_for
 from spikevrt.data.spikes.geometry import SpikeGeometry, geometry_for

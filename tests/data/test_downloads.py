@@ -10,9 +10,9 @@ from PIL import Image
 
 from spikevrt.config import DataConfig
 from spikevrt.data.clips.clip import clip_notes, find_clips
-from spikevrt.data.files.images import read_image, write_png
+from spikevrt.data.files.images import read_image, to_grey, write_png
 from spikevrt.data.preparation.check import problems
-from spikevrt.data.simulation.camera import SpikeSensor, SpikeSimulator, to_grey
+from spikevrt.data.simulation.camera import SpikeSensor, SpikeSimulator
 from spikevrt.data.spikes.recording import write_packed
 from spikevrt.errors import UserError
 from spikevrt.prepare import main as prepare

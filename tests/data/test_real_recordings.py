@@ -15,14 +15,14 @@ def correlation(a, b) -> float:
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
 
 
-@pytest.mark.parametrize(("name", "rate", "likeness"), RECORDINGS)
-def test_rate_and_picture(real_data_dir, name, rate, likeness):
+@pytest.mark.parametrize(("name", "rate", "similarity"), RECORDINGS)
+def test_rate_and_picture(real_data_dir, name, rate, similarity):
     file = SpikeFile(real_data_dir / f"{name}_250x400.dat", SpikeGeometry(250, 400))
     frames = file.read()
     assert frames.shape == (301, 250, 400)
     assert frames.mean() == pytest.approx(rate, abs=1e-6)
     truth = np.asarray(Image.open(real_data_dir / f"{name}_gt.png").convert("L"), np.float64)
-    assert correlation(frames[MIDDLE].mean(0), truth) == pytest.approx(likeness, abs=1e-3)
+    assert correlation(frames[MIDDLE].mean(0), truth) == pytest.approx(similarity, abs=1e-3)
     assert correlation(frames[MIDDLE, ::-1].mean(0), truth) < 0.5
 
 

@@ -34,7 +34,9 @@ class Feed:
     """
 
     def __init__(self, batches: Iterator[dict[str, Any]], device: torch.device, norm: NormConfig) -> None:
-        self.batches, self.device, self.norm = batches, device, norm
+        self.batches = batches
+        self.device = device
+        self.norm = norm
         self.waited = 0.0
         """Seconds in which the data kept the device waiting."""
         self._next: dict[str, Tensor] | Exception | None = None
@@ -93,8 +95,22 @@ def send(raw: dict[str, Any], device: torch.device) -> dict[str, Tensor]:
 
 def scale(moved: dict[str, Tensor], norm: NormConfig) -> Batch:
     """What `send` moved, as real numbers."""
+    blur, voxels = model_input(moved, norm)
+    return Batch(blur, moved["sharp"].float() / 255, voxels)
+
+
+def model_input(moved: dict[str, Tensor], norm: NormConfig) -> tuple[Tensor, Tensor | None]:
+    """What the model takes, of what `send` moved.
+
+    Args:
+        moved: `blur` uint8 (B,T,3,H,W); with spikes also `counts` (B,T,K,h,w) and `bin_frames` (B,T,K).
+        norm: of the voxels.
+
+    Returns:
+        Frames (B,T,3,H,W) float32 in [0,1], and voxels (B,T,K,h,w) float32 or None.
+    """
     voxels = normalise_voxels(moved["counts"], moved["bin_frames"], norm) if "counts" in moved else None
-    return Batch(moved["blur"].float() / 255, moved["sharp"].float() / 255, voxels)
+    return moved["blur"].float() / 255, voxels
 
 
 def normalise_voxels(counts: Tensor, bin_frames: Tensor, norm: NormConfig) -> Tensor:

@@ -42,6 +42,11 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
+def to_grey(rgb: NDArray) -> NDArray[np.float32]:
+    """(...,3) RGB -> (...) brightness on the same scale: 0.3 R + 0.59 G + 0.11 B."""
+    return rgb.astype(np.float32) @ GREY
+
+
 def image_size(path: Path) -> tuple[int, int]:
     """(H,W) from the header alone."""
     with opened(path) as image:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from spikevrt.data.files.similarity import correlation
 from spikevrt.data.spikes.geometry import KNOWN, SpikeGeometry
 from spikevrt.data.spikes.npz import array_shape, read_array
 from spikevrt.errors import UserError
@@ -171,13 +172,6 @@ def shows_a_scene_twice(picture: NDArray[np.float32]) -> bool:
             if correlation(first, second) > REPEATS:
                 return True
     return False
-
-
-def correlation(a: NDArray, b: NDArray) -> float:
-    """Pearson's, of two pictures of one size; 0 where one of them is flat."""
-    x, y = a.ravel() - a.mean(dtype=np.float64), b.ravel() - b.mean(dtype=np.float64)
-    scale = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / scale if scale > 0 else 0.0
 
 
 def read_frames(path: Path, geometry: SpikeGeometry, frames: slice) -> NDArray[np.uint8]:

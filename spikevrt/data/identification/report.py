@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from spikevrt.data.files.images import read_image, to_grey
+from spikevrt.data.files.similarity import SIMILAR, similarity
 from spikevrt.data.identification.ranking import Candidate, rank
-from spikevrt.data.identification.views import draw, likeness, spikes_per_frame, tfi, tfp
+from spikevrt.data.identification.views import draw, spikes_per_frame, tfi, tfp
 from spikevrt.data.spikes.geometry import read_recording_config
 from spikevrt.data.spikes.recording import SpikeFile
 
@@ -14,8 +16,6 @@ CLEAR = 0.6
 """Score of what certainly is a picture."""
 MARGIN = 0.05
 """Lead over the second candidate that settles it."""
-ALIKE = 0.5
-"""Least correlation with a picture of the same scene."""
 
 
 def describe(path: Path, candidates: list[Candidate], picture: Path | None, png: Path) -> Iterator[str]:
@@ -31,20 +31,19 @@ def describe(path: Path, candidates: list[Candidate], picture: Path | None, png:
     yield f"firing rate {rates.mean():.6f} (frames {rates.min():.4f} to {rates.max():.4f})"
     yield f"spikes a frame {counts.mean():.1f} of {pixels} pixels (frames {counts.min()} to {counts.max()})"
     file = SpikeFile(path, geometry)
-    middle = best.frames // 2
-    views = {"TFP, rows as stored": tfp(file, middle), "TFI, rows as stored": tfi(file, middle)}
+    views = {"TFP, rows as stored": tfp(file), "TFI, rows as stored": tfi(file, best.frames // 2)}
     flip = None
     if picture is None:
         yield "flip: unknown; only a picture of the scene tells (--picture GT)"
     else:
-        as_stored, turned = likeness(picture, views["TFP, rows as stored"])
-        if max(as_stored, turned) >= ALIKE:
-            flip = turned > as_stored
+        as_stored, flipped = similarity(to_grey(read_image(picture)), views["TFP, rows as stored"])
+        if max(as_stored, flipped) >= SIMILAR:
+            flip = flipped > as_stored
         stated = "unknown" if flip is None else str(flip).lower()
         yield f"flip: {stated}; correlation of the TFP picture with {picture.name}:"
-        yield f"  {as_stored:.4f} with rows as stored, {turned:.4f} upside down"
+        yield f"  {as_stored:.4f} with rows as stored, {flipped:.4f} upside down"
         if flip is None:
-            yield "  neither is alike: another scene, another moment, or another geometry"
+            yield "  neither is similar: another scene, another moment, or another geometry"
     if flip:
         views = {title.replace("as stored", "upright"): view[::-1] for title, view in views.items()}
     draw(png, views, rates)

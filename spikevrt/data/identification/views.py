@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from spikevrt.data.files.images import read_image, write_png
-from spikevrt.data.identification.ranking import correlation, read_frames
-from spikevrt.data.simulation.camera import to_grey
+from spikevrt.data.files.images import write_png
+from spikevrt.data.identification.ranking import read_frames
 from spikevrt.data.spikes.geometry import SpikeGeometry
 from spikevrt.data.spikes.recording import SpikeFile
+from spikevrt.data.spikes.tfp import mean_firing, middle_window
 
 BLOCK = 64
 """Frames that are read at once."""
@@ -34,10 +34,10 @@ def spikes_per_frame(path: Path, geometry: SpikeGeometry, frames: int) -> NDArra
     return counts
 
 
-def tfp(file: SpikeFile, middle: int) -> Picture:
-    """(H,W) texture from playback: the mean of `TFP_WINDOW` frames around `middle`, in [0,1]."""
-    start = min(max(middle - TFP_WINDOW // 2, 0), max(file.frames - TFP_WINDOW, 0))
-    return file.read(start=start, count=TFP_WINDOW).mean(0, dtype=np.float32)
+def tfp(file: SpikeFile) -> Picture:
+    """(H,W) texture from playback: the mean of `TFP_WINDOW` frames around the middle of the file, in [0,1]."""
+    part = middle_window(file.frames, min(TFP_WINDOW, file.frames))
+    return mean_firing(file.read(start=part.start, count=part.stop - part.start))
 
 
 def tfi(file: SpikeFile, middle: int) -> Picture:
@@ -48,13 +48,6 @@ def tfi(file: SpikeFile, middle: int) -> Picture:
     last, following = before[::-1].argmax(0), after.argmax(0) if len(after) else 0
     found = before.any(0) & after.any(0)
     return np.where(found, 1.0 / (last + following + 1), 0.0).astype(np.float32)
-
-
-def likeness(picture: Path, view: Picture) -> tuple[float, float]:
-    """Correlation of a picture file with an upright view, and with the view upside down."""
-    grey = Image.fromarray(to_grey(read_image(picture)))
-    small = np.asarray(grey.resize((view.shape[1], view.shape[0]), Image.Resampling.BOX), np.float32)
-    return correlation(small, view), correlation(small, view[::-1])
 
 
 def draw(path: Path, views: dict[str, Picture], rates: NDArray[np.float64]) -> None:

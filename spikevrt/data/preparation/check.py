@@ -6,7 +6,7 @@ from pathlib import Path
 from spikevrt.config import DataConfig
 from spikevrt.data.clips.clip import Clip, open_clip
 from spikevrt.data.files.images import read_image
-from spikevrt.data.preparation.match import likeness_problems
+from spikevrt.data.preparation.match import similarity_problems
 from spikevrt.errors import UserError
 
 
@@ -42,7 +42,7 @@ def clip_problems(clip: Clip, data: DataConfig, progress: Callable[[], None]) ->
                 yield str(error)
         progress()
     if clip.spikes is not None:
-        yield from likeness_problems(clip, clip.spikes, data)
+        yield from similarity_problems(clip, clip.spikes, data)
 
 
 def picture_problems(path: Path, size: tuple[int, int]) -> Iterator[str]:

@@ -229,11 +229,6 @@ def simulated(frames: Iterable[Frame], camera: SpikeCamera) -> Iterator[Shot]:
         before = light
 
 
-def to_grey(rgb: NDArray) -> NDArray[np.float32]:
-    """(...,3) RGB -> (...) brightness on the same scale: 0.3 R + 0.59 G + 0.11 B."""
-    return rgb.astype(np.float32) @ GREY
-
-
 def area_downsample(image: NDArray, factor: int) -> NDArray[np.float32]:
     """(H,W) -> (H/factor,W/factor) by averaging; H and W are multiples of the factor."""
     H, W = image.shape

@@ -23,7 +23,7 @@ def grey(rgb: Tensor) -> Tensor:
 
 
 def default_window(frames: int) -> int:
-    """Spike frames that the picture averages out of an exposure: half of them, an odd number."""
+    """Default number of spike frames to average: half of the exposure, made odd."""
     return min(frames // 2 | 1, frames)
 
 
@@ -47,7 +47,12 @@ def tfp_picture(spikes: NDArray[np.uint8], rate: float, window: int | None = Non
         (1,h,w) float32 in [0,1].
     """
     part = spikes[middle_window(len(spikes), window or default_window(len(spikes)))]
-    return torch.from_numpy(part.mean(0, dtype=np.float32) / np.float32(rate)).clamp(0, 1)[None]
+    return torch.from_numpy(mean_firing(part) / np.float32(rate)).clamp(0, 1)[None]
+
+
+def mean_firing(spikes: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(n,h,w) of 0 and 1 -> (h,w) spikes per frame, in [0,1]."""
+    return spikes.mean(0, dtype=np.float32)
 
 
 def enlarged(picture: Tensor, size: tuple[int, int]) -> Tensor:
