@@ -14,6 +14,8 @@ from spikevrt.errors import UserError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    Subcommands = argparse._SubParsersAction["Subcommand"]
+
 Record = TypeVar("Record", bound="DataclassInstance")
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -34,9 +36,33 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} ({self.prog} --help lists all options)")
 
 
-def command_parser(module: str, description: str) -> argparse.ArgumentParser:
+class Subcommand(Parser):
+    """Refuses what it does not know itself, so that the message names the `--help` that has its options."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
+
+
+def command_parser(module: str, description: str) -> Parser:
     """A parser whose `--help` names the command as it is typed."""
     return Parser(prog=f"python -m {module}", description=description, formatter_class=HelpFormatter)
+
+
+def add_subcommands(parser: Parser) -> "Subcommands":
+    """Make `parser` one of several commands; which of them was typed is the argument `command`."""
+    return parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", title="commands", parser_class=Subcommand
+    )
+
+
+def add_subcommand(commands: "Subcommands", name: str, summary: str, description: str) -> Parser:
+    """The parser of one of several commands; `summary` stands in the list of all."""
+    return commands.add_parser(name, help=summary, description=description, formatter_class=HelpFormatter)
 
 
 def positive(text: str) -> int:

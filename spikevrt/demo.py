@@ -55,11 +55,11 @@ def prepare(out: Path) -> None:
     """Training clips, the held-out stretch and a held-out photo; what is there already stays."""
     data = out / "data"
     if not (data / "val").is_dir():
-        call(Command("prepare", (bikes_video(), "--out", data)))
+        call(Command("prepare", ("video", bikes_video(), "--out", data)))
     if not list(data.glob("train/photo-*")):
-        call(Command("prepare", ("--photos", *PHOTOS, "--out", data)))
+        call(Command("prepare", ("photos", *PHOTOS, "--out", data)))
     if not (data / "photo").is_dir():
-        call(Command("prepare", ("--photos", HELD_OUT_PHOTO, "--photo-split", "photo", "--out", data)))
+        call(Command("prepare", ("photos", HELD_OUT_PHOTO, "--split", "photo", "--out", data)))
 
 
 class Plan(NamedTuple):

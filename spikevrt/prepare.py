@@ -1,51 +1,76 @@
-"""`python -m spikevrt.prepare`: video into the unified layout, checks of a layout, voxel caches."""
+"""`python -m spikevrt.prepare`: data sets made, linked and checked, and their voxel caches."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from spikevrt.cli import add_config_arguments, command_parser, config_from_arguments, from_arguments, run_command
+from spikevrt.cli import (
+    Parser,
+    add_config_arguments,
+    add_subcommand,
+    add_subcommands,
+    command_parser,
+    from_arguments,
+    run_command,
+)
+from spikevrt.config import DataConfig, load_config
 from spikevrt.data.preparation.downloads import DATASETS
 from spikevrt.data.preparation.jobs import build_caches, check_tree, import_dataset, prepare_photos, prepare_videos
 from spikevrt.data.preparation.recipe import Recipe
 from spikevrt.data.simulation.camera import SpikeCamera
-from spikevrt.errors import UserError, require_at_least
+from spikevrt.errors import require_at_least
 
-DESCRIPTION = """Turn sharp video into blurred frames, sharp frames and spikes; or check such a data set.
+DESCRIPTION = """Make a data set of blurred frames, sharp frames and spikes; or check one.
 
-  python -m spikevrt.prepare video.mp4 --out data                 # first 70% trains, last 20% is held out
-  python -m spikevrt.prepare a.mp4 b.mp4 frames/ --out data --split-by clip
-  python -m spikevrt.prepare --photos --out data                  # moved scikit-image photos, for training
-  python -m spikevrt.prepare --import spk-gopro DOWNLOAD --out data
-  python -m spikevrt.prepare --check data                         # what is wrong, file by file
-  python -m spikevrt.prepare --voxels data --opts DATA.K=32       # voxel caches (optional)
+  python -m spikevrt.prepare video bikes.mp4 --out data
+  python -m spikevrt.prepare check data
 
-A source is a video file or a folder of consecutive sharp frames. Frames are cropped to multiples of 8 pixels.
+python -m spikevrt.prepare COMMAND --help has the options of each.
+"""
+VIDEO = """Turn sharp video into blurred frames, sharp frames and simulated spikes.
 
---import links a data set as it is unpacked: spk-gopro (GOPRO_Large/ beside GOPRO_Large_spike_seq/; choose blur or
-blur_gamma by DATA.BLUR_DIR), spk-x4k ({split}_blurry_N, {split}_spike_2xds_N, {split}_fullRGB), sreds (.dat and .png of
-one stem), s-sdm (GOPRO/{split}/spike_data/<clip>/). Then it is checked: counts, stems, sizes, and whether the spikes
-show what the frames show.
+  python -m spikevrt.prepare video bikes.mp4 --out data      # the first 70% trains, the last 20% is held out
+
+SOURCE is a video file or a folder of consecutive sharp frames; it becomes a clip of its name. Frames are cropped to
+multiples of 8 pixels. With --split-by clip, each of several sources trains or is held out as a whole.
+"""
+PHOTOS = """Add clips of moving photos, to train on: every sub-frame is rendered, none interpolated.
+
+  python -m spikevrt.prepare photos astronaut rocket --out data
+
+The photos are those of the scikit-image package (pip install 'spikevrt[demo]'); all of them without a NAME.
+"""
+IMPORT = """Link a downloaded data set as it is unpacked in FOLDER, and check it.
+
+  python -m spikevrt.prepare import spk-gopro DOWNLOAD --out data
+
+spk-gopro: GOPRO_Large/ beside GOPRO_Large_spike_seq/; choose blur or blur_gamma by DATA.BLUR_DIR
+spk-x4k:   {split}_blurry_N, {split}_spike_2xds_N, {split}_fullRGB
+sreds:     .dat and .png files of one stem
+s-sdm:     GOPRO/{split}/spike_data/<clip>/
+
+The check looks at counts, stems and sizes, and whether the spikes show what the frames show.
+"""
+VOXELS = """Make the voxel caches of a data set. Training needs none: it reads the spikes themselves.
+
+  python -m spikevrt.prepare voxels data --opts DATA.K=32
+
+What is whole and valid already stays; an interrupted run goes on where it stopped.
+"""
+CHECK = """Say what is wrong with a data set, file by file; the exit code is 2 where something is.
+
+  python -m spikevrt.prepare check data
+
+It looks at counts, stems and sizes, and whether the spikes show what the frames show.
 """
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """All options with their defaults."""
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """`--out`, and how blurred frames and spikes are made."""
     recipe = Recipe()
     camera = recipe.camera
-    parser = command_parser("spikevrt.prepare", DESCRIPTION)
-    parser.add_argument("sources", nargs="*", type=Path, metavar="SOURCE", help="video files or folders of frames")
-    parser.add_argument("--out", type=Path, help="root of the data set to write")
-    parser.add_argument(
-        "--photos", nargs="*", metavar="NAME", help="add clips of moved scikit-image photos (all of them without names)"
-    )
-    parser.add_argument("--photo-split", metavar="SPLIT", help="where they go (default: the training split)")
-    parser.add_argument("--check", type=Path, metavar="ROOT", help="check an existing tree and exit")
-    parser.add_argument(
-        "--import", dest="dataset", choices=DATASETS, help="link a downloaded data set, named by SOURCE"
-    )
-    parser.add_argument("--voxels", type=Path, metavar="ROOT", help="make the voxel caches of an existing tree")
-    parser.add_argument("--workers", type=int, help="threads of --voxels (default: one a core)")
+    parser.add_argument("--out", type=Path, required=True, help="root of the data set to write")
     parser.add_argument("--factor", type=int, default=camera.factor, help="sub-frames between source frames")
     parser.add_argument("--exposure", type=int, default=recipe.exposure, help="source frames in a blurred frame")
     parser.add_argument("--stride", type=int, default=recipe.stride, help="source frames between blurred frames")
@@ -55,38 +80,116 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--linear-light", action="store_true", help="average light instead of pixel values")
     parser.add_argument("--noise", action="store_true", help="spurious spikes")
-    parser.add_argument("--seed", type=int, default=camera.seed)
-    parser.add_argument("--split-by", choices=("time", "clip"), default="time")
+    parser.add_argument("--seed", type=int, default=camera.seed, help="of the camera, the motion and the split")
+
+
+def recipe_of(args: argparse.Namespace) -> Recipe:
+    """What `add_recipe` describes."""
+    require_at_least(1, "--spike-scale", args.scale)
+    return from_arguments(Recipe, args, camera=from_arguments(SpikeCamera, args, flip=True))
+
+
+def add_video(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `video`."""
+    parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="a video file or a folder of frames")
+    add_recipe(parser)
+    parser.add_argument("--split-by", choices=("time", "clip"), default="time", help="what trains and what is held out")
     parser.add_argument("--train", type=float, default=0.7, help="share of the time that trains")
-    parser.add_argument("--val", type=float, default=0.2, help="share of the time, or of the clips, held out")
-    add_config_arguments(parser)
+    parser.add_argument("--val", type=float, default=0.2, help="share of the time, or of the clips, that is held out")
+
+
+def video(args: argparse.Namespace, data: DataConfig) -> int:
+    """Run `video`."""
+    splits = data.train_split, data.val_split
+    prepare_videos(args.sources, args.out, recipe_of(args), args.split_by, args.train, args.val, splits)
+    return 0
+
+
+def add_photos(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `photos`."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a photo (default: all of them)")
+    add_recipe(parser)
+    parser.add_argument("--split", help="where they go (default: the training split)")
+
+
+def photos(args: argparse.Namespace, data: DataConfig) -> int:
+    """Run `photos`."""
+    prepare_photos(args.out, args.names, recipe_of(args), args.split or data.train_split)
+    return 0
+
+
+def add_import(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `import`."""
+    parser.add_argument("dataset", choices=DATASETS, metavar="DATASET", help=", ".join(DATASETS))
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the download was unpacked")
+    parser.add_argument("--out", type=Path, required=True, help="root of the data set to make")
+
+
+def import_download(args: argparse.Namespace, data: DataConfig) -> int:
+    """Run `import`."""
+    return import_dataset(args.dataset, args.folder, args.out, data)
+
+
+def add_voxels(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `voxels`."""
+    parser.add_argument("root", type=Path, metavar="ROOT", help="root of the data set")
+    parser.add_argument("--workers", type=int, help="threads (default: one per core)")
+
+
+def voxels(args: argparse.Namespace, data: DataConfig) -> int:
+    """Run `voxels`."""
+    if args.workers is not None:
+        require_at_least(1, "--workers", args.workers)
+    return build_caches(args.root, data, args.workers)
+
+
+def add_check(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `check`."""
+    parser.add_argument("root", type=Path, metavar="ROOT", help="root of the data set")
+
+
+def check(args: argparse.Namespace, data: DataConfig) -> int:
+    """Run `check`."""
+    return check_tree(args.root, data)
+
+
+class Job(NamedTuple):
+    """A sub-command."""
+
+    help: str
+    """For the list of all."""
+    description: str
+    add: Callable[[argparse.ArgumentParser], None]
+    """Its arguments, but for the configuration."""
+    run: Callable[[argparse.Namespace, DataConfig], int]
+    """Does it; returns the exit code."""
+
+
+JOBS = {
+    "video": Job("a data set from sharp video", VIDEO, add_video, video),
+    "photos": Job("clips of moving photos, for training", PHOTOS, add_photos, photos),
+    "import": Job("a downloaded data set, by links", IMPORT, add_import, import_download),
+    "voxels": Job("voxel caches of a data set (optional)", VOXELS, add_voxels, voxels),
+    "check": Job("what is wrong with a data set", CHECK, add_check, check),
+}
+"""By the word that a person types."""
+
+
+def make_parser() -> Parser:
+    """All sub-commands with their options and defaults."""
+    parser = command_parser("spikevrt.prepare", DESCRIPTION)
+    commands = add_subcommands(parser)
+    for name, job in JOBS.items():
+        below = add_subcommand(commands, name, job.help, job.description)
+        job.add(below)
+        add_config_arguments(below, backend=False)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run the jobs asked for."""
+    """Parse and run the job asked for."""
     args = make_parser().parse_args(argv)
-    data = config_from_arguments(args).data
-    if args.check:
-        return check_tree(args.check, data)
-    if args.voxels:
-        if args.workers is not None:
-            require_at_least(1, "--workers", args.workers)
-        return build_caches(args.voxels, data, args.workers)
-    if args.dataset:
-        if not args.out or len(args.sources) != 1:
-            raise UserError("--import: name the one folder of the download, and --out")
-        return import_dataset(args.dataset, args.sources[0], args.out, data)
-    if not args.out or not (args.sources or args.photos is not None):
-        raise UserError("nothing to do: name sources (or --photos, --import) and --out, or --check or --voxels ROOT")
-    require_at_least(1, "--spike-scale", args.scale)
-    recipe = from_arguments(Recipe, args, camera=from_arguments(SpikeCamera, args, flip=True))
-    splits = (data.train_split, data.val_split)
-    if args.sources:
-        prepare_videos(args.sources, args.out, recipe, args.split_by, args.train, args.val, splits)
-    if args.photos is not None:
-        prepare_photos(args.out, args.photos, recipe, args.photo_split or splits[0])
-    return 0
+    return JOBS[args.command].run(args, load_config(args.config, args.opts).data)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def data(setting: Setting, scratch: str) -> Iterator[ReportRow]:
     """Makes a small data set from photographs that scikit-image carries."""
     root = Path(scratch) / "data"
     for split, names in PHOTOS:
-        photos = ["--photos", *names, "--photo-split", split, "--out", str(root)]
+        photos = ["photos", *names, "--split", split, "--out", str(root)]
         subprocess.run(python("spikevrt.prepare", *photos), check=True)
     yield ReportRow("note", f"data: {sum(1 for _ in root.rglob('*.png'))} pictures")
 

@@ -61,7 +61,7 @@ CASES = {
     "no sharp frame": (remove("sharp/000003.png"), r"sharp: 5 files beside 6 .*missing 000003"),
     "no blurred frame": (remove("blur/000003.png"), r"without a counterpart 000003"),
     "no spike file": (remove("spike/000006.dat"), r"spike: 5 files beside 6"),
-    "no spikes": (remove("spike"), r"holds no \.dat files; .*--voxels"),
+    "no spikes": (remove("spike"), r"holds no \.dat files; .*prepare voxels ROOT"),
     "no geometry": (remove("spike/config.yaml"), r"geometry is unknown"),
     "two files a frame": (longer, r"holds 000001\.(jpg|png) and 000001\.(png|jpg)"),
 }

@@ -83,7 +83,7 @@ SETS = {
 def imported(tmp_path, name):
     SETS[name][0](tmp_path / "download")
     out = tmp_path / "data"
-    return prepare(["--import", name, str(tmp_path / "download"), "--out", str(out), *OPTIONS]), out
+    return prepare(["import", name, str(tmp_path / "download"), "--out", str(out), *OPTIONS]), out
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -99,7 +99,7 @@ def test_a_download_becomes_a_tree_by_links(tmp_path, capsys, name):
     assert clip.sharp[clip.stems[0]].is_symlink()
     assert clip.spikes.files[clip.stems[0]].is_symlink()
     assert clip_notes(clip.folder)["set"]
-    assert prepare(["--import", name, str(tmp_path / "download"), "--out", str(out), *OPTIONS]) == 0
+    assert prepare(["import", name, str(tmp_path / "download"), "--out", str(out), *OPTIONS]) == 0
     assert "were there already" in capsys.readouterr().out
 
 
@@ -165,5 +165,5 @@ def test_a_download_that_is_not_whole_is_named(tmp_path, damage, message):
     gopro(tmp_path / "download")
     shutil.rmtree(tmp_path / "download" / damage)
     with pytest.raises(UserError, match=message):
-        prepare(["--import", "spk-gopro", str(tmp_path / "download"), "--out", str(tmp_path / "data"), *OPTIONS])
+        prepare(["import", "spk-gopro", str(tmp_path / "download"), "--out", str(tmp_path / "data"), *OPTIONS])
     assert not list((tmp_path / "data").rglob(".*"))

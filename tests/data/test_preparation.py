@@ -15,6 +15,7 @@ from spikevrt.data.simulation.camera import SpikeCamera
 from spikevrt.data.spikes.geometry import SpikeGeometry
 from spikevrt.data.spikes.recording import SpikeFile
 from spikevrt.errors import UserError
+from spikevrt.prepare import JOBS
 from spikevrt.prepare import main as prepare
 from tests.small_data import FRAMES, RECIPE, SIZE, moving_frames
 
@@ -112,13 +113,13 @@ def test_a_video_becomes_a_tree_that_is_whole(tmp_path, capsys):
         for frame in moving_frames(30, (50, 70)):
             write(frame)
     out = tmp_path / "data"
-    assert prepare([str(video), "--out", str(out), "--factor", "2", "--exposure", "3", "--stride", "2"]) == 0
+    assert prepare(["video", str(video), "--out", str(out), "--factor", "2", "--exposure", "3", "--stride", "2"]) == 0
     assert read_image(out / "val" / "street" / "blur" / "000001.png").shape == (*SIZE, 3)
     options = ["--opts", "DATA.CLIP_LEN=2", "TEST.CLIP_OVERLAP=1"]
-    assert prepare(["--check", str(out), *options]) == 0
+    assert prepare(["check", str(out), *options]) == 0
     assert "nothing wrong" in capsys.readouterr().out
     (out / "train" / "street" / "spike" / "000002.dat").write_bytes(b"cut")
-    assert prepare(["--check", str(out), *options]) == 2
+    assert prepare(["check", str(out), *options]) == 2
     assert "000002.dat: 3 bytes" in capsys.readouterr().out
 
 
@@ -128,7 +129,8 @@ def test_folders_are_split_by_clip(tmp_path):
             write_png(tmp_path / name / f"{i}.png", frame)
     sources = [str(tmp_path / name) for name in ("a", "b")]
     out = tmp_path / "data"
-    assert prepare([*sources, "--out", str(out), "--split-by", "clip", "--factor", "1", "--exposure", "3"]) == 0
+    options = ["--split-by", "clip", "--factor", "1", "--exposure", "3"]
+    assert prepare(["video", *sources, "--out", str(out), *options]) == 0
     assert len(list((out / "train").iterdir())) == len(list((out / "val").iterdir())) == 1
 
 
@@ -148,16 +150,28 @@ def test_a_failure_leaves_nothing_half_written(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "nothing to do"),
-        (["nowhere.mp4", "--out", "x"], r"nowhere\.mp4: no such video"),
-        (["--photos", "mona-lisa", "--out", "x"], "mona-lisa: no such photo; there are astronaut"),
-        (["a.mp4", "b/a.mp4", "--out", "x"], "sources share a name"),
-        (["a.mp4", "--out", "x", "--theta", "0.5"], "--theta 0.5: must be at least 1"),
-        (["a.mp4", "--out", "x", "--theta", "nan"], "--theta nan: must be at least 1"),
-        (["a.mp4", "--out", "x", "--seed", "-1"], "--seed -1: must be at least 0"),
-        (["a.mp4", "--out", "x", "--spike-scale", "0"], "--spike-scale 0: must be at least 1"),
-        (["a.mp4", "--out", "x", "--factor", "0"], "--factor 0: must be at least 1"),
-        (["a.mp4", "--out", "x", "--exposure", "0"], "--exposure 0: must be at least 1"),
+        ([], r"required: COMMAND \(python -m spikevrt\.prepare --help"),
+        (["a.mp4", "--out", "x"], r"invalid choice: 'a\.mp4' \(choose from '?video"),
+        (["video", "--out", "x"], r"required: SOURCE \(python -m spikevrt\.prepare video --help"),
+        (["video", "a.mp4"], "required: --out"),
+        (
+            ["photos", "--out", "x", "--split-by", "clip"],
+            r"arguments: --split-by \(python -m spikevrt\.prepare photos --help",
+        ),
+        (["import", "spk-gopro", "--out", "x"], "required: FOLDER"),
+        (["import", "gopro", "folder", "--out", "x"], r"invalid choice: 'gopro' \(choose from '?spk-gopro"),
+        (["voxels", "x", "--theta", "2"], "unrecognized arguments: --theta 2"),
+        (["voxels", "x", "--workers", "0"], "--workers 0: must be at least 1"),
+        (["check", "x", "--out", "y"], "unrecognized arguments: --out y"),
+        (["video", "nowhere.mp4", "--out", "x"], r"nowhere\.mp4: no such video"),
+        (["photos", "mona-lisa", "--out", "x"], "mona-lisa: no such photo; there are astronaut"),
+        (["video", "a.mp4", "b/a.mp4", "--out", "x"], "sources share a name"),
+        (["video", "a.mp4", "--out", "x", "--theta", "0.5"], "--theta 0.5: must be at least 1"),
+        (["video", "a.mp4", "--out", "x", "--theta", "nan"], "--theta nan: must be at least 1"),
+        (["video", "a.mp4", "--out", "x", "--seed", "-1"], "--seed -1: must be at least 0"),
+        (["video", "a.mp4", "--out", "x", "--spike-scale", "0"], "--spike-scale 0: must be at least 1"),
+        (["video", "a.mp4", "--out", "x", "--factor", "0"], "--factor 0: must be at least 1"),
+        (["video", "a.mp4", "--out", "x", "--exposure", "0"], "--exposure 0: must be at least 1"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message, tmp_path, monkeypatch):
@@ -167,8 +181,18 @@ def test_wrong_arguments_are_named(arguments, message, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("job", [None, *JOBS])
+def test_every_job_has_help_with_an_example(job, capsys):
+    with pytest.raises(SystemExit) as caught:
+        prepare([job, "--help"] if job else ["--help"])
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    assert f"  python -m spikevrt.prepare {job or 'video'} " in printed
+    assert job or all(f"    {name} " in printed for name in JOBS)
+
+
 def test_too_few_frames_are_named(tmp_path):
     for i, frame in enumerate(moving_frames(8)):
         write_png(tmp_path / "short" / f"{i}.png", frame)
     with pytest.raises(UserError, match=r"no exposure of 5 frames fits in its share of 8 source frames"):
-        prepare([str(tmp_path / "short"), "--out", str(tmp_path / "out")])
+        prepare(["video", str(tmp_path / "short"), "--out", str(tmp_path / "out")])

@@ -95,7 +95,7 @@ def test_training_takes_the_cache_and_needs_none(own_tree, data, monkeypatch):
         return ClipDataset(data, "train", augment=True, use_spike=True, crop=40)[3, 11]
 
     without = sample()
-    assert prepare(["--voxels", str(own_tree), "--opts", "DATA.K=4", "DATA.CLIP_LEN=2", "TEST.CLIP_OVERLAP=1"]) == 0
+    assert prepare(["voxels", str(own_tree), "--opts", "DATA.K=4", "DATA.CLIP_LEN=2", "TEST.CLIP_OVERLAP=1"]) == 0
 
     def refuse(*_):
         raise AssertionError("the recording was read")

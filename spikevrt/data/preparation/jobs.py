@@ -89,7 +89,7 @@ def import_dataset(name: str, source: Path, out: Path, data: DataConfig) -> int:
             kept += 1
     if made + kept == 0:
         raise UserError(
-            f"{source}: holds no clips as {name} is downloaded; python -m spikevrt.prepare --help shows how"
+            f"{source}: holds no clips as {name} is downloaded; python -m spikevrt.prepare import --help shows how"
         )
     print(f"{out}: {made} clips made" + (f", {kept} were there already" if kept else ""))
     return check_tree(out, data)

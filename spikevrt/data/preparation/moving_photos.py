@@ -26,11 +26,11 @@ def scikit_image_photos(names: Sequence[str] = ()) -> list[Path]:
     try:
         folder = Path(str(resources.files("skimage") / "data"))
     except ModuleNotFoundError:
-        raise UserError("--photos needs scikit-image: pip install 'spikevrt[demo]'") from None
+        raise UserError("photos need scikit-image: pip install 'spikevrt[demo]'") from None
     photos = {Path(name).stem: folder / name for name in PHOTOS}
     unknown = [name for name in names if name not in photos]
     if unknown:
-        raise UserError(f"--photos {unknown[0]}: no such photo; there are {', '.join(photos)}")
+        raise UserError(f"{unknown[0]}: no such photo; there are {', '.join(photos)}")
     return [photos[name] for name in names or photos]
 
 

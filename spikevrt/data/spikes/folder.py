@@ -91,7 +91,7 @@ def find_recordings(folder: Path, stems: Sequence[str], data: DataConfig) -> dic
         expected = "one recording" if continuous else f"one a frame ({EXPECTED})"
         raise UserError(
             f"{folder}: holds no .dat files; expected {expected}; no voxel cache is needed "
-            "(python -m spikevrt.prepare --voxels ROOT makes one)"
+            "(python -m spikevrt.prepare voxels ROOT makes one)"
         )
     if continuous:
         if len(files) > 1:
