@@ -34,7 +34,7 @@ DESCRIPTION = """Restore a clip of any length and size.
   python -m spikevrt.deblur blurred.mp4 --spikes spikes/ --checkpoint best.pt --out sharp.mp4
 
 INPUT is a folder of pictures, a video file, or a clip (a folder with blur/ and spike/ inside). --spikes holds one .dat
-file a frame: of the same name, or in order for a video. Their geometry comes from a config.yaml there
+file per frame: of the same name, or in order for a video. Their geometry comes from a config.yaml there
 (spike_h, spike_w) or from --opts DATA.SPIKE_HEIGHT=... DATA.SPIKE_WIDTH=...
 """
 
@@ -43,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = command_parser("spikevrt.deblur", DESCRIPTION)
     parser.add_argument("input", type=Path, metavar="INPUT", help="pictures, a video, or a clip of a data set")
-    parser.add_argument("--spikes", type=Path, help="folder of spike files, one a frame or one recording")
+    parser.add_argument("--spikes", type=Path, help="folder of spike files, one per frame or one recording")
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help=f"a folder for PNGs, or a file ({', '.join(VIDEOS)})")
     parser.add_argument("--fps", type=positive_number, help="of a video written (default: the input's, else 24)")

@@ -15,11 +15,11 @@ DESCRIPTION = """Say what an unknown spike recording is: size, geometry, firing 
   python -m spikevrt.identify recording.dat --picture sharp.png    # and says whether its rows are upside down
   python -m spikevrt.identify recording.dat --height 360 --width 640
 
-A .dat file has no header: one bit a pixel, least significant first, frames one after the other. The score (0 to 1) says
-how much the frames of a geometry look like one picture: neighbouring pixels that agree without the noise. A vertical
-flip leaves it unchanged, so it is stated only where a picture of the scene is given.
+A .dat file has no header: one bit per pixel, least significant first, frames one after the other. The score (0 to 1)
+says how much the frames of a geometry look like one picture: neighbouring pixels that agree without the noise. A
+vertical flip leaves it unchanged, so it is stated only where a picture of the scene is given.
 
-The PNG shows the TFP picture (mean of a window of spikes: brightness), the TFI picture (1 / distance of the two spikes
+The PNG shows the TFP picture (mean of 41 spike frames: brightness), the TFI picture (1 / distance of the two spikes
 around the middle: sharper, noisier) and the firing rate over time.
 """
 

@@ -71,7 +71,7 @@ def compare(
 def picture_of_spikes(spikes: SpikeFolder, stem: str, data: DataConfig, rate: float, window: int | None) -> Tensor:
     """(1,h,w) TFP picture of one exposure; `rate` and `window` as in `TfpSettings`."""
     recording = spikes.recording(stem)
-    exposure = recording.window(data.spike_time_offset)
+    exposure = recording.exposure(data.spike_time_offset)
     frames = recording.read(start=exposure.start, count=exposure.stop - exposure.start)
     return tfp_picture(frames, rate, window)
 

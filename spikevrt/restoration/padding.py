@@ -58,7 +58,7 @@ def plan_padding(size: tuple[int, int], window: Sequence[int], ratio: Fraction =
         ValueError: `size` is not whole in spike pixels.
     """
     if any(side % ratio.denominator for side in size):
-        raise ValueError(f"frames of {size[0]}x{size[1]} end inside a spike pixel ({ratio} spike pixels a pixel)")
+        raise ValueError(f"frames of {size[0]}x{size[1]} end inside a spike pixel ({ratio} spike pixels per pixel)")
     step = padding_step(ratio)
     least = [max(side, least_side(w)) for side, w in zip(size, window[1:], strict=True)]
     H, W = (-(-side // step) * step for side in least)

@@ -70,7 +70,7 @@ def scores_table(title: str, methods: Mapping[str, list[Scores]]) -> str:
 
 
 def means(methods: Mapping[str, list[Scores]]) -> dict[str, Any]:
-    """For JSON."""
+    """Number of frames and mean scores of every method; an infinite mean becomes None."""
     return {
         method: {"frames": len(scores)}
         | {k: v if v is None or math.isfinite(v) else None for k, v in mean_scores(scores).items()}

@@ -123,8 +123,8 @@ def clip_source(clip: Clip, data: DataConfig, crop: int | None = None) -> Source
 def recording_source(
     frames: Path, spikes: Path | None, data: DataConfig, progress: Callable[[], object] = lambda: None
 ) -> Source:
-    """A folder of pictures, or a video, with a folder of spike files: one a frame, by stem or (video) in order, or one
-    continuous recording (DATA.RECORDING). All of it is read once, to be counted and checked.
+    """A folder of pictures, or a video, with a folder of spike files: one per frame, by stem or (video) in order, or
+    one continuous recording (DATA.RECORDING). All of it is read once, to be counted and checked.
 
     Args:
         frames: a folder of pictures, or a video file.
@@ -176,5 +176,5 @@ def spikes_in_order(folder: Path, names: Sequence[str], data: DataConfig, frames
     """One file for every frame of a video, whatever their stems; arguments as of `SpikeFolder.open`."""
     stems = sorted(by_stem(folder, SUFFIXES))
     if len(stems) != len(names):
-        raise UserError(f"{folder}: {len(stems)} .dat files beside the {len(names)} frames of {frames}; one a frame")
+        raise UserError(f"{folder}: {len(stems)} .dat files beside the {len(names)} frames of {frames}; one per frame")
     return SpikeFolder.open(folder, stems, data, frames).renamed(names)

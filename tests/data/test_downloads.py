@@ -119,7 +119,7 @@ def test_only_the_exposure_of_s_sdm_counts(tmp_path):
     clip = find_clips(DataConfig(root=str(out), clip_len=2), "val")[0]
     file = clip.spikes.recording("000000")
     assert file.voxels(1).sum() == file.read().sum()
-    assert file.window(0) == slice(20, 117)
+    assert file.exposure(0) == slice(20, 117)
 
 
 def test_the_long_exposure_of_sreds_shows_the_scene(tmp_path):

@@ -11,7 +11,7 @@ from spikevrt.data.clips.clip import find_clips
 from spikevrt.data.clips.dataset import ClipDataset
 from spikevrt.data.clips.voxel_cache import VoxelCache
 from spikevrt.data.files.images import write_png
-from spikevrt.data.spikes.exposures import clock_windows
+from spikevrt.data.spikes.exposures import clock_exposures
 from spikevrt.data.spikes.geometry import SpikeGeometry, geometry_for
 from spikevrt.data.spikes.recording import SpikeFile, write_packed
 from spikevrt.errors import UserError
@@ -81,10 +81,10 @@ def test_arrays_of_another_kind_are_named(tmp_path, case):
 
 
 def test_clocks_that_are_no_multiples_do_not_drift():
-    windows = clock_windows(1000, 20_000 / 24, None)
-    assert windows[0] == slice(0, 833)
-    assert all(a.stop == b.start for a, b in pairwise(windows))
-    assert windows[-1].stop == round(1000 * 20_000 / 24)
+    exposures = clock_exposures(1000, 20_000 / 24, None)
+    assert exposures[0] == slice(0, 833)
+    assert all(a.stop == b.start for a, b in pairwise(exposures))
+    assert exposures[-1].stop == round(1000 * 20_000 / 24)
 
 
 def test_one_recording_serves_a_whole_clip(continuous, spikes):
@@ -101,7 +101,7 @@ def test_one_recording_serves_a_whole_clip(continuous, spikes):
     np.testing.assert_array_equal(moved.numpy(), spikes[2:10].reshape(4, 2, H, W).sum(1))
 
 
-def test_a_window_of_its_own_for_every_frame(continuous, spikes):
+def test_every_frame_has_an_exposure_of_its_own(continuous, spikes):
     clip = find_clips(continuous, "train")[0]
     VoxelCache(clip.folder, clip.spikes, continuous).build()
     lines = [
@@ -110,14 +110,14 @@ def test_a_window_of_its_own_for_every_frame(continuous, spikes):
     (clip.folder / "spike" / "windows.csv").write_text("\n".join(["stem,start,length", *lines]))
     clip = find_clips(continuous, "train")[0]
     cache = VoxelCache(clip.folder, clip.spikes, continuous)
-    assert cache.load("000001", (0, 0, H, W)) is None  # the window shapes the counts
+    assert cache.load("000001", (0, 0, H, W)) is None  # the exposure shapes the counts
     assert cache.build() == FRAMES
     counts, bin_frames = cache.load("000001", (0, 0, H, W))
     np.testing.assert_array_equal(counts, spikes[2:14].reshape(4, 3, H, W).sum(1))
     assert bin_frames.tolist() == [3, 3, 3, 3]
 
 
-def test_windows_serve_files_with_more_than_the_exposure(own_tree):
+def test_a_table_serves_files_with_more_than_the_exposure(own_tree):
     spike = own_tree / "val" / "held" / "spike"
     (spike / "windows.csv").write_text("stem,start,length\n" + "".join(f"{i:06},2,4\n" for i in range(1, 7)))
     data = DataConfig(root=str(own_tree), clip_len=2, crop_size=40, k=4)
@@ -131,10 +131,10 @@ def test_windows_serve_files_with_more_than_the_exposure(own_tree):
     [
         (lambda d, c: replace(d, recording=RecordingConfig()), "needs DATA.RECORDING.LAYOUT=continuous"),
         (lambda d, c: replace(d, recording=RecordingConfig("continuous")), r"set DATA\.RECORDING\.SPIKE_RATE"),
-        (lambda d, c: replace(d, spike_time_offset=9), r"moves a window to 49 \.\. 57"),
-        (lambda d, c: write_windows(c, d, "000000,0,8"), "no window for frame 000001"),
-        (lambda d, c: write_windows(c, d, "000000,zero,8"), "line 2 must be stem,start,length"),
-        (lambda d, c: write_windows(c, d, *(f"{i:06},45,8" for i in range(5))), "asked for 45 to 53"),
+        (lambda d, c: replace(d, spike_time_offset=9), r"moves an exposure to 49 \.\. 57"),
+        (lambda d, c: write_table(c, d, "000000,0,8"), "no exposure for frame 000001"),
+        (lambda d, c: write_table(c, d, "000000,zero,8"), "line 2 must be stem,start,length"),
+        (lambda d, c: write_table(c, d, *(f"{i:06},45,8" for i in range(5))), "asked for 45 to 53"),
         (lambda d, c: write_packed(c / "other.dat", np.ones((1, H, W), np.uint8)) or d, "holds 2 recordings"),
     ],
 )
@@ -145,7 +145,7 @@ def test_recordings_that_do_not_fit_are_named(continuous, change, message):
         ClipDataset(data, "train", augment=False, use_spike=True)[3]
 
 
-def write_windows(folder, data, *lines):
+def write_table(folder, data, *lines):
     (folder / "windows.csv").write_text("\n".join(["stem,start,length", *lines]))
     return data
 

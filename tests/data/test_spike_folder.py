@@ -38,7 +38,7 @@ def test_the_same_recordings_serve_frames_of_other_stems(folder):
     spikes = SpikeFolder.open(folder, ("a", "b", "c"), DATA, folder).renamed(("1", "2", "3"))
     assert [path.stem for path in spikes.files.values()] == ["a", "b", "c"]
     assert spikes.exposures == {"1": slice(0, 2), "2": slice(1, 3), "3": slice(2, 4)}
-    assert spikes.recording("3").window(0) == slice(2, 4)
+    assert spikes.recording("3").exposure(0) == slice(2, 4)
     with pytest.raises(ValueError, match="shorter"):
         spikes.renamed(("1", "2"))
 

@@ -133,7 +133,7 @@ def test_files_belong_to_the_frames_of_a_video_in_order(tree, recorded):
     assert source.names == tuple(f"{i:06}" for i in range(1, FRAMES + 1))
     assert [path.name for path in source.spikes.files.values()] == [f"{i:06}.dat" for i in range(1, FRAMES + 1)]
     (recorded[1] / "000003.dat").unlink()
-    with pytest.raises(UserError, match=r"spike: 5 \.dat files beside the 6 frames of .*clip\.mp4; one a frame"):
+    with pytest.raises(UserError, match=r"spike: 5 \.dat files beside the 6 frames of .*clip\.mp4; one per frame"):
         recording_source(*recorded, data)
     with pytest.raises(UserError, match="nowhere: no such folder; --spikes names a folder"):
         recording_source(recorded[0], recorded[1] / "nowhere", data)

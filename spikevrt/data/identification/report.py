@@ -29,7 +29,7 @@ def describe(path: Path, candidates: list[Candidate], picture: Path | None, png:
     pixels = geometry.height * geometry.width
     rates = counts / pixels
     yield f"firing rate {rates.mean():.6f} (frames {rates.min():.4f} to {rates.max():.4f})"
-    yield f"spikes a frame {counts.mean():.1f} of {pixels} pixels (frames {counts.min()} to {counts.max()})"
+    yield f"spikes per frame {counts.mean():.1f} of {pixels} pixels (frames {counts.min()} to {counts.max()})"
     file = SpikeFile(path, geometry)
     views = {"TFP, rows as stored": tfp(file), "TFI, rows as stored": tfi(file, best.frames // 2)}
     flip = None

@@ -81,7 +81,7 @@ def plot(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], rates: NDArra
     most = float(rates.max(initial=0)) * 1.1 or 1.0
     pen.rectangle(box, outline=INK)
     pen.text(
-        (left, top - LINE), f"firing rate, 0 to {most:.3g} spikes a pixel and frame, over {len(rates)} frames", INK
+        (left, top - LINE), f"firing rate, 0 to {most:.3g} spikes per pixel and frame, over {len(rates)} frames", INK
     )
     # As many points as columns: the mean of the frames that fall on each.
     parts = np.array_split(rates, max(1, min(len(rates), right - left)))

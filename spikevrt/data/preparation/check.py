@@ -37,7 +37,7 @@ def clip_problems(clip: Clip, data: DataConfig, progress: Callable[[], None]) ->
             yield from picture_problems(path, clip.frame_size)
         if clip.spikes is not None:
             try:
-                clip.spikes.recording(stem).window(data.spike_time_offset)
+                clip.spikes.recording(stem).exposure(data.spike_time_offset)
             except UserError as error:
                 yield str(error)
         progress()

@@ -15,14 +15,14 @@ from spikevrt.data.files.atomic import new_folder
 from spikevrt.data.files.images import image_size, natural_order, write_png
 from spikevrt.data.files.stems import by_stem
 from spikevrt.data.simulation.camera import write_geometry
-from spikevrt.data.spikes.exposures import WINDOWS, write_windows
+from spikevrt.data.spikes.exposures import write_exposure_table
 from spikevrt.data.spikes.geometry import SpikeGeometry
 from spikevrt.data.spikes.recording import SpikeFile
 from spikevrt.data.spikes.tfp import WHITE_RATE
 from spikevrt.errors import UserError
 
 SPLITS = {"train": "train", "test": "val", "val": "val", "valid": "val"}
-"""Their names, ours."""
+"""Names of the splits in the data sets, and in the unified layout."""
 SDM_FRAMES, SDM_MARGIN = 137, 20
 """Spike frames of a file of S-SDM; those before and after the exposure."""
 SREDS_STEM = re.compile(r"(?P<sequence>.+)_part\d+_key_id\d+$")
@@ -40,7 +40,8 @@ class DownloadedClip:
     size: tuple[int, int]
     """(h,w) of the spikes."""
     notes: dict[str, object] = field(default_factory=dict)
-    windows: dict[str, slice] = field(default_factory=dict)
+    exposures: dict[str, slice] = field(default_factory=dict)
+    """Spike frames of each exposure inside its file; empty where every file is one exposure."""
     blur_from_spikes: bool = False
     """No blurred frames exist: the mean of all spikes of a file is the long exposure."""
 
@@ -56,17 +57,17 @@ def spk_gopro(source: Path) -> Iterator[DownloadedClip]:
             require_pictures(rgb, found)
             height, width = first_size(found["sharp"])
             yield DownloadedClip(
-                split,
-                clip.name,
-                found,
-                by_stem(clip / "spike", ".dat"),
-                (height // 2, width // 2),
-                {"set": "Spk-GoPro"},
+                split=split,
+                name=clip.name,
+                pictures=found,
+                spikes=by_stem(clip / "spike", ".dat"),
+                size=(height // 2, width // 2),
+                notes={"set": "Spk-GoPro"},
             )
 
 
 def spk_x4k(source: Path) -> Iterator[DownloadedClip]:
-    """`{split}_blurry_{N}`, `{split}_spike_2xds_{N}`, `{split}_fullRGB`, with N spike frames a blurred one."""
+    """`{split}_blurry_{N}`, `{split}_spike_2xds_{N}`, `{split}_fullRGB`, with N spike frames for each blurred one."""
     for blurry in sorted(require_folder(source).glob("*_blurry_*")):
         split, _, count = blurry.name.partition("_blurry_")
         spikes, sharp = source / f"{split}_spike_2xds_{count}", source / f"{split}_fullRGB"
@@ -79,17 +80,17 @@ def spk_x4k(source: Path) -> Iterator[DownloadedClip]:
             height, width = first_size(blurred)
             name = "-".join((*inside.parts, count))
             yield DownloadedClip(
-                SPLITS.get(split, split),
-                name,
-                pictures,
-                by_stem(spikes / inside, ".dat"),
-                (height // 2, width // 2),
-                {"set": "Spk-X4K1000FPS", "spike_frames": int(count) if count.isdecimal() else count},
+                split=SPLITS.get(split, split),
+                name=name,
+                pictures=pictures,
+                spikes=by_stem(spikes / inside, ".dat"),
+                size=(height // 2, width // 2),
+                notes={"set": "Spk-X4K1000FPS", "spike_frames": int(count) if count.isdecimal() else count},
             )
 
 
 def sreds(source: Path) -> Iterator[DownloadedClip]:
-    """`<seq>_part<k>_key_id<centre>.dat` and a picture of the same stem, anywhere in a split; a clip a sequence."""
+    """`<seq>_part<k>_key_id<centre>.dat` and a picture of the same stem, anywhere in a split; a sequence is a clip."""
     for split, folder in split_folders(require_folder(source)):
         sequences: dict[str, dict[str, Path]] = {}
         for path in sorted(folder.rglob("*.dat")):
@@ -102,7 +103,13 @@ def sreds(source: Path) -> Iterator[DownloadedClip]:
             require_pictures(folder, {"sharp": sharp} if sharp else {}, blurred=False)
             notes: dict[str, object] = {"set": "SREDS", "blur": "mean of all spikes of a file, grey"}
             yield DownloadedClip(
-                split, sequence, {"sharp": sharp}, spikes, first_size(sharp), notes, blur_from_spikes=True
+                split=split,
+                name=sequence,
+                pictures={"sharp": sharp},
+                spikes=spikes,
+                size=first_size(sharp),
+                notes=notes,
+                blur_from_spikes=True,
             )
 
 
@@ -121,9 +128,15 @@ def s_sdm(source: Path) -> Iterator[DownloadedClip]:
             require_pictures(folder, pictures)
             spikes = by_stem(clip, ".dat")
             size = spike_size(next(iter(spikes.values())), first_size(pictures["sharp"]), SDM_FRAMES)
-            window = slice(SDM_MARGIN, SDM_FRAMES - SDM_MARGIN)
+            exposure = slice(SDM_MARGIN, SDM_FRAMES - SDM_MARGIN)
             yield DownloadedClip(
-                split, clip.name, pictures, spikes, size, {"set": "S-SDM"}, dict.fromkeys(sorted(spikes), window)
+                split=split,
+                name=clip.name,
+                pictures=pictures,
+                spikes=spikes,
+                size=size,
+                notes={"set": "S-SDM"},
+                exposures=dict.fromkeys(sorted(spikes), exposure),
             )
 
 
@@ -133,7 +146,7 @@ DATASETS: dict[str, Callable[[Path], Iterator[DownloadedClip]]] = {
     "sreds": sreds,
     "s-sdm": s_sdm,
 }
-"""By the name of the command line."""
+"""What finds the clips of a download, by the name that a person types."""
 
 
 def split_folders(root: Path) -> list[tuple[str, Path]]:
@@ -197,8 +210,8 @@ def link_clip(clip: DownloadedClip, root: Path) -> bool:
             long_exposures(clip, folder / "blur")
         # A config.yaml that was downloaded may be wrong (Spk-GoPro's is): the data set's own geometry stands here.
         write_geometry(folder / "spike", "spike", clip.size)
-        if clip.windows:
-            write_windows(folder / "spike" / WINDOWS, clip.windows)
+        if clip.exposures:
+            write_exposure_table(folder / "spike", clip.exposures)
         (folder / NOTES).write_text(json.dumps({**clip.notes, "folders": sorted(clip.pictures)}, indent=1) + "\n")
     return True
 

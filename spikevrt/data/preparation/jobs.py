@@ -20,7 +20,7 @@ from spikevrt_kernels.core.processes import cores
 
 PHOTO_SIZE = (160, 160)
 PHOTO_EXPOSURES = 12
-"""Blurred frames of every moved photo."""
+"""Blurred frames of every moving photo."""
 
 
 def prepare_videos(
@@ -60,7 +60,7 @@ def prepare_photos(out: Path, names: Sequence[str], recipe: Recipe, split: str) 
 
 
 def report(targets: list[Target]) -> None:
-    """One line a clip."""
+    """Print one line for each clip."""
     for target in targets:
         print(f"{target.folder}: {len(target.centres)} blurred frames")
 

@@ -70,7 +70,7 @@ def write_exposures(
         size = shot.light.shape[0], shot.light.shape[1]
         # What lies between the frame before and this one.
         spikes.update(enumerate(shot.spikes, (index - 1) * factor))
-        while waiting and recipe.sources(waiting[0][0])[1] <= index and recipe.window(waiting[0][0])[-1] in spikes:
+        while waiting and recipe.sources(waiting[0][0])[1] <= index and recipe.exposure_at(waiting[0][0])[-1] in spikes:
             centre, number, workplace = waiting.pop(0)
             write_exposure(workplace, number, centre, sources, spikes, recipe)
         oldest = index - recipe.exposure - 2
@@ -99,11 +99,11 @@ def write_exposure(
     recipe: Recipe,
 ) -> None:
     """Blurred frame, sharp middle frame and all spikes of one exposure."""
-    window = recipe.window(centre)
-    write_png(folder / "blur" / f"{number:06}.png", average(sources, window, recipe))
+    exposure = recipe.exposure_at(centre)
+    write_png(folder / "blur" / f"{number:06}.png", average(sources, exposure, recipe))
     write_png(folder / "sharp" / f"{number:06}.png", sources[centre])
     with replacing(folder / "spike" / f"{number:06}.dat") as temporary:
-        np.stack([spikes[j] for j in window]).tofile(temporary)
+        np.stack([spikes[j] for j in exposure]).tofile(temporary)
 
 
 def whole_blocks(frames: Iterable[Frame], multiple: int) -> Iterator[Frame]:

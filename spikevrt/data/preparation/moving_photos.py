@@ -14,7 +14,7 @@ PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "
 """Colour photos that ship inside the scikit-image wheel."""
 WAVES = 3
 SPEED = 0.25
-"""Typical speed in pixels a sub-frame: an exposure of 40 blurs over some 10 pixels, as much as a passing cyclist."""
+"""Typical speed in pixels per sub-frame: an exposure of 40 blurs over some 10 pixels, as much as a passing cyclist."""
 
 
 def scikit_image_photos(names: Sequence[str] = ()) -> list[Path]:

@@ -41,15 +41,15 @@ class Recipe:
         """Frames are cropped to multiples of this, so that the model and the spike pixels fit."""
         return int(np.lcm(MULTIPLE, self.camera.scale))
 
-    def window(self, centre: int) -> range:
+    def exposure_at(self, centre: int) -> range:
         """Sub-frames of the exposure whose middle is source frame `centre`."""
         start = centre * self.camera.factor - self.subframes // 2
         return range(start, start + self.subframes)
 
     def sources(self, centre: int) -> tuple[int, int]:
         """First and last source frame that the exposure touches."""
-        window, factor = self.window(centre), self.camera.factor
-        return window[0] // factor, -(-window[-1] // factor)
+        exposure, factor = self.exposure_at(centre), self.camera.factor
+        return exposure[0] // factor, -(-exposure[-1] // factor)
 
     def centres(self, start: int, stop: int) -> list[int]:
         """Middle frames of all exposures that lie inside source frames [start, stop)."""
@@ -71,24 +71,24 @@ class Recipe:
         }
 
 
-def average(sources: dict[int, NDArray[np.uint8]], window: range, recipe: Recipe) -> NDArray[np.uint8]:
+def average(sources: dict[int, NDArray[np.uint8]], exposure: range, recipe: Recipe) -> NDArray[np.uint8]:
     """Mean of the sub-frames of an exposure (H,W,3), in pixel values or in light, rounded; from the source frames."""
     total = np.zeros(next(iter(sources.values())).shape, np.float64)
     factor = recipe.camera.factor
     if recipe.camera.linear_light:
-        for j in window:
+        for j in exposure:
             total += (subframe(sources, j, factor) / np.float32(255)) ** np.float32(GAMMA)
-        return np.rint(255.0 * (total / len(window)) ** (1 / GAMMA)).astype(np.uint8)
+        return np.rint(255.0 * (total / len(exposure)) ** (1 / GAMMA)).astype(np.uint8)
     # Interpolation is linear: the mean of all sub-frames is a weighted mean of few source frames.
     weights: dict[int, float] = {}
-    for j in window:
+    for j in exposure:
         base, step = divmod(j, factor)
         for source, weight in ((base, 1 - step / factor), (base + 1, step / factor)):
             weights[source] = weights.get(source, 0) + weight
     for source, weight in weights.items():
         if weight:
             total += sources[source] * weight
-    return np.rint(total / len(window)).astype(np.uint8)
+    return np.rint(total / len(exposure)).astype(np.uint8)
 
 
 def subframe(sources: dict[int, NDArray[np.uint8]], j: int, factor: int) -> NDArray[np.float32]:

@@ -139,7 +139,7 @@ class SpikeSimulator:
             flip: rows upside down.
 
         Returns:
-            (n,H*W/8) bytes, one bit a pixel, least significant first.
+            (n,H*W/8) bytes, one bit per pixel, least significant first.
 
         Raises:
             UserError: H * W is not a multiple of 8.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from spikevrt.data.files.atomic import new_folder
 from spikevrt.data.files.video import Frame
 from spikevrt.data.simulation.camera import SpikeCamera, simulated, write_geometry
-from spikevrt.data.spikes.exposures import WINDOWS, write_windows
+from spikevrt.data.spikes.exposures import write_exposure_table
 from spikevrt.errors import UserError
 
 RECORDING = "recording.dat"
@@ -53,8 +53,8 @@ def record(
         with (folder / RECORDING).open("wb") as file:
             recorded = write_spikes(frames, file.write, camera)
         count = recorded.frames // camera.factor
-        windows = {names(i): slice(i * camera.factor, (i + 1) * camera.factor) for i in range(count)}
-        write_windows(folder / WINDOWS, windows)
+        exposures = {names(i): slice(i * camera.factor, (i + 1) * camera.factor) for i in range(count)}
+        write_exposure_table(folder, exposures)
         write_geometry(folder, RECORDING, recorded.size)
     return recorded
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from spikevrt.config import RecordingConfig
 from spikevrt.errors import UserError
 
-WINDOWS = "windows.csv"
+TABLE = "windows.csv"
 """Beside the recordings: `stem,start,length`, in spike frames of the frame's recording."""
 COLUMNS = ["stem", "start", "length"]
 
 
-def windows_for(folder: Path, stems: Sequence[str], recording: RecordingConfig) -> dict[str, slice]:
-    """The window of every frame: from `windows.csv`, else (one continuous recording) from the rates of both clocks;
+def exposures_for(folder: Path, stems: Sequence[str], recording: RecordingConfig) -> dict[str, slice]:
+    """The exposure of every frame: from `windows.csv`, else (one continuous recording) from the rates of both clocks;
     empty where every file is one exposure.
 
     Args:
@@ -23,26 +23,26 @@ def windows_for(folder: Path, stems: Sequence[str], recording: RecordingConfig) 
         recording: DATA.RECORDING.
 
     Raises:
-        UserError: a frame without a window, or a continuous recording without rates.
+        UserError: a frame without an exposure, or a continuous recording without rates.
     """
-    if (folder / WINDOWS).is_file():
-        windows = read_windows(folder / WINDOWS)
-        missing = [stem for stem in stems if stem not in windows]
+    if (folder / TABLE).is_file():
+        exposures = read_exposure_table(folder / TABLE)
+        missing = [stem for stem in stems if stem not in exposures]
         if missing:
-            raise UserError(f"{folder / WINDOWS}: no window for frame {missing[0]} ({len(missing)} of {len(stems)})")
-        return {stem: windows[stem] for stem in stems}
+            raise UserError(f"{folder / TABLE}: no exposure for frame {missing[0]} ({len(missing)} of {len(stems)})")
+        return {stem: exposures[stem] for stem in stems}
     if recording.layout == "files":
         return {}
     if recording.spike_rate is None or recording.frame_rate is None:
         raise UserError(
             f"{folder}: DATA.RECORDING.LAYOUT = continuous needs to know which spikes belong to which frame; set "
-            f"DATA.RECORDING.SPIKE_RATE and DATA.RECORDING.FRAME_RATE, or write {WINDOWS} there ({','.join(COLUMNS)})"
+            f"DATA.RECORDING.SPIKE_RATE and DATA.RECORDING.FRAME_RATE, or write {TABLE} there ({','.join(COLUMNS)})"
         )
     step = Fraction(recording.spike_rate) / Fraction(recording.frame_rate)
-    return dict(zip(stems, clock_windows(len(stems), step, recording.length), strict=True))
+    return dict(zip(stems, clock_exposures(len(stems), step, recording.length), strict=True))
 
 
-def clock_windows(frames: int, step: Fraction, length: int | None) -> list[slice]:
+def clock_exposures(frames: int, step: Fraction, length: int | None) -> list[slice]:
     """Frame i starts at spike frame round(i * step), and lasts `length` or until the next one starts."""
     starts = [round(i * step) for i in range(frames + 1)]
     stops = starts[1:] if length is None else [start + length for start in starts]
@@ -51,9 +51,9 @@ def clock_windows(frames: int, step: Fraction, length: int | None) -> list[slice
     return [slice(starts[i], stops[i]) for i in range(frames)]
 
 
-def read_windows(path: Path) -> dict[str, slice]:
+def read_exposure_table(path: Path) -> dict[str, slice]:
     """The table of a `windows.csv`."""
-    windows: dict[str, slice] = {}
+    exposures: dict[str, slice] = {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
@@ -66,15 +66,15 @@ def read_windows(path: Path) -> dict[str, slice]:
             stem, start, length = row[0], int(row[1]), int(row[2])
         except (IndexError, ValueError):
             stem, start, length = "", -1, 0
-        if len(row) != len(COLUMNS) or start < 0 or length < 1 or stem in windows:
-            raise UserError(f"{path}: line {number} must be {','.join(COLUMNS)} with one line a frame, not {row}")
-        windows[stem] = slice(start, start + length)
-    return windows
+        if len(row) != len(COLUMNS) or start < 0 or length < 1 or stem in exposures:
+            raise UserError(f"{path}: line {number} must be {','.join(COLUMNS)} with one line per frame, not {row}")
+        exposures[stem] = slice(start, start + length)
+    return exposures
 
 
-def write_windows(path: Path, windows: dict[str, slice]) -> None:
-    """Write a `windows.csv`."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+def write_exposure_table(folder: Path, exposures: dict[str, slice]) -> None:
+    """Write `windows.csv` beside the recordings in `folder`."""
+    with (folder / TABLE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        writer.writerows([stem, w.start, w.stop - w.start] for stem, w in windows.items())
+        writer.writerows([stem, exposure.start, exposure.stop - exposure.start] for stem, exposure in exposures.items())

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from spikevrt.config import DataConfig
 from spikevrt.data.files.stems import EXPECTED, by_stem, require_same
-from spikevrt.data.spikes.exposures import windows_for
+from spikevrt.data.spikes.exposures import exposures_for
 from spikevrt.data.spikes.geometry import SpikeGeometry, geometry_for
 from spikevrt.data.spikes.recording import SUFFIXES, Crop, SpikeFile
 from spikevrt.errors import UserError
@@ -40,7 +40,7 @@ class SpikeFolder:
             UserError: recordings that are missing, too many or without a counterpart; no geometry; exposures unknown.
         """
         found = find_recordings(folder, stems, data)
-        exposures = windows_for(folder, stems, data.recording)
+        exposures = exposures_for(folder, stems, data.recording)
         require_same(folder, found, frames, stems)
         return cls(geometry_for(folder, data), {stem: found[stem] for stem in stems}, exposures)
 
@@ -69,12 +69,12 @@ class SpikeFolder:
     def check(self, time_offset: int) -> None:
         """Raise a `UserError` where a file is not whole or an exposure lies outside; only sizes are read."""
         for stem in self.files:
-            self.recording(stem).window(time_offset)
+            self.recording(stem).exposure(time_offset)
 
     def voxels(self, stem: str, data: DataConfig, crop: Crop | None = None) -> tuple[NDArray, NDArray[np.int64]]:
         """Counts (K,h,w) and spike frames per bin (K,) of one exposure, straight from its recording."""
         recording = self.recording(stem)
-        exposure = recording.window(data.spike_time_offset)
+        exposure = recording.exposure(data.spike_time_offset)
         counts = recording.voxels(data.k, crop, data.spike_time_offset)
         return counts, frames_per_bin(exposure.stop - exposure.start, data.k)
 
@@ -88,7 +88,7 @@ def find_recordings(folder: Path, stems: Sequence[str], data: DataConfig) -> dic
     files = by_stem(folder, SUFFIXES)
     continuous = data.recording.layout == "continuous"
     if not files:
-        expected = "one recording" if continuous else f"one a frame ({EXPECTED})"
+        expected = "one recording" if continuous else f"one per frame ({EXPECTED})"
         raise UserError(
             f"{folder}: holds no .dat files; expected {expected}; no voxel cache is needed "
             "(python -m spikevrt.prepare voxels ROOT makes one)"
@@ -97,7 +97,7 @@ def find_recordings(folder: Path, stems: Sequence[str], data: DataConfig) -> dic
         if len(files) > 1:
             raise UserError(
                 f"{folder}: holds {len(files)} recordings; DATA.RECORDING.LAYOUT = continuous expects one, "
-                "files expects one a frame"
+                "files expects one per frame"
             )
         return dict.fromkeys(stems, next(iter(files.values())))
     if len(files) == 1 < len(stems):

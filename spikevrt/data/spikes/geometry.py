@@ -15,7 +15,7 @@ KNOWN = ((250, 400), (250, 416), (1000, 1000), (360, 640), (384, 384), (256, 256
 
 @dataclass(frozen=True)
 class SpikeGeometry:
-    """One spike frame: `packed` one bit a pixel (least significant first), `uint8` one byte."""
+    """How a spike frame is stored: `packed`, one bit per pixel (least significant first), or `uint8`, one byte."""
 
     height: int
     width: int

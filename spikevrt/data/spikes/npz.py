@@ -1,4 +1,4 @@
-"""Spikes in an `.npz`: an array (n,H,W) of 0 and 1, one byte a pixel, named `spk` or the only one there.
+"""Spikes in an `.npz`: an array (n,H,W) of 0 and 1, one byte per pixel, named `spk` or the only one there.
 
 Frames are read one after the other: a compressed array never lives in memory as a whole.
 """

@@ -21,29 +21,31 @@ SUFFIXES = (".dat", ".npz")
 
 
 class SpikeFile:
-    """One recording, a `.dat` file read through a memory map (only what a crop and a window touch is loaded) or an
-    `.npz` with one byte a pixel.
+    """One recording, a `.dat` file read through a memory map (only what a crop and an exposure touch is loaded) or an
+    `.npz` with one byte per pixel.
 
     Args:
         path: of the file.
         geometry: of its frames; with `uint8` every byte is 0 or 1.
-        window: the frames that belong to the exposure, where the recording holds more; None = all.
+        exposure: the spike frames of one RGB frame, where the recording holds more; None = all.
 
     Raises:
-        UserError: no such file, a size that is not a whole number of frames, or a window that it does not hold.
+        UserError: no such file, a size that is not a whole number of frames, or an exposure that it does not hold.
     """
 
-    def __init__(self, path: Path, geometry: SpikeGeometry, window: slice | None = None) -> None:
-        self.path, self.geometry, self._window = path, geometry, window
+    def __init__(self, path: Path, geometry: SpikeGeometry, exposure: slice | None = None) -> None:
+        self.path = path
+        self.geometry = geometry
+        self._exposure = exposure
         if not path.is_file():
             raise UserError(f"{path}: no such spike file")
         self._is_array = path.suffix.lower() == ".npz"
         self.frames = self._count_array() if self._is_array else self._count_frames()
-        """n"""
-        if window is not None and not 0 <= window.start < window.stop <= self.frames:
+        """Spike frames in the file (n)."""
+        if exposure is not None and not 0 <= exposure.start < exposure.stop <= self.frames:
             raise UserError(
-                f"{path}: {self.frames} spike frames, asked for {window.start} to {window.stop}; check windows.csv, "
-                "the rates of DATA.RECORDING and DATA.SPIKE_TIME_OFFSET"
+                f"{path}: {self.frames} spike frames, asked for {exposure.start} to {exposure.stop}; check "
+                "windows.csv, the rates of DATA.RECORDING and DATA.SPIKE_TIME_OFFSET"
             )
 
     def read(self, crop: Crop | None = None, start: int = 0, count: int | None = None) -> NDArray[np.uint8]:
@@ -74,33 +76,36 @@ class SpikeFile:
         time_offset: int = 0,
         norm: VoxelNorm | None = None,
     ) -> NDArray:
-        """(K,h,w) counts of the frames that `window(time_offset)` leaves, or float32 values with `norm`."""
-        geometry, window = self.geometry, self.window(time_offset)
-        if window.stop - window.start < bins:
+        """(K,h,w) counts of the spike frames `exposure(time_offset)`, or float32 values with `norm`."""
+        geometry, exposure = self.geometry, self.exposure(time_offset)
+        if exposure.stop - exposure.start < bins:
             # Without the path: said once, not for every file.
             warnings.warn(
-                f"{window.stop - window.start} spike frames for {bins} bins leave empty bins; lower DATA.K",
+                f"{exposure.stop - exposure.start} spike frames for {bins} bins leave empty bins; lower DATA.K",
                 stacklevel=2,
             )
         crop, packed = self._checked_crop(crop), geometry.format == "packed"
         size = (geometry.height, geometry.stored_width)
         try:
-            return voxelize(self._load(window), *size, bins, packed, geometry.flip, crop, geometry.drop, norm)
+            return voxelize(self._load(exposure), *size, bins, packed, geometry.flip, crop, geometry.drop, norm)
         except ValueError as error:
             if not packed and "above 1" in str(error):
                 raise self._not_bytes() from None
             raise UserError(f"{self.path}: {error}; raise DATA.K") from None
 
-    def window(self, time_offset: int) -> slice:
-        """The frames of the exposure: without the first `time_offset`, or the last where it is negative; or the window
-        given, moved by it.
+    def exposure(self, time_offset: int) -> slice:
+        """The spike frames of the exposure: the one given, moved by `time_offset`; or else all but the first
+        `time_offset`, all but the last where it is negative.
+
+        Raises:
+            UserError: the recording does not hold it, or nothing is left.
         """
-        if self._window is not None:
-            start, stop = self._window.start + time_offset, self._window.stop + time_offset
+        if self._exposure is not None:
+            start, stop = self._exposure.start + time_offset, self._exposure.stop + time_offset
             if start < 0 or stop > self.frames:
                 raise UserError(
-                    f"{self.path}: {self.frames} spike frames, DATA.SPIKE_TIME_OFFSET = {time_offset} moves a window "
-                    f"to {start} .. {stop}"
+                    f"{self.path}: {self.frames} spike frames, DATA.SPIKE_TIME_OFFSET = {time_offset} moves an "
+                    f"exposure to {start} .. {stop}"
                 )
             return slice(start, stop)
         start, stop = max(time_offset, 0), self.frames + min(time_offset, 0)
@@ -159,7 +164,7 @@ class SpikeFile:
 
 
 def write_packed(path: Path, frames: NDArray[np.uint8], flip: bool = True) -> None:
-    """Write (n,H,W) of 0 and 1, upright, as one bit a pixel; atomic."""
+    """Write (n,H,W) of 0 and 1, upright, as one bit per pixel; atomic."""
     stored = frames[:, ::-1] if flip else frames
     packed = np.packbits(stored.reshape(len(frames), -1), axis=1, bitorder="little")
     with replacing(path) as temporary:

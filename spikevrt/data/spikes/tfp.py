@@ -1,4 +1,4 @@
-"""TFP, texture from playback: the picture that a window of spikes shows by itself.
+"""TFP, texture from playback: the mean of the spikes around the middle of an exposure.
 
 n spike frames of h x w pixels, H x W pixels of the RGB frames.
 """
