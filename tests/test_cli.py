@@ -1,8 +1,10 @@
 """What every command says about bad arguments and files: one line, exit code 2."""
 
+import argparse
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -11,7 +13,15 @@ import pytest
 import spikevrt
 from spikevrt.__main__ import COMMANDS
 from spikevrt.__main__ import main as spikevrt_main
-from spikevrt.cli import command_parser, positive, positive_number, run_command
+from spikevrt.cli import (
+    add_subcommand,
+    add_subcommands,
+    command_parser,
+    from_arguments,
+    positive,
+    positive_number,
+    run_command,
+)
 from spikevrt.errors import UserError
 
 
@@ -37,6 +47,29 @@ def test_wrong_arguments_are_one_line(arguments, message):
     with pytest.raises(UserError, match=message) as caught:
         parse(*arguments)
     assert "\n" not in str(caught.value)
+
+
+@dataclass
+class Camera:
+    theta: float
+    seed: int
+    flip: bool
+
+
+def test_a_record_is_built_from_arguments_of_its_names():
+    args = argparse.Namespace(theta=2.0, seed=3, out="x", flip=False)
+    assert from_arguments(Camera, args) == Camera(theta=2.0, seed=3, flip=False)
+    assert from_arguments(Camera, args, flip=True, seed=4) == Camera(theta=2.0, seed=4, flip=True)
+
+
+def test_a_subcommand_names_its_own_help():
+    parser = command_parser("spikevrt.prepare", "Make.")
+    add_subcommand(add_subcommands(parser), "check", "look", "Look.").add_argument("root")
+    assert parser.parse_args(["check", "data"]) == argparse.Namespace(command="check", root="data")
+    with pytest.raises(UserError, match=r"arguments: --out x \(python -m spikevrt\.prepare check --help"):
+        parser.parse_args(["check", "data", "--out", "x"])
+    with pytest.raises(UserError, match=r"required: COMMAND \(python -m spikevrt\.prepare --help"):
+        parser.parse_args([])
 
 
 def failing(error: BaseException):

@@ -4,7 +4,7 @@ T frames of H x W pixels, K bins of h x w spike pixels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import tee
 from pathlib import Path
@@ -138,28 +138,31 @@ def recording_source(
     if spikes is not None and not spikes.is_dir():
         raise UserError(f"{spikes}: no such folder; --spikes names a folder with one .dat file for every frame")
     stems = frame_names(frames)
-    if spikes is not None and stems is not None:
-        # What is missing beside a folder of pictures is named before the first of them is decoded.
-        SpikeFolder.open(spikes, stems, data, frames)
-    names, size = survey(frames, progress)
-    source = Source(label=str(frames), names=names, frames=frames, size=size, grid=Grid())
-    if spikes is None:
-        return source
-    in_order = stems is None and data.recording.layout == "files"
-    found = spikes_in_order(spikes, names, data, frames) if in_order else SpikeFolder.open(spikes, names, data, frames)
-    source = replace(source, spikes=found, grid=Grid.of(size, found.size))
-    for name in names:
+    # What is missing beside a folder of pictures is named before the first of them is decoded.
+    found = SpikeFolder.open(spikes, stems, data, frames) if spikes is not None and stems is not None else None
+    names, size = survey(frames, stems, progress)
+    if spikes is not None and stems is None:
+        found = spikes_of_video(spikes, names, data, frames)
+    grid = Grid() if found is None else Grid.of(size, found.size)
+    source = Source(label=str(frames), names=names, frames=frames, size=size, grid=grid, spikes=found)
+    for name in () if found is None else names:
         source.voxels(name, data)
     return source
 
 
-def survey(path: Path, progress: Callable[[], object]) -> tuple[tuple[str, ...], tuple[int, int]]:
-    """Names of the frames of a folder (stems) or a video (numbers) and their size (H,W), by decoding all of them.
+def survey(
+    path: Path, stems: Sequence[str] | None, progress: Callable[[], object]
+) -> tuple[tuple[str, ...], tuple[int, int]]:
+    """Names of the frames and their size (H,W), by decoding all of them.
+
+    Args:
+        path: a folder of pictures, or a video file.
+        stems: of the pictures; None for a video, whose frames are numbered from 1.
+        progress: called after every frame.
 
     Raises:
         UserError: there are none, or one does not decode or is of another size.
     """
-    stems = frame_names(path)
     names: list[str] = []
     size = (0, 0)
     for index, image in enumerate(read_frames(path)):
@@ -172,8 +175,10 @@ def survey(path: Path, progress: Callable[[], object]) -> tuple[tuple[str, ...],
     return tuple(names), size
 
 
-def spikes_in_order(folder: Path, names: Sequence[str], data: DataConfig, frames: Path) -> SpikeFolder:
-    """One file for every frame of a video, whatever their stems; arguments as of `SpikeFolder.open`."""
+def spikes_of_video(folder: Path, names: Sequence[str], data: DataConfig, frames: Path) -> SpikeFolder:
+    """Spikes of frames without stems: files belong to them in order. Arguments as of `SpikeFolder.open`."""
+    if data.recording.layout == "continuous":
+        return SpikeFolder.open(folder, names, data, frames)
     stems = sorted(by_stem(folder, SUFFIXES))
     if len(stems) != len(names):
         raise UserError(f"{folder}: {len(stems)} .dat files beside the {len(names)} frames of {frames}; one per frame")

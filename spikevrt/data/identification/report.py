@@ -11,7 +11,7 @@ from spikevrt.data.identification.views import draw, spikes_per_frame, tfi, tfp
 from spikevrt.data.spikes.geometry import read_recording_config
 from spikevrt.data.spikes.recording import SpikeFile
 
-SHOWN = 5
+SHOWN_CANDIDATES = 5
 CLEAR = 0.6
 """Score of what certainly is a picture."""
 MARGIN = 0.05
@@ -54,11 +54,11 @@ def describe(path: Path, candidates: list[Candidate], picture: Path | None, png:
 def ranking(candidates: list[Candidate]) -> Iterator[str]:
     """The table, and how sure it is."""
     yield f"{'geometry':>22} {'frames':>8} {'score':>7}"
-    for candidate in candidates[:SHOWN]:
+    for candidate in candidates[:SHOWN_CANDIDATES]:
         note = "  known" if candidate.is_known else ""
         yield f"{candidate.geometry!s:>22} {candidate.frames:8} {candidate.score:7.3f}{note}"
-    if len(candidates) > SHOWN:
-        yield f"{'':>22} and {len(candidates) - SHOWN} less likely"
+    if len(candidates) > SHOWN_CANDIDATES:
+        yield f"{'':>22} and {len(candidates) - SHOWN_CANDIDATES} less likely"
     lead = candidates[0].score - candidates[1].score if len(candidates) > 1 else 1.0
     if candidates[0].score < CLEAR or lead < MARGIN:
         yield "not sure: no candidate stands out; look at the pictures, or give --height and --width"
