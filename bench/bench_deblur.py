@@ -19,7 +19,7 @@ from spikevrt.models.backends.choose import Backends
 from spikevrt.restoration.sources import Frame, Source
 from spikevrt.restoration.stream import Restorer
 
-SIZES = {"256x256": (256, 256), "720p": (720, 1280), "1080p": (1080, 1920)}
+GPU_SIZES = {"256x256": (256, 256), "720p": (720, 1280), "1080p": (1080, 1920)}
 """(H,W) of frames on a GPU."""
 CPU_SIZES = {"32x32": (32, 32)}
 MEGAPIXEL = 1e6
@@ -48,13 +48,16 @@ def random_clip(config: Config, size: tuple[int, int]) -> RandomClip:
 
 
 @pytest.mark.benchmark(group="deblur, random frames")
-@pytest.mark.parametrize("size", SIZES if torch.cuda.is_available() else CPU_SIZES)
+@pytest.mark.parametrize("size", GPU_SIZES if torch.cuda.is_available() else CPU_SIZES)
 def test_deblur(
     benchmark: BenchmarkFixture, attn_backend: str, size: str, device: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, cuda = load_config("default" if device == "cuda" else "demo", []), device == "cuda"
     model = build_model(config, False, Backends(attn_backend, attn_backend))
-    restorer, clip = Restorer(model, config, torch.device(device)), random_clip(config, {**SIZES, **CPU_SIZES}[size])
+    restorer, clip = (
+        Restorer(model, config, torch.device(device)),
+        random_clip(config, {**GPU_SIZES, **CPU_SIZES}[size]),
+    )
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     try:

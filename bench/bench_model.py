@@ -8,29 +8,49 @@ import ctypes
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
-from bench.by_hand import BY_HAND, Step, compiled_or_not
-from bench.measure import synchronised_on
-from bench.process_memory import status_kib
-from bench.workloads.workload import DIRECTIONS
+from bench.results.measure import status_kib, synchronised_on
+from bench.workloads.workload import BY_HAND, DIRECTIONS
 from spikevrt.models import VRT
 from spikevrt.system.device import autocast, half_type
 from spikevrt_kernels.core.backends import planning
 from spikevrt_kernels.proof.memory import predicted_peak
 
+Step = Callable[[nn.Module, Tensor, torch.dtype | None], Tensor]
+"""One step of a model on a clip, under autocast to a type where there is one."""
 MORE_ENTRIES = (BY_HAND,) if torch.cuda.is_available() else ()
 """Beside the backends that run here: compiling on a CPU takes minutes, and its users have none."""
-FRAMES, SIDE, CUDA_SIDE = 6, 64, 128
+FRAME_COUNT, CPU_SIDE, CUDA_SIDE = 6, 64, 128
 GIB = 2**30
 RELATIVE_ERROR = {"forward": 1e-4, "forward+backward": 1e-3}
 """Float32 runs of two backends differ by rounding, some forty blocks deep, and as deep again with backward."""
 HALF_FACTOR = 3.0
 """Under autocast an entry may be off by as many times what `sdpa` is off there, beside the above."""
+
+
+def compiled_or_not(
+    step: Step, model: nn.Module, x: Tensor, half: torch.dtype | None
+) -> tuple[Callable[[], Tensor], str]:
+    """The step by a compiled model, or as it is where no compiler works; and what is to be said about it.
+
+    Raises:
+        torch.OutOfMemoryError: neither fits.
+    """
+    compiled: Any = torch.compile(model)
+    try:
+        step(compiled, x, half)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # A compiler fails in any way.
+        first = (str(error).strip().splitlines() or [""])[0]
+        return lambda: step(model, x, half), f", not compiled: {type(error).__name__}: {first[:120]}"
+    return lambda: step(compiled, x, half), ", compiled"
 
 
 def official_vrt(attn_backend: str) -> VRT:
@@ -65,25 +85,25 @@ def gradients(model: nn.Module, x: Tensor, half: torch.dtype | None) -> Tensor:
     return torch.cat([g.flatten() for g in found])
 
 
-STEPS: dict[str, Step] = dict(zip(DIRECTIONS, (correction, gradients), strict=True))
+STEP_OF: dict[str, Step] = dict(zip(DIRECTIONS, (correction, gradients), strict=True))
 
 
 def clip(device: str = "cpu") -> Tensor:
     """The same random frames for every entry."""
-    side = CUDA_SIDE if device == "cuda" else SIDE
-    return torch.rand((1, FRAMES, 3, side, side), generator=torch.Generator().manual_seed(1)).to(device)
+    side = CUDA_SIDE if device == "cuda" else CPU_SIDE
+    return torch.rand((1, FRAME_COUNT, 3, side, side), generator=torch.Generator().manual_seed(1)).to(device)
 
 
 def runner(entry: str, direction: str, device: str) -> tuple[Callable[[], Tensor], str]:
     """One step of an entry on a device, and what is to be said about it."""
-    half, x, step = half_type(torch.device(device), True), clip(device), STEPS[direction]
+    half, x, step = half_type(torch.device(device), True), clip(device), STEP_OF[direction]
     model = official_vrt("sdpa" if entry == BY_HAND else entry).to(device)
     if entry == BY_HAND:
         return compiled_or_not(step, model, x, half)
     return lambda: step(model, x, half), ""
 
 
-def peak_memory(entry: str, direction: str, device: str, run: Callable[[], Tensor]) -> int:
+def peak_of_entry(entry: str, direction: str, device: str, run: Callable[[], Tensor]) -> int:
     """Bytes: allocated at most on a GPU, else resident at most in a process that builds the model and runs one step."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -102,8 +122,8 @@ def predicted_memory(entry: str, direction: str) -> int:
         model = official_vrt(entry)
 
     def setup() -> Callable[[], Tensor]:
-        whole, x = model.to_empty(device="cpu"), torch.empty(1, FRAMES, 3, CUDA_SIDE, CUDA_SIDE)
-        return lambda: STEPS[direction](whole, x, torch.bfloat16)
+        whole, x = model.to_empty(device="cpu"), torch.empty(1, FRAME_COUNT, 3, CUDA_SIDE, CUDA_SIDE)
+        return lambda: STEP_OF[direction](whole, x, torch.bfloat16)
 
     return predicted_peak(setup, iterations=1, for_cuda=True)
 
@@ -133,7 +153,7 @@ def test_model(
     except torch.OutOfMemoryError:
         pytest.skip("out of GPU memory")
     benchmark.pedantic(synchronised_on(torch.device(device), run), rounds=2, warmup_rounds=0)
-    peak = peak_memory(attn_backend, direction, device, run)
+    peak = peak_of_entry(attn_backend, direction, device, run)
     benchmark.extra_info["peak_gib"] = peak / GIB
     line = f"{attn_backend}, {direction}: {benchmark.stats.stats.median:.3f} s, peak {peak / GIB:.2f} GiB{said}"
     if device == "cuda" and attn_backend != BY_HAND:
@@ -150,11 +170,11 @@ def reference(direction: str) -> tuple[Tensor, float]:
     `naive`, or on a GPU `sdpa`, whose float32 run fits.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    exact = STEPS[direction](official_vrt("sdpa" if device == "cuda" else "naive").to(device), clip(device), None)
+    exact = STEP_OF[direction](official_vrt("sdpa" if device == "cuda" else "naive").to(device), clip(device), None)
     return exact, allowed_error(direction, device, exact)
 
 
 if __name__ == "__main__":
-    STEPS[sys.argv[2]](official_vrt(sys.argv[1]), clip(), None)
+    STEP_OF[sys.argv[2]](official_vrt(sys.argv[1]), clip(), None)
     # `getrusage` would count the process that started this one, too.
     print(status_kib("VmHWM"))

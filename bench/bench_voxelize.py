@@ -1,6 +1,6 @@
-"""Voxels: our kernel beside what peers do, all in one run; ratios to a plain copy of the uint8 result.
+"""Voxels: our kernel beside what peers do, all in one run; print_ratios to a plain copy of the uint8 result.
 
-The recordings are those of `CASES`; every competitor gives the same counts before it is timed.
+The recordings are those of `RECORDINGS`; every competitor gives the same counts before it is timed.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,11 +15,11 @@ from spikevrt_kernels.voxelize import VoxelNorm, voxelize
 from spikevrt_kernels.voxelize.reference import bin_edges, bin_of_frame, unpack_frames
 
 BINS = 32
-CASES = {"n256-396x640": (256, 396, 640), "n88-360x640": (88, 360, 640)}
+RECORDINGS = {"n256-396x640": (256, 396, 640), "n88-360x640": (88, 360, 640)}
 CROP = (52, 192, 256, 256)
 Array = NDArray[np.uint8]
 Method = Callable[[Array, int, int], NDArray]
-BEST: dict[tuple[str, str], float] = {}
+BEST_SECONDS: dict[tuple[str, str], float] = {}
 
 
 def ours(parallel: bool = False, norm: VoxelNorm | None = None) -> Method:
@@ -84,23 +84,23 @@ def recording(frames: int, height: int, width: int) -> Array:
     return np.packbits(spikes, axis=1, bitorder="little")
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=RECORDINGS)
 def case(request: pytest.FixtureRequest) -> tuple[str, Array, int, int, NDArray]:
     """Name, packed frames, H, W, and the right counts."""
-    n, H, W = CASES[request.param]
+    n, H, W = RECORDINGS[request.param]
     packed = recording(n, H, W)
     return request.param, packed, H, W, numpy_reference(packed, H, W)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ratios() -> Iterator[None]:
+def print_ratios() -> Iterator[None]:
     """The table at the end: best times, and how many copies of the result each takes."""
     yield
-    for name in CASES:
-        rows = {method: best for (case, method), best in BEST.items() if case == name}
-        copy = rows.get("copy", float("nan"))
+    for name in RECORDINGS:
+        times = {method: best for (case, method), best in BEST_SECONDS.items() if case == name}
+        copy = times.get("copy", float("nan"))
         print(f"\n{name}: best of all rounds, in ms and in copies of the uint8 result")
-        for method, best in rows.items():
+        for method, best in times.items():
             print(f"  {method:26} {best * 1e3:8.3f} ms {best / copy:8.2f}x")
 
 
@@ -109,13 +109,13 @@ def test_method(benchmark: Any, case: tuple[str, Array, int, int, NDArray], meth
     name, packed, H, W, wanted = case
     run = METHODS[method]
     np.testing.assert_array_equal(run(packed, H, W), wanted)
-    measure(benchmark, name, method, run, packed, H, W)
+    time_method(benchmark, name, method, run, packed, H, W)
 
 
 def test_copy(benchmark: Any, case: tuple[str, Array, int, int, NDArray]) -> None:
     """One thread copies the uint8 result into memory that was touched before: the floor."""
     wanted = case[-1]
-    measure(benchmark, case[0], "copy", np.copyto, np.empty_like(wanted), wanted)
+    time_method(benchmark, case[0], "copy", np.copyto, np.empty_like(wanted), wanted)
 
 
 def test_crop(benchmark: Any, case: tuple[str, Array, int, int, NDArray]) -> None:
@@ -127,11 +127,11 @@ def test_crop(benchmark: Any, case: tuple[str, Array, int, int, NDArray]) -> Non
         return voxelize(packed, H, W, BINS, crop=(top, left + 3, h, w))
 
     np.testing.assert_array_equal(run(), wanted[:, top : top + h, left + 3 : left + 3 + w])
-    measure(benchmark, name, "ours, serial, crop 256", run)
+    time_method(benchmark, name, "ours, serial, crop 256", run)
 
 
-def measure(benchmark: Any, name: str, method: str, run: Callable, *arguments: object) -> None:
+def time_method(benchmark: Any, name: str, method: str, run: Callable, *arguments: object) -> None:
     """Time, and keep the best round for the table."""
     slow = method in ("index arrays", "Numba loop over bits", "NumPy unpackbits")
     benchmark.pedantic(run, arguments, rounds=5 if slow else 300, warmup_rounds=1)
-    BEST[name, method] = benchmark.stats.stats.min
+    BEST_SECONDS[name, method] = benchmark.stats.stats.min

@@ -6,15 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from bench.by_hand import BY_HAND
-from bench.measure import Compare
-from bench.results.rows import JSON_KEY, Row, to_json
-from bench.results.tables import tables
-from bench.workloads.workload import ALL_ENTRIES, BACKENDS
+from bench.results.measure import Compare
+from bench.results.rows import JSON_KEY, Row, tables, to_json
+from bench.workloads.workload import ALL_ENTRIES, BACKENDS, BY_HAND
 from spikevrt.system.device import settle_float32
 from spikevrt_kernels.core.backends import why_not_triton
 
-ROWS = pytest.StashKey[list[Row]]()
+RESULT_ROWS = pytest.StashKey[list[Row]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[ROWS] = []
+    config.stash[RESULT_ROWS] = []
     settle_float32()
     # A row that is proved in place of a measurement leaves it so.
     config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used")
@@ -71,7 +69,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def rows(request: pytest.FixtureRequest) -> list[Row]:
     """Where a benchmark leaves its rows: they end in the table and in the JSON file."""
-    return request.config.stash[ROWS]
+    return request.config.stash[RESULT_ROWS]
 
 
 @pytest.fixture
@@ -99,13 +97,13 @@ def compare(benchmark: Any, attn_backend: str, rows: list[Row], dtype: torch.dty
 
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:
-    found = config.stash[ROWS]
+    found = config.stash[RESULT_ROWS]
     output_json[JSON_KEY] = to_json(found)
     output_json["machine_info"]["spikevrt"] = pytest_report_header(config)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    found = config.stash[ROWS]
+    found = config.stash[RESULT_ROWS]
     if not found:
         return
     terminalreporter.section("time, memory and traffic by entry")

@@ -13,7 +13,7 @@ from types import FrameType
 
 import torch
 
-from bench.gpu.board import LOGS, PAGE, ROWS, Board
+from bench.gpu.board import FINDINGS, LOGS, PAGE, Board
 from bench.gpu.page import closing
 from bench.gpu.setting import Setting
 from bench.gpu.stages import Stage, stages
@@ -27,9 +27,10 @@ DESCRIPTION = f"""Say whether every kernel is right on this GPU, and how fast: t
   python -m bench.gpu_report --out report --parts check     # one part alone
   python -m bench.gpu_report --out report --dry             # the same on a CPU, with sdpa in the place of triton
 
-Every part is a process with a limit: one that hangs or crashes costs itself. What a part finds is printed and appended
-to {ROWS} as it comes, what libraries say stands in {LOGS}/; {PAGE} is written anew after each part, so that a report
-that was cut off is one as well. Exit code 1 where something is wrong or did not end.
+Every part runs in a process of its own with a time limit, so a part that hangs or crashes stops no other part. Each
+finding is printed and appended to {FINDINGS} at once; the output of libraries is in {LOGS}/. {PAGE} is written again
+after each part, so an interrupted report is complete up to that point. Exit code 1 if something is wrong or did not
+end.
 """
 CUT_OFF = 128 + signal.SIGTERM
 
@@ -44,7 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def chosen(found: Sequence[Stage], names: Sequence[str]) -> list[Stage]:
+def stages_named(found: Sequence[Stage], names: Sequence[str]) -> list[Stage]:
     """The stages of these names, or all.
 
     Raises:
@@ -93,7 +94,7 @@ def report(folder: Path, seconds: float, dry: bool) -> Iterator[Board]:
         yield board
     finally:
         board.close()
-        closing(board.rows, board.elapsed, board.say)
+        closing(board.findings, board.elapsed, board.say)
         signal.signal(signal.SIGTERM, before)
 
 
@@ -108,10 +109,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.pop("TRITON_INTERPRET", None)  # Kernels are compiled in the parts.
     scratch = tempfile.mkdtemp(prefix="spikevrt-report-")
     try:
-        found = chosen(stages(Setting(args.dry), scratch), args.parts)
+        found = stages_named(stages(Setting(args.dry), scratch), args.parts)
         with report(args.out, 60 * args.minutes, args.dry) as board:
             run(board, found)
-        print(f"written: {args.out / PAGE}, {args.out / ROWS}, {args.out / LOGS}")
+        print(f"written: {args.out / PAGE}, {args.out / FINDINGS}, {args.out / LOGS}")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return int(not all(outcome.well for outcome in board.outcomes))

@@ -36,7 +36,7 @@ class Operator(NamedTuple):
     """What has gradients."""
 
 
-class Row(NamedTuple):
+class HostTime(NamedTuple):
     """Microseconds a call, the median of many."""
 
     operator: str
@@ -56,12 +56,19 @@ def block(cross: bool) -> Operator:
     """The block along time, weights in float32 and features in bfloat16, as under autocast."""
     x, context = (drawn(1, C, FRAMES, SIDE, SIDE, dtype=HALF) for _ in range(2))
 
-    def pair(rows: int, *columns: int) -> tuple[Tensor, Tensor]:
-        return drawn(rows, *columns), drawn(rows)
+    def pair(times: int, *columns: int) -> tuple[Tensor, Tensor]:
+        return drawn(times, *columns), drawn(times)
 
     norm_kv = pair(C) if cross else None
     projections = pair(3 * C, C), pair(C, C)
-    weights = BlockWeights(pair(C), norm_kv, *projections, pair(C), pair(2 * C, C), pair(C, 2 * C))
+    weights = BlockWeights(
+        pair(C),
+        norm_kv,
+        *projections,
+        pair(C),
+        pair(2 * C, C),
+        pair(C, 2 * C),
+    )
     leaves = [x, *([context] if cross else []), *(w for both in weights if both is not None for w in both)]
     return Operator(lambda: temporal_block(x, context if cross else None, weights, HEADS, backend="triton"), leaves)
 
@@ -69,10 +76,10 @@ def block(cross: bool) -> Operator:
 def windows(mutual: bool) -> Operator:
     """Window attention of one window of two frames."""
     qkv = drawn(1, *WINDOW, (6 if mutual else 3) * C, dtype=HALF)
-    offset, table = drawn(3 * C), drawn(3 * (2 * SIDE - 1) ** 2, HEADS)
+    offset, markdown = drawn(3 * C), drawn(3 * (2 * SIDE - 1) ** 2, HEADS)
     places = drawn(SIDE * SIDE, 3 * C, dtype=HALF) if mutual else None
-    bias = RelativeBias(table, WINDOW)
-    leaves = [t for t in (qkv, offset, table, places) if t is not None]
+    bias = RelativeBias(markdown, WINDOW)
+    leaves = [t for t in (qkv, offset, markdown, places) if t is not None]
     return Operator(
         lambda: window_attention(qkv, offset, bias, HEADS, WINDOW, (0, 0, 0), places, backend="triton"), leaves
     )
@@ -84,7 +91,7 @@ def attention() -> Operator:
     return Operator(lambda: temporal_attention(q, k, v, HEADS, backend="triton"), [q, k, v])
 
 
-OPERATORS: dict[str, Callable[[], Operator]] = {
+TIMED_OPERATORS: dict[str, Callable[[], Operator]] = {
     "self block": lambda: block(False),
     "cross block": lambda: block(True),
     "window attention": lambda: windows(False),
@@ -104,7 +111,7 @@ def microseconds(work: Callable[[], object], repeats: int) -> float:
     return 1e6 * statistics.median(times)
 
 
-def measure(name: str, operator: Operator, repeats: int) -> Row:
+def time_operator(name: str, operator: Operator, repeats: int) -> HostTime:
     """All directions of one operator."""
     out = operator.call()
     grad = torch.zeros_like(out)
@@ -117,7 +124,9 @@ def measure(name: str, operator: Operator, repeats: int) -> Row:
         return torch.autograd.grad(operator.call(), operator.leaves, grad)
 
     with torch.autocast("cpu", HALF):
-        return Row(name, *(microseconds(work, repeats) for work in (without_gradients, operator.call, with_backward)))
+        return HostTime(
+            name, *(microseconds(work, repeats) for work in (without_gradients, operator.call, with_backward))
+        )
 
 
 def processor() -> str:
@@ -127,9 +136,9 @@ def processor() -> str:
     return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), platform.processor())
 
 
-def table(rows: list[Row]) -> str:
-    """The rows as Markdown."""
-    lines = [f"| {r.operator} | {r.inference:.0f} | {r.forward:.0f} | {r.backward:.0f} |" for r in rows]
+def markdown(times: list[HostTime]) -> str:
+    """The times as Markdown."""
+    lines = [f"| {r.operator} | {r.inference:.0f} | {r.forward:.0f} | {r.backward:.0f} |" for r in times]
     return "\n".join(["| us a call | inference | forward | with backward |", "| --- | ---: | ---: | ---: |", *lines])
 
 
@@ -140,8 +149,8 @@ def main(arguments: list[str] | None = None) -> None:
     repeats = parser.parse_args(arguments).repeats
     torch.set_num_threads(1)
     with no_launch():
-        rows = [measure(name, make(), repeats) for name, make in OPERATORS.items()]
-    print(f"{processor()}, one thread, torch {torch.__version__}\n\n{table(rows)}")
+        times = [time_operator(name, make(), repeats) for name, make in TIMED_OPERATORS.items()]
+    print(f"{processor()}, one thread, torch {torch.__version__}\n\n{markdown(times)}")
 
 
 if __name__ == "__main__":

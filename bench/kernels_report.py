@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bench.without_gpu.page import page
-from bench.without_gpu.traffic import bound_cells, time_rows, window_rows
+from bench.without_gpu.traffic import bound_cells, traffic_along_time, traffic_in_windows
 from spikevrt.cli import command_parser, run_command
 from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError
@@ -24,14 +24,14 @@ DESCRIPTION = """Compile every kernel for every architecture, count what it move
   python -m bench.kernels_report --minutes 10    # stop compiling then, and write what is there
   python -m bench.kernels_report --minutes 0     # write the page from --results alone
 """
-RESULTS = Path("build/kernels_report.jsonl")
+COMPILED = Path("build/kernels_report.jsonl")
 
 
 def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = command_parser("bench.kernels_report", DESCRIPTION)
     parser.add_argument("--out", type=Path, default=Path("docs/kernels_report.md"), help="the page to write")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="compiled so far; a stopped run goes on from it")
+    parser.add_argument("--results", type=Path, default=COMPILED, help="compiled so far; a stopped run goes on from it")
     parser.add_argument("--minutes", type=float, default=None, help="stop compiling after so long (default: never)")
     parser.add_argument("--processes", type=int, default=cores(), help="kernels compiled side by side")
     return parser
@@ -42,7 +42,7 @@ def everything() -> tuple[Cell, ...]:
     return (*bound_cells(), *cells(PLANS))
 
 
-def compile_all(results: Results, processes: int, minutes: float | None) -> None:
+def compile_missing(results: Results, processes: int, minutes: float | None) -> None:
     """Compile what is not there, with a bar; Ctrl-C or the time given ends it early."""
     missing = results.missing(everything())
     end = time.monotonic() + 60 * (float("inf") if minutes is None else minutes)
@@ -64,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.processes < 1:
         raise UserError(f"--processes {args.processes}: at least 1")
     results = Results(args.results)
-    compile_all(results, args.processes, args.minutes)
-    text = page(results, list(time_rows()), list(window_rows()))
+    compile_missing(results, args.processes, args.minutes)
+    text = page(results, list(traffic_along_time()), list(traffic_in_windows()))
     with replacing(args.out) as path:
         path.write_text(text)
     print(f"{args.out}: written")

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.results.chart import chart
-from bench.results.rows import from_json
-from bench.results.tables import tables
+from bench.results.rows import from_json, tables
 from spikevrt.cli import command_parser, run_command
 from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError

@@ -28,7 +28,7 @@ that reach each other by imports; it needs no layers, so it also compares checko
 """
 PACKAGES = ("spikevrt", "spikevrt_kernels", "bench")
 HERE = Path(__file__).resolve().parents[1]
-LONGEST = 5
+LISTS_SHOWN = 5
 """Parameter lists that are shown."""
 DIRECTIVES = ("# type:", "# fmt:", "# noqa")
 """Comments for tools."""
@@ -81,10 +81,10 @@ def spread(sizes: Sequence[int]) -> list[int]:
 def longest_parameter_lists(found: Sequence[Function]) -> list[dict[str, Any]]:
     """The host functions with the most parameters."""
     host = sorted((one for one in found if not one.kernel), key=lambda one: -one.parameters)
-    return [{"parameters": one.parameters, "name": one.name, "place": one.place} for one in host[:LONGEST]]
+    return [{"parameters": one.parameters, "name": one.name, "place": one.place} for one in host[:LISTS_SHOWN]]
 
 
-def report(root: Path) -> dict[str, Any]:
+def figures_and_lists(root: Path) -> dict[str, Any]:
     """Everything that is printed, as plain values."""
     columns = {name: figures(root, [name]) for name in PACKAGES} | {"all": figures(root, PACKAGES)}
     paths = (path for name in PACKAGES for path in sorted(folder_of(root, name).rglob("*.py")))
@@ -94,7 +94,7 @@ def report(root: Path) -> dict[str, Any]:
 
 
 def text_of(found: dict[str, Any], pairs: bool) -> str:
-    """The report for people."""
+    """The figures_and_lists for people."""
     columns = found["figures"]
     rows = [[name, *(cell(column[name]) for column in columns.values())] for name in columns["all"]]
     lines = [format_table(("", *columns), rows), "", "longest parameter lists of host functions:"]
@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not folder_of(args.root, PACKAGES[0]).is_dir():
         print(f"{args.root}: no folder {PACKAGES[0]}/ here; give the top folder of a checkout", file=sys.stderr)
         return 2
-    found = report(args.root)
+    found = figures_and_lists(args.root)
     print(json.dumps(found, indent=1) if args.json else text_of(found, args.pairs))
     return 0
 

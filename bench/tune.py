@@ -7,17 +7,16 @@ from collections.abc import Sequence
 import torch
 from tqdm import tqdm
 
-from bench.tuning.candidates import as_in_table, candidates, static_row
-from bench.tuning.compiled import Asked, Compiled, compile_all
-from bench.tuning.measured import Tried, fastest, try_rows
-from bench.tuning.subjects import subjects
+from bench.tuning.subjects import as_in_table, candidates, static_row, subjects
+from bench.tuning.trials import Asked, Compiled, Tried, compile_every_candidate, fastest, try_rows
 from spikevrt.cli import add_config_arguments, command_parser, positive, positive_number, run_command
 from spikevrt.config import load_config
 from spikevrt.errors import UserError
 from spikevrt.system.machine import machine_lines
 from spikevrt.table import format_table
 from spikevrt_kernels.core.processes import cores
-from spikevrt_kernels.core.tuned import VARIABLE, Kernel, Row, keep_rows, read_rows, rows_path
+from spikevrt_kernels.core.tuned import VARIABLE, Kernel, keep_rows, read_rows, rows_path
+from spikevrt_kernels.core.tuned import Row as TileRow
 
 DESCRIPTION = f"""Try a handful of configurations of every kernel, and keep the fastest that is right.
 
@@ -29,8 +28,8 @@ Only candidates that compile without a stack are run; each is held against float
 are kept in the user's cache folder for this device, this Triton and these sources ({VARIABLE}=0 leaves them out), and
 printed as they would stand in the static tables.
 """
-COMPILED_HEADER = ("kernel", "variant", "row", "registers", "stack", "shared", "matrix instructions", "")
-TRIED_HEADER = ("kernel", "variant", "row", "ms", "")
+COMPILED_COLUMNS = ("kernel", "variant", "row", "registers", "stack", "shared", "matrix instructions", "")
+TRIED_COLUMNS = ("kernel", "variant", "row", "ms", "")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -62,7 +61,7 @@ def asked_for(args: argparse.Namespace) -> Asked:
     return Asked(args.config, tuple(args.opts), args.architecture or own or 90)
 
 
-def chosen(kernels: Sequence[Kernel], names: Sequence[str]) -> list[Kernel]:
+def kernels_named(kernels: Sequence[Kernel], names: Sequence[str]) -> list[Kernel]:
     """The kernels of these names, or all.
 
     Raises:
@@ -82,14 +81,14 @@ def compiled_cells(one: Compiled) -> tuple[str, ...]:
     return *named(one.kernel, one.row), *(map(str, figures) if figures else [""] * 4), mark.strip()
 
 
-def tried_cells(kernel: Kernel, one: Tried, best: Row) -> tuple[str, ...]:
+def tried_cells(kernel: Kernel, one: Tried, best: TileRow) -> tuple[str, ...]:
     """One line of the table of times."""
     ms = "-" if one.seconds is None else f"{1e3 * one.seconds:.3f}"
     marks = [one.reason or "", "static" if one.row == static_row(kernel) else "", "taken" if one.row == best else ""]
     return *named(kernel, one.row), ms, ", ".join(filter(None, marks))
 
 
-def named(kernel: Kernel, row: Row) -> tuple[str, str, str]:
+def named(kernel: Kernel, row: TileRow) -> tuple[str, str, str]:
     """Kernel, variant and row in words."""
     return f"{kernel.operator} {kernel.name}", "-".join(map(str, kernel.variant)), " x ".join(map(str, row))
 
@@ -97,7 +96,7 @@ def named(kernel: Kernel, row: Row) -> tuple[str, str, str]:
 def compile_with_bar(asked: Asked, kernels: Sequence[Kernel], workers: int) -> dict[Kernel, list[Compiled]]:
     """All candidates' binaries."""
     with tqdm(total=sum(len(candidates(kernel)) for kernel in kernels), desc="compile", leave=False) as bar:
-        return compile_all(asked, kernels, workers, lambda row: bar.update())
+        return compile_every_candidate(asked, kernels, workers, lambda row: bar.update())
 
 
 def measure_all(asked: Asked, compiled: dict[Kernel, list[Compiled]], until: float) -> int:
@@ -110,7 +109,7 @@ def measure_all(asked: Asked, compiled: dict[Kernel, list[Compiled]], until: flo
             continue
         tried = try_rows(asked, kernel, [one.row for one in binaries if one.fits])
         best = fastest(tried, static_row(kernel))
-        print(format_table(TRIED_HEADER, [tried_cells(kernel, one, best) for one in tried]), flush=True)
+        print(format_table(TRIED_COLUMNS, [tried_cells(kernel, one, best) for one in tried]), flush=True)
         kept.pop(kernel, None)
         if best != static_row(kernel):
             kept[kernel], found = best, found + 1
@@ -126,12 +125,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     end = time.monotonic() + 60 * args.minutes
     asked = asked_for(args)
     found = subjects(load_config(args.config, args.opts), asked.architecture)
-    kernels = chosen([subject.kernel for subject in found], args.kernel)
+    kernels = kernels_named([subject.kernel for subject in found], args.kernel)
     workers = args.workers or max(1, cores() - 1)
     print("\n".join(machine_lines()))
     compiled = compile_with_bar(asked, kernels, workers)
     rows = [compiled_cells(one) for ones in compiled.values() for one in ones]
-    print(f"\nsm_{asked.architecture}\n{format_table(COMPILED_HEADER, rows)}\n", flush=True)
+    print(f"\nsm_{asked.architecture}\n{format_table(COMPILED_COLUMNS, rows)}\n", flush=True)
     if args.dry:
         return 0
     if not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""The board of a report: runs parts in processes, prints and keeps every row as it comes, and the page after each."""
+"""Runs the parts of a report in processes, keeps every finding at once, and writes the page after each part."""
 
 import threading
 import time
@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.gpu.page import page
-from bench.gpu.part import run_part
-from bench.gpu.rows import END, NO_TIME, START, WELL, ReportRow
+from bench.gpu.part import END, NO_TIME, START, WELL, Finding, run_part
 from spikevrt.data.files.atomic import replacing
 from spikevrt_kernels.core.processes import Job, Running, run_job
 
-ROWS, LOGS, PAGE = "results.jsonl", "logs", "report.md"
-LEAST = 5.0
+FINDINGS, LOGS, PAGE = "results.jsonl", "logs", "report.md"
+LEAST_SECONDS = 5.0
 """Seconds below which no part is worth a start."""
 
 
@@ -41,7 +40,7 @@ class Outcome:
     status: str
     """`ended well`, `no time left`, or what its process came to."""
     wrong: bool
-    """One of its rows is bad."""
+    """One of its findings is bad."""
 
     @property
     def well(self) -> bool:
@@ -57,9 +56,9 @@ class Board:
         self.folder, self.dry, self.began = folder, dry, time.monotonic()
         self.ends = self.began + seconds
         self.lock, self.running = threading.RLock(), Running()
-        self.rows: list[ReportRow] = []
+        self.findings: list[Finding] = []
         self.outcomes: list[Outcome] = []
-        self.row_file = (folder / ROWS).open("w")
+        self.file = (folder / FINDINGS).open("w")
 
     @property
     def elapsed(self) -> float:
@@ -76,36 +75,36 @@ class Board:
         with self.lock:
             print(f"[{self.elapsed:5.0f}s] {text}", flush=True)
 
-    def keep(self, row: ReportRow, part: str) -> None:
-        """Append a row to the file, a whole line at once."""
-        row = row.of(part, self.elapsed)
+    def keep(self, finding: Finding, part: str) -> None:
+        """Append a finding to the file, a whole line at once."""
+        finding = finding.of(part, self.elapsed)
         with self.lock:
-            self.rows.append(row)
-            self.row_file.write(row.line() + "\n")
-            self.row_file.flush()
+            self.findings.append(finding)
+            self.file.write(finding.line() + "\n")
+            self.file.flush()
 
-    def take(self, task: Task, row: ReportRow) -> None:
-        """Keep a row that a task gave, and print it."""
-        self.keep(row, task.name)
-        if row.text and (row.bad or not task.quiet):
-            self.say(("!! " if row.bad else "   ") + row.text)
+    def take(self, task: Task, finding: Finding) -> None:
+        """Keep a finding that a task gave, and print it."""
+        self.keep(finding, task.name)
+        if finding.text and (finding.bad or not task.quiet):
+            self.say(("!! " if finding.bad else "   ") + finding.text)
 
     def run(self, task: Task) -> Outcome:
         """Run one task to its end or its limit, and write the page."""
         limit = min(task.limit, self.left)
-        if limit < LEAST:
+        if limit < LEAST_SECONDS:
             return self.ended(task, NO_TIME, [])
-        self.keep(ReportRow(START), task.name)
+        self.keep(Finding(START), task.name)
         arguments = (self.dry, task.job, task.arguments, dict(task.environment))
         log = self.folder / LOGS / f"{task.name.replace(' ', '_')}.txt"
         job = Job(task.name, run_part, arguments, limit, log=log)
-        ending = run_job(job, self.running, lambda _, row: self.take(task, row))
+        ending = run_job(job, self.running, lambda _, finding: self.take(task, finding))
         return self.ended(task, ending.reason or WELL, ending.rows)
 
-    def ended(self, task: Task, status: str, rows: Sequence[ReportRow]) -> Outcome:
+    def ended(self, task: Task, status: str, findings: Sequence[Finding]) -> Outcome:
         """Note how a task ended, and write the page."""
-        outcome = Outcome(task, status, any(row.bad for row in rows))
-        self.keep(ReportRow(END, status, bad=status != WELL), task.name)
+        outcome = Outcome(task, status, any(finding.bad for finding in findings))
+        self.keep(Finding(END, status, bad=status != WELL), task.name)
         with self.lock:
             self.outcomes.append(outcome)
         self.write_page()
@@ -133,9 +132,9 @@ class Board:
         return threads
 
     def write_page(self) -> None:
-        """The page of all rows so far: a report that is cut off later is still one."""
+        """The page of all findings so far: a report that is cut off later is still one."""
         with self.lock, replacing(self.folder / PAGE) as temporary:
-            temporary.write_text(page(self.rows))
+            temporary.write_text(page(self.findings))
 
     def close(self) -> None:
         """Stop what still runs, start nothing more, and write the page."""

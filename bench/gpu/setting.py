@@ -1,14 +1,28 @@
-"""What every part of a report shares: device, model, types; in a dry run those of a CPU."""
+"""What all parts of a report share: device, model, number types, shapes, tools; and a part that checks them."""
 
+import os
+import platform
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
 
 import torch
 
+from bench.gpu.part import Finding
 from spikevrt.config import Config, load_config
+from spikevrt.models.backends.trials import attention_trials
 from spikevrt.system.device import settle_float32
-from spikevrt_kernels.core.case import Precision, mixed, pure
+from spikevrt.system.machine import machine_lines
+from spikevrt_kernels.core.case import Case, Precision, mixed, pure
+from spikevrt_kernels.core.processes import cores
+from spikevrt_kernels.registry import OPERATORS
+from spikevrt_kernels.temporal_attention.spec import temporal_attention_case
+from spikevrt_kernels.temporal_block.spec import temporal_block_case
+from spikevrt_kernels.window_attention.spec import window_attention_case
 
 PRECISIONS = MappingProxyType(
     {
@@ -20,7 +34,22 @@ PRECISIONS = MappingProxyType(
     }
 )
 """By the names that parts are called with, the one that trains first."""
-DRY_OPTIONS = ("DATA.CROP_SIZE=40", "TRAIN.BATCH_SIZE=1")
+DRY_CONFIG_OPTIONS = ("DATA.CROP_SIZE=40", "TRAIN.BATCH_SIZE=1")
+MORE_ODD_CASES = MappingProxyType(
+    {
+        "temporal_attention": (temporal_attention_case(1, 96, 7, 7, 40, 36, 4),),
+        "temporal_block": (
+            temporal_block_case(2, 96, 7, None, 20, 36, 4),
+            temporal_block_case(1, 96, 7, 7, 20, 36, 4),
+        ),
+        "window_attention": (window_attention_case(1, 7, 24, 20, 120, 6, (6, 8, 8), (3, 4, 4), False),),
+    }
+)
+"""T 7, and the 120 channels of stage 8."""
+TRAINING_PRECISION_NAME = "bf16-autocast"
+"""The type that trains."""
+NCU, COMPUTE_SANITIZER = "ncu", "compute-sanitizer"
+MODULES = ("spikevrt.train", "spikevrt.deblur", "spikevrt.selftest", "spikevrt.prepare", "spikevrt_kernels.registry")
 
 
 @dataclass(frozen=True)
@@ -45,7 +74,7 @@ class Setting:
 
     def configuration(self, *options: str) -> Config:
         """`default`, or a tiny `demo` in a dry run; the options are for the GPU alone."""
-        return load_config("demo", list(DRY_OPTIONS)) if self.dry else load_config("default", list(options))
+        return load_config("demo", list(DRY_CONFIG_OPTIONS)) if self.dry else load_config("default", list(options))
 
     @cached_property
     def config(self) -> Config:
@@ -67,3 +96,56 @@ def settled(dry: bool) -> Setting:
     """A setting in which float32 is what it is in training."""
     settle_float32(few_sizes=True)
     return Setting(dry)
+
+
+def odd_cases(setting: Setting, op: str, precision: str) -> tuple[Case, ...]:
+    """Shapes that no tile divides; in the type that trains also longer clips and wider features."""
+    if setting.dry:
+        return OPERATORS[op].tiny
+    return (*OPERATORS[op].odd, *(MORE_ODD_CASES[op] if precision == TRAINING_PRECISION_NAME else ()))
+
+
+def own_cases(setting: Setting, op: str) -> tuple[Case, ...]:
+    """Shapes of the model, cut to what float64 has room for."""
+    return attention_trials(setting.config, setting.config.train.batch_size)[op].checked
+
+
+def timed_cases(setting: Setting) -> list[Case]:
+    """Shapes of the model as large as they run, those with most elements first."""
+    trials = attention_trials(setting.config, setting.config.train.batch_size)
+    sizes = {case: elements(case) for one in trials.values() for case in one.timed}
+    return sorted(sizes, key=lambda case: -sizes[case])
+
+
+def elements(case: Case) -> int:
+    """Elements of a case's features, without making them."""
+    made = case.make(lambda *shape, **_: torch.empty(shape, device="meta"))  # type: ignore[arg-type]
+    return sum(x.numel() for x in made[: case.features])
+
+
+def environment(setting: Setting) -> Iterator[Finding]:
+    """Says what the machine is.
+
+    Raises:
+        ImportError: a module is missing.
+        RuntimeError: there is no C compiler, or no GPU that answers.
+    """
+    for line in machine_lines(setting.device):
+        yield Finding("machine", line)
+    for module in MODULES:
+        import_module(module)
+    compiler = shutil.which(os.environ.get("CC", "gcc")) or shutil.which("clang")
+    cache = os.environ.get("TRITON_CACHE_DIR", "Triton's own")
+    yield Finding(
+        "machine", f"python {platform.python_version()}, {cores()} cores, C compiler {compiler}, cache {cache}"
+    )
+    yield Finding("machine", f"ncu {tool(NCU)}, compute-sanitizer {tool(COMPUTE_SANITIZER)}")
+    if compiler is None:
+        raise RuntimeError("no C compiler: Triton builds its launchers with one; install gcc or set CC")
+    torch.empty(1, device=setting.device)
+
+
+def tool(name: str) -> str | None:
+    """Path of a tool: on PATH, or in CUDA's own folder, which often is not on it; None where it is not here."""
+    toolkit = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"))
+    return shutil.which(name) or shutil.which(name, path=str(toolkit / "bin"))

@@ -4,10 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.gpu.board import Outcome, Task
-from bench.gpu.cases import own_cases
-from bench.gpu.part import NO_GPU, ONE_THREAD
-from bench.gpu.rows import NO_TIME, WELL
-from bench.gpu.setting import PRECISIONS, Setting
+from bench.gpu.part import NO_GPU, NO_TIME, ONE_THREAD, WELL
+from bench.gpu.setting import PRECISIONS, Setting, own_cases
 from spikevrt_kernels.core.backends import TRITON_OPS
 from spikevrt_kernels.core.processes import cores
 
@@ -35,11 +33,11 @@ class Stage:
 def stages(setting: Setting, scratch: str) -> list[Stage]:
     """All of them in the order of worth; times come after what compiles, on a machine at rest."""
     peaks = [on_cpu(f"predict {entry}", "bench.gpu.whole.predicted", entry, 300) for entry in ("triton", "sdpa")]
-    training = [Task(f"train {e}", "bench.gpu.training.run", (scratch, e), 45) for e in ("triton", "sdpa")]
+    training = [Task(f"train {e}", "bench.gpu.whole.train", (scratch, e), 45) for e in ("triton", "sdpa")]
     return [
-        Stage("env", fixed(Task("env", "bench.gpu.machine.environment")), needed=True),
+        Stage("env", fixed(Task("env", "bench.gpu.setting.environment")), needed=True),
         Stage("smoke", fixed(Task("smoke", "bench.gpu.correctness.smoke", limit=90))),
-        Stage("data", fixed(on_cpu("data", "bench.gpu.training.data", scratch, 150)), beside=True),
+        Stage("data", fixed(on_cpu("data", "bench.gpu.whole.data", scratch, 150)), beside=True),
         Stage("predict", fixed(*peaks), beside=True),
         Stage("check", fixed(*correctness(setting)), workers=max(1, cores() - 2)),
         Stage("sanitizer", sanitizing),
@@ -91,6 +89,5 @@ def sanitizing(outcomes: Sequence[Outcome]) -> list[Task]:
         return []
     task = failed[0].task
     environment = {**ONE_THREAD, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
-    return [
-        Task(f"sanitizer {task.name}", "bench.gpu.sanitizer.again", (task.job, *task.arguments), 75, False, environment)
-    ]
+    arguments = (task.job, *task.arguments)
+    return [Task(f"sanitizer {task.name}", f"{JUDGED}under_sanitizer", arguments, 75, environment=environment)]

@@ -5,15 +5,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from bench.gpu.cases import timed_cases
-from bench.gpu.rows import ReportRow
-from bench.gpu.setting import Setting
+from bench.gpu.part import Finding
+from bench.gpu.setting import Setting, timed_cases
 from bench.workloads.workload import DIRECTIONS
 from spikevrt_kernels.checks.timing import elapsed
 from spikevrt_kernels.checks.trials import Trial, failure
 from spikevrt_kernels.core.case import Case, output_gradient, run_case
 
-SECONDS, MOST = 0.6, 10
+SHAPE_SECONDS, MOST_RUNS = 0.6, 10
 """A shape is run again until it took this long, at most this often."""
 
 
@@ -31,14 +30,14 @@ class Timed(NamedTuple):
         return self.seconds[len(self.seconds) // 2]
 
 
-def shapes(setting: Setting, *entries: str) -> Iterator[ReportRow]:
-    """Every timed shape, the one with most elements first, by every entry; a row each."""
+def shapes(setting: Setting, *entries: str) -> Iterator[Finding]:
+    """Every timed shape, the one with most elements first, by every entry; a finding each."""
     for case in timed_cases(setting):
         for entry in entries:
             yield from by_entry(setting, case, entry)
 
 
-def by_entry(setting: Setting, case: Case, entry: str) -> Iterator[ReportRow]:
+def by_entry(setting: Setting, case: Case, entry: str) -> Iterator[Finding]:
     """Both directions of one case by one entry.
 
     Raises:
@@ -46,12 +45,12 @@ def by_entry(setting: Setting, case: Case, entry: str) -> Iterator[ReportRow]:
     """
     try:
         for direction, run in runs(setting, case, entry):
-            yield time_row(case, direction, entry, measured(setting, run))
+            yield time_finding(case, direction, entry, measured(setting, run))
     except torch.OutOfMemoryError:
-        yield ReportRow("note", f"{case.op} {case.shape}, {entry}: out of memory")
+        yield Finding("note", f"{case.op} {case.shape}, {entry}: out of memory")
     except Exception as error:
         reason = failure(error, Trial(case, setting.precision, entry))
-        yield ReportRow("note", f"{case.op}, {entry}: {reason}", bad=True)
+        yield Finding("note", f"{case.op}, {entry}: {reason}", bad=True)
         setting.synchronise()
 
 
@@ -73,14 +72,14 @@ def measured(setting: Setting, run: Callable[[], object]) -> Timed:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
     spent: list[float] = []
-    while sum(spent) < SECONDS and len(spent) < MOST:
+    while sum(spent) < SHAPE_SECONDS and len(spent) < MOST_RUNS:
         spent.append(elapsed(run, setting.device))
     return Timed(sorted(spent), None if setting.dry else torch.cuda.max_memory_allocated() - before)
 
 
-def time_row(case: Case, direction: str, entry: str, timed: Timed) -> ReportRow:
+def time_finding(case: Case, direction: str, entry: str, timed: Timed) -> Finding:
     """Figures of a run, in milliseconds and bytes."""
     ms, least, most = (1e3 * s for s in (timed.median, timed.seconds[0], timed.seconds[-1]))
     figures: dict[str, Any] = {"op": case.op, "shape": case.shape, "direction": direction, "entry": entry}
     figures |= {"ms": ms, "least": least, "most": most, "peak": timed.peak}
-    return ReportRow("time", f"{case.op} {case.shape}, {direction}, {entry}: {ms:.2f} ms", figures=figures)
+    return Finding("time", f"{case.op} {case.shape}, {direction}, {entry}: {ms:.2f} ms", figures=figures)

@@ -4,8 +4,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from spikevrt.table import format_table
+
 JSON_KEY = "spikevrt_rows"
 """Where pytest-benchmark's file holds the rows."""
+RESULT_COLUMNS = (
+    *("entry", "median ms", "p20", "p80", "Mtoken/s", "p20", "p80"),
+    *("moved u", "saved u", "peak u", "peak MB", "of predicted"),
+)
+NO_FIGURE = "-"
+SHOWN_GPUS = ("RTX A6000", "H100 SXM")
+LEGEND = (
+    "u: units of one feature tensor; moved: bytes in and out of every operator; saved: kept for backward; peak: most "
+    "held at once beside the leaves; of predicted: a measured peak in units of the predicted one; Mtoken/s: "
+    "throughput in million tokens (a pixel of a frame)"
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,7 @@ class Row:
     """Predicted seconds by GPU, where nothing was measured."""
 
     @property
-    def group(self) -> tuple[str, str, str]:
+    def comparison(self) -> tuple[str, str, str]:
         """Rows of a group are comparable."""
         return self.operator, self.shape, self.direction
 
@@ -75,9 +88,54 @@ def from_json(document: Mapping[str, Any]) -> list[Row]:
     return [Row(**{**row, "seconds": tuple(row["seconds"]) if row["seconds"] else None}) for row in found]
 
 
-def groups(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
+def by_comparison(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
     """Rows by group, in their order."""
     found: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
-        found.setdefault(row.group, []).append(row)
+        found.setdefault(row.comparison, []).append(row)
     return found
+
+
+def figure_cell(value: float | None, digits: int = 1) -> str:
+    """A figure, or a dash where there is none."""
+    return NO_FIGURE if value is None else f"{value:.{digits}f}"
+
+
+def in_units(value: int | None, row: Row) -> float | None:
+    """Bytes in units of one feature tensor."""
+    return None if value is None else value / row.unit
+
+
+def cells(row: Row) -> list[str]:
+    """One line of a table."""
+    p20, median, p80 = (s * 1e3 for s in row.seconds) if row.seconds else (None, None, None)
+    rates = row.rates or (None, None, None)
+    return [
+        row.entry if row.seconds else f"{row.entry} ({row.dtype}, not run here)",
+        *(figure_cell(v, 2) for v in (median, p20, p80)),
+        *(figure_cell(v, 2) for v in rates),
+        *(figure_cell(in_units(v, row)) for v in (row.moved, row.saved, row.peak)),
+        figure_cell(None if row.peak is None else row.peak / 1e6),
+        figure_cell(row.of_predicted, 2),
+    ]
+
+
+def proof_line(row: Row) -> str:
+    """What stands in place of times."""
+    bounds = ", ".join(f"{name} {row.bounds[name] * 1e3:.3f} ms" for name in SHOWN_GPUS if name in row.bounds)
+    units, source = (in_units(row.moved, row), "declared") if row.counted is None else (row.counted, "counted")
+    proof = f"{figure_cell(units)} units {source}, predicted bound: {bounds}"
+    return f"  {row.entry}: no GPU here, so proof in place of times: {proof}"
+
+
+def tables(rows: Sequence[Row]) -> list[str]:
+    """Lines: a title, a table and the proof of every comparison."""
+    lines = []
+    for (operator, shape, direction), members in by_comparison(rows).items():
+        types = sorted({row.dtype for row in members if row.seconds})
+        lines.append(f"{operator}, {shape}, {direction}" + (f", {', '.join(types)}" if types else ""))
+        lines.extend(format_table(RESULT_COLUMNS, [cells(row) for row in members]).splitlines())
+        lines.extend(proof_line(row) for row in members if row.bounds)
+        lines.append("")
+    sources = sorted({row.peak_source for row in rows if row.peak is not None})
+    return [*lines, LEGEND, *(f"peak: {source}" for source in sources)]

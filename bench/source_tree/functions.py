@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 from itertools import combinations
 from pathlib import Path
 
-COMPILED = ("triton.jit", "numba.njit", "compiled")
+KERNEL_DECORATORS = ("triton.jit", "numba.njit", "compiled")
 """Decorators of kernels."""
 SHARED = 6
 """Equal lines in a row that make a pair."""
@@ -50,7 +50,7 @@ def functions(path: Path, root: Path) -> Iterator[Function]:
                 lines=tuple(filter(None, (" ".join(line.split()) for line in lines[node.lineno - 1 : end]))),
                 size=end - node.lineno + 1,
                 parameters=len(every),
-                kernel=any(ast.unparse(one).split("(")[0] in COMPILED for one in node.decorator_list),
+                kernel=any(ast.unparse(one).split("(")[0] in KERNEL_DECORATORS for one in node.decorator_list),
                 nested=nested,
                 typed=node.returns is not None and all(one.annotation for one in every),
                 documented=ast.get_docstring(node) is not None,

@@ -51,7 +51,6 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
     "bench": (
         {"workloads", "source_tree"},
         {"results"},
-        {"measure", "by_hand", "process_memory"},
         {"without_gpu", "gpu", "tuning"},
         BENCH_COMMANDS | {f"bench_{name}" for name in BENCHMARKS},
     ),

@@ -1,21 +1,82 @@
-"""What is tuned: every kernel that a configuration runs, with the launches to compile and the cases to time."""
+"""What is tuned: every kernel that a configuration runs, with its candidates, launches and cases."""
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
-from bench.tuning.candidates import static_row, with_warps
 from spikevrt.config import Config
 from spikevrt.models.backends.trials import attention_trials
 from spikevrt_kernels.checks.needed import needed_launches
 from spikevrt_kernels.core.case import Case, mixed
 from spikevrt_kernels.core.launch import Launch
-from spikevrt_kernels.core.tuned import Kernel, Row, kernels_asked_for, trying
+from spikevrt_kernels.core.tuned import Kernel, kernels_asked_for, trying
+from spikevrt_kernels.core.tuned import Row as TileRow
+from spikevrt_kernels.temporal_block.triton import tile_table as block
+from spikevrt_kernels.window_attention.triton import tile_table as windows
 
-PRECISION = mixed(torch.bfloat16)
+TRAINING_PRECISION = mixed(torch.bfloat16)
 """What trains on a GPU."""
-MARK = 3
+MARKED_WARPS = 3
 """Warps that no table has: launches that take them are those of the kernel whose row has them."""
+FLAT_TILES = ((16, 4), (16, 8), (32, 4), (32, 8), (64, 4), (64, 8))
+"""(pixels, warps): from 64 rows on sm_90 multiplies by warpgroups."""
+TALL_TILES = ((32, 4), (64, 4), (64, 8), (128, 8))
+MLP_TILES = ((16, 8, 2), (16, 4, 3), (32, 8, 3), (32, 4, 6), (64, 8, 3), (64, 4, 6), (64, 8, 6))
+"""(pixels, warps, parts): sums of weight gradients stay in registers, so that taller tiles take more parts."""
+SCORE_TILES = ((32, 32, 4), (64, 16, 4), (64, 32, 4), (64, 64, 4), (64, 32, 8), (64, 64, 8), (128, 32, 8), (128, 64, 8))
+"""(own, passing, warps)."""
+
+
+def in_one_part(rows: tuple[tuple[int, int], ...]) -> tuple[TileRow, ...]:
+    """The same in one part."""
+    return tuple((pixels, warps, 1) for pixels, warps in rows)
+
+
+CANDIDATES = MappingProxyType(
+    {
+        (block.OPERATOR, "attend"): in_one_part(FLAT_TILES),
+        (block.OPERATOR, "mlp"): in_one_part(TALL_TILES),
+        (block.OPERATOR, "block"): in_one_part(TALL_TILES),
+        (block.OPERATOR, "bwd_dy"): in_one_part(FLAT_TILES),
+        (block.OPERATOR, "bwd_mlp"): MLP_TILES,
+        (block.OPERATOR, "bwd_attend"): in_one_part(FLAT_TILES),
+        (block.OPERATOR, "bwd_project_1"): in_one_part(FLAT_TILES),
+        (block.OPERATOR, "bwd_project_2"): in_one_part(FLAT_TILES),
+        (block.OPERATOR, "bwd_project_3"): in_one_part(FLAT_TILES),
+        (windows.OPERATOR, "forward"): SCORE_TILES,
+        (windows.OPERATOR, "backward"): SCORE_TILES,
+        (windows.OPERATOR, "mutual_backward"): SCORE_TILES,
+        (windows.OPERATOR, "bias_backward"): SCORE_TILES,
+        (windows.OPERATOR, "table_backward"): ((16, 64, 4), (16, 128, 4), (16, 64, 8), (32, 64, 4)),
+    }
+)
+TILE_TABLES: dict[str, Any] = {block.OPERATOR: block.TABLE, windows.OPERATOR: windows.TABLE}
+"""The static tables."""
+CONFIG_TYPES: dict[str, Any] = {block.OPERATOR: block.Config, windows.OPERATOR: windows.Config}
+"""What a row of them is."""
+
+
+def static_row(kernel: Kernel) -> TileRow:
+    """What the static table has."""
+    return tuple(TILE_TABLES[kernel.operator][kernel.name])
+
+
+def with_warps(kernel: Kernel, row: TileRow, warps: int) -> TileRow:
+    """A row with other warps."""
+    return tuple(CONFIG_TYPES[kernel.operator](*row)._replace(warps=warps))
+
+
+def as_in_table(kernel: Kernel, row: TileRow) -> str:
+    """A row as the source of the static table has it: `Config(pixels=64, warps=8, parts=6)`."""
+    return repr(CONFIG_TYPES[kernel.operator](*row))
+
+
+def candidates(kernel: Kernel) -> list[TileRow]:
+    """Rows to try, that of the static table first."""
+    first = static_row(kernel)
+    return [first, *(row for row in CANDIDATES[kernel.operator, kernel.name] if row != first)]
 
 
 @dataclass
@@ -30,16 +91,16 @@ class Subject:
     timed: list[Case] = field(default_factory=list)
     """As large as the model runs them."""
 
-    def launches(self, row: Row) -> list[Launch]:
+    def launches(self, row: TileRow) -> list[Launch]:
         """This kernel's launches with a row, in training and without gradients; for compilation only."""
-        with trying({self.kernel: with_warps(self.kernel, row, MARK)}):
-            own = [launch.options["num_warps"] == MARK for launch in self.all_launches()]
+        with trying({self.kernel: with_warps(self.kernel, row, MARKED_WARPS)}):
+            own = [launch.options["num_warps"] == MARKED_WARPS for launch in self.all_launches()]
         with trying({self.kernel: row}):
             return [launch for launch, is_own in zip(self.all_launches(), own, strict=True) if is_own]
 
     def all_launches(self) -> list[Launch]:
         """Those of the timed cases, other kernels' too."""
-        return needed_launches(self.timed, PRECISION, architecture=self.architecture)
+        return needed_launches(self.timed, TRAINING_PRECISION, architecture=self.architecture)
 
     @property
     def functions(self) -> set[str]:
@@ -64,5 +125,5 @@ def subjects(config: Config, architecture: int) -> list[Subject]:
 def kernels_of(case: Case, architecture: int) -> list[Kernel]:
     """The kernels that a case launches, forward and backward."""
     with kernels_asked_for() as kernels:
-        needed_launches([case], PRECISION, architecture=architecture)
+        needed_launches([case], TRAINING_PRECISION, architecture=architecture)
     return list(kernels)

@@ -17,11 +17,11 @@ from bench.workloads.temporal import CHANNELS, FRAMES, OPERATORS, temporal_workl
 from bench.workloads.workload import DIRECTIONS, Workload
 from spikevrt_kernels.temporal_block import spec as block_cost
 
-SHAPE = (1, CHANNELS, FRAMES, 4, 4)
+COUNTED_TILES = (1, CHANNELS, FRAMES, 4, 4)
 """Whole tiles of every kernel: units do not depend on the number of tiles."""
-DTYPE = torch.float16
+COUNTED_DTYPE = torch.float16
 """16 bits, as on a GPU; bfloat16 is wrong in the interpreter."""
-FEATURES = block_cost.FEATURES | {f"{name}_ptr" for name in ("q", "k", "v", "o", "do", "dq", "dk", "dv")}
+FEATURE_POINTERS = block_cost.FEATURES | {f"{name}_ptr" for name in ("q", "k", "v", "o", "do", "dq", "dk", "dv")}
 """Features and their gradients by the kernels' names; weights, statistics and sums are not traffic of activations."""
 
 
@@ -52,7 +52,9 @@ def count(work: Workload) -> Counts:
         out = work.run("triton", work.leaves)
     with count_bytes() as backward:
         torch.autograd.grad(out, work.leaves, torch.randn_like(out))
-    moved = [sum(launch.total(*FEATURES) for launch in launches) / work.unit for launches in (forward, backward)]
+    moved = [
+        sum(launch.total(*FEATURE_POINTERS) for launch in launches) / work.unit for launches in (forward, backward)
+    ]
     return Counts(moved[0], moved[1], sum(saved) / work.unit, len(forward), len(backward))
 
 
@@ -69,7 +71,7 @@ def main() -> None:
     """Count every operator."""
     found = {}
     for operator in OPERATORS:
-        found[operator] = count(temporal_workload(operator, SHAPE, DTYPE, "cpu"))._asdict()
+        found[operator] = count(temporal_workload(operator, COUNTED_TILES, COUNTED_DTYPE, "cpu"))._asdict()
     print(json.dumps(found))
 
 

@@ -1,16 +1,20 @@
-"""What the Triton kernels of a workload declare to move, and the arithmetic that they need, without running them."""
+"""What the Triton kernels of a workload declare: bytes, FLOPs and launches, and result rows made from them."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 
-from bench.workloads.temporal import ATTENTION, CROSS, HEADS, RATIO
+from bench.results.measure import predict_peak, predict_saved, type_name
+from bench.results.rows import SHOWN_GPUS, Row
+from bench.without_gpu.counts import count_in_interpreter
+from bench.workloads.temporal import ATTENTION, CROSS, HEADS, RATIO, temporal_workload
 from bench.workloads.windows import HEADS as WINDOW_HEADS
-from bench.workloads.windows import Group
-from bench.workloads.workload import DIRECTIONS
+from bench.workloads.windows import WindowKind, window_workload
+from bench.workloads.workload import DIRECTIONS, Workload
 from spikevrt_kernels.core.cost import Cost
 from spikevrt_kernels.core.launch import Launch
 from spikevrt_kernels.proof.roofline import GPUS, Bound, Gpu, Work, predict, total_work
@@ -94,13 +98,13 @@ def declared_along_time(operator: str, shape: tuple[int, ...], direction: str) -
     return found[90]._replace(elsewhere={architecture: one.cost for architecture, one in found.items()})
 
 
-def launches_in_windows(group: Group, size: int, architecture: int) -> dict[str, Launch]:
+def launches_in_windows(group: WindowKind, size: int, architecture: int) -> dict[str, Launch]:
     """Of a shifted block of the group on frames of size x size."""
     shape = (1, group.frames, size, size, group.channels)
     return window_launches(shape, DTYPE, architecture, group.mutual, WINDOW_HEADS, group.window, group.shift)
 
 
-def declared_in_windows(group: Group, size: int, direction: str) -> Declared:
+def declared_in_windows(group: WindowKind, size: int, direction: str) -> Declared:
     """Window attention on frames of size x size."""
     C, mutual, window = group.channels, group.mutual, group.window
     qkv = torch.empty(1, group.frames, size, size, (6 if mutual else 3) * C, dtype=DTYPE, device="meta")
@@ -114,3 +118,38 @@ def declared_in_windows(group: Group, size: int, direction: str) -> Declared:
         window_cost.backward_flops(qkv, offset, mutual, window),
     )
     return summed(direction, costs, flops, partial(launches_in_windows, group, size))
+
+
+def proof_row(work: Workload, direction: str, declared: Declared) -> Row:
+    """The Triton entry of one comparison, without a time.
+
+    Bytes are what the kernels declare at this shape, which tests hold to the interpreter's count. Bounds are the
+    roofline's: predicted, never measured.
+    """
+    shown = [gpu for gpu in GPUS if gpu.name in SHOWN_GPUS]
+    return Row(
+        operator=work.case.op,
+        shape=work.case.shape,
+        direction=direction,
+        entry="triton",
+        dtype=type_name(work.dtype),
+        tokens=work.tokens,
+        unit=work.unit,
+        moved=declared.cost.bytes,
+        saved=None if direction == DIRECTIONS[0] else predict_saved(work, "triton"),
+        peak=predict_peak(work, "triton", direction),
+        bounds={gpu.name: declared.bound(gpu, declared.work(gpu.architecture)).seconds for gpu in shown},
+    )
+
+
+def proof_along_time(operator: str, shape: tuple[int, ...], direction: str) -> Row:
+    """An operator along time; `counted` are the interpreter's units on whole tiles."""
+    work = temporal_workload(operator, shape, DTYPE, "cpu")
+    row = proof_row(work, direction, declared_along_time(operator, shape, direction))
+    return replace(row, counted=count_in_interpreter()[operator].moved(direction))
+
+
+def proof_in_windows(group: WindowKind, size: int, direction: str) -> Row:
+    """Window attention on frames of size x size."""
+    work = window_workload(group, size, DTYPE, "cpu")
+    return proof_row(work, direction, declared_in_windows(group, size, direction))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 import triton
 
-from bench.measure import type_name
+from bench.results.measure import type_name
 from bench.without_gpu.declared import Declared
 from bench.without_gpu.traffic import BOUND_SHAPE, COUNTED_SHAPE, Traffic, bound_cells, declared_at_bounds
 from bench.workloads.windows import FULL_SIZE
@@ -30,12 +30,12 @@ from spikevrt_kernels.proof.roofline import (
 )
 from spikevrt_kernels.registry import PLANS
 
-INTRODUCTION = """# Kernels report
+INTRODUCTION_TEXT = """# Kernels report
 
 Made by `make kernels-report`; do not edit. Triton {triton}, torch {torch}: figures belong to that pair. No GPU was
 used: binaries are compiled ahead of time and read, bytes are counted, times are predicted bounds and say so.
 """
-RESOURCES = """## Resources
+RESOURCES_TEXT = """## Resources
 
 Shapes {batch}x{channels}xTx{size}x{size}. Registers, stack (bytes) and LDL + STL (loads and stores of spilled
 registers) are a thread's, shared memory is a program's; tensor counts tensor-core instructions, wide 128-bit loads
@@ -45,14 +45,14 @@ its registers are vector registers). Kernels whose binary is another operator's 
 On sm_90: A counts matrix products whose first operand lies in registers (HGMMA), the form that ptxas before 13.3 is
 reported to get wrong at times; the last columns are registers and stack by each assembler that the wheel ships.
 {missing}"""
-TRAFFIC = """## Traffic and saved bytes along time
+TRAFFIC_TEXT = """## Traffic and saved bytes along time
 
 Units of one feature tensor. `operators`: in and out bytes of every PyTorch operator that is not a view, at
 {shape} in float32 on the CPU (two chunks); `interpreter`: bytes that each program of a kernel loads and stores, whole
 tiles, in float16; weights, statistics and sums of weight gradients apart. Saved: kept for backward, parameters apart.
 `sdpa` is what that backend does on the CPU.
 """
-WINDOW_TRAFFIC = """## Traffic and saved bytes of window attention
+WINDOW_TRAFFIC_TEXT = """## Traffic and saved bytes of window attention
 
 GB, and in brackets units of one feature tensor ({unit:.4f} GB), of a shifted block of the official configuration at
 6x{size}x{size}x96 in bfloat16: windows 6x8x8 (self), or 2x8x8 with mutual attention beside self. Counted on tensors
@@ -60,7 +60,7 @@ without storage, in the forms that operators have on CUDA; `operators` as above;
 which tests hold to the interpreter's count. The backward of `sdpa` computes the probabilities again, a few
 windows at a time. Saved: kept for backward, parameters apart.
 """
-BOUNDS = """## Predicted bounds
+BOUNDS_TEXT = """## Predicted bounds
 
 **Predicted, never measured**: what the Triton kernels take at least in bfloat16, along time at {shape}, in windows as
 above; milliseconds by each term, the largest, which binds, in bold. Memory: declared bytes at {bandwidth:.0%} of the
@@ -70,11 +70,11 @@ it run, at the multiprocessors' peak (each {exponentials} exponentials and {issu
 These come with {gap:.0f} us between launches. Host: {host:.1f} us a launch from Python, while earlier kernels run.
 Dashes stand where a kernel is not compiled yet, or where nothing says how often a loop of its binary runs.
 """
-EXECUTED = """### Instructions and exponentials by kernel
+EXECUTED_TEXT = """### Instructions and exponentials by kernel
 
 **Predicted, never measured**: milliseconds to issue a kernel's instructions / to compute its exponentials.
 """
-RATES = {
+BOUND_RATES = {
     "bandwidth": BANDWIDTH_SHARE,
     "tensor": TENSOR_SHARE,
     "exponentials": EXPONENTIALS,
@@ -84,12 +84,12 @@ RATES = {
 }
 Works = Mapping[tuple[str, str, int], Work]
 """By operator, kernel and architecture."""
-WORST = ("stack", "registers", "shared")
+SUMMED_UP = ("stack", "registers", "shared")
 """What the summary shows the largest of."""
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table: the first column left, the others right."""
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown markdown_table: the first column left, the others right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
@@ -100,7 +100,7 @@ def target_name(architecture: int) -> str:
 
 
 def resource_line(cell: Cell, found: Resources) -> list[str]:
-    """One line of the table of resources."""
+    """One line of the markdown_table of resources."""
     figures = (
         found.warps,
         found.registers,
@@ -118,13 +118,13 @@ def resource_line(cell: Cell, found: Resources) -> list[str]:
 
 
 def resource_header() -> tuple[str, ...]:
-    """Columns of a table of resources."""
+    """Columns of a markdown_table of resources."""
     figures = ("warps", "registers", "stack", "LDL+STL", "shared", "tensor", "wide", "s", "A")
     return "kernel", "target", "type", *figures, *map(version_of, ASSEMBLERS)
 
 
 def resource_tables(results: Results) -> Iterator[str]:
-    """A table an operator and T."""
+    """A markdown_table an operator and T."""
     seen: set[str] = set()
     lines: dict[tuple[str, int], list[list[str]]] = {}
     for cell in cells(PLANS):
@@ -135,7 +135,7 @@ def resource_tables(results: Results) -> Iterator[str]:
     position = list(PLANS).index
     for (operator, frames), rows in sorted(lines.items(), key=lambda item: (position(item[0][0]), item[0][1])):
         title = f"### {operator[0].upper()}{operator[1:]}, T = {frames}"
-        yield f"{title}\n\n{table(resource_header(), sorted(rows, key=order))}"
+        yield f"{title}\n\n{markdown_table(resource_header(), sorted(rows, key=order))}"
 
 
 def order(line: Sequence[str]) -> tuple[object, ...]:
@@ -155,9 +155,9 @@ def summary(results: Results) -> str:
     rows = []
     for architecture, members in sorted(by_target.items(), key=lambda item: item[0]):
         every = list(members.values())
-        figures = (len(every), sum(r.spills for r in every), *(max(getattr(r, n) for r in every) for n in WORST))
+        figures = (len(every), sum(r.spills for r in every), *(max(getattr(r, n) for r in every) for n in SUMMED_UP))
         rows.append([target_name(architecture), *map(str, figures), f"{sum(r.seconds for r in every):.0f}"])
-    return table(header, rows)
+    return markdown_table(header, rows)
 
 
 def missing_line(results: Results) -> str:
@@ -187,7 +187,7 @@ def traffic_table(rows: Sequence[Traffic]) -> str:
         ]
         for row in rows
     ]
-    return table(header, lines)
+    return markdown_table(header, lines)
 
 
 def window_table(rows: Sequence[Traffic]) -> str:
@@ -201,7 +201,7 @@ def window_table(rows: Sequence[Traffic]) -> str:
         ]
         for row in rows
     ]
-    return table(header, lines)
+    return markdown_table(header, lines)
 
 
 def bounds_table(works: Works) -> str:
@@ -213,7 +213,7 @@ def bounds_table(works: Works) -> str:
                 declared, architecture = of_all[operator], gpu.architecture
                 every = [works.get((operator, kernel, architecture)) for kernel in declared.launches(architecture)]
                 rows.append([f"{operator}, {direction}", gpu.name, *bound_figures(declared, gpu, every)])
-    return table(("operator", "GPU", *TERMS), rows)
+    return markdown_table(("operator", "GPU", *TERMS), rows)
 
 
 def bound_figures(declared: Declared, gpu: Gpu, every: Sequence[Work | None]) -> list[str]:
@@ -234,7 +234,7 @@ def executed_table(works: Works) -> str:
         figures = f"{bound.issue * 1e3:.3f} / {bound.exponentials * 1e3:.3f}"
         lines.setdefault((operator, kernel), {})[gpu.name] = figures
     rows = [[", ".join(name), *(found.get(gpu.name, "-") for gpu in GPUS)] for name, found in lines.items()]
-    return table(("kernel", *(gpu.name for gpu in GPUS)), sorted(rows))
+    return markdown_table(("kernel", *(gpu.name for gpu in GPUS)), sorted(rows))
 
 
 def works_of(results: Results) -> Works:
@@ -249,16 +249,16 @@ def page(results: Results, along_time: Sequence[Traffic], windows: Sequence[Traf
     batch, channels, size, _ = FIRST_SCALE
     sizes = {"batch": batch, "channels": channels, "size": size, "missing": missing_line(results)}
     parts = [
-        INTRODUCTION.format(triton=triton.__version__, torch=torch.__version__),
-        TRAFFIC.format(shape="x".join(map(str, COUNTED_SHAPE))),
+        INTRODUCTION_TEXT.format(triton=triton.__version__, torch=torch.__version__),
+        TRAFFIC_TEXT.format(shape="x".join(map(str, COUNTED_SHAPE))),
         traffic_table(along_time),
-        WINDOW_TRAFFIC.format(size=FULL_SIZE, unit=windows[0].unit / 1e9),
+        WINDOW_TRAFFIC_TEXT.format(size=FULL_SIZE, unit=windows[0].unit / 1e9),
         window_table(windows),
-        BOUNDS.format(shape="x".join(map(str, BOUND_SHAPE)), **RATES),
+        BOUNDS_TEXT.format(shape="x".join(map(str, BOUND_SHAPE)), **BOUND_RATES),
         bounds_table(works),
-        EXECUTED,
+        EXECUTED_TEXT,
         executed_table(works),
-        RESOURCES.format(**sizes),
+        RESOURCES_TEXT.format(**sizes),
         summary(results),
         *resource_tables(results),
     ]

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import torch
 
-from bench.measure import saved_bytes
+from bench.results.measure import saved_bytes
 from bench.without_gpu.counts import count_in_interpreter
 from bench.without_gpu.declared import DTYPE, Declared, declared_along_time, declared_in_windows
 from bench.workloads.temporal import CHANNELS, FRAMES, OPERATORS, entries, temporal_workload
-from bench.workloads.windows import FULL_SIZE, GROUPS, window_workload
+from bench.workloads.windows import FULL_SIZE, WINDOW_KINDS, window_workload
 from bench.workloads.workload import BACKENDS, DIRECTIONS, Workload
 from spikevrt_kernels.proof.compile_all import ARCHITECTURES, Cell
 from spikevrt_kernels.proof.memory import without_storage
@@ -24,7 +24,10 @@ COUNTED_SHAPE = (1, CHANNELS, FRAMES, 64, 128)
 """Two of the default chunks."""
 BOUND_SHAPE = (2, CHANNELS, FRAMES, 256, 256)
 """The default configuration's first scale: 32 chunks."""
-WINDOWS = {"window attention, self": GROUPS["official-self"], "window attention, mutual": GROUPS["official-mutual"]}
+WINDOWS = {
+    "window attention, self": WINDOW_KINDS["official-self"],
+    "window attention, mutual": WINDOW_KINDS["official-mutual"],
+}
 """Of the official configuration, a shifted block of stage 1."""
 
 
@@ -75,7 +78,7 @@ def counted_kernels(operator: str, unit: int) -> Traffic:
     return Traffic(operator, "triton", "interpreter", forward, both, counts.saved, *launches, unit)
 
 
-def time_rows() -> Iterator[Traffic]:
+def traffic_along_time() -> Iterator[Traffic]:
     """Every entry of every operator along time."""
     for operator in OPERATORS:
         work = temporal_workload(operator, COUNTED_SHAPE, torch.float32, "cpu")
@@ -83,7 +86,7 @@ def time_rows() -> Iterator[Traffic]:
         yield counted_kernels(operator, work.unit)
 
 
-def window_rows(size: int = FULL_SIZE) -> Iterator[Traffic]:
+def traffic_in_windows(size: int = FULL_SIZE) -> Iterator[Traffic]:
     """Every entry of window attention on 6 x size x size in bfloat16, in the forms that they have on CUDA."""
     for name, group in WINDOWS.items():
         make = window_workload(group, size, DTYPE, "cpu").planned()

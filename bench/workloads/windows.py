@@ -19,7 +19,7 @@ A float64 reference of all windows would need tens of GB.
 
 
 @dataclass(frozen=True)
-class Group:
+class WindowKind:
     """A kind of shifted block."""
 
     name: str
@@ -42,19 +42,19 @@ class Group:
         return replace(case, op=self.name, shape=label)
 
 
-GROUPS = {
-    "self": Group("window attention", 5, 96, (5, 8, 8)),
-    "mutual": Group("mutual and self window attention", 5, 96, (2, 8, 8), mutual=True),
-    "frames": Group("window attention inside frames", 5, 96, (1, 8, 8)),
-    "official-self": Group("window attention", 6, 96, (6, 8, 8)),
-    "official-mutual": Group("mutual and self window attention", 6, 96, (2, 8, 8), mutual=True),
-    "official-stage8": Group("window attention", 6, 120, (6, 8, 8)),
-    "official-frames": Group("window attention inside frames", 6, 120, (1, 8, 8)),
+WINDOW_KINDS = {
+    "self": WindowKind("window attention", 5, 96, (5, 8, 8)),
+    "mutual": WindowKind("mutual and self window attention", 5, 96, (2, 8, 8), mutual=True),
+    "frames": WindowKind("window attention inside frames", 5, 96, (1, 8, 8)),
+    "official-self": WindowKind("window attention", 6, 96, (6, 8, 8)),
+    "official-mutual": WindowKind("mutual and self window attention", 6, 96, (2, 8, 8), mutual=True),
+    "official-stage8": WindowKind("window attention", 6, 120, (6, 8, 8)),
+    "official-frames": WindowKind("window attention inside frames", 6, 120, (1, 8, 8)),
 }
 
 
 @lru_cache(maxsize=1)
-def window_workload(group: Group, size: int, dtype: torch.dtype, device: str) -> Workload:
+def window_workload(group: WindowKind, size: int, dtype: torch.dtype, device: str) -> Workload:
     """One group on frames of size x size; the last one is kept, since its entries follow one another."""
     out_shape = (1, group.frames, size, size, group.channels * (2 if group.mutual else 1))
     tokens = group.frames * size**2

@@ -16,6 +16,7 @@ from spikevrt_kernels.proof.memory import without_storage
 
 BACKENDS = ("naive", "sdpa", "triton")
 PUBLISHED = "published"
+BY_HAND = "by hand"
 ALL_ENTRIES = (PUBLISHED, *BACKENDS)
 DIRECTIONS = ("forward", "forward+backward")
 

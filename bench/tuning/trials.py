@@ -1,4 +1,4 @@
-"""Every candidate of a kernel on the GPU: right against float64, then its time at the model's shapes."""
+"""Which candidates compile without a stack on an architecture: a process a kernel, as many as there are cores."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,28 +6,88 @@ from typing import Any, NamedTuple
 
 import torch
 
-from bench.tuning.compiled import Asked
-from bench.tuning.subjects import Subject, subjects
+from bench.tuning.subjects import Subject, candidates, subjects
 from spikevrt.config import load_config
 from spikevrt.system.device import half_type
 from spikevrt_kernels.checks.comparison import Judge
 from spikevrt_kernels.checks.trials import Trial, failure
 from spikevrt_kernels.core.case import Case, mixed, output_gradient, run_case
+from spikevrt_kernels.core.keys import by_key
 from spikevrt_kernels.core.processes import Job, run_jobs
-from spikevrt_kernels.core.tuned import Kernel, Row, trying
+from spikevrt_kernels.core.tuned import Kernel, trying
+from spikevrt_kernels.core.tuned import Row as TileRow
+from spikevrt_kernels.proof.compiler import compile_launch
 
+COMPILE_SECONDS = 120.0
+"""Seconds for one candidate: the assembler may hang."""
 BACKEND = "triton"
-PATIENCE = 90.0
+TRIAL_SECONDS = 90.0
 """Seconds for one candidate."""
-REPEATS = 5
-GAIN = 0.02
+PROFILED_RUNS = 5
+LEAST_GAIN = 0.02
 """A row must be this much faster than the static table's to take its place."""
+
+
+class Asked(NamedTuple):
+    """What is tuned, in words that travel to another process."""
+
+    config: str
+    options: tuple[str, ...]
+    architecture: int
+
+
+class Compiled(NamedTuple):
+    """A candidate on an architecture: the most that any of its launches asks for."""
+
+    kernel: Kernel
+    row: TileRow
+    registers: int = 0
+    stack: int = 0
+    shared: int = 0
+    tensor_core: int = 0
+    reason: str | None = None
+    """Why there is no binary."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether it stays in registers: what spills is slow for certain."""
+        return self.reason is None and not self.stack
+
+
+def compile_candidates(asked: Asked, kernel: Kernel) -> Iterator[Compiled]:
+    """Every candidate of a kernel: the work of one process."""
+    config = load_config(asked.config, list(asked.options))
+    subject = next(s for s in subjects(config, asked.architecture) if s.kernel == kernel)
+    for row in candidates(kernel):
+        try:
+            found = [compile_launch(launch, asked.architecture) for launch in by_key(subject.launches(row)).values()]
+        except Exception as error:
+            yield Compiled(kernel, row, reason=f"{type(error).__name__}: {error}".splitlines()[0][:100])
+            continue
+        most = (max(getattr(r, name) for r in found) for name in ("registers", "stack", "shared", "tensor_core"))
+        yield Compiled(kernel, row, *most)
+
+
+def compile_every_candidate(
+    asked: Asked, kernels: Sequence[Kernel], workers: int, note: Callable[[Any], object] = lambda row: None
+) -> dict[Kernel, list[Compiled]]:
+    """All candidates of all kernels; one that breaks its compiler is left out, with the ones after it."""
+    jobs = [Job(str(kernel), compile_candidates, (asked, kernel), patience=COMPILE_SECONDS) for kernel in kernels]
+    endings = run_jobs(jobs, workers, lambda _, row: note(row))
+    found = {}
+    for kernel, ending in zip(kernels, endings, strict=True):
+        rows = list(ending.rows)
+        if ending.reason is not None:
+            missing = candidates(kernel)[len(rows)]
+            rows.append(Compiled(kernel, missing, reason=ending.reason))
+        found[kernel] = rows
+    return found
 
 
 class Tried(NamedTuple):
     """What was found of a candidate."""
 
-    row: Row
+    row: TileRow
     seconds: float | None = None
     """Of the kernel alone, all the model's shapes together."""
     reason: str | None = None
@@ -37,23 +97,23 @@ class Tried(NamedTuple):
 class Started(NamedTuple):
     """A candidate whose turn it is: should the process end, it was this one."""
 
-    row: Row
+    row: TileRow
 
 
-def measure(asked: Asked, kernel: Kernel, rows: Sequence[Row]) -> Iterator[Started | Tried]:
+def try_on_gpu(asked: Asked, kernel: Kernel, rows: Sequence[TileRow]) -> Iterator[Started | Tried]:
     """Try rows of one kernel: the work of one process."""
     device = torch.device("cuda", torch.cuda.current_device())
     config = load_config(asked.config, list(asked.options))
     subject = next(s for s in subjects(config, asked.architecture) if s.kernel == kernel)
-    bench = Bench(subject, device, half_type(device, config.train.mixed_precision))
+    runner = CaseRunner(subject, device, half_type(device, config.train.mixed_precision))
     for row in rows:
         yield Started(row)
         with trying({kernel: row}):
-            reason = bench.why_wrong()
-            yield Tried(row, None, reason) if reason else Tried(row, bench.seconds())
+            reason = runner.why_wrong()
+            yield Tried(row, None, reason) if reason else Tried(row, runner.seconds())
 
 
-class Bench:
+class CaseRunner:
     """The cases of a kernel on a device."""
 
     def __init__(self, subject: Subject, device: torch.device, half: torch.dtype | None) -> None:
@@ -87,11 +147,11 @@ class Bench:
         torch.cuda.synchronize()
         start = time.perf_counter()
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-            for _ in range(REPEATS):
+            for _ in range(PROFILED_RUNS):
                 run()
             torch.cuda.synchronize()
         whole = time.perf_counter() - start
-        return (kernel_seconds(profile.key_averages(), self.subject.functions) or whole) / REPEATS
+        return (kernel_seconds(profile.key_averages(), self.subject.functions) or whole) / PROFILED_RUNS
 
 
 def kernel_seconds(events: Iterable[Any], functions: set[str]) -> float:
@@ -100,12 +160,12 @@ def kernel_seconds(events: Iterable[Any], functions: set[str]) -> float:
 
 
 def try_rows(
-    asked: Asked, kernel: Kernel, rows: Sequence[Row], work: Callable[..., Iterable[Any]] = measure
+    asked: Asked, kernel: Kernel, rows: Sequence[TileRow], work: Callable[..., Iterable[Any]] = try_on_gpu
 ) -> list[Tried]:
     """Every row, whatever the ones before it did: one that ends its process is left out, and the rest go on."""
     todo, found = list(rows), []
     while todo:
-        (ending,) = run_jobs([Job(str(kernel), work, (asked, kernel, tuple(todo)), patience=PATIENCE)])
+        (ending,) = run_jobs([Job(str(kernel), work, (asked, kernel, tuple(todo)), patience=TRIAL_SECONDS)])
         tried = [row for row in ending.rows if isinstance(row, Tried)]
         found += tried
         todo = todo[len(tried) :]
@@ -118,11 +178,11 @@ def try_rows(
     return found
 
 
-def fastest(tried: Sequence[Tried], static: Row) -> Row:
+def fastest(tried: Sequence[Tried], static: TileRow) -> TileRow:
     """The fastest row that is right; the static one unless another gains something."""
     times = {one.row: one.seconds for one in tried if one.seconds is not None}
     if not times:
         return static
     best = min(times, key=lambda row: times[row])
-    slow = static in times and times[best] > (1 - GAIN) * times[static]
+    slow = static in times and times[best] > (1 - LEAST_GAIN) * times[static]
     return static if slow else best

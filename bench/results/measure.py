@@ -1,7 +1,9 @@
 """Time, memory and traffic of one entry of a workload, taken only after it was shown to be right."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,9 @@ from spikevrt_kernels.proof.memory import predicted_peak, without_storage
 from spikevrt_kernels.proof.operator_counter import count_operators, count_saved
 from spikevrt_kernels.registry import DECLARED
 
-SECONDS = 1.0
+ROUND_SECONDS = 1.0
 """What the rounds of a measurement take in all, about."""
-FEWEST, MOST = 5, 50
+FEWEST_ROUNDS, MOST_ROUNDS = 5, 50
 """Rounds."""
 
 
@@ -85,8 +87,8 @@ def synchronised_on(device: torch.device, step: Callable[[], object]) -> Callabl
 
 
 def rounds_of(work: Workload, step: Callable[[], object]) -> int:
-    """Rounds that fill `SECONDS`."""
-    return int(np.clip(SECONDS / elapsed(step, work.device), FEWEST, MOST))
+    """Rounds that fill `ROUND_SECONDS`."""
+    return int(np.clip(ROUND_SECONDS / elapsed(step, work.device), FEWEST_ROUNDS, MOST_ROUNDS))
 
 
 def saved_bytes(work: Workload, entry: str) -> int:
@@ -167,3 +169,10 @@ class Compare:
             self.rows.append(prove(direction))
             pytest.skip(f"{reason}; its row shows proof figures")
         self.rows.append(measure(self.benchmark, make(self.dtype, self.device), self.entry, direction))
+
+
+def status_kib(name: str) -> int:
+    """A figure of /proc/self/status in KiB: RssAnon (anonymous, now), VmHWM (resident, at most)."""
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None, f"no {name} in /proc/self/status: Linux is needed"
+    return int(found[1])
