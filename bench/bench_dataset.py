@@ -1,6 +1,7 @@
-"""Samples a second of the data set with two workers: with a voxel cache, without one, and of the pictures alone.
+"""Samples per second of the data set with two workers: with a voxel cache, without it, and pictures alone.
 
-GoPro's sizes: frames of 720x1280, 88 spike frames of 360x640; T = 5, crop 256, K = 32. All in one run, in turns.
+GoPro's sizes: frames of 720x1280, 88 spike frames of 360x640; T = 5, crop 256, K = 32.
+All variants are measured in turn in one run.
 """
 
 import shutil
@@ -36,7 +37,7 @@ WAYS_TO_LOAD = (
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
-    """One clip with natural-looking frames: a smooth scene with fine noise, which PNG hardly compresses."""
+    """One clip of natural-looking frames: a smooth scene with fine noise, which PNG compresses little."""
     root = tmp_path_factory.mktemp("gopro")
     clip = root / "train" / "clip"
     random = np.random.default_rng(0)
@@ -55,9 +56,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
 
 @pytest.fixture(scope="module", autouse=True)
 def print_rates() -> Iterator[None]:
-    """The rates at the end, and their shares of the pictures alone."""
+    """At the end print the median rates, also in percent of the rate of pictures alone."""
     yield
-    print("\nsamples a second, two workers, T 5, crop 256: median of all rounds")
+    print("\nsamples per second, two workers, T 5, crop 256: median of all rounds")
     medians = {way: float(np.median(rates)) for way, rates in SAMPLE_RATES.items()}
     for way, rate in medians.items():
         alone = medians["pictures alone, RAM cache" if "RAM" in way else "pictures alone"]
@@ -65,7 +66,7 @@ def print_rates() -> Iterator[None]:
 
 
 def loader(data: DataConfig, way: str) -> Iterator[Any]:
-    """Batches of one, drawn and augmented as training does."""
+    """Iterator over batches of one sample, drawn and augmented as in training."""
     data = replace(data, ram_cache_gb=0.1 if "RAM" in way else 0.0)
     dataset = ClipDataset(data, "train", True, not way.startswith("pictures"), crop=256)
     batches = DataLoader(
@@ -75,7 +76,7 @@ def loader(data: DataConfig, way: str) -> Iterator[Any]:
 
 
 def test_samples_a_second(benchmark: Any, data: DataConfig) -> None:
-    """Every way in turn, so that whatever else the machine does falls on all of them."""
+    """Measure all variants in turn, so that other load on the machine affects all of them."""
 
     def all_ways() -> None:
         for way in WAYS_TO_LOAD:

@@ -1,4 +1,4 @@
-"""Restoration of random frames, window by window as `deblur` does it: frames and megapixels a second.
+"""Restoration of random frames by the code of `deblur`: frames and megapixels per second.
 
 At 256x256, 720p and 1080p with `default` on a GPU; on the CPU a small clip with `demo`.
 """
@@ -28,7 +28,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class RandomClip(Source):
-    """Frames and spikes of the frames' size, drawn once more at every iteration."""
+    """Random frames, and random spikes of the same size; every iteration gives the same values."""
 
     def __iter__(self) -> Iterator[Frame]:
         draw = torch.Generator().manual_seed(0)
@@ -40,7 +40,7 @@ class RandomClip(Source):
 
 
 def random_clip(config: Config, size: tuple[int, int]) -> RandomClip:
-    """Two windows of frames that overlap as configured."""
+    """A clip that is restored in two windows, which overlap as configured."""
     assert config.test.clip_overlap is not None
     count = 2 * config.data.clip_len - config.test.clip_overlap
     names = tuple(map(str, range(count)))
@@ -66,7 +66,7 @@ def test_deblur(
         pytest.skip(f"{size}: {error}")
     assert len(frames) == len(clip)
     assert all(frame.shape[-2:] == clip.size and bool(torch.isfinite(frame).all()) for frame in frames)
-    # Restored frames come back to the CPU: the device is done when the list is whole.
+    # Restored frames are copied to the CPU, so the device has finished when the list is complete.
     benchmark.pedantic(lambda: list(restorer.restore(clip)), rounds=3 if cuda else 1, warmup_rounds=0)
     rate = len(clip) / benchmark.stats.stats.median
     megapixels = rate * clip.size[0] * clip.size[1] / MEGAPIXEL

@@ -1,4 +1,4 @@
-"""The simulator beside decoding: 8 spike frames of 360x640 for every video frame of 720x1280, on one thread."""
+"""Time of the simulator and of decoding a PNG: 8 spike frames of 360x640 per video frame of 720x1280, one thread."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ FIRST, LAST = frames()
 
 
 def simulate(noise: bool = False, linear: bool = False) -> Callable[[], object]:
-    """A frame's light, and its spike frames, packed."""
+    """A function that computes a frame's light and its packed spike frames."""
     sensor = SpikeSensor(PIXEL_RATIO, linear)
     before = sensor(LAST)
     simulator = SpikeSimulator(before.shape[0], before.shape[1], noise=noise)
@@ -35,7 +35,7 @@ def simulate(noise: bool = False, linear: bool = False) -> Callable[[], object]:
 
 
 def decode() -> Callable[[], object]:
-    """The frame from its PNG."""
+    """A function that decodes the frame from its PNG."""
     buffer = io.BytesIO()
     Image.fromarray(FIRST).save(buffer, "png")
     return lambda: np.asarray(Image.open(io.BytesIO(buffer.getvalue())).convert("RGB"))
@@ -51,7 +51,7 @@ SOURCES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def print_times() -> Iterator[None]:
-    """Best times, and their shares of decoding."""
+    """At the end print the best times, also in units of the time of decoding."""
     yield
     print("\na frame of 720x1280, 8 spike frames of 360x640, one thread: best of all rounds")
     for way, best in BEST_SECONDS.items():

@@ -1,4 +1,4 @@
-"""The operators along time on the model's four scales: the published loop, `naive`, `sdpa` and `triton`."""
+"""Operators along time at the model's four scales, by the published loop and by all backends."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Window attention at full resolution, of the model and of the official configuration: `naive`, `sdpa`, `triton`."""
+"""Window attention of the model and of the official configuration at full resolution, by all backends."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""`python -m bench.gpu_report`: what a GPU does with the kernels, in as many minutes as there are."""
+"""`python -m bench.gpu_report`: are the kernels right and fast on this GPU? Ends within a given number of minutes."""
 
 import argparse
 import os
@@ -21,11 +21,11 @@ from spikevrt.cli import command_parser, positive_number, run_command
 from spikevrt.errors import UserError
 from spikevrt_kernels.core.processes import TICK
 
-DESCRIPTION = f"""Say whether every kernel is right on this GPU, and how fast: the parts of most worth first.
+DESCRIPTION = f"""Check every kernel on this GPU and measure its time; the most important parts run first.
 
   python -m bench.gpu_report --out report --minutes 8       # from a checkout; nothing to install, no network
   python -m bench.gpu_report --out report --parts check     # one part alone
-  python -m bench.gpu_report --out report --dry             # the same on a CPU, with sdpa in the place of triton
+  python -m bench.gpu_report --out report --dry             # the same on a CPU, with sdpa instead of triton
 
 Every part runs in a process of its own with a time limit, so a part that hangs or crashes stops no other part. Each
 finding is printed and appended to {FINDINGS} at once; the output of libraries is in {LOGS}/. {PAGE} is written again
@@ -39,14 +39,16 @@ def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = command_parser("bench.gpu_report", DESCRIPTION)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the report goes")
-    parser.add_argument("--minutes", type=positive_number, default=8.0, help="of everything together")
-    parser.add_argument("--parts", nargs="+", metavar="NAME", default=[], help="some of the parts, in their order")
+    parser.add_argument("--minutes", type=positive_number, default=8.0, help="time limit of all parts together")
+    parser.add_argument(
+        "--parts", nargs="+", metavar="NAME", default=[], help="run only these parts, in their usual order"
+    )
     parser.add_argument("--dry", action="store_true", help="on the CPU, with tiny shapes: shows that the report runs")
     return parser
 
 
 def stages_named(found: Sequence[Stage], names: Sequence[str]) -> list[Stage]:
-    """The stages of these names, or all.
+    """The stages of these names; all if there are none.
 
     Raises:
         UserError: there is no such part.
@@ -59,7 +61,7 @@ def stages_named(found: Sequence[Stage], names: Sequence[str]) -> list[Stage]:
 
 
 def run(board: Board, found: Sequence[Stage]) -> None:
-    """Every stage after the other; those that go on beside the others are waited for where they are needed."""
+    """Run the stages in order; wait for those beside the others when a later stage needs them."""
     beside: dict[str, list[threading.Thread]] = {}
     for stage in found:
         join(beside.get(stage.after, []))
@@ -75,7 +77,7 @@ def run(board: Board, found: Sequence[Stage]) -> None:
 
 
 def join(threads: Sequence[threading.Thread]) -> None:
-    """Wait for all of them, with an eye on signals."""
+    """Wait for all threads; wakes up often, so that signals are handled."""
     for thread in threads:
         while thread.is_alive():
             thread.join(TICK)
@@ -83,7 +85,7 @@ def join(threads: Sequence[threading.Thread]) -> None:
 
 @contextmanager
 def report(folder: Path, seconds: float, dry: bool) -> Iterator[Board]:
-    """A board whose report is whole however this ends."""
+    """A board whose report is completed on every exit, also on SIGTERM."""
 
     def cut_off(number: int, frame: FrameType | None) -> None:
         raise SystemExit(CUT_OFF)
@@ -99,12 +101,12 @@ def report(folder: Path, seconds: float, dry: bool) -> Iterator[Board]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, run the parts, sum up."""
+    """Run the parts, and print a summary; exit code 1 if something is wrong."""
     args = make_parser().parse_args(argv)
     if not args.dry and not torch.cuda.is_available():
         raise UserError(
             "no CUDA device here: run this on a machine with one (nvidia-smi must run, and torch must be a CUDA "
-            "build); --dry runs the same on a CPU, make selftest and make bench say what can be said without a GPU"
+            "build); --dry runs the same on a CPU; make selftest and make bench need no GPU"
         )
     os.environ.pop("TRITON_INTERPRET", None)  # Kernels are compiled in the parts.
     scratch = tempfile.mkdtemp(prefix="spikevrt-report-")

@@ -1,7 +1,7 @@
-"""`python -m bench.memory_spikes`: anonymous memory (RssAnon) while the voxels of a 2 GB recording are prepared.
+"""`python -m bench.memory_spikes`: memory (RssAnon) while voxels of a 2 GB recording are prepared.
 
-One continuous recording of 360x640, with an exposure of 88 frames for each of its RGB frames; the file is sparse, and
-removed at the end. The cache of the last frames is removed as it is made, so that the disk holds little.
+The recording is continuous, 360x640, with an exposure of 88 spike frames per RGB frame. Its file is sparse and is
+removed at the end. Files of the voxel cache are removed while they are made, so little disk space is needed.
 """
 
 import tempfile
@@ -27,12 +27,12 @@ LIMIT_MB = 300
 
 
 def anonymous_mb() -> float:
-    """RssAnon of this process, in MB."""
+    """RssAnon (anonymous resident memory) of this process in MB."""
     return status_kib("RssAnon") * 1024 / 1e6
 
 
 def make_clip(root: Path, frames: int) -> DataConfig:
-    """A clip of `frames` frames over one recording."""
+    """Write a clip of `frames` RGB frames with one recording; returns its data configuration."""
     clip = root / "train" / "clip"
     picture = np.zeros((2 * SPIKE_SIZE[0], 2 * SPIKE_SIZE[1], 3), np.uint8)
     write_png(clip / "blur" / "000000.png", picture)
@@ -48,7 +48,7 @@ def make_clip(root: Path, frames: int) -> DataConfig:
 
 
 class Watch(threading.Thread):
-    """Keeps the highest RssAnon, and removes cached files as they come."""
+    """A thread that keeps the highest RssAnon and removes new cache files."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(daemon=True)
@@ -62,7 +62,7 @@ class Watch(threading.Thread):
 
 
 def main() -> None:
-    """Prepare a small recording (compiles, imports), then the large one, and print the difference."""
+    """Prepare a small recording (to import and compile), then the large one; exit code 1 above the limit."""
     with tempfile.TemporaryDirectory() as small:
         build_caches(Path(small), make_clip(Path(small), 4))
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""`python -m bench.tune`: the fastest tiles and warps of every kernel on this GPU, kept for training and deblur."""
+"""`python -m bench.tune`: find the fastest tiles and warps of every kernel on this GPU, for training and deblur."""
 
 import argparse
 import time
@@ -18,15 +18,15 @@ from spikevrt_kernels.core.processes import cores
 from spikevrt_kernels.core.tuned import VARIABLE, Kernel, keep_rows, read_rows, rows_path
 from spikevrt_kernels.core.tuned import Row as TileRow
 
-DESCRIPTION = f"""Try a handful of configurations of every kernel, and keep the fastest that is right.
+DESCRIPTION = f"""Try several configurations of every kernel, and keep the fastest one that is right.
 
-  python -m bench.tune                                      # on a GPU: some minutes; training and deblur use the rows
-  python -m bench.tune --kernel bwd_mlp bwd_dy              # some kernels of the static tables
-  python -m bench.tune --dry --architecture 90              # anywhere: what compiles without a stack, with registers
+  python -m bench.tune                                      # on a GPU, some minutes; training and deblur use the result
+  python -m bench.tune --kernel bwd_mlp bwd_dy              # only these kernels
+  python -m bench.tune --dry --architecture 90              # on any machine: compile, and list registers and stack
 
-Only candidates that compile without a stack are run; each is held against float64 first, in a process of its own. Rows
-are kept in the user's cache folder for this device, this Triton and these sources ({VARIABLE}=0 leaves them out), and
-printed as they would stand in the static tables.
+Only candidates that compile without a stack are run; each is first compared with float64, in a process of its own. The
+result is kept in the user's cache folder for this device, Triton version and these sources ({VARIABLE}=0 disables it),
+and printed as a line for the static tables.
 """
 COMPILED_COLUMNS = ("kernel", "variant", "row", "registers", "stack", "shared", "matrix instructions", "")
 TRIED_COLUMNS = ("kernel", "variant", "row", "ms", "")
@@ -35,11 +35,13 @@ TRIED_COLUMNS = ("kernel", "variant", "row", "ms", "")
 def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = command_parser("bench.tune", DESCRIPTION)
-    parser.add_argument("--kernel", nargs="+", default=[], metavar="NAME", help="some kernels of the static tables")
-    parser.add_argument("--minutes", type=positive_number, default=20.0, help="no kernel is begun after them")
-    parser.add_argument("--dry", action="store_true", help="compile only; without a GPU nothing else is done")
     parser.add_argument(
-        "--architecture", type=positive, help="to compile for: 90 for sm_90 (default: this GPU's, else 90)"
+        "--kernel", nargs="+", default=[], metavar="NAME", help="only these kernels of the static tables"
+    )
+    parser.add_argument("--minutes", type=positive_number, default=20.0, help="start no kernel after this time")
+    parser.add_argument("--dry", action="store_true", help="only compile; the same happens without a GPU")
+    parser.add_argument(
+        "--architecture", type=positive, help="architecture to compile for: 90 for sm_90 (default: this GPU's, else 90)"
     )
     parser.add_argument("--workers", type=positive, help="processes that compile (default: all cores but one)")
     add_config_arguments(parser, backend=False)
@@ -50,7 +52,7 @@ def asked_for(args: argparse.Namespace) -> Asked:
     """The configuration and architecture to tune for.
 
     Raises:
-        UserError: another architecture than this GPU's is to be measured.
+        UserError: the architecture is not this GPU's, and --dry is not given.
     """
     own = None
     if torch.cuda.is_available():
@@ -62,7 +64,7 @@ def asked_for(args: argparse.Namespace) -> Asked:
 
 
 def kernels_named(kernels: Sequence[Kernel], names: Sequence[str]) -> list[Kernel]:
-    """The kernels of these names, or all.
+    """The kernels of these names; all if there are none.
 
     Raises:
         UserError: there is no such kernel.
@@ -89,18 +91,18 @@ def tried_cells(kernel: Kernel, one: Tried, best: TileRow) -> tuple[str, ...]:
 
 
 def named(kernel: Kernel, row: TileRow) -> tuple[str, str, str]:
-    """Kernel, variant and row in words."""
+    """Kernel, variant and table row as text."""
     return f"{kernel.operator} {kernel.name}", "-".join(map(str, kernel.variant)), " x ".join(map(str, row))
 
 
 def compile_with_bar(asked: Asked, kernels: Sequence[Kernel], workers: int) -> dict[Kernel, list[Compiled]]:
-    """All candidates' binaries."""
+    """Compile all candidates, with a progress bar."""
     with tqdm(total=sum(len(candidates(kernel)) for kernel in kernels), desc="compile", leave=False) as bar:
         return compile_every_candidate(asked, kernels, workers, lambda row: bar.update())
 
 
 def measure_all(asked: Asked, compiled: dict[Kernel, list[Compiled]], until: float) -> int:
-    """Try, print and keep, kernel after kernel: what was found stands, whatever comes after it."""
+    """Try the candidates of one kernel after the other; each result is printed and kept at once."""
     name = torch.cuda.get_device_properties(torch.cuda.current_device()).name
     kept, found = read_rows(name), 0
     for kernel, binaries in compiled.items():
@@ -120,7 +122,7 @@ def measure_all(asked: Asked, compiled: dict[Kernel, list[Compiled]], until: flo
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, compile, measure where there is a GPU."""
+    """Compile all candidates, and measure them if there is a GPU."""
     args = make_parser().parse_args(argv)
     end = time.monotonic() + 60 * args.minutes
     asked = asked_for(args)

@@ -17,32 +17,32 @@ from spikevrt_kernels.core.case import Case, Precision
 from spikevrt_kernels.temporal_attention import temporal_attention
 
 DERIVATIVE_ERROR = 0.02
-"""What a gradient may be off from a difference of two losses, relatively."""
+"""Allowed relative error of a derivative against a difference of two losses."""
 SANITIZER_PREFIX = "========="
 LINES_SHOWN, LINES_KEPT = 24, 6
-"""Lines of its output that are findings, and those that the summary repeats."""
+"""Lines of the sanitizer that become findings, and how many of them the summary repeats."""
 SANITIZER_OPTIONS = ("--tool", "memcheck", "--print-limit", "5")
 
 
 def smoke(setting: Setting) -> Iterator[Finding]:
-    """One tiny case, forward and backward: does anything run at all?"""
+    """One tiny case, forward and backward, to see whether kernels run at all."""
     start = time.perf_counter()
     yield from attempt_all(setting, odd_cases(setting, "temporal_attention", "fp32")[:1], setting.precision)
     yield Finding("note", f"smoke: {time.perf_counter() - start:.1f} s")
 
 
 def odd(setting: Setting, op: str, precision: str) -> Iterator[Finding]:
-    """An operator on its odd shapes in one type."""
+    """An operator on shapes that its tiles do not divide, in one number type."""
     return attempt_all(setting, odd_cases(setting, op, precision), PRECISIONS[precision])
 
 
 def own(setting: Setting, op: str, index: str) -> Iterator[Finding]:
-    """One of the shapes at which the model runs an operator, cut to what float64 has room for."""
+    """An operator at one of the model's shapes, reduced so that float64 fits into memory."""
     return attempt_all(setting, own_cases(setting, op)[int(index) :][:1], setting.precision)
 
 
 def huge(setting: Setting) -> Iterator[Finding]:
-    """Kernels on more than 2^31 elements; the shapes have no room but on a GPU."""
+    """Kernels on more than 2^31 elements; only a GPU has memory for these shapes."""
     trials = huge_trials(setting.device, TRITON_OPS)
     if not trials:
         yield Finding("note", "more than 2^31 elements: only where kernels run")
@@ -50,15 +50,15 @@ def huge(setting: Setting) -> Iterator[Finding]:
 
 
 def attempt_all(setting: Setting, cases: Iterable[Case], precision: Precision) -> Iterator[Finding]:
-    """Every case, with all gradients, by the kernels."""
+    """Check the Triton kernels on every case, with all gradients."""
     return attempts(setting, [Trial(case, precision, setting.backend("triton")) for case in cases])
 
 
 def attempts(setting: Setting, trials: Iterable[Trial]) -> Iterator[Finding]:
-    """Every trial, whatever the ones before it gave.
+    """Check every trial, also after one that is wrong.
 
     Raises:
-        RuntimeError: the GPU's context is gone; nothing that this process does next would tell anything.
+        RuntimeError: a kernel destroyed the GPU's context, so this process can check nothing more.
     """
     for trial in trials:
         yield attempt(setting, trial)
@@ -66,7 +66,7 @@ def attempts(setting: Setting, trials: Iterable[Trial]) -> Iterator[Finding]:
 
 
 def attempt(setting: Setting, trial: Trial) -> Finding:
-    """Judge one case."""
+    """Check one case."""
     start = time.perf_counter()
     judge = Judge(trial.precision, setting.device, trial.backward, trial.yardstick)
     judged = TrialRow(*trial[:3], **verdict(judge, trial))
@@ -82,7 +82,7 @@ def attempt(setting: Setting, trial: Trial) -> Finding:
 
 
 def found(judged: TrialRow) -> str:
-    """The verdict in words, with the figure nearest to what is allowed."""
+    """The verdict in words, with the error nearest to its limit."""
     if judged.comparison is None or judged.verdict != RIGHT:
         return judged.reason or judged.verdict
     nearest = max((judged.comparison.out, *judged.comparison.gradients), key=excess)
@@ -91,19 +91,19 @@ def found(judged: TrialRow) -> str:
 
 
 def worst(judged: TrialRow) -> float:
-    """The largest error in units of what is allowed."""
+    """The largest error in units of the allowed error."""
     if judged.comparison is None:
         return float("inf") if judged.verdict == WRONG else 0.0
     return max(map(excess, (judged.comparison.out, *judged.comparison.gradients)))
 
 
 def errors(comparison: Comparison) -> dict[str, tuple[float, ...]]:
-    """Errors of the whole and of the worst row, each with what is allowed, of the output and of every gradient."""
+    """Errors of output and gradients by name: of the whole tensor, allowed, of its worst row, allowed."""
     return {e.what: (e.error, e.allowed, e.row, e.row_allowed) for e in (comparison.out, *comparison.gradients)}
 
 
 def dropout(setting: Setting) -> Iterator[Finding]:
-    """With one seed the same bits twice, and a gradient that agrees with a difference of two losses, in float32."""
+    """Dropout in float32: equal seeds give equal bits, and the gradient agrees with a difference of two losses."""
     torch.manual_seed(0)
     q, k, v, weight = torch.randn(4, 1, 8, 3, 9, 7, device=setting.device)
 
@@ -124,7 +124,7 @@ def dropout(setting: Setting) -> Iterator[Finding]:
 
 
 def under_sanitizer(setting: Setting, job: str, *arguments: str) -> Iterator[Finding]:
-    """Run a part under the sanitizer; its lines are findings."""
+    """Run a part under compute-sanitizer; the lines of its output are findings."""
     sanitizer = tool(COMPUTE_SANITIZER)
     if sanitizer is None:
         yield Finding("note", "compute-sanitizer is not on this machine")

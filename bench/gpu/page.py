@@ -1,4 +1,4 @@
-"""The page of a report, made of its findings alone: whatever is there when it is cut off."""
+"""The report as a Markdown page, made from the findings that are there so far."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from spikevrt.table import format_table
 GIB = 2**30
 Findings = Sequence[Finding]
 WRONG_SHOWN = 40
-"""Wrong findings that are shown; all of them stand in results.jsonl."""
+"""Bad findings that are shown; all of them are in results.jsonl."""
 TIMING_COLUMNS = ("operator", "shape", "direction", "entry", "ms", "least", "most", "peak GiB")
 STEP_COLUMNS = (
     "entry",
@@ -24,7 +24,7 @@ TRAFFIC_COLUMNS = ("operator", "shape", "kernel", "launches", "read MB", "writte
 
 
 def page(findings: Findings) -> str:
-    """Markdown: what is wrong first, then what was measured."""
+    """The page as Markdown: first what is wrong, then what was measured."""
     sections = [
         ("Machine", lines(of_kind(findings, "machine"))),
         ("Verdict", verdict(findings)),
@@ -43,33 +43,33 @@ def page(findings: Findings) -> str:
 
 
 def of_kind(findings: Findings, kind: str) -> list[Finding]:
-    """The findings of a kind, in their order."""
+    """The findings of one kind, in their order."""
     return [finding for finding in findings if finding.kind == kind]
 
 
 def fenced(text: str) -> str:
-    """Text as it was printed; nothing where there is none."""
+    """A code block; an empty text stays empty."""
     return f"```\n{text.strip()}\n```" if text.strip() else ""
 
 
 def lines(findings: Iterable[Finding]) -> str:
-    """A finding a line."""
+    """A code block with a line per finding."""
     return fenced("\n".join(marked(finding) for finding in findings))
 
 
 def marked(finding: Finding) -> str:
-    """The finding's text, marked where it is bad."""
+    """The finding's text, marked if it is bad."""
     return ("!! " if finding.bad else "") + finding.text
 
 
 def text_table(header: Sequence[str], findings: Iterable[Sequence[str]]) -> str:
-    """A table; nothing where it has no findings."""
+    """A code block with a table; empty if there are no rows."""
     found = list(findings)
     return fenced(format_table(header, found)) if found else ""
 
 
 def verdict(findings: Findings) -> str:
-    """Whether everything that was tried is right, and every finding that is not."""
+    """How many comparisons are right, the one nearest to its limit, and the bad findings."""
     checks, wrong = of_kind(findings, "check"), [finding for finding in findings if finding.bad and finding.kind != END]
     count = f"{len(checks)} comparisons with float64, {sum(finding.bad for finding in checks)} of them wrong."
     nearest = max(checks, key=lambda finding: number(finding.figures.get("excess")), default=None)
@@ -79,12 +79,12 @@ def verdict(findings: Findings) -> str:
 
 
 def number(value: Any) -> float:
-    """A figure of a finding; one that is missing or no number is beyond all others."""
+    """A figure as float; infinity if it is missing or not a number."""
     return float("inf") if not isinstance(value, int | float) or value != value else float(value)
 
 
 def endings(findings: Findings) -> str:
-    """The parts that did not end well, and those that had not ended when the page was written."""
+    """Parts that failed, and parts that had not ended when the page was written."""
     ended = {finding.part: finding for finding in of_kind(findings, END)}
     running = [finding.part for finding in of_kind(findings, START) if finding.part not in ended]
     well = sum(finding.text == WELL for finding in ended.values())
@@ -100,7 +100,7 @@ def comparisons(checks: Findings) -> str:
 
 
 def steps_table(findings: Findings) -> str:
-    """One training step by backend, its peak measured beside predicted."""
+    """A table of the training step by backend, with measured and predicted peak memory."""
     predicted = {finding.figures["entry"]: finding.figures["bytes"] for finding in of_kind(findings, "peak")}
     measured = {finding.figures["entry"]: finding.figures for finding in of_kind(findings, "step")}
     entries = [*measured, *(entry for entry in predicted if entry not in measured)]
@@ -110,7 +110,7 @@ def steps_table(findings: Findings) -> str:
 
 
 def step_cells(entry: str, figures: dict[str, Any], predicted: int | None) -> tuple[str, ...]:
-    """One line of that table."""
+    """One line of the table of training steps."""
     peak = figures.get("peak")
     times = [shown(figures.get(name), "{:.3f}") for name in ("seconds", "host", "first")]
     ratio = peak / predicted if peak and predicted else None
@@ -137,17 +137,17 @@ def traffic_cells(finding: Finding) -> tuple[str, ...]:
 
 
 def shown(value: float | None, form: str, unit: float = 1.0) -> str:
-    """A figure, or a dash where there is none."""
+    """A figure as text; a dash for None."""
     return "-" if value is None else form.format(value / unit)
 
 
 def gib(size: int | None) -> str:
-    """Bytes as GiB."""
+    """Bytes as text in GiB; a dash for None."""
     return shown(size, "{:.2f}", GIB)
 
 
 def closing(findings: Findings, seconds: float, say: Callable[[str], None]) -> None:
-    """The last lines on the screen: what matters, once more."""
+    """Print a summary of the findings."""
     say("==== summary")
     for text in (
         verdict(findings),

@@ -1,4 +1,4 @@
-"""One part of the report in the process that was started for it; also by hand, to try a part alone.
+"""One part of the report in a process of its own, and what it finds. A part can also be run alone:
 
 python -m bench.gpu.part [--dry] bench.gpu.correctness.odd temporal_block bf16
 """
@@ -15,38 +15,38 @@ from types import MappingProxyType
 from typing import Any
 
 START, END = "start", "end"
-"""Kinds of the findings that the board writes itself; those of parts: machine, check, time, step, peak, dram, note."""
+"""Kinds of findings that the board adds. Parts use: machine, check, time, step, kernel, peak, dram, whole, note."""
 WELL, NO_TIME = "ended well", "no time left"
-"""How a part may have ended; any other way is in the words of its process."""
+"""How a part ended; other endings are described by the process that ran it."""
 PR_SET_PDEATHSIG = 1
 DRY = "--dry"
 ONE_THREAD = MappingProxyType(
     {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 )
-"""For processes that run side by side, a core each."""
+"""Environment of processes that run side by side with one core each."""
 NO_GPU = MappingProxyType({**ONE_THREAD, "CUDA_VISIBLE_DEVICES": ""})
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding."""
+    """What a part found, kept as a line of JSON."""
 
     kind: str
     text: str = ""
-    """For people, one line."""
+    """One line for people."""
     bad: bool = False
-    """Something is wrong, or failed."""
+    """Whether something is wrong or failed."""
     keep: bool = False
-    """Repeated at the end."""
+    """Whether the summary repeats it."""
     figures: dict[str, Any] = field(default_factory=dict)
-    """For machines: seconds, bytes, ratios."""
+    """Values for programs: seconds, bytes, ratios."""
     part: str = ""
-    """Which process said it."""
+    """Name of the task that found it."""
     at: float = 0.0
     """Seconds since the report began."""
 
     def of(self, part: str, at: float) -> "Finding":
-        """The same finding with its origin."""
+        """The same finding with the part and the time that it came from."""
         return replace(self, part=part, at=round(at, 1))
 
     def line(self) -> str:
@@ -55,12 +55,12 @@ class Finding:
 
 
 def finding_of(kind: str, text: str = "", bad: bool = False, keep: bool = False, **figures: Any) -> Finding:
-    """A finding with its figures by name."""
+    """A finding with figures given by name."""
     return Finding(kind, text, bad, keep, figures)
 
 
 def read_finding(line: str) -> Finding | None:
-    """The finding of a line of results.jsonl, or None where the line is cut off or something else."""
+    """The finding of a line of results.jsonl; None if the line is incomplete or no finding."""
     try:
         return Finding(**json.loads(line))
     except (ValueError, TypeError):
@@ -68,12 +68,12 @@ def read_finding(line: str) -> Finding | None:
 
 
 def run_part(dry: bool, job: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Iterator[Finding]:
-    """The findings of a part; this process ends when the one that started it is gone.
+    """Yield the findings of a part; this process is killed when its parent process ends.
 
     Args:
-        dry: on the CPU.
+        dry: run on the CPU.
         job: `module.function`; the function takes a `Setting` and the arguments.
-        arguments: words.
+        arguments: passed on to the function.
         environment: variables that libraries read when they are imported.
     """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -90,12 +90,12 @@ def python(module: str, *arguments: str) -> tuple[str, ...]:
 
 
 def command(dry: bool, job: str, *arguments: str) -> tuple[str, ...]:
-    """The command that runs a part and prints its findings, for tools that watch a process."""
+    """The command that runs a part and prints its findings, for tools that watch a process from outside."""
     return python("bench.gpu.part", *([DRY] if dry else []), job, *arguments)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the findings of the part that the arguments name; 1 where one is bad."""
+    """Print the findings of the part that the arguments name; returns 1 if one is bad."""
     dry, bad = argv[0] == DRY, False
     job, *arguments = argv[dry:]
     for finding in run_part(dry, job, arguments, {}):

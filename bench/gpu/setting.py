@@ -33,7 +33,7 @@ PRECISIONS = MappingProxyType(
         "fp32": pure(torch.float32),
     }
 )
-"""By the names that parts are called with, the one that trains first."""
+"""Number types by name, that of training first."""
 DRY_CONFIG_OPTIONS = ("DATA.CROP_SIZE=40", "TRAIN.BATCH_SIZE=1")
 MORE_ODD_CASES = MappingProxyType(
     {
@@ -45,16 +45,16 @@ MORE_ODD_CASES = MappingProxyType(
         "window_attention": (window_attention_case(1, 7, 24, 20, 120, 6, (6, 8, 8), (3, 4, 4), False),),
     }
 )
-"""T 7, and the 120 channels of stage 8."""
+"""More shapes: 7 frames, and 120 channels as in stage 8."""
 TRAINING_PRECISION_NAME = "bf16-autocast"
-"""The type that trains."""
+"""The number type of training."""
 NCU, COMPUTE_SANITIZER = "ncu", "compute-sanitizer"
 MODULES = ("spikevrt.train", "spikevrt.deblur", "spikevrt.selftest", "spikevrt.prepare", "spikevrt_kernels.registry")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where parts run: the GPU, or in a dry run the CPU with `sdpa` in the place of `triton`."""
+    """Where parts run: on the GPU; in a dry run on the CPU, with `sdpa` instead of `triton`."""
 
     dry: bool = False
 
@@ -69,62 +69,62 @@ class Setting:
         return None if self.dry else torch.bfloat16
 
     def backend(self, entry: str) -> str:
-        """The backend that runs as an entry."""
+        """The backend that stands for an entry: in a dry run `sdpa` for `triton`."""
         return "sdpa" if self.dry and entry == "triton" else entry
 
     def configuration(self, *options: str) -> Config:
-        """`default`, or a tiny `demo` in a dry run; the options are for the GPU alone."""
+        """`default` with the options; in a dry run a tiny `demo` without them."""
         return load_config("demo", list(DRY_CONFIG_OPTIONS)) if self.dry else load_config("default", list(options))
 
     @cached_property
     def config(self) -> Config:
-        """The model that is reported on."""
+        """Configuration of the model that the report is about."""
         return self.configuration()
 
     @property
     def precision(self) -> Precision:
-        """What the model runs in."""
+        """The number type that the model runs in."""
         return mixed(self.half)
 
     def synchronise(self) -> None:
-        """Wait for the GPU; a kernel that broke its context raises here at the latest."""
+        """Wait for the GPU; raises if a kernel destroyed its context."""
         if not self.dry:
             torch.cuda.synchronize()
 
 
 def settled(dry: bool) -> Setting:
-    """A setting in which float32 is what it is in training."""
+    """A setting, after float32 was set up as for training."""
     settle_float32(few_sizes=True)
     return Setting(dry)
 
 
 def odd_cases(setting: Setting, op: str, precision: str) -> tuple[Case, ...]:
-    """Shapes that no tile divides; in the type that trains also longer clips and wider features."""
+    """Shapes that tiles do not divide; in the type of training also longer clips and more channels."""
     if setting.dry:
         return OPERATORS[op].tiny
     return (*OPERATORS[op].odd, *(MORE_ODD_CASES[op] if precision == TRAINING_PRECISION_NAME else ()))
 
 
 def own_cases(setting: Setting, op: str) -> tuple[Case, ...]:
-    """Shapes of the model, cut to what float64 has room for."""
+    """The model's shapes, reduced so that float64 fits into memory."""
     return attention_trials(setting.config, setting.config.train.batch_size)[op].checked
 
 
 def timed_cases(setting: Setting) -> list[Case]:
-    """Shapes of the model as large as they run, those with most elements first."""
+    """The model's shapes in full size, largest first."""
     trials = attention_trials(setting.config, setting.config.train.batch_size)
     sizes = {case: elements(case) for one in trials.values() for case in one.timed}
     return sorted(sizes, key=lambda case: -sizes[case])
 
 
 def elements(case: Case) -> int:
-    """Elements of a case's features, without making them."""
+    """Number of elements of a case's features, without allocating them."""
     made = case.make(lambda *shape, **_: torch.empty(shape, device="meta"))  # type: ignore[arg-type]
     return sum(x.numel() for x in made[: case.features])
 
 
 def environment(setting: Setting) -> Iterator[Finding]:
-    """Says what the machine is.
+    """Describe the machine, and check that it has what the other parts need.
 
     Raises:
         ImportError: a module is missing.
@@ -146,6 +146,6 @@ def environment(setting: Setting) -> Iterator[Finding]:
 
 
 def tool(name: str) -> str | None:
-    """Path of a tool: on PATH, or in CUDA's own folder, which often is not on it; None where it is not here."""
+    """Path of a tool from PATH or CUDA's folder, which often is not on PATH; None if it is not installed."""
     toolkit = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"))
     return shutil.which(name) or shutil.which(name, path=str(toolkit / "bin"))

@@ -1,4 +1,4 @@
-"""Times of every shape at which the model runs an operator, by backend."""
+"""Time and peak memory of operators at all of the model's shapes, by backend."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -13,35 +13,35 @@ from spikevrt_kernels.checks.trials import Trial, failure
 from spikevrt_kernels.core.case import Case, output_gradient, run_case
 
 SHAPE_SECONDS, MOST_RUNS = 0.6, 10
-"""A shape is run again until it took this long, at most this often."""
+"""A shape is repeated until this time has passed, at most this often."""
 
 
 class Timed(NamedTuple):
-    """One shape in one direction by one backend."""
+    """What was measured of one shape, direction and backend."""
 
     seconds: list[float]
-    """Sorted."""
+    """Times of the runs, sorted."""
     peak: int | None
-    """Bytes beside the inputs; None on the CPU."""
+    """Peak memory in bytes without the inputs; None on the CPU."""
 
     @property
     def median(self) -> float:
-        """Seconds."""
+        """The median time in seconds."""
         return self.seconds[len(self.seconds) // 2]
 
 
 def shapes(setting: Setting, *entries: str) -> Iterator[Finding]:
-    """Every timed shape, the one with most elements first, by every entry; a finding each."""
+    """Measure every shape by every entry, the largest shape first."""
     for case in timed_cases(setting):
         for entry in entries:
             yield from by_entry(setting, case, entry)
 
 
 def by_entry(setting: Setting, case: Case, entry: str) -> Iterator[Finding]:
-    """Both directions of one case by one entry.
+    """Measure one case by one entry, forward and with backward.
 
     Raises:
-        RuntimeError: the GPU's context is gone.
+        RuntimeError: a kernel destroyed the GPU's context.
     """
     try:
         for direction, run in runs(setting, case, entry):
@@ -55,7 +55,7 @@ def by_entry(setting: Setting, case: Case, entry: str) -> Iterator[Finding]:
 
 
 def runs(setting: Setting, case: Case, entry: str) -> Iterator[tuple[str, Callable[[], object]]]:
-    """The case forward, then forward and backward."""
+    """Yield each direction with a function that runs the case in it."""
     precision, backend = setting.precision, setting.backend(entry)
     inputs = case.inputs(precision, setting.device)
     yield DIRECTIONS[0], lambda: run_case(case, backend, inputs, precision.autocast, None)
@@ -64,7 +64,7 @@ def runs(setting: Setting, case: Case, entry: str) -> Iterator[tuple[str, Callab
 
 
 def measured(setting: Setting, run: Callable[[], object]) -> Timed:
-    """Time and peak memory after a run that compiles and warms up."""
+    """Measure time and peak memory, after one run that compiles."""
     run()
     setting.synchronise()
     before = 0
@@ -78,7 +78,7 @@ def measured(setting: Setting, run: Callable[[], object]) -> Timed:
 
 
 def time_finding(case: Case, direction: str, entry: str, timed: Timed) -> Finding:
-    """Figures of a run, in milliseconds and bytes."""
+    """The finding of a measurement, in milliseconds and bytes."""
     ms, least, most = (1e3 * s for s in (timed.median, timed.seconds[0], timed.seconds[-1]))
     figures: dict[str, Any] = {"op": case.op, "shape": case.shape, "direction": direction, "entry": entry}
     figures |= {"ms": ms, "least": least, "most": most, "peak": timed.peak}

@@ -22,19 +22,19 @@ READ_METRIC, WRITTEN_METRIC = "dram__bytes_read.sum", "dram__bytes_write.sum"
 BYTES_OF_UNIT = {"byte": 1, "Kbyte": 1e3, "Mbyte": 1e6, "Gbyte": 1e9, "Tbyte": 1e12}
 OUR_KERNELS = "regex:^(temporal_|window_attention)"
 CASE_SECONDS = 60
-"""Seconds of one case: Nsight Compute runs a kernel more than once."""
+"""Time limit of a case in seconds; Nsight Compute runs each kernel several times."""
 BACKWARD_OPERATOR = "_backward"
 BACKWARD_KERNEL = "_bwd"
-"""In the names of backward kernels."""
+"""Part of the names of backward kernels."""
 FIRST_COLUMN = '"ID"'
 ERROR = "==ERROR=="
 
 
 @dataclass
 class Moved:
-    """DRAM bytes of all launches of one kernel, as the GPU counted them.
+    """DRAM bytes of all launches of one kernel, counted by the GPU.
 
-    What a kernel leaves in the L2 cache is written later and not counted: with tensors below the cache's size
+    Data that a kernel leaves in the L2 cache is written later and not counted: with tensors smaller than the cache
     (50 MB on an H100) the written bytes are too few.
     """
 
@@ -45,24 +45,24 @@ class Moved:
 
     @property
     def backward(self) -> bool:
-        """Of the backward's kernels."""
+        """Whether it is a kernel of the backward pass."""
         return BACKWARD_KERNEL in self.kernel
 
 
 def ncu_command(ncu: str, log: str, child: Sequence[str]) -> list[str]:
-    """Profile our kernels of a process between its calls of CUDA's profiler; the CSV goes to `log`."""
+    """The command that profiles our kernels in a child process between its profiler calls, and writes CSV to `log`."""
     metrics = ("--metrics", f"{READ_METRIC},{WRITTEN_METRIC}", "--kernel-name", OUR_KERNELS)
     form = ("--csv", "--print-units", "base", "--log-file", log)
     return [ncu, "--target-processes", "all", "--profile-from-start", "off", *metrics, *form, *child]
 
 
 def moved_by_kernel(text: str) -> list[Moved]:
-    """What `ncu --csv` printed, by kernel in the order of their first launch.
+    """Read the output of `ncu --csv`: bytes by kernel, in the order of first launches.
 
-    Lines before the header are ncu's own talk. Values may carry thousands separators, and units larger than bytes.
+    Lines before the header are messages of ncu. Values may have thousands separators and units larger than bytes.
 
     Raises:
-        ValueError: there is no table; the message is ncu's own error where it printed one.
+        ValueError: there is no table; the message is ncu's error if it printed one.
     """
     lines = text.splitlines()
     start = next((i for i, line in enumerate(lines) if line.startswith(FIRST_COLUMN)), None)
@@ -84,7 +84,7 @@ def moved_by_kernel(text: str) -> list[Moved]:
 
 
 def kernels(setting: Setting) -> Iterator[Finding]:
-    """The largest shape of each kind, a finding a kernel and a finding a direction."""
+    """Profile the largest shape of each kind: a finding per kernel and a finding per direction."""
     ncu = tool(NCU)
     if ncu is None:
         yield Finding("note", "Nsight Compute (ncu) is not on this machine: DRAM bytes are not measured")
@@ -94,7 +94,7 @@ def kernels(setting: Setting) -> Iterator[Finding]:
 
 
 def largest_of_kinds(cases: list[Case]) -> list[int]:
-    """Places of the first case of each kind (self, cross or mutual of an operator)."""
+    """Indices of the first case of each kind (self, cross or mutual, by operator)."""
     first: dict[tuple[str, str], int] = {}
     for i, case in enumerate(cases):
         first.setdefault((case.op, case.shape.split()[0]), i)
@@ -102,7 +102,7 @@ def largest_of_kinds(cases: list[Case]) -> list[int]:
 
 
 def profiled(setting: Setting, ncu: str, index: int) -> Iterator[Finding]:
-    """One case under Nsight Compute."""
+    """Profile one case with Nsight Compute."""
     case = timed_cases(setting)[index]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "ncu.csv"
@@ -120,7 +120,7 @@ def profiled(setting: Setting, ncu: str, index: int) -> Iterator[Finding]:
 
 
 def declared_of(said: str) -> dict[str, int]:
-    """What the child said that its operators declare, by direction."""
+    """Bytes that the operators declare, by direction, from the output of the child process."""
     findings = [
         finding
         for finding in map(read_finding, said.splitlines())
@@ -130,14 +130,14 @@ def declared_of(said: str) -> dict[str, int]:
 
 
 def total(moved: list[Moved], direction: str) -> Moved:
-    """All kernels of a direction together."""
+    """The sum over all kernels of a direction."""
     own = [one for one in moved if one.backward == (direction != DIRECTIONS[0])]
     name = "all of the forward" if direction == DIRECTIONS[0] else "all of the backward"
     return Moved(name, sum(m.launches for m in own), sum(m.read for m in own), sum(m.written for m in own))
 
 
 def moved_finding(case: Case, moved: Moved, declared: int | None) -> Finding:
-    """Bytes of one kernel, or of all of a direction."""
+    """The finding for one kernel, or for all kernels of a direction."""
     text = f"{case.op} {case.shape}, {moved.kernel}: {(moved.read + moved.written) / 1e6:.1f} MB"
     text += "" if declared is None else f", declared {declared / 1e6:.1f} MB"
     figures: dict[str, Any] = {"op": case.op, "shape": case.shape, "kernel": moved.kernel, "launches": moved.launches}
@@ -146,7 +146,7 @@ def moved_finding(case: Case, moved: Moved, declared: int | None) -> Finding:
 
 
 def once(setting: Setting, index: str) -> Iterator[Finding]:
-    """The child: one case forward and backward after a run that compiles, and what its operators declare."""
+    """The child process: what the operators of a case declare, then one forward and backward to profile."""
     case = timed_cases(setting)[int(index)]
     *_, (_, run) = runs(setting, case, "triton")
     run()

@@ -1,4 +1,4 @@
-"""The whole model: kernels in their places, a training step, what `auto` takes."""
+"""Parts on the whole model: distance from float32, a training step, a short training, the choice of `auto`."""
 
 import json
 import statistics
@@ -24,14 +24,14 @@ from spikevrt_kernels.checks.comparison import relative_errors
 TIMED_STEPS = 3
 SMALL_CROP = ("DATA.CROP_SIZE=64", "TRAIN.BATCH_SIZE=1", "MODEL.VRT.DROP_PATH=0")
 COMPILED_CROP = ("DATA.CROP_SIZE=128",)
-"""The least crop of which every kernel of a step of 256 is compiled."""
+"""The smallest crop that needs the same compiled kernels as a crop of 256."""
 ERROR_FACTOR, ERROR_FLOOR = 3.0, 1e-3
-"""What `triton` may be off in units of what `sdpa` is off, both from float32; and what always passes."""
+"""Allowed error of `triton`: this factor times that of `sdpa`, plus this constant; both against float32."""
 KERNELS_SHOWN = 12
-"""The longest of a step that are shown."""
+"""Number of kernels that are shown, longest first."""
 OUR_PREFIXES = ("temporal_", "window_attention")
 PERTURBATION = 0.02
-"""Layers that start at zero would hide what is before them."""
+"""Standard deviation of noise on weights: layers that are initialised with zeros would hide those before them."""
 TRAINING_STEPS, DRY_TRAINING_STEPS = 60, 2
 PHOTOS = (("train", ("astronaut", "coffee")), ("val", ("chelsea",)))
 TRAINING_OPTIONS = ("DATA.CROP_SIZE=128", "TRAIN.NUM_WORKERS=8", "TRAIN.WARMUP_STEPS=10")
@@ -39,15 +39,15 @@ DRY_TRAINING_OPTIONS = ("DATA.CROP_SIZE=48", "TRAIN.BATCH_SIZE=1")
 
 
 class Pass(NamedTuple):
-    """What one pass of the model gives, float32."""
+    """Results of one forward and backward pass, float32."""
 
     out: Tensor
     gradients: Tensor
-    """Of all parameters, in one vector."""
+    """Gradients of all parameters in one vector."""
 
 
 def distance(setting: Setting) -> Iterator[Finding]:
-    """Output and all gradients of a small clip: `triton`'s distance from float32 beside that of `sdpa`."""
+    """Compare output and all gradients of a small clip with float32, for `triton` and for `sdpa`."""
     config = setting.configuration(*SMALL_CROP)
     passes = Passes(setting, config)
     exact = passes.run("naive", None)
@@ -65,7 +65,7 @@ def distance(setting: Setting) -> Iterator[Finding]:
 
 
 class Passes:
-    """Passes of one model with one set of weights over one clip."""
+    """Runs models of different backends with the same weights on the same clip."""
 
     def __init__(self, setting: Setting, config: Config) -> None:
         self.setting, self.config = setting, config
@@ -92,18 +92,18 @@ class Passes:
 
 
 def perturbed(x: Tensor) -> Tensor:
-    """Weights with noise; vectors and integers as they are."""
+    """A matrix or kernel of weights with noise; vectors and integers unchanged."""
     return x + PERTURBATION * torch.randn_like(x) if x.is_floating_point() and x.ndim > 1 else x
 
 
 def compiled(setting: Setting) -> Iterator[Finding]:
-    """One small training step, for its kernels: they are on disk when the step is timed."""
+    """Run a small training step, so that its kernels are compiled before the step is timed."""
     step, build = new_step(setting, "triton", COMPILED_CROP)
     yield Finding("note", f"kernels of a training step: model {build:.1f} s, first step {spent(setting, step):.1f} s")
 
 
 def new_step(setting: Setting, entry: str, options: tuple[str, ...] = ()) -> tuple[Callable[[], None], float]:
-    """A training step of one backend, and the seconds to make it."""
+    """A function that runs a training step by one backend, and the seconds to build the model."""
     torch.manual_seed(0)
     start, backend = time.perf_counter(), setting.backend(entry)
     config = setting.configuration(*options)
@@ -112,7 +112,7 @@ def new_step(setting: Setting, entry: str, options: tuple[str, ...] = ()) -> tup
 
 
 def spent(setting: Setting, step: Callable[[], None]) -> float:
-    """Seconds of one step until its work is done."""
+    """Seconds of one step, until the device has finished."""
     start = time.perf_counter()
     step()
     setting.synchronise()
@@ -120,7 +120,7 @@ def spent(setting: Setting, step: Callable[[], None]) -> float:
 
 
 def step(setting: Setting, entry: str) -> Iterator[Finding]:
-    """One training step of one backend: time, the host's share, peak memory, and where the time goes."""
+    """Measure a training step by one backend: time, time of the host, peak memory, and the longest kernels."""
     run, _ = new_step(setting, entry)
     first = spent(setting, run)
     if not setting.dry:
@@ -137,7 +137,7 @@ def step(setting: Setting, entry: str) -> Iterator[Finding]:
 
 
 def host_and_whole(setting: Setting, run: Callable[[], None]) -> tuple[float, float]:
-    """Seconds until the host is free again, and until the work is done."""
+    """Seconds until the call returns, and until the device has finished."""
     start = time.perf_counter()
     run()
     returned = time.perf_counter() - start
@@ -146,7 +146,7 @@ def host_and_whole(setting: Setting, run: Callable[[], None]) -> tuple[float, fl
 
 
 def profile(setting: Setting, entry: str, run: Callable[[], None]) -> Iterator[Finding]:
-    """The longest kernels of a step, and the sum of them all."""
+    """Profile a step: the total time of its kernels, and the longest ones."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as found:
         run()
         setting.synchronise()
@@ -164,7 +164,7 @@ def profile(setting: Setting, entry: str, run: Callable[[], None]) -> Iterator[F
 
 
 def predicted(setting: Setting, entry: str) -> Iterator[Finding]:
-    """The peak memory of that step, predicted on tensors without storage: a CPU's work."""
+    """Peak memory of the training step, predicted on tensors without storage; needs no GPU."""
     config = replace(setting.config, model=replace(setting.config.model, attn_backend=entry))
     size = predicted_training_peak(config, torch.bfloat16)
     yield finding_of(
@@ -173,14 +173,14 @@ def predicted(setting: Setting, entry: str) -> Iterator[Finding]:
 
 
 def auto(setting: Setting) -> Iterator[Finding]:
-    """What `auto` takes, and after how long."""
+    """The backends that `auto` chooses, and how long the choice takes."""
     start = time.perf_counter()
     taken = choose_backends(setting.config, setting.device)
     yield Finding("note", f"auto takes {taken._asdict()} after {time.perf_counter() - start:.0f} s", keep=True)
 
 
 def data(setting: Setting, scratch: str) -> Iterator[Finding]:
-    """Makes a small data set from photographs that scikit-image carries."""
+    """Make a small data set from photographs that scikit-image includes."""
     root = Path(scratch) / "data"
     for split, names in PHOTOS:
         photos = ["--photos", *names, "--photo-split", split, "--out", str(root)]
@@ -189,7 +189,7 @@ def data(setting: Setting, scratch: str) -> Iterator[Finding]:
 
 
 def train(setting: Setting, scratch: str, entry: str) -> Iterator[Finding]:
-    """Trains `fast` for a few steps: losses, the share of time that data took, PSNR."""
+    """Train `fast` for a few steps: losses, share of time spent waiting for data, PSNR."""
     folder, steps = Path(scratch) / f"run_{entry}", DRY_TRAINING_STEPS if setting.dry else TRAINING_STEPS
     start = time.perf_counter()
     command = train_command(setting, Path(scratch) / "data", folder, entry, steps)
@@ -220,5 +220,5 @@ def train_command(setting: Setting, root: Path, folder: Path, entry: str, steps:
 
 
 def logged(path: Path) -> list[dict[str, Any]]:
-    """The findings of a training's log; none where it did not come so far."""
+    """The records of a training log; empty if the training did not write one."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

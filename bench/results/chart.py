@@ -1,4 +1,4 @@
-"""Rows as a picture: an operator a section, a shape a line of panels, in each a bar of time or of memory an entry."""
+"""Draws benchmark rows as a PNG: a section per operator, a line of panels per shape, a time or memory bar per entry."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,21 +8,21 @@ from bench.results.rows import SHOWN_GPUS, Row, by_comparison, in_units
 from bench.workloads.workload import DIRECTIONS
 
 TEXT_SIZE = 13
-"""Of text, in pixels."""
+"""Size of text in pixels."""
 COLOURS = {"published": "#7a7a7a", "naive": "#d1802e", "sdpa": "#2e7dd1", "triton": "#3a9a5c"}
 LIGHT_COLOURS = {"published": "#d4d4d4", "naive": "#f3d9bf", "sdpa": "#c3daf3", "triton": "#c7e5d1"}
 INK, GREY = "#202020", "#606060"
 MARGIN, NAME_WIDTH, GUTTER = 24, 92, 28
 TIME_WIDTH, MEMORY_WIDTH = 400, 350
-"""Widths of a panel of time and of one of memory."""
+"""Widths of the panels of time and of memory."""
 TIME_LABEL_WIDTH, MEMORY_LABEL_WIDTH = 160, 180
-"""Of them, room for the figures beside a bar."""
+"""Parts of these widths that are left for the figures beside a bar."""
 DIRECTION_WIDTH = TIME_WIDTH + MEMORY_WIDTH + 2 * GUTTER
 PICTURE_WIDTH = 2 * MARGIN + NAME_WIDTH + len(DIRECTIONS) * DIRECTION_WIDTH - GUTTER
 BAR_HEIGHT, LINE_HEIGHT = 16, 22
-"""Height of a bar, and of the line that it stands in."""
+"""Heights of a bar and of its line."""
 SECTION_HEIGHT, SHAPE_HEIGHT, SHAPE_GAP = 60, 26, 10
-"""Heights of an operator's heading, of a shape's, and of the space after a shape."""
+"""Heights of an operator's heading, of a shape's heading, and of the space below a shape."""
 EXPLANATION = (
     "Shapes: BxCxTxHxW along time, TxHxWxC in windows. Bars start at zero; those of one panel share a scale, and each "
     "panel has its own. Shorter is better.",
@@ -36,29 +36,29 @@ Panels = dict[str, list[Row]]
 
 
 def write(draw: ImageDraw.ImageDraw, x: int, y: int, text: str, size: int = TEXT_SIZE, colour: str = INK) -> None:
-    """Text whose upper left corner is (x,y)."""
+    """Write text with its upper left corner at (x,y)."""
     draw.text((x, y), text, colour, ImageFont.load_default(size))
 
 
 def text_width(draw: ImageDraw.ImageDraw, text: str, size: int = TEXT_SIZE) -> int:
-    """Pixels that `text` takes."""
+    """Width of `text` in pixels."""
     return round(draw.textlength(text, ImageFont.load_default(size)))
 
 
 def bar(draw: ImageDraw.ImageDraw, x: int, y: int, length: int, height: int, colour: str) -> None:
-    """A bar from x on; one that would be thinner than a pixel is drawn one wide."""
+    """Draw a bar that starts at x; it is at least one pixel long."""
     draw.rectangle((x, y, x + max(length, 1) - 1, y + height - 1), colour)
 
 
 def whiskers(draw: ImageDraw.ImageDraw, start: int, end: int, y: int) -> None:
-    """A span with its ends."""
+    """Draw whiskers from `start` to `end`."""
     draw.line((start, y, end, y), INK, 1)
     for x in (start, end):
         draw.line((x, y - 4, x, y + 4), INK, 1)
 
 
 def chart(rows: Sequence[Row], notes: Sequence[str] = ()) -> Image.Image:
-    """A picture as tall as there are comparisons; `notes` stand on top (machine, sizes)."""
+    """The picture of all rows, with `notes` (machine, sizes) at the top; its height grows with the number of shapes."""
     sections = by_operator(rows)
     shapes = [panels for section in sections.values() for panels in section.values()]
     top = MARGIN + 30 + (len(notes) + len(EXPLANATION) + 1) * LINE_HEIGHT + SHAPE_GAP
@@ -76,7 +76,7 @@ def chart(rows: Sequence[Row], notes: Sequence[str] = ()) -> Image.Image:
 
 
 def by_operator(rows: Sequence[Row]) -> dict[str, dict[str, Panels]]:
-    """Panels by operator and shape, in their order."""
+    """Panels by operator and shape, in the order of the rows."""
     found: dict[str, dict[str, Panels]] = {}
     for (operator, shape, direction), members in by_comparison(rows).items():
         found.setdefault(operator, {}).setdefault(shape, {})[direction] = members
@@ -84,17 +84,17 @@ def by_operator(rows: Sequence[Row]) -> dict[str, dict[str, Panels]]:
 
 
 def entries_of_shape(panels: Panels) -> list[str]:
-    """Of a shape, in any direction."""
+    """The entries of a shape, of all directions."""
     return list(dict.fromkeys(row.entry for rows in panels.values() for row in rows))
 
 
 def shape_height(panels: Panels) -> int:
-    """Pixels of a shape."""
+    """Height of a shape in pixels."""
     return SHAPE_HEIGHT + LINE_HEIGHT * len(entries_of_shape(panels)) + SHAPE_GAP
 
 
 def draw_head(draw: ImageDraw.ImageDraw, rows: Sequence[Row], notes: Sequence[str]) -> None:
-    """Title, machine, the colours' names, how to read a bar."""
+    """Draw the title, the notes, the legend of colours and the explanation."""
     write(draw, MARGIN, MARGIN - 6, "Time and memory by attention backend", 22)
     y = MARGIN + 30
     for line in notes:
@@ -112,7 +112,7 @@ def draw_head(draw: ImageDraw.ImageDraw, rows: Sequence[Row], notes: Sequence[st
 
 
 def draw_heading(draw: ImageDraw.ImageDraw, top: int, operator: str, rows: Sequence[Row]) -> None:
-    """An operator's name over a rule, and what stands in its columns."""
+    """Draw the heading of an operator and of its columns."""
     draw.line((MARGIN, top, PICTURE_WIDTH - MARGIN, top), GREY, 1)
     write(draw, MARGIN, top + 8, operator[0].upper() + operator[1:], 18)
     sources = " and ".join(sorted({row.peak_source for row in rows if row.peak is not None}))
@@ -123,12 +123,12 @@ def draw_heading(draw: ImageDraw.ImageDraw, top: int, operator: str, rows: Seque
 
 
 def column(direction: int) -> int:
-    """Where a direction's panels start."""
+    """The x where a direction's panels start."""
     return MARGIN + NAME_WIDTH + direction * DIRECTION_WIDTH
 
 
 def draw_shape(draw: ImageDraw.ImageDraw, top: int, shape: str, panels: Panels) -> None:
-    """A line of panels."""
+    """Draw the panels of one shape."""
     write(draw, MARGIN, top + 4, shape, TEXT_SIZE + 1)
     top += SHAPE_HEIGHT
     places = {entry: top + i * LINE_HEIGHT for i, entry in enumerate(entries_of_shape(panels))}
@@ -143,7 +143,7 @@ def draw_shape(draw: ImageDraw.ImageDraw, top: int, shape: str, panels: Panels) 
 
 
 def draw_times(draw: ImageDraw.ImageDraw, x: int, places: Mapping[str, int], rows: Sequence[Row]) -> None:
-    """Bars with whiskers, or in words what was predicted in their place; `places` has the top of every entry's line."""
+    """Draw time bars with whiskers, or predictions as text; `places` has the y of every entry."""
     slowest = max((max(row.seconds) for row in rows if row.seconds), default=0.0)
     naive = next((row.seconds[1] for row in rows if row.entry == "naive" and row.seconds), None)
     for row in rows:
@@ -159,13 +159,13 @@ def draw_times(draw: ImageDraw.ImageDraw, x: int, places: Mapping[str, int], row
 
 
 def predicted_text(row: Row) -> str:
-    """What stands in place of a time."""
+    """The text for an entry without a measured time."""
     bounds = ", ".join(f"{name} {short(row.bounds[name] * 1e3)} ms" for name in SHOWN_GPUS if name in row.bounds)
     return f"not run; predicted: {bounds}" if bounds else "not run"
 
 
 def draw_memory(draw: ImageDraw.ImageDraw, x: int, places: Mapping[str, int], rows: Sequence[Row]) -> None:
-    """Peak, and inside it what is saved."""
+    """Draw a bar of the peak memory, and in front of it one of the saved memory."""
     largest = max((in_units(row.peak or row.saved, row) or 0.0 for row in rows), default=0.0)
     for row in rows:
         y, end, words = places[row.entry], 0, []
@@ -181,5 +181,5 @@ def draw_memory(draw: ImageDraw.ImageDraw, x: int, places: Mapping[str, int], ro
 
 
 def short(value: float) -> str:
-    """Three figures or so."""
+    """The value with about three digits."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2g}"

@@ -1,4 +1,4 @@
-"""A row of the comparison: what one entry did on one shape in one direction, measured or proved."""
+"""Result rows, one per entry, shape and direction, measured or predicted; and their tables."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 from spikevrt.table import format_table
 
 JSON_KEY = "spikevrt_rows"
-"""Where pytest-benchmark's file holds the rows."""
+"""Key of the rows in the JSON file of pytest-benchmark."""
 RESULT_COLUMNS = (
     *("entry", "median ms", "p20", "p80", "Mtoken/s", "p20", "p80"),
     *("moved u", "saved u", "peak u", "peak MB", "of predicted"),
@@ -23,7 +23,7 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class Row:
-    """Times in seconds, memory and traffic in bytes."""
+    """One result. Times are in seconds, memory and traffic in bytes."""
 
     operator: str
     shape: str
@@ -31,40 +31,40 @@ class Row:
     entry: str
     dtype: str
     tokens: int
-    """B*T*H*W."""
+    """Number of pixels of all frames: B*T*H*W."""
     unit: int
     """Bytes of one feature tensor."""
     moved: int
-    """Bytes in and out of every operator; of a kernel, what it declares."""
+    """Bytes that all operators read and write; for a kernel the bytes that it declares."""
     saved: int | None = None
-    """Kept for backward, parameters apart; None in a forward without gradients."""
+    """Bytes kept for backward, without parameters; None for a forward without gradients."""
     peak: int | None = None
-    """The most that is allocated at once, leaves apart."""
+    """Peak memory, without leaves."""
     peak_source: str = "predicted"
     predicted: int | None = None
-    """What was predicted of a peak that is measured."""
+    """The predicted peak, if `peak` is measured."""
     seconds: tuple[float, float, float] | None = None
-    """p20, median, p80; None where the entry was not run."""
+    """20th percentile, median, 80th percentile; None if the entry was not run."""
     error: float | None = None
-    """Of the output, relative to float64."""
+    """Relative error of the output against float64."""
     counted: float | None = None
-    """Units that Triton's interpreter counted."""
+    """Traffic in units of a feature tensor, counted by Triton's interpreter."""
     bounds: dict[str, float] = field(default_factory=dict)
-    """Predicted seconds by GPU, where nothing was measured."""
+    """Predicted seconds by GPU, if nothing was measured."""
 
     @property
     def comparison(self) -> tuple[str, str, str]:
-        """Rows of a group are comparable."""
+        """Rows with equal values are compared with each other."""
         return self.operator, self.shape, self.direction
 
     @property
     def of_predicted(self) -> float | None:
-        """The measured peak in units of the predicted one."""
+        """Measured peak divided by predicted peak."""
         return self.peak / self.predicted if self.peak and self.predicted else None
 
     @property
     def rates(self) -> tuple[float, float, float] | None:
-        """Throughput in million tokens a second: median, p20, p80."""
+        """Throughput in million tokens per second: median, 20th and 80th percentile."""
         if self.seconds is None:
             return None
         fast, median, slow = (self.tokens / s / 1e6 for s in self.seconds)
@@ -72,7 +72,7 @@ class Row:
 
 
 def to_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Plain values."""
+    """Rows as plain values."""
     return [asdict(row) for row in rows]
 
 
@@ -80,7 +80,7 @@ def from_json(document: Mapping[str, Any]) -> list[Row]:
     """The rows of a file of `pytest bench --benchmark-json`.
 
     Raises:
-        ValueError: the file holds none.
+        ValueError: the file has no rows.
     """
     found = document.get(JSON_KEY)
     if not found:
@@ -89,7 +89,7 @@ def from_json(document: Mapping[str, Any]) -> list[Row]:
 
 
 def by_comparison(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
-    """Rows by group, in their order."""
+    """Rows by comparison, in their order."""
     found: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         found.setdefault(row.comparison, []).append(row)
@@ -97,7 +97,7 @@ def by_comparison(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
 
 
 def figure_cell(value: float | None, digits: int = 1) -> str:
-    """A figure, or a dash where there is none."""
+    """A figure as text; a dash for None."""
     return NO_FIGURE if value is None else f"{value:.{digits}f}"
 
 
@@ -121,7 +121,7 @@ def cells(row: Row) -> list[str]:
 
 
 def proof_line(row: Row) -> str:
-    """What stands in place of times."""
+    """A line with the predictions of an entry that was not run."""
     bounds = ", ".join(f"{name} {row.bounds[name] * 1e3:.3f} ms" for name in SHOWN_GPUS if name in row.bounds)
     units, source = (in_units(row.moved, row), "declared") if row.counted is None else (row.counted, "counted")
     proof = f"{figure_cell(units)} units {source}, predicted bound: {bounds}"
@@ -129,7 +129,7 @@ def proof_line(row: Row) -> str:
 
 
 def tables(rows: Sequence[Row]) -> list[str]:
-    """Lines: a title, a table and the proof of every comparison."""
+    """The lines of all tables: a title, a table and the predictions of every comparison."""
     lines = []
     for (operator, shape, direction), members in by_comparison(rows).items():
         types = sorted({row.dtype for row in members if row.seconds})

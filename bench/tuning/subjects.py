@@ -1,4 +1,4 @@
-"""What is tuned: every kernel that a configuration runs, with its candidates, launches and cases."""
+"""The kernels that are tuned, each with candidate configurations, launches to compile and cases to run."""
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -17,20 +17,20 @@ from spikevrt_kernels.temporal_block.triton import tile_table as block
 from spikevrt_kernels.window_attention.triton import tile_table as windows
 
 TRAINING_PRECISION = mixed(torch.bfloat16)
-"""What trains on a GPU."""
+"""The number type of training on a GPU."""
 MARKED_WARPS = 3
-"""Warps that no table has: launches that take them are those of the kernel whose row has them."""
+"""A number of warps that no table uses: a launch with it belongs to the kernel whose row was set to it."""
 FLAT_TILES = ((16, 4), (16, 8), (32, 4), (32, 8), (64, 4), (64, 8))
-"""(pixels, warps): from 64 rows on sm_90 multiplies by warpgroups."""
+"""(pixels, warps): with 64 or more pixels sm_90 multiplies by warpgroups."""
 TALL_TILES = ((32, 4), (64, 4), (64, 8), (128, 8))
 MLP_TILES = ((16, 8, 2), (16, 4, 3), (32, 8, 3), (32, 4, 6), (64, 8, 3), (64, 4, 6), (64, 8, 6))
-"""(pixels, warps, parts): sums of weight gradients stay in registers, so that taller tiles take more parts."""
+"""(pixels, warps, parts): sums of weight gradients stay in registers, so taller tiles need more parts."""
 SCORE_TILES = ((32, 32, 4), (64, 16, 4), (64, 32, 4), (64, 64, 4), (64, 32, 8), (64, 64, 8), (128, 32, 8), (128, 64, 8))
-"""(own, passing, warps)."""
+"""(own: tokens that a program keeps, passing: tokens of each loop step, warps)."""
 
 
 def in_one_part(rows: tuple[tuple[int, int], ...]) -> tuple[TileRow, ...]:
-    """The same in one part."""
+    """Rows (pixels, warps) with one part added."""
     return tuple((pixels, warps, 1) for pixels, warps in rows)
 
 
@@ -53,53 +53,53 @@ CANDIDATES = MappingProxyType(
     }
 )
 TILE_TABLES: dict[str, Any] = {block.OPERATOR: block.TABLE, windows.OPERATOR: windows.TABLE}
-"""The static tables."""
+"""The static tables of tile sizes by operator."""
 CONFIG_TYPES: dict[str, Any] = {block.OPERATOR: block.Config, windows.OPERATOR: windows.Config}
-"""What a row of them is."""
+"""The type of a table's rows by operator."""
 
 
 def static_row(kernel: Kernel) -> TileRow:
-    """What the static table has."""
+    """The kernel's row of the static table."""
     return tuple(TILE_TABLES[kernel.operator][kernel.name])
 
 
 def with_warps(kernel: Kernel, row: TileRow, warps: int) -> TileRow:
-    """A row with other warps."""
+    """The row with another number of warps."""
     return tuple(CONFIG_TYPES[kernel.operator](*row)._replace(warps=warps))
 
 
 def as_in_table(kernel: Kernel, row: TileRow) -> str:
-    """A row as the source of the static table has it: `Config(pixels=64, warps=8, parts=6)`."""
+    """A row as source text for the static table: `Config(pixels=64, warps=8, parts=6)`."""
     return repr(CONFIG_TYPES[kernel.operator](*row))
 
 
 def candidates(kernel: Kernel) -> list[TileRow]:
-    """Rows to try, that of the static table first."""
+    """Rows to try, the static table's row first."""
     first = static_row(kernel)
     return [first, *(row for row in CANDIDATES[kernel.operator, kernel.name] if row != first)]
 
 
 @dataclass
 class Subject:
-    """One kernel in one variant."""
+    """A kernel in one variant, with the cases that run it."""
 
     kernel: Kernel
     architecture: int
-    """90 for sm_90."""
+    """Compute capability: 90 for sm_90."""
     checked: list[Case] = field(default_factory=list)
-    """Where a row must be right."""
+    """Cases on which a row must be right."""
     timed: list[Case] = field(default_factory=list)
-    """As large as the model runs them."""
+    """Cases in the model's full size, to measure the time."""
 
     def launches(self, row: TileRow) -> list[Launch]:
-        """This kernel's launches with a row, in training and without gradients; for compilation only."""
+        """This kernel's launches with a row, in training and without gradients; only to compile."""
         with trying({self.kernel: with_warps(self.kernel, row, MARKED_WARPS)}):
             own = [launch.options["num_warps"] == MARKED_WARPS for launch in self.all_launches()]
         with trying({self.kernel: row}):
             return [launch for launch, is_own in zip(self.all_launches(), own, strict=True) if is_own]
 
     def all_launches(self) -> list[Launch]:
-        """Those of the timed cases, other kernels' too."""
+        """All launches of the timed cases, also of other kernels."""
         return needed_launches(self.timed, TRAINING_PRECISION, architecture=self.architecture)
 
     @property
@@ -109,7 +109,7 @@ class Subject:
 
 
 def subjects(config: Config, architecture: int) -> list[Subject]:
-    """All kernels of training and restoration with a configuration."""
+    """All kernels that training and restoration run with a configuration."""
     found: dict[Kernel, Subject] = {}
     for trials in attention_trials(config, config.train.batch_size).values():
         for case in trials.timed:

@@ -1,4 +1,4 @@
-"""Which candidates compile without a stack on an architecture: a process a kernel, as many as there are cores."""
+"""Tries the candidates of kernels: do they compile without a stack, are they right, how fast are they?"""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,17 +19,17 @@ from spikevrt_kernels.core.tuned import Row as TileRow
 from spikevrt_kernels.proof.compiler import compile_launch
 
 COMPILE_SECONDS = 120.0
-"""Seconds for one candidate: the assembler may hang."""
+"""Time limit to compile a candidate in seconds: the assembler may hang."""
 BACKEND = "triton"
 TRIAL_SECONDS = 90.0
-"""Seconds for one candidate."""
+"""Time limit to run a candidate in seconds."""
 PROFILED_RUNS = 5
 LEAST_GAIN = 0.02
-"""A row must be this much faster than the static table's to take its place."""
+"""Part of the time that a row must save to replace the static table's row."""
 
 
 class Asked(NamedTuple):
-    """What is tuned, in words that travel to another process."""
+    """What is tuned, as values that can be sent to another process."""
 
     config: str
     options: tuple[str, ...]
@@ -37,7 +37,7 @@ class Asked(NamedTuple):
 
 
 class Compiled(NamedTuple):
-    """A candidate on an architecture: the most that any of its launches asks for."""
+    """A compiled candidate: the largest figures of all its launches."""
 
     kernel: Kernel
     row: TileRow
@@ -46,16 +46,16 @@ class Compiled(NamedTuple):
     shared: int = 0
     tensor_core: int = 0
     reason: str | None = None
-    """Why there is no binary."""
+    """Why it does not compile."""
 
     @property
     def fits(self) -> bool:
-        """Whether it stays in registers: what spills is slow for certain."""
+        """Whether it compiles without a stack; kernels that spill registers are slow."""
         return self.reason is None and not self.stack
 
 
 def compile_candidates(asked: Asked, kernel: Kernel) -> Iterator[Compiled]:
-    """Every candidate of a kernel: the work of one process."""
+    """Compile every candidate of a kernel; runs in a process of its own."""
     config = load_config(asked.config, list(asked.options))
     subject = next(s for s in subjects(config, asked.architecture) if s.kernel == kernel)
     for row in candidates(kernel):
@@ -71,7 +71,7 @@ def compile_candidates(asked: Asked, kernel: Kernel) -> Iterator[Compiled]:
 def compile_every_candidate(
     asked: Asked, kernels: Sequence[Kernel], workers: int, note: Callable[[Any], object] = lambda row: None
 ) -> dict[Kernel, list[Compiled]]:
-    """All candidates of all kernels; one that breaks its compiler is left out, with the ones after it."""
+    """Compile the candidates of all kernels in parallel; a crash ends the compilation of that kernel."""
     jobs = [Job(str(kernel), compile_candidates, (asked, kernel), patience=COMPILE_SECONDS) for kernel in kernels]
     endings = run_jobs(jobs, workers, lambda _, row: note(row))
     found = {}
@@ -85,23 +85,23 @@ def compile_every_candidate(
 
 
 class Tried(NamedTuple):
-    """What was found of a candidate."""
+    """The result of a candidate."""
 
     row: TileRow
     seconds: float | None = None
-    """Of the kernel alone, all the model's shapes together."""
+    """Time of the kernel alone, summed over the model's shapes."""
     reason: str | None = None
-    """Why it is left out."""
+    """Why it cannot be used."""
 
 
 class Started(NamedTuple):
-    """A candidate whose turn it is: should the process end, it was this one."""
+    """Sent before a candidate runs, to know which one ended the process."""
 
     row: TileRow
 
 
 def try_on_gpu(asked: Asked, kernel: Kernel, rows: Sequence[TileRow]) -> Iterator[Started | Tried]:
-    """Try rows of one kernel: the work of one process."""
+    """Try rows of a kernel on the GPU; runs in a process of its own."""
     device = torch.device("cuda", torch.cuda.current_device())
     config = load_config(asked.config, list(asked.options))
     subject = next(s for s in subjects(config, asked.architecture) if s.kernel == kernel)
@@ -114,13 +114,13 @@ def try_on_gpu(asked: Asked, kernel: Kernel, rows: Sequence[TileRow]) -> Iterato
 
 
 class CaseRunner:
-    """The cases of a kernel on a device."""
+    """Runs the cases of a kernel on a device."""
 
     def __init__(self, subject: Subject, device: torch.device, half: torch.dtype | None) -> None:
         self.subject, self.device, self.precision = subject, device, mixed(half)
 
     def why_wrong(self) -> str | None:
-        """None where the kernel is right on all checked cases, else what is wrong on the first that is not."""
+        """None if the kernel is right on all checked cases, else what is wrong on the first bad one."""
         for case in self.subject.checked:
             try:
                 reason = Judge(self.precision, self.device).reason(case, BACKEND)
@@ -136,7 +136,7 @@ class CaseRunner:
         return sum(self.of_case(case) for case in self.subject.timed)
 
     def of_case(self, case: Case) -> float:
-        """Seconds of the kernel in one run of a case, from a profile; without one, of the whole run."""
+        """Seconds of the kernel in one run of a case, from a profile; of the whole run if the profile is empty."""
         inputs, autocast = case.inputs(self.precision, self.device), self.precision.autocast
         gradient = output_gradient(run_case(case, BACKEND, inputs, autocast, None).out)
 
@@ -155,14 +155,14 @@ class CaseRunner:
 
 
 def kernel_seconds(events: Iterable[Any], functions: set[str]) -> float:
-    """Seconds that kernels of these names took in a profile."""
+    """Seconds of the kernels of these names in a profile."""
     return sum(event.self_device_time_total for event in events if event.key in functions) / 1e6
 
 
 def try_rows(
     asked: Asked, kernel: Kernel, rows: Sequence[TileRow], work: Callable[..., Iterable[Any]] = try_on_gpu
 ) -> list[Tried]:
-    """Every row, whatever the ones before it did: one that ends its process is left out, and the rest go on."""
+    """Try every row; if one ends its process, the others run in a new process."""
     todo, found = list(rows), []
     while todo:
         (ending,) = run_jobs([Job(str(kernel), work, (asked, kernel, tuple(todo)), patience=TRIAL_SECONDS)])
@@ -171,7 +171,7 @@ def try_rows(
         todo = todo[len(tried) :]
         if ending.reason is None:
             break
-        if not any(isinstance(row, Started) for row in ending.rows):  # It did not come as far as a kernel.
+        if not any(isinstance(row, Started) for row in ending.rows):  # It ended before the first kernel.
             return [*found, *(Tried(row, None, ending.reason) for row in todo)]
         found += [Tried(row, None, ending.reason) for row in todo[:1]]
         todo = todo[1:]
@@ -179,7 +179,7 @@ def try_rows(
 
 
 def fastest(tried: Sequence[Tried], static: TileRow) -> TileRow:
-    """The fastest row that is right; the static one unless another gains something."""
+    """The fastest correct row; the static one unless another is faster by `LEAST_GAIN`."""
     times = {one.row: one.seconds for one in tried if one.seconds is not None}
     if not times:
         return static

@@ -1,4 +1,4 @@
-"""docs/kernels_report.md from results: resources, traffic, bounds."""
+"""Makes docs/kernels_report.md from results: traffic, bounds, resources."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -83,24 +83,24 @@ BOUND_RATES = {
     "host": HOST_SECONDS * 1e6,
 }
 Works = Mapping[tuple[str, str, int], Work]
-"""By operator, kernel and architecture."""
+"""Executed instructions by operator, kernel and architecture."""
 SUMMED_UP = ("stack", "registers", "shared")
-"""What the summary shows the largest of."""
+"""Figures of which the summary shows the largest."""
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown markdown_table: the first column left, the others right."""
+    """A Markdown table: the first column is aligned left, the others right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def target_name(architecture: int) -> str:
-    """`sm_90`, or AMD's name."""
+    """Name of a target: `sm_90`, or AMD's `gfx942`."""
     return "gfx942" if architecture == GFX942 else f"sm_{architecture}"
 
 
 def resource_line(cell: Cell, found: Resources) -> list[str]:
-    """One line of the markdown_table of resources."""
+    """One line of the table of resources."""
     figures = (
         found.warps,
         found.registers,
@@ -118,13 +118,13 @@ def resource_line(cell: Cell, found: Resources) -> list[str]:
 
 
 def resource_header() -> tuple[str, ...]:
-    """Columns of a markdown_table of resources."""
+    """Columns of the tables of resources."""
     figures = ("warps", "registers", "stack", "LDL+STL", "shared", "tensor", "wide", "s", "A")
     return "kernel", "target", "type", *figures, *map(version_of, ASSEMBLERS)
 
 
 def resource_tables(results: Results) -> Iterator[str]:
-    """A markdown_table an operator and T."""
+    """A table for each operator and number of frames."""
     seen: set[str] = set()
     lines: dict[tuple[str, int], list[list[str]]] = {}
     for cell in cells(PLANS):
@@ -139,13 +139,13 @@ def resource_tables(results: Results) -> Iterator[str]:
 
 
 def order(line: Sequence[str]) -> tuple[object, ...]:
-    """By kernel, target, type."""
+    """Key to sort lines by kernel, target and type."""
     number = line[1].lstrip("smgfx_")
     return line[0], int(number), line[2]
 
 
 def summary(results: Results) -> str:
-    """Worst figures by target."""
+    """A table of the worst figures by target."""
     header = ("target", "kernels", "with a stack", "most stack", "most registers", "most shared", "seconds in all")
     by_target: dict[int, dict[str, Resources]] = {}
     for cell in cells(PLANS):
@@ -161,7 +161,7 @@ def summary(results: Results) -> str:
 
 
 def missing_line(results: Results) -> str:
-    """How much of the matrix is not there."""
+    """A line that says which kernels are not compiled yet; empty if all are."""
     every = {key_of(cell): cell for cell in cells(PLANS)}
     missing = [cell for cell in every.values() if results.get(cell) is None]
     if not missing:
@@ -176,7 +176,7 @@ def missing_line(results: Results) -> str:
 
 
 def traffic_table(rows: Sequence[Traffic]) -> str:
-    """Every entry of every operator."""
+    """The table of traffic along time."""
     header = ("operator", "entry", "counted by", "forward", "forward+backward", "saved", "launches")
     lines = [
         [
@@ -191,7 +191,7 @@ def traffic_table(rows: Sequence[Traffic]) -> str:
 
 
 def window_table(rows: Sequence[Traffic]) -> str:
-    """Every entry of window attention, in bytes and units."""
+    """The table of traffic of window attention, in bytes and units."""
     header = ("operator", "entry", "counted by", "forward", "forward+backward", "saved", "launches")
     lines = [
         [
@@ -205,7 +205,7 @@ def window_table(rows: Sequence[Traffic]) -> str:
 
 
 def bounds_table(works: Works) -> str:
-    """Milliseconds by operator, direction, GPU and term, the one that binds in bold."""
+    """A table of milliseconds by operator, direction, GPU and term; the largest term is bold."""
     by_direction, rows = {direction: declared_at_bounds(direction) for direction in DIRECTIONS}, []
     for operator in by_direction[DIRECTIONS[0]]:
         for direction, of_all in by_direction.items():
@@ -217,7 +217,7 @@ def bounds_table(works: Works) -> str:
 
 
 def bound_figures(declared: Declared, gpu: Gpu, every: Sequence[Work | None]) -> list[str]:
-    """The terms of one bound; dashes where a kernel is not compiled or not counted."""
+    """The terms of a bound; dashes if a kernel is not compiled or not counted."""
     found = [work for work in every if work is not None]
     if len(found) < len(every):
         return ["-"] * len(TERMS)
@@ -226,7 +226,7 @@ def bound_figures(declared: Declared, gpu: Gpu, every: Sequence[Work | None]) ->
 
 
 def executed_table(works: Works) -> str:
-    """Milliseconds of instructions and of exponentials by kernel and GPU."""
+    """A table of milliseconds of instructions and of exponentials by kernel and GPU."""
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for (operator, kernel, architecture), work in works.items():
         gpu = next(gpu for gpu in GPUS if gpu.architecture == architecture)
@@ -238,7 +238,7 @@ def executed_table(works: Works) -> str:
 
 
 def works_of(results: Results) -> Works:
-    """What the launches of the bounds execute, as far as they are compiled and counted."""
+    """Instructions of the launches of the bounds that are compiled and counted."""
     found = ((cell, results.get(cell)) for cell in bound_cells())
     return {(c.operator, c.kernel, c.architecture): result.work for c, result in found if result and result.work}
 

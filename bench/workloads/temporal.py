@@ -1,4 +1,7 @@
-"""The operators along time on the model's four scales."""
+"""Operators along time at the model's four scales, and the block of the published project.
+
+The published block loops over chunks of pixels around `torch.nn.MultiheadAttention`. It is written from the project's
+description; everything else is compared with it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,17 +18,17 @@ from spikevrt_kernels.temporal_block.chunks import Chunking
 from spikevrt_kernels.temporal_block.spec import temporal_block_case
 
 CHUNKING = Chunking()
-"""MAX_BATCH_TOKENS 49152, CHUNK_SIZE 64, square: the published defaults."""
+"""The published defaults: MAX_BATCH_TOKENS 49152, CHUNK_SIZE 64, square chunks."""
 BATCH, CHANNELS, FRAMES, HEADS, RATIO = 1, 96, 5, 4, 2
 FULL_SIZE, REDUCED_SIZE = 256, 64
-"""Side of the first scale; each further scale halves it."""
+"""Side of the first scale in pixels; each further scale halves it."""
 SCALE_COUNT = 4
 ATTENTION, SELF, CROSS = "attention along time", "self block", "cross block"
 OPERATORS = (ATTENTION, SELF, CROSS)
 
 
 class PublishedBlock(nn.Module):
-    """x + MHA(LN x, LN context); y + MLP(LN y) on tokens (S,T,C)."""
+    """y = x + MHA(LN x, LN context), then y + MLP(LN y), on tokens (S,T,C)."""
 
     def __init__(self, dim: int, heads: int, ratio: int, cross: bool) -> None:
         super().__init__()
@@ -44,18 +47,18 @@ class PublishedBlock(nn.Module):
 
 
 def published_block(x: Tensor, context: Tensor | None, parameters: Sequence[Tensor], heads: int) -> Tensor:
-    """The block on features (B,C,T,H,W), chunk by chunk.
+    """The published block on features, one chunk after the other.
 
     Args:
         x: (B,C,T,H,W).
         context: (B,C,Tk,H,W), or None for self-attention.
-        parameters: weights and biases in the order of `BlockWeights`, one after the other.
+        parameters: weights and biases in the order of `BlockWeights`, flat.
         heads: divides C.
     """
     B, C, _, H, W = x.shape
     with torch.device("meta"):
         block = PublishedBlock(C, heads, parameters[-2].shape[1] // C, context is not None)
-    # Outside training torch.nn.MultiheadAttention has a faster way of its own.
+    # In evaluation mode torch.nn.MultiheadAttention uses a faster path.
     block.train(torch.is_grad_enabled())
     names = [name for name, _ in block.named_parameters()]
     state = dict(zip(names, parameters, strict=True))
@@ -96,20 +99,20 @@ def shapes(full: bool) -> list[tuple[int, ...]]:
 
 
 def entries(operator: str) -> tuple[str, ...]:
-    """What is compared: nn.MultiheadAttention knows no attention without its projections."""
+    """Entries of an operator; the published code has no attention without projections."""
     return BACKENDS if operator == ATTENTION else ALL_ENTRIES
 
 
 @lru_cache(maxsize=1)
 def temporal_workload(operator: str, shape: tuple[int, ...], dtype: torch.dtype, device: str) -> Workload:
-    """One operator on (B,C,T,H,W); the last one is kept, since its entries follow one another."""
+    """The workload of an operator on (B,C,T,H,W); the last one is cached for its next entry."""
     B, C, T, H, W = shape
     case = replace(temporal_case(operator, shape), op=operator, shape="x".join(map(str, shape)))
     return Workload(case, case, dtype, torch.device(device), B * T * H * W, C, shape)
 
 
 def temporal_case(operator: str, shape: tuple[int, ...]) -> Case:
-    """The operator as the model calls it, with the default chunks."""
+    """The case of an operator as the model calls it, with default chunks."""
     B, C, T, H, W = shape
     if operator == ATTENTION:
         return temporal_attention_case(B, C, T, T, H, W, HEADS)
@@ -118,7 +121,7 @@ def temporal_case(operator: str, shape: tuple[int, ...]) -> Case:
 
 
 def with_published(case: Case) -> Case:
-    """A block's case with one more backend, the published loop."""
+    """A block's case with one more backend: `published`."""
 
     def run(inputs: Sequence[Tensor], backend: str) -> Tensor:
         if backend != "published":

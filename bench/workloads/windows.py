@@ -1,4 +1,4 @@
-"""Window attention: the groups of the model and of the official configuration, at full resolution."""
+"""Window attention as in the blocks of the model and of the official configuration, at full resolution."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -12,15 +12,15 @@ from spikevrt_kernels.window_attention.windows import Size3
 
 HEADS = 6
 FULL_SIZE, REDUCED_SIZE, CHECKED_SIZE = 256, 64, 20
-"""Side of the frames; entries are checked on the last, which has shifted, whole and padded windows.
+"""Sides of the frames in pixels. Entries are checked on the last size, which has shifted, whole and padded windows.
 
-A float64 reference of all windows would need tens of GB.
+A float64 reference at full size would need tens of GB.
 """
 
 
 @dataclass(frozen=True)
 class WindowKind:
-    """A kind of shifted block."""
+    """A kind of shifted block: frames, channels, window."""
 
     name: str
     frames: int
@@ -30,12 +30,12 @@ class WindowKind:
 
     @property
     def shift(self) -> Size3:
-        """Half a window."""
+        """The shift (d,h,w): half a window."""
         d, h, w = self.window
         return d // 2, h // 2, w // 2
 
     def case(self, size: int) -> Case:
-        """The operator as a shifted block of the group calls it, on frames of size x size."""
+        """The case of a shifted block on frames of size x size."""
         shape = (1, self.frames, size, size, self.channels)
         case = window_attention_case(*shape, HEADS, self.window, self.shift, self.mutual)
         label = f"{self.frames}x{size}x{size}x{self.channels}, windows {'x'.join(map(str, self.window))}, shifted"
@@ -55,7 +55,7 @@ WINDOW_KINDS = {
 
 @lru_cache(maxsize=1)
 def window_workload(group: WindowKind, size: int, dtype: torch.dtype, device: str) -> Workload:
-    """One group on frames of size x size; the last one is kept, since its entries follow one another."""
+    """The workload of a kind on frames of size x size; the last one is cached for its next entry."""
     out_shape = (1, group.frames, size, size, group.channels * (2 if group.mutual else 1))
     tokens = group.frames * size**2
     checked = group.case(CHECKED_SIZE)
