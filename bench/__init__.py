@@ -1,6 +1,6 @@
-"""Throughput and memory: `pytest bench --benchmark-only`, one file an operator or a pipeline, `bench_<what>.py`.
+"""Benchmarks of time and memory: `pytest bench --benchmark-only` runs `bench_<what>.py`, one file per subject.
 
-Its commands run from a checkout with any Python that has the packages: this is the way to the kernels' sources.
+Its commands run from a checkout that is not installed, so the folder of the kernels' sources is added to the path.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Restoration of random frames, window by window as `deblur` does it: frames and megapixels a second.
+"""Restoration of random frames by the code of `deblur`: frames and megapixels per second.
 
 At 256x256, 720p and 1080p with `default` on a GPU; on the CPU a small clip with `demo`.
 """
@@ -22,7 +22,7 @@ from spikevrt.models.backends.choose import Backends
 from spikevrt.restoration.sources import Frame, Source, Voxels
 from spikevrt.restoration.stream import Restorer
 
-SIZES = {"256x256": (256, 256), "720p": (720, 1280), "1080p": (1080, 1920)}
+GPU_SIZES = {"256x256": (256, 256), "720p": (720, 1280), "1080p": (1080, 1920)}
 """(H,W) of frames on a GPU."""
 CPU_SIZES = {"32x32": (32, 32)}
 MEGAPIXEL = 1e6
@@ -31,7 +31,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class RandomClip(Source):
-    """Frames and spikes of the frames' size, drawn once more at every iteration."""
+    """Random frames, and random spikes of the same size; every iteration gives the same values."""
 
     def __iter__(self) -> Iterator[Frame]:
         draw = torch.Generator().manual_seed(0)
@@ -46,7 +46,7 @@ class RandomClip(Source):
 
 
 def random_clip(config: Config, size: tuple[int, int]) -> RandomClip:
-    """Two windows of frames that overlap as configured."""
+    """A clip that is restored in two windows, which overlap as configured."""
     assert config.test.clip_overlap is not None
     count = 2 * config.data.clip_len - config.test.clip_overlap
     names = tuple(map(str, range(count)))
@@ -55,13 +55,16 @@ def random_clip(config: Config, size: tuple[int, int]) -> RandomClip:
 
 
 @pytest.mark.benchmark(group="deblur, random frames")
-@pytest.mark.parametrize("size", SIZES if torch.cuda.is_available() else CPU_SIZES)
+@pytest.mark.parametrize("size", GPU_SIZES if torch.cuda.is_available() else CPU_SIZES)
 def test_deblur(
     benchmark: BenchmarkFixture, attn_backend: str, size: str, device: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, cuda = load_config("default" if device == "cuda" else "demo", []), device == "cuda"
     model = build_model(config, False, Backends(attn_backend, attn_backend))
-    restorer, clip = Restorer(model, config, torch.device(device)), random_clip(config, {**SIZES, **CPU_SIZES}[size])
+    restorer, clip = (
+        Restorer(model, config, torch.device(device)),
+        random_clip(config, {**GPU_SIZES, **CPU_SIZES}[size]),
+    )
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     try:
@@ -70,7 +73,7 @@ def test_deblur(
         pytest.skip(f"{size}: {error}")
     assert len(frames) == len(clip)
     assert all(frame.shape[-2:] == clip.size and bool(torch.isfinite(frame).all()) for frame in frames)
-    # Restored frames come back to the CPU: the device is done when the list is whole.
+    # Restored frames are copied to the CPU, so the device has finished when the list is complete.
     benchmark.pedantic(lambda: list(restorer.restore(clip)), rounds=3 if cuda else 1, warmup_rounds=0)
     rate = len(clip) / benchmark.stats.stats.median
     megapixels = rate * clip.size[0] * clip.size[1] / MEGAPIXEL

@@ -1,6 +1,6 @@
-"""Voxels: our kernel beside what peers do, all in one run; ratios to a plain copy of the uint8 result.
+"""Voxels: our kernel and the methods of other projects in one run, also in units of the time to copy the result.
 
-The recordings are those of `CASES`; every competitor gives the same counts before it is timed.
+Every method must give the same counts before it is timed.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,15 +15,15 @@ from spikevrt_kernels.voxelize import VoxelNorm, voxelize
 from spikevrt_kernels.voxelize.reference import bin_edges, bin_of_frame, unpack_frames
 
 BINS = 32
-CASES = {"n256-396x640": (256, 396, 640), "n88-360x640": (88, 360, 640)}
+RECORDINGS = {"n256-396x640": (256, 396, 640), "n88-360x640": (88, 360, 640)}
 CROP = (52, 192, 256, 256)
 Array = NDArray[np.uint8]
 Method = Callable[[Array, int, int], NDArray]
-BEST: dict[tuple[str, str], float] = {}
+BEST_SECONDS: dict[tuple[str, str], float] = {}
 
 
 def ours(parallel: bool = False, norm: VoxelNorm | None = None) -> Method:
-    """The kernel as commands (parallel) and workers call it, into memory that was touched before, as the copy."""
+    """Our kernel as commands (parallel) and data workers (serial) call it, into memory that was used before."""
     results: dict[int, NDArray] = {}
 
     def run(packed: Array, H: int, W: int) -> NDArray:
@@ -34,14 +34,14 @@ def ours(parallel: bool = False, norm: VoxelNorm | None = None) -> Method:
 
 
 def numpy_reference(packed: Array, H: int, W: int) -> NDArray:
-    """`unpackbits`, then the sum of every bin."""
+    """NumPy's `unpackbits`, then a sum over the frames of every bin."""
     parts = np.split(unpack_frames(packed, H, W, True), bin_edges(len(packed), BINS)[1:-1])
     return np.stack([part.sum(0, dtype=np.uint8) for part in parts])
 
 
 @numba.njit(nogil=True, cache=True)
 def loop_kernel(packed: Array, counts: Array, bins: NDArray[np.int64], H: int, W: int) -> None:
-    """One bit after the other."""
+    """Add the bits one after the other."""
     for t in range(len(packed)):
         for y in range(H):
             bit = (H - 1 - y) * W
@@ -51,14 +51,14 @@ def loop_kernel(packed: Array, counts: Array, bins: NDArray[np.int64], H: int, W
 
 
 def numba_loop(packed: Array, H: int, W: int) -> NDArray:
-    """A plain loop over bits, compiled."""
+    """A loop over bits, compiled by Numba."""
     counts = np.zeros((BINS, H, W), np.uint8)
     loop_kernel(packed, counts, bin_of_frame(len(packed), BINS), H, W)
     return counts
 
 
 def index_arrays(packed: Array, H: int, W: int) -> NDArray:
-    """Two index arrays say where every pixel's byte and bit lie; a frame is two fancy look-ups (SpikeCV's method)."""
+    """SpikeCV's method: two index arrays hold the byte and the bit of every pixel."""
     pixel = np.arange(H * W).reshape(H, W)
     byte, bit = pixel // 8, np.left_shift(1, pixel % 8)
     counts = np.zeros((BINS, H, W), np.uint8)
@@ -79,28 +79,28 @@ METHODS: dict[str, Method] = {
 
 
 def recording(frames: int, height: int, width: int) -> Array:
-    """Packed frames with 3 spikes in 10 pixels."""
+    """Random packed frames; 3 of 10 pixels have a spike."""
     spikes = np.random.default_rng(0).random((frames, height * width), np.float32) < 0.3
     return np.packbits(spikes, axis=1, bitorder="little")
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=RECORDINGS)
 def case(request: pytest.FixtureRequest) -> tuple[str, Array, int, int, NDArray]:
-    """Name, packed frames, H, W, and the right counts."""
-    n, H, W = CASES[request.param]
+    """Name, packed frames, H, W, and the correct counts of a recording."""
+    n, H, W = RECORDINGS[request.param]
     packed = recording(n, H, W)
     return request.param, packed, H, W, numpy_reference(packed, H, W)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ratios() -> Iterator[None]:
-    """The table at the end: best times, and how many copies of the result each takes."""
+def print_ratios() -> Iterator[None]:
+    """At the end print the best times, also in units of the time to copy the result."""
     yield
-    for name in CASES:
-        rows = {method: best for (case, method), best in BEST.items() if case == name}
-        copy = rows.get("copy", float("nan"))
+    for name in RECORDINGS:
+        times = {method: best for (case, method), best in BEST_SECONDS.items() if case == name}
+        copy = times.get("copy", float("nan"))
         print(f"\n{name}: best of all rounds, in ms and in copies of the uint8 result")
-        for method, best in rows.items():
+        for method, best in times.items():
             print(f"  {method:26} {best * 1e3:8.3f} ms {best / copy:8.2f}x")
 
 
@@ -109,17 +109,17 @@ def test_method(benchmark: Any, case: tuple[str, Array, int, int, NDArray], meth
     name, packed, H, W, wanted = case
     run = METHODS[method]
     np.testing.assert_array_equal(run(packed, H, W), wanted)
-    measure(benchmark, name, method, run, packed, H, W)
+    time_method(benchmark, name, method, run, packed, H, W)
 
 
 def test_copy(benchmark: Any, case: tuple[str, Array, int, int, NDArray]) -> None:
-    """One thread copies the uint8 result into memory that was touched before: the floor."""
+    """The lower limit: one thread copies the uint8 result into memory used before."""
     wanted = case[-1]
-    measure(benchmark, case[0], "copy", np.copyto, np.empty_like(wanted), wanted)
+    time_method(benchmark, case[0], "copy", np.copyto, np.empty_like(wanted), wanted)
 
 
 def test_crop(benchmark: Any, case: tuple[str, Array, int, int, NDArray]) -> None:
-    """What a worker does for one frame: 256x256, serial, from a column inside a byte."""
+    """What a data worker does for one frame: a crop of 256x256, serial, whose first column lies inside a byte."""
     name, packed, H, W, wanted = case
     top, left, h, w = CROP
 
@@ -127,11 +127,11 @@ def test_crop(benchmark: Any, case: tuple[str, Array, int, int, NDArray]) -> Non
         return voxelize(packed, H, W, BINS, crop=(top, left + 3, h, w))
 
     np.testing.assert_array_equal(run(), wanted[:, top : top + h, left + 3 : left + 3 + w])
-    measure(benchmark, name, "ours, serial, crop 256", run)
+    time_method(benchmark, name, "ours, serial, crop 256", run)
 
 
-def measure(benchmark: Any, name: str, method: str, run: Callable, *arguments: object) -> None:
-    """Time, and keep the best round for the table."""
+def time_method(benchmark: Any, name: str, method: str, run: Callable, *arguments: object) -> None:
+    """Measure a method, and keep its best time for the table."""
     slow = method in ("index arrays", "Numba loop over bits", "NumPy unpackbits")
     benchmark.pedantic(run, arguments, rounds=5 if slow else 300, warmup_rounds=1)
-    BEST[name, method] = benchmark.stats.stats.min
+    BEST_SECONDS[name, method] = benchmark.stats.stats.min

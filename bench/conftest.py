@@ -1,4 +1,4 @@
-"""Options of the suite, the line about the machine that figures belong to, and the table at the end."""
+"""Options and fixtures of the benchmarks, a line about the machine, and the table at the end."""
 
 import platform
 from typing import Any
@@ -6,15 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from bench.by_hand import BY_HAND
-from bench.measure import Compare
-from bench.results.rows import JSON_KEY, Row, to_json
-from bench.results.tables import tables
-from bench.workloads.workload import ALL_ENTRIES, BACKENDS
+from bench.results.measure import Compare
+from bench.results.rows import JSON_KEY, Row, tables, to_json
+from bench.workloads.workload import ALL_ENTRIES, BACKENDS, BY_HAND
 from spikevrt.system.device import settle_float32
 from spikevrt_kernels.core.backends import why_not_triton
 
-ROWS = pytest.StashKey[list[Row]]()
+RESULT_ROWS = pytest.StashKey[list[Row]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,19 +23,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[ROWS] = []
+    config.stash[RESULT_ROWS] = []
     settle_float32()
-    # A row that is proved in place of a measurement leaves it so.
+    # A benchmark that cannot run here adds a row of predictions and does not use the fixture.
     config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used")
 
 
 def full_size(config: pytest.Config) -> bool:
-    """Whether shapes are the model's own."""
+    """Whether the benchmarks use the model's own sizes."""
     return torch.cuda.is_available() or bool(config.getoption("--full"))
 
 
 def size_line(config: pytest.Config) -> str:
-    """How large the shapes are, in words."""
+    """A line that says how large the shapes are."""
     if full_size(config):
         return "sizes: the model's own (256x256 at the first scale)"
     return (
@@ -54,11 +52,11 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`attn_backend`: backends that run here, or the one that was chosen.
+    """Parametrise `attn_backend` with the backends that run here, or with the one of `--attn-backend`.
 
-    A module may name others as ENTRIES, or more as MORE_ENTRIES.
+    A module may replace them by ENTRIES, or add to them by MORE_ENTRIES.
 
-    Last of all parameters, so that the entries of a comparison are measured one after the other.
+    This runs last of all hooks, so that the entries of one comparison are measured one after the other.
     """
     if "attn_backend" not in metafunc.fixturenames:
         return
@@ -70,42 +68,42 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def rows(request: pytest.FixtureRequest) -> list[Row]:
-    """Where a benchmark leaves its rows: they end in the table and in the JSON file."""
-    return request.config.stash[ROWS]
+    """The rows of this run, for the table and the JSON file; a benchmark appends to it."""
+    return request.config.stash[RESULT_ROWS]
 
 
 @pytest.fixture
 def full(request: pytest.FixtureRequest) -> bool:
-    """Whether shapes are the model's own."""
+    """Whether the benchmarks use the model's own sizes."""
     return full_size(request.config)
 
 
 @pytest.fixture
 def device() -> str:
-    """Where the entries run."""
+    """`cuda` if there is a CUDA device, else `cpu`."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @pytest.fixture
 def dtype(device: str) -> torch.dtype:
-    """bfloat16 on CUDA, float32 on the CPU."""
+    """Type of features and weights: bfloat16 on CUDA, float32 on the CPU."""
     return torch.bfloat16 if device == "cuda" else torch.float32
 
 
 @pytest.fixture
 def compare(benchmark: Any, attn_backend: str, rows: list[Row], dtype: torch.dtype, device: str) -> Compare:
-    """Measures, or proves, the test's entry."""
+    """A function that measures the test's entry, or predicts it if it cannot run here."""
     return Compare(benchmark, attn_backend, rows, dtype, device)
 
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:
-    found = config.stash[ROWS]
+    found = config.stash[RESULT_ROWS]
     output_json[JSON_KEY] = to_json(found)
     output_json["machine_info"]["spikevrt"] = pytest_report_header(config)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    found = config.stash[ROWS]
+    found = config.stash[RESULT_ROWS]
     if not found:
         return
     terminalreporter.section("time, memory and traffic by entry")

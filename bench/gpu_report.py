@@ -1,4 +1,4 @@
-"""`python -m bench.gpu_report`: what a GPU does with the kernels, in as many minutes as there are."""
+"""`python -m bench.gpu_report`: are the kernels right and fast on this GPU? Ends within a given number of minutes."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ from types import FrameType
 
 import torch
 
-from bench.gpu.board import LOGS, PAGE, ROWS, Board
+from bench.gpu.board import FINDINGS, LOGS, PAGE, Board
 from bench.gpu.page import closing
 from bench.gpu.setting import Setting
 from bench.gpu.stages import Stage, stages
@@ -21,15 +21,16 @@ from spikevrt.cli import command_parser, positive_number, run_command
 from spikevrt.errors import UserError
 from spikevrt_kernels.core.processes import TICK
 
-DESCRIPTION = f"""Say whether every kernel is right on this GPU, and how fast: the parts of most worth first.
+DESCRIPTION = f"""Check every kernel on this GPU and measure its time; the most important parts run first.
 
   python -m bench.gpu_report --out report --minutes 8       # from a checkout; nothing to install, no network
   python -m bench.gpu_report --out report --parts check     # one part alone
-  python -m bench.gpu_report --out report --dry             # the same on a CPU, with sdpa in the place of triton
+  python -m bench.gpu_report --out report --dry             # the same on a CPU, with sdpa instead of triton
 
-Every part is a process with a limit: one that hangs or crashes costs itself. What a part finds is printed and appended
-to {ROWS} as it comes, what libraries say stands in {LOGS}/; {PAGE} is written anew after each part, so that a report
-that was cut off is one as well. Exit code 1 where something is wrong or did not end.
+Every part runs in a process of its own with a time limit, so a part that hangs or crashes stops no other part. Each
+finding is printed and appended to {FINDINGS} at once; the output of libraries is in {LOGS}/. {PAGE} is written again
+after each part, so an interrupted report is complete up to that point. Exit code 1 if something is wrong or did not
+end.
 """
 CUT_OFF = 128 + signal.SIGTERM
 
@@ -38,14 +39,16 @@ def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = command_parser("bench.gpu_report", DESCRIPTION)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the report goes")
-    parser.add_argument("--minutes", type=positive_number, default=8.0, help="of everything together")
-    parser.add_argument("--parts", nargs="+", metavar="NAME", default=[], help="some of the parts, in their order")
+    parser.add_argument("--minutes", type=positive_number, default=8.0, help="time limit of all parts together")
+    parser.add_argument(
+        "--parts", nargs="+", metavar="NAME", default=[], help="run only these parts, in their usual order"
+    )
     parser.add_argument("--dry", action="store_true", help="on the CPU, with tiny shapes: shows that the report runs")
     return parser
 
 
-def chosen(found: Sequence[Stage], names: Sequence[str]) -> list[Stage]:
-    """The stages of these names, or all.
+def stages_named(found: Sequence[Stage], names: Sequence[str]) -> list[Stage]:
+    """The stages of these names; all if there are none.
 
     Raises:
         UserError: there is no such part.
@@ -58,7 +61,7 @@ def chosen(found: Sequence[Stage], names: Sequence[str]) -> list[Stage]:
 
 
 def run(board: Board, found: Sequence[Stage]) -> None:
-    """Every stage after the other; those that go on beside the others are waited for where they are needed."""
+    """Run the stages in order; wait for those beside the others when a later stage needs them."""
     beside: dict[str, list[threading.Thread]] = {}
     for stage in found:
         join(beside.get(stage.after, []))
@@ -74,7 +77,7 @@ def run(board: Board, found: Sequence[Stage]) -> None:
 
 
 def join(threads: Sequence[threading.Thread]) -> None:
-    """Wait for all of them, with an eye on signals."""
+    """Wait for all threads; wakes up often, so that signals are handled."""
     for thread in threads:
         while thread.is_alive():
             thread.join(TICK)
@@ -82,7 +85,7 @@ def join(threads: Sequence[threading.Thread]) -> None:
 
 @contextmanager
 def report(folder: Path, seconds: float, dry: bool) -> Iterator[Board]:
-    """A board whose report is whole however this ends."""
+    """A board whose report is completed on every exit, also on SIGTERM."""
 
     def cut_off(number: int, frame: FrameType | None) -> None:
         raise SystemExit(CUT_OFF)
@@ -93,25 +96,25 @@ def report(folder: Path, seconds: float, dry: bool) -> Iterator[Board]:
         yield board
     finally:
         board.close()
-        closing(board.rows, board.elapsed, board.say)
+        closing(board.findings, board.elapsed, board.say)
         signal.signal(signal.SIGTERM, before)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, run the parts, sum up."""
+    """Run the parts, and print a summary; exit code 1 if something is wrong."""
     args = make_parser().parse_args(argv)
     if not args.dry and not torch.cuda.is_available():
         raise UserError(
             "no CUDA device here: run this on a machine with one (nvidia-smi must run, and torch must be a CUDA "
-            "build); --dry runs the same on a CPU, make selftest and make bench say what can be said without a GPU"
+            "build); --dry runs the same on a CPU; make selftest and make bench need no GPU"
         )
     os.environ.pop("TRITON_INTERPRET", None)  # Kernels are compiled in the parts.
     scratch = tempfile.mkdtemp(prefix="spikevrt-report-")
     try:
-        found = chosen(stages(Setting(args.dry), scratch), args.parts)
+        found = stages_named(stages(Setting(args.dry), scratch), args.parts)
         with report(args.out, 60 * args.minutes, args.dry) as board:
             run(board, found)
-        print(f"written: {args.out / PAGE}, {args.out / ROWS}, {args.out / LOGS}")
+        print(f"written: {args.out / PAGE}, {args.out / FINDINGS}, {args.out / LOGS}")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return int(not all(outcome.well for outcome in board.outcomes))

@@ -1,4 +1,4 @@
-"""`python -m bench.kernels_report`: what every Triton kernel asks of a GPU and moves, without one."""
+"""`python -m bench.kernels_report`: registers, memory and traffic of every Triton kernel, found without a GPU."""
 
 import argparse
 import time
@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bench.without_gpu.page import page
-from bench.without_gpu.traffic import bound_cells, time_rows, window_rows
+from bench.without_gpu.traffic import bound_cells, traffic_along_time, traffic_in_windows
 from spikevrt.cli import command_parser, run_command
 from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError
@@ -19,31 +19,33 @@ from spikevrt_kernels.registry import PLANS
 
 DESCRIPTION = """Compile every kernel for every architecture, count what it moves, and write docs/kernels_report.md.
 
-  python -m bench.kernels_report                 # about an hour of one core; what is there is taken from --results
-  python -m bench.kernels_report --processes 2   # two kernels at a time, however many cores there are
-  python -m bench.kernels_report --minutes 10    # stop compiling then, and write what is there
+  python -m bench.kernels_report                 # an hour on one core; kernels in --results are not compiled again
+  python -m bench.kernels_report --processes 2   # two kernels at a time
+  python -m bench.kernels_report --minutes 10    # stop compiling then, and write the page
   python -m bench.kernels_report --minutes 0     # write the page from --results alone
 """
-RESULTS = Path("build/kernels_report.jsonl")
+COMPILED = Path("build/kernels_report.jsonl")
 
 
 def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = command_parser("bench.kernels_report", DESCRIPTION)
     parser.add_argument("--out", type=Path, default=Path("docs/kernels_report.md"), help="the page to write")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="compiled so far; a stopped run goes on from it")
+    parser.add_argument(
+        "--results", type=Path, default=COMPILED, help="compiled kernels; an interrupted run continues from it"
+    )
     parser.add_argument("--minutes", type=float, default=None, help="stop compiling after so long (default: never)")
     parser.add_argument("--processes", type=int, default=cores(), help="kernels compiled side by side")
     return parser
 
 
 def everything() -> tuple[Cell, ...]:
-    """What the bounds are predicted from, then the matrix."""
+    """All kernels to compile: first those of the bounds, then those of the table of resources."""
     return (*bound_cells(), *cells(PLANS))
 
 
-def compile_all(results: Results, processes: int, minutes: float | None) -> None:
-    """Compile what is not there, with a bar; Ctrl-C or the time given ends it early."""
+def compile_missing(results: Results, processes: int, minutes: float | None) -> None:
+    """Compile the missing kernels, with a progress bar; ends early on Ctrl-C or after `minutes`."""
     missing = results.missing(everything())
     end = time.monotonic() + 60 * (float("inf") if minutes is None else minutes)
     if time.monotonic() >= end:
@@ -57,15 +59,15 @@ def compile_all(results: Results, processes: int, minutes: float | None) -> None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, compile, count, write."""
+    """Compile, count and write the page."""
     args = make_parser().parse_args(argv)
     if interpreted():
         raise UserError("TRITON_INTERPRET is set: kernels are compiled here; unset it")
     if args.processes < 1:
         raise UserError(f"--processes {args.processes}: at least 1")
     results = Results(args.results)
-    compile_all(results, args.processes, args.minutes)
-    text = page(results, list(time_rows()), list(window_rows()))
+    compile_missing(results, args.processes, args.minutes)
+    text = page(results, list(traffic_along_time()), list(traffic_in_windows()))
     with replacing(args.out) as path:
         path.write_text(text)
     print(f"{args.out}: written")

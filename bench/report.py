@@ -1,4 +1,4 @@
-"""`python -m bench.report`: the results of the suite as a table and a picture."""
+"""`python -m bench.report`: the results of the benchmarks as tables and a picture."""
 
 import argparse
 import json
@@ -7,22 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from bench.results.chart import chart
-from bench.results.rows import from_json
-from bench.results.tables import tables
+from bench.results.rows import from_json, tables
 from spikevrt.cli import command_parser, run_command
 from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError
 
-DESCRIPTION = """Print the comparisons of a run of the suite, and draw them: time and memory by backend.
+DESCRIPTION = """Print and draw the results of a benchmark run: time and memory by backend.
 
   pytest bench --benchmark-only --benchmark-json out.json
-  python -m bench.report out.json                       # prints the tables, writes out.png
+  python -m bench.report out.json                       # print the tables, write out.png
   python -m bench.report out.json --picture bench.png
 """
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """All options."""
+    """All options with their defaults."""
     parser = command_parser("bench.report", DESCRIPTION)
     parser.add_argument("results", type=Path, metavar="JSON", help="what --benchmark-json wrote")
     parser.add_argument("--picture", type=Path, metavar="PNG", help="where the picture goes (default: beside JSON)")
@@ -30,7 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """The file of pytest-benchmark.
+    """Read the file of pytest-benchmark.
 
     Raises:
         UserError: it is not JSON.
@@ -45,7 +44,7 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, print, draw."""
+    """Print the tables, and draw the picture."""
     args = make_parser().parse_args(argv)
     document = read_results(args.results)
     try:

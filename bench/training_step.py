@@ -1,4 +1,4 @@
-"""`python -m bench.training_step`: one training step on random frames, its peak memory measured and predicted."""
+"""`python -m bench.training_step`: time and peak memory of a training step on random frames."""
 
 import json
 from collections.abc import Sequence
@@ -11,28 +11,28 @@ from spikevrt.system.device import choose_device, half_type, settle_float32
 from spikevrt.system.out_of_memory import TRAINING_ADVICE, memory_advice
 from spikevrt.training.step_cost import measured_step, predicted_training_peak
 
-DESCRIPTION = """Time one training step at the configuration's own crop and batch, without data.
+DESCRIPTION = """Measure a training step at the configuration's crop and batch size, on random data.
 
   python -m bench.training_step --config default --attn-backend triton
   python -m bench.training_step --config default --attn-backend triton --predict    # no GPU needed
 
-The last line is JSON: seconds (median of three steps), peak (bytes, measured on CUDA) and predicted (bytes, from
-tensors without storage; not for auto, and after the measurement, whose line comes as soon as it is there).
+The last line is JSON: seconds (median of three steps), peak (bytes, measured on CUDA), predicted (bytes, computed on
+tensors without storage; not for auto). A line without the prediction is printed before it, after the measurement.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, predict, measure, print."""
+    """Measure and predict a step, and print the figures as JSON."""
     parser = command_parser("bench.training_step", DESCRIPTION)
     add_config_arguments(parser)
-    parser.add_argument("--device", help="cuda:N or cpu; CUDA where there is one if not given")
-    parser.add_argument("--predict", action="store_true", help="predict alone: the step of a GPU, on any machine")
+    parser.add_argument("--device", help="cuda:N or cpu; default: CUDA if there is a device")
+    parser.add_argument("--predict", action="store_true", help="only predict the step of a GPU; works on any machine")
     args = parser.parse_args(argv)
     config, device = config_from_arguments(args), choose_device(args.device)
     settle_float32(few_sizes=True)
     half = half_type(device, config.train.mixed_precision)
     if args.predict and device.type == "cpu" and config.train.mixed_precision:
-        half = torch.bfloat16  # as a GPU would take it
+        half = torch.bfloat16  # A GPU trains in bfloat16.
     backend = config.model.attn_backend
     figures: dict[str, Any] = {"backend": backend, "predicted": None, "seconds": None, "peak": None}
     if not args.predict:

@@ -1,4 +1,4 @@
-"""`python -m bench.tune`: the fastest tiles and warps of every kernel on this GPU, kept for training and deblur."""
+"""`python -m bench.tune`: find the fastest tiles and warps of every kernel on this GPU, for training and deblur."""
 
 import argparse
 import time
@@ -7,40 +7,41 @@ from collections.abc import Sequence
 import torch
 from tqdm import tqdm
 
-from bench.tuning.candidates import as_in_table, candidates, static_row
-from bench.tuning.compiled import Asked, Compiled, compile_all
-from bench.tuning.measured import Tried, fastest, try_rows
-from bench.tuning.subjects import subjects
+from bench.tuning.subjects import as_in_table, candidates, static_row, subjects
+from bench.tuning.trials import Asked, Compiled, Tried, compile_every_candidate, fastest, try_rows
 from spikevrt.cli import add_config_arguments, command_parser, positive, positive_number, run_command
 from spikevrt.config import load_config
 from spikevrt.errors import UserError
 from spikevrt.system.machine import machine_lines
 from spikevrt.table import format_table
 from spikevrt_kernels.core.processes import cores
-from spikevrt_kernels.core.tuned import VARIABLE, Kernel, Row, keep_rows, read_rows, rows_path
+from spikevrt_kernels.core.tuned import VARIABLE, Kernel, keep_rows, read_rows, rows_path
+from spikevrt_kernels.core.tuned import Row as TileRow
 
-DESCRIPTION = f"""Try a handful of configurations of every kernel, and keep the fastest that is right.
+DESCRIPTION = f"""Try several configurations of every kernel, and keep the fastest one that is right.
 
-  python -m bench.tune                                      # on a GPU: some minutes; training and deblur use the rows
-  python -m bench.tune --kernel bwd_mlp bwd_dy              # some kernels of the static tables
-  python -m bench.tune --dry --architecture 90              # anywhere: what compiles without a stack, with registers
+  python -m bench.tune                                      # on a GPU, some minutes; training and deblur use the result
+  python -m bench.tune --kernel bwd_mlp bwd_dy              # only these kernels
+  python -m bench.tune --dry --architecture 90              # on any machine: compile, and list registers and stack
 
-Only candidates that compile without a stack are run; each is held against float64 first, in a process of its own. Rows
-are kept in the user's cache folder for this device, this Triton and these sources ({VARIABLE}=0 leaves them out), and
-printed as they would stand in the static tables.
+Only candidates that compile without a stack are run; each is first compared with float64, in a process of its own. The
+result is kept in the user's cache folder for this device, Triton version and these sources ({VARIABLE}=0 disables it),
+and printed as a line for the static tables.
 """
-COMPILED_HEADER = ("kernel", "variant", "row", "registers", "stack", "shared", "matrix instructions", "")
-TRIED_HEADER = ("kernel", "variant", "row", "ms", "")
+COMPILED_COLUMNS = ("kernel", "variant", "row", "registers", "stack", "shared", "matrix instructions", "")
+TRIED_COLUMNS = ("kernel", "variant", "row", "ms", "")
 
 
 def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = command_parser("bench.tune", DESCRIPTION)
-    parser.add_argument("--kernel", nargs="+", default=[], metavar="NAME", help="some kernels of the static tables")
-    parser.add_argument("--minutes", type=positive_number, default=20.0, help="no kernel is begun after them")
-    parser.add_argument("--dry", action="store_true", help="compile only; without a GPU nothing else is done")
     parser.add_argument(
-        "--architecture", type=positive, help="to compile for: 90 for sm_90 (default: this GPU's, else 90)"
+        "--kernel", nargs="+", default=[], metavar="NAME", help="only these kernels of the static tables"
+    )
+    parser.add_argument("--minutes", type=positive_number, default=20.0, help="start no kernel after this time")
+    parser.add_argument("--dry", action="store_true", help="only compile; the same happens without a GPU")
+    parser.add_argument(
+        "--architecture", type=positive, help="architecture to compile for: 90 for sm_90 (default: this GPU's, else 90)"
     )
     parser.add_argument("--workers", type=positive, help="processes that compile (default: all cores but one)")
     add_config_arguments(parser, backend=False)
@@ -51,7 +52,7 @@ def asked_for(args: argparse.Namespace) -> Asked:
     """The configuration and architecture to tune for.
 
     Raises:
-        UserError: another architecture than this GPU's is to be measured.
+        UserError: the architecture is not this GPU's, and --dry is not given.
     """
     own = None
     if torch.cuda.is_available():
@@ -62,8 +63,8 @@ def asked_for(args: argparse.Namespace) -> Asked:
     return Asked(args.config, tuple(args.opts), args.architecture or own or 90)
 
 
-def chosen(kernels: Sequence[Kernel], names: Sequence[str]) -> list[Kernel]:
-    """The kernels of these names, or all.
+def kernels_named(kernels: Sequence[Kernel], names: Sequence[str]) -> list[Kernel]:
+    """The kernels of these names; all if there are none.
 
     Raises:
         UserError: there is no such kernel.
@@ -82,26 +83,26 @@ def compiled_cells(one: Compiled) -> tuple[str, ...]:
     return *named(one.kernel, one.row), *(map(str, figures) if figures else [""] * 4), mark.strip()
 
 
-def tried_cells(kernel: Kernel, one: Tried, best: Row) -> tuple[str, ...]:
+def tried_cells(kernel: Kernel, one: Tried, best: TileRow) -> tuple[str, ...]:
     """One line of the table of times."""
     ms = "-" if one.seconds is None else f"{1e3 * one.seconds:.3f}"
     marks = [one.reason or "", "static" if one.row == static_row(kernel) else "", "taken" if one.row == best else ""]
     return *named(kernel, one.row), ms, ", ".join(filter(None, marks))
 
 
-def named(kernel: Kernel, row: Row) -> tuple[str, str, str]:
-    """Kernel, variant and row in words."""
+def named(kernel: Kernel, row: TileRow) -> tuple[str, str, str]:
+    """Kernel, variant and table row as text."""
     return f"{kernel.operator} {kernel.name}", "-".join(map(str, kernel.variant)), " x ".join(map(str, row))
 
 
 def compile_with_bar(asked: Asked, kernels: Sequence[Kernel], workers: int) -> dict[Kernel, list[Compiled]]:
-    """All candidates' binaries."""
+    """Compile all candidates, with a progress bar."""
     with tqdm(total=sum(len(candidates(kernel)) for kernel in kernels), desc="compile", leave=False) as bar:
-        return compile_all(asked, kernels, workers, lambda row: bar.update())
+        return compile_every_candidate(asked, kernels, workers, lambda row: bar.update())
 
 
 def measure_all(asked: Asked, compiled: dict[Kernel, list[Compiled]], until: float) -> int:
-    """Try, print and keep, kernel after kernel: what was found stands, whatever comes after it."""
+    """Try the candidates of one kernel after the other; each result is printed and kept at once."""
     name = torch.cuda.get_device_properties(torch.cuda.current_device()).name
     kept, found = read_rows(name), 0
     for kernel, binaries in compiled.items():
@@ -110,7 +111,7 @@ def measure_all(asked: Asked, compiled: dict[Kernel, list[Compiled]], until: flo
             continue
         tried = try_rows(asked, kernel, [one.row for one in binaries if one.fits])
         best = fastest(tried, static_row(kernel))
-        print(format_table(TRIED_HEADER, [tried_cells(kernel, one, best) for one in tried]), flush=True)
+        print(format_table(TRIED_COLUMNS, [tried_cells(kernel, one, best) for one in tried]), flush=True)
         kept.pop(kernel, None)
         if best != static_row(kernel):
             kept[kernel], found = best, found + 1
@@ -121,17 +122,17 @@ def measure_all(asked: Asked, compiled: dict[Kernel, list[Compiled]], until: flo
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, compile, measure where there is a GPU."""
+    """Compile all candidates, and measure them if there is a GPU."""
     args = make_parser().parse_args(argv)
     end = time.monotonic() + 60 * args.minutes
     asked = asked_for(args)
     found = subjects(load_config(args.config, args.opts), asked.architecture)
-    kernels = chosen([subject.kernel for subject in found], args.kernel)
+    kernels = kernels_named([subject.kernel for subject in found], args.kernel)
     workers = args.workers or max(1, cores() - 1)
     print("\n".join(machine_lines()))
     compiled = compile_with_bar(asked, kernels, workers)
     rows = [compiled_cells(one) for ones in compiled.values() for one in ones]
-    print(f"\nsm_{asked.architecture}\n{format_table(COMPILED_HEADER, rows)}\n", flush=True)
+    print(f"\nsm_{asked.architecture}\n{format_table(COMPILED_COLUMNS, rows)}\n", flush=True)
     if args.dry:
         return 0
     if not torch.cuda.is_available():

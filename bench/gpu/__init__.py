@@ -1,1 +1,1 @@
-"""The report of a GPU: its parts, each a process, and the board that runs them."""
+"""The GPU report: its parts, which run in processes of their own, and the board that runs them."""

@@ -1,4 +1,4 @@
-"""The board of a report: runs parts in processes, prints and keeps every row as it comes, and the page after each."""
+"""Runs the parts of a report in processes, keeps every finding at once, and writes the page after each part."""
 
 import threading
 import time
@@ -8,28 +8,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.gpu.page import page
-from bench.gpu.part import run_part
-from bench.gpu.rows import END, NO_TIME, START, WELL, ReportRow
+from bench.gpu.part import END, NO_TIME, START, WELL, Finding, run_part
 from spikevrt.data.files.atomic import replacing
 from spikevrt_kernels.core.processes import Job, Running, run_job
 
-ROWS, LOGS, PAGE = "results.jsonl", "logs", "report.md"
-LEAST = 5.0
-"""Seconds below which no part is worth a start."""
+FINDINGS, LOGS, PAGE = "results.jsonl", "logs", "report.md"
+LEAST_SECONDS = 5.0
+"""No part is started if less time is left."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One part with its arguments."""
+    """A part with its arguments and limits."""
 
     name: str
     job: str
     """`module.function`, as `run_part` takes it."""
     arguments: tuple[str, ...] = ()
     limit: float = 60
-    """Seconds."""
+    """Time limit in seconds."""
     quiet: bool = False
-    """Rows are printed only where something is bad."""
+    """Print only bad findings."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -39,73 +38,73 @@ class Outcome:
 
     task: Task
     status: str
-    """`ended well`, `no time left`, or what its process came to."""
+    """`ended well`, `no time left`, or how its process failed."""
     wrong: bool
-    """One of its rows is bad."""
+    """Whether one of its findings is bad."""
 
     @property
     def well(self) -> bool:
-        """Whether it came to its end, with nothing wrong."""
+        """Whether the task ended and found nothing wrong."""
         return self.status == WELL and not self.wrong
 
 
 class Board:
-    """Runs tasks within a time for all of them together; what it has said is on disk."""
+    """Runs tasks within a common time limit, and writes every finding to disk at once."""
 
     def __init__(self, folder: Path, seconds: float, dry: bool = False) -> None:
         (folder / LOGS).mkdir(parents=True, exist_ok=True)
         self.folder, self.dry, self.began = folder, dry, time.monotonic()
         self.ends = self.began + seconds
         self.lock, self.running = threading.RLock(), Running()
-        self.rows: list[ReportRow] = []
+        self.findings: list[Finding] = []
         self.outcomes: list[Outcome] = []
-        self.row_file = (folder / ROWS).open("w")
+        self.file = (folder / FINDINGS).open("w")
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the beginning."""
+        """Seconds since the start."""
         return time.monotonic() - self.began
 
     @property
     def left(self) -> float:
-        """Seconds until the end."""
+        """Seconds until the time limit."""
         return self.ends - time.monotonic()
 
     def say(self, text: str) -> None:
-        """Print a line with its time."""
+        """Print a line with the seconds since the start."""
         with self.lock:
             print(f"[{self.elapsed:5.0f}s] {text}", flush=True)
 
-    def keep(self, row: ReportRow, part: str) -> None:
-        """Append a row to the file, a whole line at once."""
-        row = row.of(part, self.elapsed)
+    def keep(self, finding: Finding, part: str) -> None:
+        """Append a finding to the file as one complete line."""
+        finding = finding.of(part, self.elapsed)
         with self.lock:
-            self.rows.append(row)
-            self.row_file.write(row.line() + "\n")
-            self.row_file.flush()
+            self.findings.append(finding)
+            self.file.write(finding.line() + "\n")
+            self.file.flush()
 
-    def take(self, task: Task, row: ReportRow) -> None:
-        """Keep a row that a task gave, and print it."""
-        self.keep(row, task.name)
-        if row.text and (row.bad or not task.quiet):
-            self.say(("!! " if row.bad else "   ") + row.text)
+    def take(self, task: Task, finding: Finding) -> None:
+        """Keep a finding of a task, and print it."""
+        self.keep(finding, task.name)
+        if finding.text and (finding.bad or not task.quiet):
+            self.say(("!! " if finding.bad else "   ") + finding.text)
 
     def run(self, task: Task) -> Outcome:
-        """Run one task to its end or its limit, and write the page."""
+        """Run a task to its end or time limit, and write the page."""
         limit = min(task.limit, self.left)
-        if limit < LEAST:
+        if limit < LEAST_SECONDS:
             return self.ended(task, NO_TIME, [])
-        self.keep(ReportRow(START), task.name)
+        self.keep(Finding(START), task.name)
         arguments = (self.dry, task.job, task.arguments, dict(task.environment))
         log = self.folder / LOGS / f"{task.name.replace(' ', '_')}.txt"
         job = Job(task.name, run_part, arguments, limit, log=log)
-        ending = run_job(job, self.running, lambda _, row: self.take(task, row))
+        ending = run_job(job, self.running, lambda _, finding: self.take(task, finding))
         return self.ended(task, ending.reason or WELL, ending.rows)
 
-    def ended(self, task: Task, status: str, rows: Sequence[ReportRow]) -> Outcome:
-        """Note how a task ended, and write the page."""
-        outcome = Outcome(task, status, any(row.bad for row in rows))
-        self.keep(ReportRow(END, status, bad=status != WELL), task.name)
+    def ended(self, task: Task, status: str, findings: Sequence[Finding]) -> Outcome:
+        """Record how a task ended, and write the page."""
+        outcome = Outcome(task, status, any(finding.bad for finding in findings))
+        self.keep(Finding(END, status, bad=status != WELL), task.name)
         with self.lock:
             self.outcomes.append(outcome)
         self.write_page()
@@ -116,7 +115,7 @@ class Board:
         return outcome
 
     def start_all(self, tasks: Iterable[Task], workers: int) -> list[threading.Thread]:
-        """Begin many tasks, the first ones first, `workers` at a time; join the threads to wait for them."""
+        """Start tasks in order, at most `workers` at a time; returns threads to join."""
         todo = deque(tasks)
 
         def work() -> None:
@@ -133,12 +132,12 @@ class Board:
         return threads
 
     def write_page(self) -> None:
-        """The page of all rows so far: a report that is cut off later is still one."""
+        """Write the page of all findings so far, so that an interrupted report has a page too."""
         with self.lock, replacing(self.folder / PAGE) as temporary:
-            temporary.write_text(page(self.rows))
+            temporary.write_text(page(self.findings))
 
     def close(self) -> None:
-        """Stop what still runs, start nothing more, and write the page."""
+        """Stop running tasks, start no more, and write the page."""
         with self.lock:
             self.ends = 0.0
         self.running.end()

@@ -1,104 +1,109 @@
-"""Parts that ask whether kernels are right, by the project's own judge."""
+"""Parts that check whether kernels are right, by the self-test's judge, and one that finds bad memory accesses."""
 
+import subprocess
 import time
 from collections.abc import Iterable, Iterator
 
 import torch
 
-from bench.gpu.cases import odd_cases, own_cases
-from bench.gpu.rows import ReportRow, row_of
-from bench.gpu.setting import PRECISIONS, Setting
+from bench.gpu.part import Finding, command, finding_of
+from bench.gpu.setting import COMPUTE_SANITIZER, PRECISIONS, Setting, odd_cases, own_cases, tool
 from spikevrt_kernels.checks.comparison import Comparison, Judge, excess
 from spikevrt_kernels.checks.selftest import huge_trials
-from spikevrt_kernels.checks.trials import RIGHT, WRONG, Row, Trial, verdict
+from spikevrt_kernels.checks.trials import RIGHT, WRONG, Trial, verdict
+from spikevrt_kernels.checks.trials import Row as TrialRow
 from spikevrt_kernels.core.backends import TRITON_OPS
 from spikevrt_kernels.core.case import Case, Precision
 from spikevrt_kernels.temporal_attention import temporal_attention
 
-DERIVATIVE = 0.02
-"""What a gradient may be off from a difference of two losses, relatively."""
+DERIVATIVE_ERROR = 0.02
+"""Allowed relative error of a derivative against a difference of two losses."""
+SANITIZER_PREFIX = "========="
+LINES_SHOWN, LINES_KEPT = 24, 6
+"""Lines of the sanitizer that become findings, and how many of them the summary repeats."""
+SANITIZER_OPTIONS = ("--tool", "memcheck", "--print-limit", "5")
 
 
-def smoke(setting: Setting) -> Iterator[ReportRow]:
-    """One tiny case, forward and backward: does anything run at all?"""
+def smoke(setting: Setting) -> Iterator[Finding]:
+    """One tiny case, forward and backward, to see whether kernels run at all."""
     start = time.perf_counter()
     yield from attempt_all(setting, odd_cases(setting, "temporal_attention", "fp32")[:1], setting.precision)
-    yield ReportRow("note", f"smoke: {time.perf_counter() - start:.1f} s")
+    yield Finding("note", f"smoke: {time.perf_counter() - start:.1f} s")
 
 
-def odd(setting: Setting, op: str, precision: str) -> Iterator[ReportRow]:
-    """An operator on its odd shapes in one type."""
+def odd(setting: Setting, op: str, precision: str) -> Iterator[Finding]:
+    """An operator on shapes that its tiles do not divide, in one number type."""
     return attempt_all(setting, odd_cases(setting, op, precision), PRECISIONS[precision])
 
 
-def own(setting: Setting, op: str, index: str) -> Iterator[ReportRow]:
-    """One of the shapes at which the model runs an operator, cut to what float64 has room for."""
+def own(setting: Setting, op: str, index: str) -> Iterator[Finding]:
+    """An operator at one of the model's shapes, reduced so that float64 fits into memory."""
     return attempt_all(setting, own_cases(setting, op)[int(index) :][:1], setting.precision)
 
 
-def huge(setting: Setting) -> Iterator[ReportRow]:
-    """Kernels on more than 2^31 elements; the shapes have no room but on a GPU."""
+def huge(setting: Setting) -> Iterator[Finding]:
+    """Kernels on more than 2^31 elements; only a GPU has memory for these shapes."""
     trials = huge_trials(setting.device, TRITON_OPS)
     if not trials:
-        yield ReportRow("note", "more than 2^31 elements: only where kernels run")
+        yield Finding("note", "more than 2^31 elements: only where kernels run")
     yield from attempts(setting, trials)
 
 
-def attempt_all(setting: Setting, cases: Iterable[Case], precision: Precision) -> Iterator[ReportRow]:
-    """Every case, with all gradients, by the kernels."""
+def attempt_all(setting: Setting, cases: Iterable[Case], precision: Precision) -> Iterator[Finding]:
+    """Check the Triton kernels on every case, with all gradients."""
     return attempts(setting, [Trial(case, precision, setting.backend("triton")) for case in cases])
 
 
-def attempts(setting: Setting, trials: Iterable[Trial]) -> Iterator[ReportRow]:
-    """Every trial, whatever the ones before it gave.
+def attempts(setting: Setting, trials: Iterable[Trial]) -> Iterator[Finding]:
+    """Check every trial, also after one that is wrong.
 
     Raises:
-        RuntimeError: the GPU's context is gone; nothing that this process does next would tell anything.
+        RuntimeError: a kernel destroyed the GPU's context, so this process can check nothing more.
     """
     for trial in trials:
         yield attempt(setting, trial)
         setting.synchronise()
 
 
-def attempt(setting: Setting, trial: Trial) -> ReportRow:
-    """Judge one case."""
+def attempt(setting: Setting, trial: Trial) -> Finding:
+    """Check one case."""
     start = time.perf_counter()
     judge = Judge(trial.precision, setting.device, trial.backward, trial.yardstick)
-    row = Row(*trial[:3], **verdict(judge, trial))
-    return row_of(
+    judged = TrialRow(*trial[:3], **verdict(judge, trial))
+    return finding_of(
         "check",
-        f"{row.case.op} {row.case.shape} {row.precision.name}: {found(row)}",
-        bad=row.verdict == WRONG,
-        verdict=row.verdict,
-        excess=worst(row),
+        f"{judged.case.op} {judged.case.shape} {judged.precision.name}: {found(judged)}",
+        bad=judged.verdict == WRONG,
+        verdict=judged.verdict,
+        excess=worst(judged),
         seconds=round(time.perf_counter() - start, 1),
-        errors={} if row.comparison is None else errors(row.comparison),
+        errors={} if judged.comparison is None else errors(judged.comparison),
     )
 
 
-def found(row: Row) -> str:
-    """The verdict in words, with the figure nearest to what is allowed."""
-    if row.comparison is None or row.verdict != RIGHT:
-        return row.reason or row.verdict
-    nearest = max((row.comparison.out, *row.comparison.gradients), key=excess)
+def found(judged: TrialRow) -> str:
+    """The verdict in words, with the error nearest to its limit."""
+    if judged.comparison is None or judged.verdict != RIGHT:
+        return judged.reason or judged.verdict
+    nearest = max((judged.comparison.out, *judged.comparison.gradients), key=excess)
     worst_row = f", worst row {nearest.row:.1e} of {nearest.row_allowed:.1e}"
     return f"{nearest.what} {nearest.error:.1e} of {nearest.allowed:.1e}{worst_row}"
 
 
-def worst(row: Row) -> float:
-    """The largest error in units of what is allowed."""
-    if row.comparison is None:
-        return float("inf") if row.verdict == WRONG else 0.0
-    return max(map(excess, (row.comparison.out, *row.comparison.gradients)))
+def worst(judged: TrialRow) -> float:
+    """The largest error in units of the allowed error."""
+    if judged.comparison is None:
+        return float("inf") if judged.verdict == WRONG else 0.0
+    return max(map(excess, (judged.comparison.out, *judged.comparison.gradients)))
 
 
 def errors(comparison: Comparison) -> dict[str, tuple[float, ...]]:
-    """Errors of the whole and of the worst row, each with what is allowed, of the output and of every gradient."""
+    """Errors of output and gradients by name: of the whole tensor, allowed, of its worst row, allowed."""
     return {e.what: (e.error, e.allowed, e.row, e.row_allowed) for e in (comparison.out, *comparison.gradients)}
 
 
-def dropout(setting: Setting) -> Iterator[ReportRow]:
-    """With one seed the same bits twice, and a gradient that agrees with a difference of two losses, in float32."""
+def dropout(setting: Setting) -> Iterator[Finding]:
+    """Dropout in float32: equal seeds give equal bits, and the gradient agrees with a difference of two losses."""
     torch.manual_seed(0)
     q, k, v, weight = torch.randn(4, 1, 8, 3, 9, 7, device=setting.device)
 
@@ -113,4 +118,25 @@ def dropout(setting: Setting) -> Iterator[ReportRow]:
     exact = float((gradient * way).sum())
     same, off = float(loss(q)) == float(loss(q)), abs(numeric - exact) / max(abs(exact), 1e-6)
     text = f"dropout: same bits twice {same}; along a direction {numeric:.5f} by difference, {exact:.5f} by backward"
-    yield row_of("check", text, bad=not same or off > DERIVATIVE, excess=off / DERIVATIVE if same else float("inf"))
+    yield finding_of(
+        "check", text, bad=not same or off > DERIVATIVE_ERROR, excess=off / DERIVATIVE_ERROR if same else float("inf")
+    )
+
+
+def under_sanitizer(setting: Setting, job: str, *arguments: str) -> Iterator[Finding]:
+    """Run a part under compute-sanitizer; the lines of its output are findings."""
+    sanitizer = tool(COMPUTE_SANITIZER)
+    if sanitizer is None:
+        yield Finding("note", "compute-sanitizer is not on this machine")
+        return
+    watched = [sanitizer, *SANITIZER_OPTIONS, *command(setting.dry, job, *arguments)]
+    with subprocess.Popen(watched, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        shown = 0
+        for line in process.stdout:
+            if line.startswith(SANITIZER_PREFIX) and shown < LINES_SHOWN:
+                text = f"{job} {' '.join(arguments)}: {line.removeprefix(SANITIZER_PREFIX).strip()}"
+                yield Finding("sanitizer", text, keep=shown < LINES_KEPT)
+                shown += 1
+            else:
+                print(line, end="", flush=True)

@@ -1,17 +1,17 @@
-"""The page of a report, made of its rows alone: whatever is there when it is cut off."""
+"""The report as a Markdown page, made from the findings that are there so far."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from bench.gpu.rows import END, START, WELL, ReportRow
+from bench.gpu.part import END, START, WELL, Finding
 from spikevrt.table import format_table
 
 GIB = 2**30
-Rows = Sequence[ReportRow]
-WORST = 40
-"""Wrong rows that are shown; all of them stand in results.jsonl."""
-TIMES = ("operator", "shape", "direction", "entry", "ms", "least", "most", "peak GiB")
-STEPS = (
+Findings = Sequence[Finding]
+WRONG_SHOWN = 40
+"""Bad findings that are shown; all of them are in results.jsonl."""
+TIMING_COLUMNS = ("operator", "shape", "direction", "entry", "ms", "least", "most", "peak GiB")
+STEP_COLUMNS = (
     "entry",
     "seconds",
     "host returns after",
@@ -20,108 +20,116 @@ STEPS = (
     "predicted",
     "measured/predicted",
 )
-TRAFFIC = ("operator", "shape", "kernel", "launches", "read MB", "written MB", "declared MB", "moved/declared")
+TRAFFIC_COLUMNS = ("operator", "shape", "kernel", "launches", "read MB", "written MB", "declared MB", "moved/declared")
 
 
-def page(rows: Rows) -> str:
-    """Markdown: what is wrong first, then what was measured."""
+def page(findings: Findings) -> str:
+    """The page as Markdown: first what is wrong, then what was measured."""
     sections = [
-        ("Machine", lines(of_kind(rows, "machine"))),
-        ("Verdict", verdict(rows)),
-        ("How its parts ended", endings(rows)),
-        ("Findings", lines(row for row in rows if row.keep and row.kind not in ("machine", "step"))),
-        ("One training step", steps_table(rows)),
-        ("The longest kernels of a step", lines(of_kind(rows, "kernel"))),
-        ("Times of the model's shapes", table(TIMES, map(time_cells, of_kind(rows, "time")))),
-        ("Bytes of DRAM", table(TRAFFIC, map(traffic_cells, of_kind(rows, "dram")))),
-        ("Comparisons with float64", comparisons(of_kind(rows, "check"))),
+        ("Machine", lines(of_kind(findings, "machine"))),
+        ("Verdict", verdict(findings)),
+        ("How its parts ended", endings(findings)),
+        (
+            "Findings",
+            lines(one for one in findings if one.keep and one.kind not in ("machine", "step")),
+        ),
+        ("One training step", steps_table(findings)),
+        ("The longest kernels of a step", lines(of_kind(findings, "kernel"))),
+        ("Times of the model's shapes", text_table(TIMING_COLUMNS, map(time_cells, of_kind(findings, "time")))),
+        ("Bytes of DRAM", text_table(TRAFFIC_COLUMNS, map(traffic_cells, of_kind(findings, "dram")))),
+        ("Comparisons with float64", comparisons(of_kind(findings, "check"))),
     ]
     return "\n".join(["# GPU report\n", *(f"## {title}\n\n{text}\n" for title, text in sections if text)])
 
 
-def of_kind(rows: Rows, kind: str) -> list[ReportRow]:
-    """The rows of a kind, in their order."""
-    return [row for row in rows if row.kind == kind]
+def of_kind(findings: Findings, kind: str) -> list[Finding]:
+    """The findings of one kind, in their order."""
+    return [finding for finding in findings if finding.kind == kind]
 
 
 def fenced(text: str) -> str:
-    """Text as it was printed; nothing where there is none."""
+    """A code block; an empty text stays empty."""
     return f"```\n{text.strip()}\n```" if text.strip() else ""
 
 
-def lines(rows: Iterable[ReportRow]) -> str:
-    """A row a line."""
-    return fenced("\n".join(marked(row) for row in rows))
+def lines(findings: Iterable[Finding]) -> str:
+    """A code block with a line per finding."""
+    return fenced("\n".join(marked(finding) for finding in findings))
 
 
-def marked(row: ReportRow) -> str:
-    """The row's text, marked where it is bad."""
-    return ("!! " if row.bad else "") + row.text
+def marked(finding: Finding) -> str:
+    """The finding's text, marked if it is bad."""
+    return ("!! " if finding.bad else "") + finding.text
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; nothing where it has no rows."""
-    found = list(rows)
+def text_table(header: Sequence[str], findings: Iterable[Sequence[str]]) -> str:
+    """A code block with a table; empty if there are no rows."""
+    found = list(findings)
     return fenced(format_table(header, found)) if found else ""
 
 
-def verdict(rows: Rows) -> str:
-    """Whether everything that was tried is right, and every row that is not."""
-    checks, wrong = of_kind(rows, "check"), [row for row in rows if row.bad and row.kind != END]
-    count = f"{len(checks)} comparisons with float64, {sum(row.bad for row in checks)} of them wrong."
-    nearest = max(checks, key=lambda row: number(row.figures.get("excess")), default=None)
+def verdict(findings: Findings) -> str:
+    """How many comparisons are right, the one nearest to its limit, and the bad findings."""
+    checks, wrong = of_kind(findings, "check"), [finding for finding in findings if finding.bad and finding.kind != END]
+    count = f"{len(checks)} comparisons with float64, {sum(finding.bad for finding in checks)} of them wrong."
+    nearest = max(checks, key=lambda finding: number(finding.figures.get("excess")), default=None)
     said = "" if nearest is None else f"\n\nNearest to what is allowed: {number(nearest.figures['excess']):.2f} of it, "
     said += "" if nearest is None else nearest.text
-    return f"{count}{said}\n\n{lines(wrong[:WORST])}".strip()
+    return f"{count}{said}\n\n{lines(wrong[:WRONG_SHOWN])}".strip()
 
 
 def number(value: Any) -> float:
-    """A figure of a row; one that is missing or no number is beyond all others."""
+    """A figure as float; infinity if it is missing or not a number."""
     return float("inf") if not isinstance(value, int | float) or value != value else float(value)
 
 
-def endings(rows: Rows) -> str:
-    """The parts that did not end well, and those that had not ended when the page was written."""
-    ended = {row.part: row for row in of_kind(rows, END)}
-    running = [row.part for row in of_kind(rows, START) if row.part not in ended]
-    well = sum(row.text == WELL for row in ended.values())
+def endings(findings: Findings) -> str:
+    """Parts that failed, and parts that had not ended when the page was written."""
+    ended = {finding.part: finding for finding in of_kind(findings, END)}
+    running = [finding.part for finding in of_kind(findings, START) if finding.part not in ended]
+    well = sum(finding.text == WELL for finding in ended.values())
     found = [f"{well} of {len(ended) + len(running)} processes ended well."]
-    found += [f"{part}: {row.text}" for part, row in ended.items() if row.text != WELL]
+    found += [f"{part}: {finding.text}" for part, finding in ended.items() if finding.text != WELL]
     return fenced("\n".join(found + [f"{part}: not ended yet" for part in running]))
 
 
-def comparisons(rows: Rows) -> str:
-    """The errors of every case, beside what is allowed."""
-    return table(
-        ("part", "case", "excess"), ((row.part, row.text, f"{number(row.figures.get('excess')):.2f}") for row in rows)
+def comparisons(checks: Findings) -> str:
+    """A table of all checked cases with their errors, in units of the allowed error."""
+    cells = ((check.part, check.text, f"{number(check.figures.get('excess')):.2f}") for check in checks)
+    return text_table(("part", "case", "excess"), cells)
+
+
+def steps_table(findings: Findings) -> str:
+    """A table of the training step by backend, with measured and predicted peak memory."""
+    predicted = {finding.figures["entry"]: finding.figures["bytes"] for finding in of_kind(findings, "peak")}
+    measured = {finding.figures["entry"]: finding.figures for finding in of_kind(findings, "step")}
+    entries = [*measured, *(entry for entry in predicted if entry not in measured)]
+    return text_table(
+        STEP_COLUMNS, (step_cells(entry, measured.get(entry, {}), predicted.get(entry)) for entry in entries)
     )
 
 
-def steps_table(rows: Rows) -> str:
-    """One training step by backend, its peak measured beside predicted."""
-    predicted = {row.figures["entry"]: row.figures["bytes"] for row in of_kind(rows, "peak")}
-    measured = {row.figures["entry"]: row.figures for row in of_kind(rows, "step")}
-    entries = [*measured, *(entry for entry in predicted if entry not in measured)]
-    return table(STEPS, (step_cells(entry, measured.get(entry, {}), predicted.get(entry)) for entry in entries))
-
-
 def step_cells(entry: str, figures: dict[str, Any], predicted: int | None) -> tuple[str, ...]:
-    """One line of that table."""
+    """One line of the table of training steps."""
     peak = figures.get("peak")
     times = [shown(figures.get(name), "{:.3f}") for name in ("seconds", "host", "first")]
     ratio = peak / predicted if peak and predicted else None
     return entry, *times, gib(peak), gib(predicted), shown(ratio, "{:.2f}")
 
 
-def time_cells(row: ReportRow) -> tuple[str, ...]:
+def time_cells(finding: Finding) -> tuple[str, ...]:
     """One line of the table of times."""
-    names = [str(row.figures[name]) for name in ("op", "shape", "direction", "entry")]
-    return *names, *(shown(row.figures[name], "{:.3f}") for name in ("ms", "least", "most")), gib(row.figures["peak"])
+    names = [str(finding.figures[name]) for name in ("op", "shape", "direction", "entry")]
+    return (
+        *names,
+        *(shown(finding.figures[name], "{:.3f}") for name in ("ms", "least", "most")),
+        gib(finding.figures["peak"]),
+    )
 
 
-def traffic_cells(row: ReportRow) -> tuple[str, ...]:
+def traffic_cells(finding: Finding) -> tuple[str, ...]:
     """One line of the table of bytes."""
-    f = row.figures
+    f = finding.figures
     names = [str(f[name]) for name in ("op", "shape", "kernel", "launches")]
     moved, declared = f["read"] + f["written"], f.get("declared")
     ratio = moved / declared if declared else None
@@ -129,19 +137,24 @@ def traffic_cells(row: ReportRow) -> tuple[str, ...]:
 
 
 def shown(value: float | None, form: str, unit: float = 1.0) -> str:
-    """A figure, or a dash where there is none."""
+    """A figure as text; a dash for None."""
     return "-" if value is None else form.format(value / unit)
 
 
 def gib(size: int | None) -> str:
-    """Bytes as GiB."""
+    """Bytes as text in GiB; a dash for None."""
     return shown(size, "{:.2f}", GIB)
 
 
-def closing(rows: Rows, seconds: float, say: Callable[[str], None]) -> None:
-    """The last lines on the screen: what matters, once more."""
+def closing(findings: Findings, seconds: float, say: Callable[[str], None]) -> None:
+    """Print a summary of the findings."""
     say("==== summary")
-    for text in (verdict(rows), endings(rows), lines(row for row in rows if row.keep), steps_table(rows)):
+    for text in (
+        verdict(findings),
+        endings(findings),
+        lines(finding for finding in findings if finding.keep),
+        steps_table(findings),
+    ):
         for line in text.replace("```", "").splitlines():
             if line.strip():
                 say(line[:200])

@@ -1,45 +1,43 @@
-"""The order of a report: correctness first, then what a user waits for, each part with a limit."""
+"""The order of the report's parts and their time limits: correctness first, then what a user waits for."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.gpu.board import Outcome, Task
-from bench.gpu.cases import own_cases
-from bench.gpu.part import NO_GPU, ONE_THREAD
-from bench.gpu.rows import NO_TIME, WELL
-from bench.gpu.setting import PRECISIONS, Setting
+from bench.gpu.part import NO_GPU, NO_TIME, ONE_THREAD, WELL
+from bench.gpu.setting import PRECISIONS, Setting, own_cases
 from spikevrt_kernels.core.backends import TRITON_OPS
 from spikevrt_kernels.core.processes import cores
 
 JUDGED = "bench.gpu.correctness."
-"""Jobs whose failures the sanitizer looks at."""
+"""Start of the names of jobs that run again under the sanitizer if they fail."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Tasks that run together."""
+    """A group of tasks that run together."""
 
     name: str
-    """For `--parts`."""
+    """Its name for `--parts`."""
     tasks: Callable[[Sequence[Outcome]], list[Task]]
-    """From how everything before ended."""
+    """Makes the tasks from the outcomes of all earlier ones."""
     workers: int = 1
     beside: bool = False
-    """Goes on while later stages run: a CPU's work."""
+    """Whether later stages start while it still runs; for tasks that use only the CPU."""
     after: str = ""
-    """A stage of that kind which must have ended."""
+    """Name of a stage beside the others that must end first."""
     needed: bool = False
-    """Where it fails, everything else would fail the same way."""
+    """Whether the report stops if this stage fails."""
 
 
 def stages(setting: Setting, scratch: str) -> list[Stage]:
-    """All of them in the order of worth; times come after what compiles, on a machine at rest."""
+    """All stages, the most important first; times are measured after all compilation, on an idle machine."""
     peaks = [on_cpu(f"predict {entry}", "bench.gpu.whole.predicted", entry, 300) for entry in ("triton", "sdpa")]
-    training = [Task(f"train {e}", "bench.gpu.training.run", (scratch, e), 45) for e in ("triton", "sdpa")]
+    training = [Task(f"train {e}", "bench.gpu.whole.train", (scratch, e), 45) for e in ("triton", "sdpa")]
     return [
-        Stage("env", fixed(Task("env", "bench.gpu.machine.environment")), needed=True),
+        Stage("env", fixed(Task("env", "bench.gpu.setting.environment")), needed=True),
         Stage("smoke", fixed(Task("smoke", "bench.gpu.correctness.smoke", limit=90))),
-        Stage("data", fixed(on_cpu("data", "bench.gpu.training.data", scratch, 150)), beside=True),
+        Stage("data", fixed(on_cpu("data", "bench.gpu.whole.data", scratch, 150)), beside=True),
         Stage("predict", fixed(*peaks), beside=True),
         Stage("check", fixed(*correctness(setting)), workers=max(1, cores() - 2)),
         Stage("sanitizer", sanitizing),
@@ -55,22 +53,22 @@ def stages(setting: Setting, scratch: str) -> list[Stage]:
 
 
 def fixed(*tasks: Task) -> Callable[[Sequence[Outcome]], list[Task]]:
-    """Tasks that do not depend on what was before."""
+    """Makes the same tasks whatever the outcomes before."""
     return lambda _: list(tasks)
 
 
 def step(entry: str, limit: float) -> Task:
-    """A training step by one backend."""
+    """The task that measures a training step by one backend."""
     return Task(f"step {entry}", "bench.gpu.whole.step", (entry,), limit)
 
 
 def on_cpu(name: str, job: str, argument: str, limit: float) -> Task:
-    """A task that leaves the GPU alone."""
+    """A task that does not use the GPU."""
     return Task(name, job, (argument,), limit, quiet=True, environment=NO_GPU)
 
 
 def correctness(setting: Setting) -> list[Task]:
-    """Every (operator, precision) in a process of its own: compiling is nearly all of their time."""
+    """A task for each operator and number type; nearly all of their time is compilation, in parallel."""
 
     def task(job: str, *arguments: str, limit: float = 150) -> Task:
         name = " ".join((job.rpartition(".")[2], *arguments))
@@ -84,13 +82,12 @@ def correctness(setting: Setting) -> list[Task]:
 
 
 def sanitizing(outcomes: Sequence[Outcome]) -> list[Task]:
-    """The first check that did not come to its end, else the first that was wrong; none where all is right."""
+    """The first check that crashed, else the first that was wrong, under the sanitizer; none if all are right."""
     failed = [o for o in outcomes if not o.well and o.status != NO_TIME and o.task.job.startswith(JUDGED)]
     failed.sort(key=lambda outcome: outcome.status == WELL)
     if not failed:
         return []
     task = failed[0].task
     environment = {**ONE_THREAD, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
-    return [
-        Task(f"sanitizer {task.name}", "bench.gpu.sanitizer.again", (task.job, *task.arguments), 75, False, environment)
-    ]
+    arguments = (task.job, *task.arguments)
+    return [Task(f"sanitizer {task.name}", f"{JUDGED}under_sanitizer", arguments, 75, environment=environment)]

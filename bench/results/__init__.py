@@ -1,1 +1,1 @@
-"""Rows, tables and pictures of results."""
+"""Results of benchmarks: how rows are measured, printed and drawn."""

@@ -1,1 +1,1 @@
-"""Finding the fastest configuration of every kernel on one GPU."""
+"""Finds the fastest configuration of every kernel on a GPU."""

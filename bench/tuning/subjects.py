@@ -1,45 +1,106 @@
-"""What is tuned: every kernel that a configuration runs, with the launches to compile and the cases to time."""
+"""The kernels that are tuned, each with candidate configurations, launches to compile and cases to run."""
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
-from bench.tuning.candidates import static_row, with_warps
 from spikevrt.config import Config
 from spikevrt.models.backends.trials import attention_trials
 from spikevrt_kernels.checks.needed import needed_launches
 from spikevrt_kernels.core.case import Case, mixed
 from spikevrt_kernels.core.launch import Launch
-from spikevrt_kernels.core.tuned import Kernel, Row, kernels_asked_for, trying
+from spikevrt_kernels.core.tuned import Kernel, kernels_asked_for, trying
+from spikevrt_kernels.core.tuned import Row as TileRow
+from spikevrt_kernels.temporal_block.triton import tile_table as block
+from spikevrt_kernels.window_attention.triton import tile_table as windows
 
-PRECISION = mixed(torch.bfloat16)
-"""What trains on a GPU."""
-MARK = 3
-"""Warps that no table has: launches that take them are those of the kernel whose row has them."""
+TRAINING_PRECISION = mixed(torch.bfloat16)
+"""The number type of training on a GPU."""
+MARKED_WARPS = 3
+"""A number of warps that no table uses: a launch with it belongs to the kernel whose row was set to it."""
+FLAT_TILES = ((16, 4), (16, 8), (32, 4), (32, 8), (64, 4), (64, 8))
+"""(pixels, warps): with 64 or more pixels sm_90 multiplies by warpgroups."""
+TALL_TILES = ((32, 4), (64, 4), (64, 8), (128, 8))
+MLP_TILES = ((16, 8, 2), (16, 4, 3), (32, 8, 3), (32, 4, 6), (64, 8, 3), (64, 4, 6), (64, 8, 6))
+"""(pixels, warps, parts): sums of weight gradients stay in registers, so taller tiles need more parts."""
+SCORE_TILES = ((32, 32, 4), (64, 16, 4), (64, 32, 4), (64, 64, 4), (64, 32, 8), (64, 64, 8), (128, 32, 8), (128, 64, 8))
+"""(own: tokens that a program keeps, passing: tokens of each loop step, warps)."""
+
+
+def in_one_part(rows: tuple[tuple[int, int], ...]) -> tuple[TileRow, ...]:
+    """Rows (pixels, warps) with one part added."""
+    return tuple((pixels, warps, 1) for pixels, warps in rows)
+
+
+CANDIDATES = MappingProxyType(
+    {
+        (block.OPERATOR, "attend"): in_one_part(FLAT_TILES),
+        (block.OPERATOR, "mlp"): in_one_part(TALL_TILES),
+        (block.OPERATOR, "block"): in_one_part(TALL_TILES),
+        (block.OPERATOR, "bwd_dy"): in_one_part(FLAT_TILES),
+        (block.OPERATOR, "bwd_mlp"): MLP_TILES,
+        (block.OPERATOR, "bwd_attend"): in_one_part(FLAT_TILES),
+        (block.OPERATOR, "bwd_project_1"): in_one_part(FLAT_TILES),
+        (block.OPERATOR, "bwd_project_2"): in_one_part(FLAT_TILES),
+        (block.OPERATOR, "bwd_project_3"): in_one_part(FLAT_TILES),
+        (windows.OPERATOR, "forward"): SCORE_TILES,
+        (windows.OPERATOR, "backward"): SCORE_TILES,
+        (windows.OPERATOR, "mutual_backward"): SCORE_TILES,
+        (windows.OPERATOR, "bias_backward"): SCORE_TILES,
+        (windows.OPERATOR, "table_backward"): ((16, 64, 4), (16, 128, 4), (16, 64, 8), (32, 64, 4)),
+    }
+)
+TILE_TABLES: dict[str, Any] = {block.OPERATOR: block.TABLE, windows.OPERATOR: windows.TABLE}
+"""The static tables of tile sizes by operator."""
+CONFIG_TYPES: dict[str, Any] = {block.OPERATOR: block.Config, windows.OPERATOR: windows.Config}
+"""The type of a table's rows by operator."""
+
+
+def static_row(kernel: Kernel) -> TileRow:
+    """The kernel's row of the static table."""
+    return tuple(TILE_TABLES[kernel.operator][kernel.name])
+
+
+def with_warps(kernel: Kernel, row: TileRow, warps: int) -> TileRow:
+    """The row with another number of warps."""
+    return tuple(CONFIG_TYPES[kernel.operator](*row)._replace(warps=warps))
+
+
+def as_in_table(kernel: Kernel, row: TileRow) -> str:
+    """A row as source text for the static table: `Config(pixels=64, warps=8, parts=6)`."""
+    return repr(CONFIG_TYPES[kernel.operator](*row))
+
+
+def candidates(kernel: Kernel) -> list[TileRow]:
+    """Rows to try, the static table's row first."""
+    first = static_row(kernel)
+    return [first, *(row for row in CANDIDATES[kernel.operator, kernel.name] if row != first)]
 
 
 @dataclass
 class Subject:
-    """One kernel in one variant."""
+    """A kernel in one variant, with the cases that run it."""
 
     kernel: Kernel
     architecture: int
-    """90 for sm_90."""
+    """Compute capability: 90 for sm_90."""
     checked: list[Case] = field(default_factory=list)
-    """Where a row must be right."""
+    """Cases on which a row must be right."""
     timed: list[Case] = field(default_factory=list)
-    """As large as the model runs them."""
+    """Cases in the model's full size, to measure the time."""
 
-    def launches(self, row: Row) -> list[Launch]:
-        """This kernel's launches with a row, in training and without gradients; for compilation only."""
-        with trying({self.kernel: with_warps(self.kernel, row, MARK)}):
-            own = [launch.options["num_warps"] == MARK for launch in self.all_launches()]
+    def launches(self, row: TileRow) -> list[Launch]:
+        """This kernel's launches with a row, in training and without gradients; only to compile."""
+        with trying({self.kernel: with_warps(self.kernel, row, MARKED_WARPS)}):
+            own = [launch.options["num_warps"] == MARKED_WARPS for launch in self.all_launches()]
         with trying({self.kernel: row}):
             return [launch for launch, is_own in zip(self.all_launches(), own, strict=True) if is_own]
 
     def all_launches(self) -> list[Launch]:
-        """Those of the timed cases, other kernels' too."""
-        return needed_launches(self.timed, PRECISION, architecture=self.architecture)
+        """All launches of the timed cases, also of other kernels."""
+        return needed_launches(self.timed, TRAINING_PRECISION, architecture=self.architecture)
 
     @property
     def functions(self) -> set[str]:
@@ -48,7 +109,7 @@ class Subject:
 
 
 def subjects(config: Config, architecture: int) -> list[Subject]:
-    """All kernels of training and restoration with a configuration."""
+    """All kernels that training and restoration run with a configuration."""
     found: dict[Kernel, Subject] = {}
     for trials in attention_trials(config, config.train.batch_size).values():
         for case in trials.timed:
@@ -64,5 +125,5 @@ def subjects(config: Config, architecture: int) -> list[Subject]:
 def kernels_of(case: Case, architecture: int) -> list[Kernel]:
     """The kernels that a case launches, forward and backward."""
     with kernels_asked_for() as kernels:
-        needed_launches([case], PRECISION, architecture=architecture)
+        needed_launches([case], TRAINING_PRECISION, architecture=architecture)
     return list(kernels)

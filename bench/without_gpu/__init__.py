@@ -1,1 +1,1 @@
-"""What can be said about kernels without a GPU."""
+"""Facts about kernels that are found without a GPU."""

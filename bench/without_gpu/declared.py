@@ -1,16 +1,20 @@
-"""What the Triton kernels of a workload declare to move, and the arithmetic that they need, without running them."""
+"""What the Triton kernels of a workload declare: bytes, FLOPs and launches, and result rows made from them."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 
-from bench.workloads.temporal import ATTENTION, CROSS, HEADS, RATIO
+from bench.results.measure import predict_peak, predict_saved, type_name
+from bench.results.rows import SHOWN_GPUS, Row
+from bench.without_gpu.counts import count_in_interpreter
+from bench.workloads.temporal import ATTENTION, CROSS, HEADS, RATIO, temporal_workload
 from bench.workloads.windows import HEADS as WINDOW_HEADS
-from bench.workloads.windows import Group
-from bench.workloads.workload import DIRECTIONS
+from bench.workloads.windows import WindowKind, window_workload
+from bench.workloads.workload import DIRECTIONS, Workload
 from spikevrt_kernels.core.cost import Cost
 from spikevrt_kernels.core.launch import Launch
 from spikevrt_kernels.proof.roofline import GPUS, Bound, Gpu, Work, predict, total_work
@@ -23,28 +27,28 @@ from spikevrt_kernels.window_attention import spec as window_cost
 from spikevrt_kernels.window_attention.spec import window_launches
 
 DTYPE = torch.bfloat16
-"""What a GPU would run; the other rows of a CPU are float32, which units make comparable."""
+"""The type that a GPU would run. Rows measured on a CPU are float32; figures in units are comparable."""
 FORWARD = DIRECTIONS[0]
 
 
 class Declared(NamedTuple):
-    """Of one direction."""
+    """What the kernels of one direction declare."""
 
     cost: Cost
-    """On sm_90."""
+    """Bytes and launches on sm_90."""
     flops: int
     launches: Callable[[int], dict[str, Launch]]
-    """By name, on an architecture (90 for sm_90)."""
+    """Makes the launches by name for an architecture (90 for sm_90)."""
     elsewhere: Mapping[int, Cost] = MappingProxyType({})
-    """By architecture, where other kernels run."""
+    """Costs on other architectures, which run other kernels."""
 
     def work(self, architecture: int) -> Work:
-        """What the launches execute; their kernels are compiled for it."""
+        """Instructions that the launches execute; compiles their kernels."""
         every = [launch_work(launch, architecture) for launch in self.launches(architecture).values()]
         return total_work(every)
 
     def bound(self, gpu: Gpu, work: Work) -> Bound:
-        """The roofline of what the launches execute: predicted, never measured."""
+        """The roofline bound of the launches: predicted, never measured."""
         cost = self.elsewhere.get(gpu.architecture, self.cost)
         return predict(gpu, cost.bytes, self.flops, cost.launches, work)
 
@@ -52,7 +56,7 @@ class Declared(NamedTuple):
 def summed(
     direction: str, costs: tuple[Cost, Cost], flops: tuple[int, int], launches: Callable[[int], dict[str, Launch]]
 ) -> Declared:
-    """The forward's, or both together."""
+    """The forward's figures, or the sum of forward and backward."""
 
     def in_direction(architecture: int) -> dict[str, Launch]:
         return {name: one for name, one in launches(architecture).items() if direction != FORWARD or is_forward(name)}
@@ -63,12 +67,12 @@ def summed(
 
 
 def is_forward(name: str) -> bool:
-    """Of a launch by its name in a plan."""
+    """Whether a launch of this name belongs to the forward."""
     return not (name.startswith("bwd_") or name.endswith("backward"))
 
 
 def launches_along_time(operator: str, shape: tuple[int, ...], architecture: int) -> dict[str, Launch]:
-    """Of a training step's operator on (B,C,T,H,W)."""
+    """Launches of an operator along time on (B,C,T,H,W) in a training step."""
     B, C, T, H, W = shape
     if operator == ATTENTION:
         return attention_launches((B, C, T, H, W), DTYPE, HEADS)
@@ -77,7 +81,7 @@ def launches_along_time(operator: str, shape: tuple[int, ...], architecture: int
 
 
 def declared_along_time(operator: str, shape: tuple[int, ...], direction: str) -> Declared:
-    """An operator along time on (B,C,T,H,W)."""
+    """What an operator along time declares on (B,C,T,H,W)."""
     x, launches = torch.empty(shape, dtype=DTYPE, device="meta"), partial(launches_along_time, operator, shape)
     if operator == ATTENTION:
         costs = attention_cost.forward_cost(x, x, x), attention_cost.backward_cost(x, x, x)
@@ -94,13 +98,13 @@ def declared_along_time(operator: str, shape: tuple[int, ...], direction: str) -
     return found[90]._replace(elsewhere={architecture: one.cost for architecture, one in found.items()})
 
 
-def launches_in_windows(group: Group, size: int, architecture: int) -> dict[str, Launch]:
-    """Of a shifted block of the group on frames of size x size."""
+def launches_in_windows(group: WindowKind, size: int, architecture: int) -> dict[str, Launch]:
+    """Launches of a shifted block on frames of size x size."""
     shape = (1, group.frames, size, size, group.channels)
     return window_launches(shape, DTYPE, architecture, group.mutual, WINDOW_HEADS, group.window, group.shift)
 
 
-def declared_in_windows(group: Group, size: int, direction: str) -> Declared:
+def declared_in_windows(group: WindowKind, size: int, direction: str) -> Declared:
     """Window attention on frames of size x size."""
     C, mutual, window = group.channels, group.mutual, group.window
     qkv = torch.empty(1, group.frames, size, size, (6 if mutual else 3) * C, dtype=DTYPE, device="meta")
@@ -114,3 +118,38 @@ def declared_in_windows(group: Group, size: int, direction: str) -> Declared:
         window_cost.backward_flops(qkv, offset, mutual, window),
     )
     return summed(direction, costs, flops, partial(launches_in_windows, group, size))
+
+
+def proof_row(work: Workload, direction: str, declared: Declared) -> Row:
+    """The row of the Triton entry on a machine that cannot run it, without a time.
+
+    Bytes are those that the kernels declare; tests compare them with the interpreter's count. Bounds come from the
+    roofline: predicted, never measured.
+    """
+    shown = [gpu for gpu in GPUS if gpu.name in SHOWN_GPUS]
+    return Row(
+        operator=work.case.op,
+        shape=work.case.shape,
+        direction=direction,
+        entry="triton",
+        dtype=type_name(work.dtype),
+        tokens=work.tokens,
+        unit=work.unit,
+        moved=declared.cost.bytes,
+        saved=None if direction == DIRECTIONS[0] else predict_saved(work, "triton"),
+        peak=predict_peak(work, "triton", direction),
+        bounds={gpu.name: declared.bound(gpu, declared.work(gpu.architecture)).seconds for gpu in shown},
+    )
+
+
+def proof_along_time(operator: str, shape: tuple[int, ...], direction: str) -> Row:
+    """The row of an operator along time; `counted` holds the interpreter's count on whole tiles."""
+    work = temporal_workload(operator, shape, DTYPE, "cpu")
+    row = proof_row(work, direction, declared_along_time(operator, shape, direction))
+    return replace(row, counted=count_in_interpreter()[operator].moved(direction))
+
+
+def proof_in_windows(group: WindowKind, size: int, direction: str) -> Row:
+    """Window attention on frames of size x size."""
+    work = window_workload(group, size, DTYPE, "cpu")
+    return proof_row(work, direction, declared_in_windows(group, size, direction))

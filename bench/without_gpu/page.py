@@ -1,11 +1,11 @@
-"""docs/kernels_report.md from results: resources, traffic, bounds."""
+"""Makes docs/kernels_report.md from results: traffic, bounds, resources."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 import triton
 
-from bench.measure import type_name
+from bench.results.measure import type_name
 from bench.without_gpu.declared import Declared
 from bench.without_gpu.traffic import BOUND_SHAPE, COUNTED_SHAPE, Traffic, bound_cells, declared_at_bounds
 from bench.workloads.windows import FULL_SIZE
@@ -30,12 +30,12 @@ from spikevrt_kernels.proof.roofline import (
 )
 from spikevrt_kernels.registry import PLANS
 
-INTRODUCTION = """# Kernels report
+INTRODUCTION_TEXT = """# Kernels report
 
 Made by `make kernels-report`; do not edit. Triton {triton}, torch {torch}: figures belong to that pair. No GPU was
 used: binaries are compiled ahead of time and read, bytes are counted, times are predicted bounds and say so.
 """
-RESOURCES = """## Resources
+RESOURCES_TEXT = """## Resources
 
 Shapes {batch}x{channels}xTx{size}x{size}. Registers, stack (bytes) and LDL + STL (loads and stores of spilled
 registers) are a thread's, shared memory is a program's; tensor counts tensor-core instructions, wide 128-bit loads
@@ -45,14 +45,14 @@ its registers are vector registers). Kernels whose binary is another operator's 
 On sm_90: A counts matrix products whose first operand lies in registers (HGMMA), the form that ptxas before 13.3 is
 reported to get wrong at times; the last columns are registers and stack by each assembler that the wheel ships.
 {missing}"""
-TRAFFIC = """## Traffic and saved bytes along time
+TRAFFIC_TEXT = """## Traffic and saved bytes along time
 
 Units of one feature tensor. `operators`: in and out bytes of every PyTorch operator that is not a view, at
 {shape} in float32 on the CPU (two chunks); `interpreter`: bytes that each program of a kernel loads and stores, whole
 tiles, in float16; weights, statistics and sums of weight gradients apart. Saved: kept for backward, parameters apart.
 `sdpa` is what that backend does on the CPU.
 """
-WINDOW_TRAFFIC = """## Traffic and saved bytes of window attention
+WINDOW_TRAFFIC_TEXT = """## Traffic and saved bytes of window attention
 
 GB, and in brackets units of one feature tensor ({unit:.4f} GB), of a shifted block of the official configuration at
 6x{size}x{size}x96 in bfloat16: windows 6x8x8 (self), or 2x8x8 with mutual attention beside self. Counted on tensors
@@ -60,7 +60,7 @@ without storage, in the forms that operators have on CUDA; `operators` as above;
 which tests hold to the interpreter's count. The backward of `sdpa` computes the probabilities again, a few
 windows at a time. Saved: kept for backward, parameters apart.
 """
-BOUNDS = """## Predicted bounds
+BOUNDS_TEXT = """## Predicted bounds
 
 **Predicted, never measured**: what the Triton kernels take at least in bfloat16, along time at {shape}, in windows as
 above; milliseconds by each term, the largest, which binds, in bold. Memory: declared bytes at {bandwidth:.0%} of the
@@ -70,11 +70,11 @@ it run, at the multiprocessors' peak (each {exponentials} exponentials and {issu
 These come with {gap:.0f} us between launches. Host: {host:.1f} us a launch from Python, while earlier kernels run.
 Dashes stand where a kernel is not compiled yet, or where nothing says how often a loop of its binary runs.
 """
-EXECUTED = """### Instructions and exponentials by kernel
+EXECUTED_TEXT = """### Instructions and exponentials by kernel
 
 **Predicted, never measured**: milliseconds to issue a kernel's instructions / to compute its exponentials.
 """
-RATES = {
+BOUND_RATES = {
     "bandwidth": BANDWIDTH_SHARE,
     "tensor": TENSOR_SHARE,
     "exponentials": EXPONENTIALS,
@@ -83,19 +83,19 @@ RATES = {
     "host": HOST_SECONDS * 1e6,
 }
 Works = Mapping[tuple[str, str, int], Work]
-"""By operator, kernel and architecture."""
-WORST = ("stack", "registers", "shared")
-"""What the summary shows the largest of."""
+"""Executed instructions by operator, kernel and architecture."""
+SUMMED_UP = ("stack", "registers", "shared")
+"""Figures of which the summary shows the largest."""
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table: the first column left, the others right."""
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table: the first column is aligned left, the others right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def target_name(architecture: int) -> str:
-    """`sm_90`, or AMD's name."""
+    """Name of a target: `sm_90`, or AMD's `gfx942`."""
     return "gfx942" if architecture == GFX942 else f"sm_{architecture}"
 
 
@@ -118,13 +118,13 @@ def resource_line(cell: Cell, found: Resources) -> list[str]:
 
 
 def resource_header() -> tuple[str, ...]:
-    """Columns of a table of resources."""
+    """Columns of the tables of resources."""
     figures = ("warps", "registers", "stack", "LDL+STL", "shared", "tensor", "wide", "s", "A")
     return "kernel", "target", "type", *figures, *map(version_of, ASSEMBLERS)
 
 
 def resource_tables(results: Results) -> Iterator[str]:
-    """A table an operator and T."""
+    """A table for each operator and number of frames."""
     seen: set[str] = set()
     lines: dict[tuple[str, int], list[list[str]]] = {}
     for cell in cells(PLANS):
@@ -135,17 +135,17 @@ def resource_tables(results: Results) -> Iterator[str]:
     position = list(PLANS).index
     for (operator, frames), rows in sorted(lines.items(), key=lambda item: (position(item[0][0]), item[0][1])):
         title = f"### {operator[0].upper()}{operator[1:]}, T = {frames}"
-        yield f"{title}\n\n{table(resource_header(), sorted(rows, key=order))}"
+        yield f"{title}\n\n{markdown_table(resource_header(), sorted(rows, key=order))}"
 
 
 def order(line: Sequence[str]) -> tuple[object, ...]:
-    """By kernel, target, type."""
+    """Key to sort lines by kernel, target and type."""
     number = line[1].lstrip("smgfx_")
     return line[0], int(number), line[2]
 
 
 def summary(results: Results) -> str:
-    """Worst figures by target."""
+    """A table of the worst figures by target."""
     header = ("target", "kernels", "with a stack", "most stack", "most registers", "most shared", "seconds in all")
     by_target: dict[int, dict[str, Resources]] = {}
     for cell in cells(PLANS):
@@ -155,13 +155,13 @@ def summary(results: Results) -> str:
     rows = []
     for architecture, members in sorted(by_target.items(), key=lambda item: item[0]):
         every = list(members.values())
-        figures = (len(every), sum(r.spills for r in every), *(max(getattr(r, n) for r in every) for n in WORST))
+        figures = (len(every), sum(r.spills for r in every), *(max(getattr(r, n) for r in every) for n in SUMMED_UP))
         rows.append([target_name(architecture), *map(str, figures), f"{sum(r.seconds for r in every):.0f}"])
-    return table(header, rows)
+    return markdown_table(header, rows)
 
 
 def missing_line(results: Results) -> str:
-    """How much of the matrix is not there."""
+    """A line that says which kernels are not compiled yet; empty if all are."""
     every = {key_of(cell): cell for cell in cells(PLANS)}
     missing = [cell for cell in every.values() if results.get(cell) is None]
     if not missing:
@@ -176,7 +176,7 @@ def missing_line(results: Results) -> str:
 
 
 def traffic_table(rows: Sequence[Traffic]) -> str:
-    """Every entry of every operator."""
+    """The table of traffic along time."""
     header = ("operator", "entry", "counted by", "forward", "forward+backward", "saved", "launches")
     lines = [
         [
@@ -187,11 +187,11 @@ def traffic_table(rows: Sequence[Traffic]) -> str:
         ]
         for row in rows
     ]
-    return table(header, lines)
+    return markdown_table(header, lines)
 
 
 def window_table(rows: Sequence[Traffic]) -> str:
-    """Every entry of window attention, in bytes and units."""
+    """The table of traffic of window attention, in bytes and units."""
     header = ("operator", "entry", "counted by", "forward", "forward+backward", "saved", "launches")
     lines = [
         [
@@ -201,11 +201,11 @@ def window_table(rows: Sequence[Traffic]) -> str:
         ]
         for row in rows
     ]
-    return table(header, lines)
+    return markdown_table(header, lines)
 
 
 def bounds_table(works: Works) -> str:
-    """Milliseconds by operator, direction, GPU and term, the one that binds in bold."""
+    """A table of milliseconds by operator, direction, GPU and term; the largest term is bold."""
     by_direction, rows = {direction: declared_at_bounds(direction) for direction in DIRECTIONS}, []
     for operator in by_direction[DIRECTIONS[0]]:
         for direction, of_all in by_direction.items():
@@ -213,11 +213,11 @@ def bounds_table(works: Works) -> str:
                 declared, architecture = of_all[operator], gpu.architecture
                 every = [works.get((operator, kernel, architecture)) for kernel in declared.launches(architecture)]
                 rows.append([f"{operator}, {direction}", gpu.name, *bound_figures(declared, gpu, every)])
-    return table(("operator", "GPU", *TERMS), rows)
+    return markdown_table(("operator", "GPU", *TERMS), rows)
 
 
 def bound_figures(declared: Declared, gpu: Gpu, every: Sequence[Work | None]) -> list[str]:
-    """The terms of one bound; dashes where a kernel is not compiled or not counted."""
+    """The terms of a bound; dashes if a kernel is not compiled or not counted."""
     found = [work for work in every if work is not None]
     if len(found) < len(every):
         return ["-"] * len(TERMS)
@@ -226,7 +226,7 @@ def bound_figures(declared: Declared, gpu: Gpu, every: Sequence[Work | None]) ->
 
 
 def executed_table(works: Works) -> str:
-    """Milliseconds of instructions and of exponentials by kernel and GPU."""
+    """A table of milliseconds of instructions and of exponentials by kernel and GPU."""
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for (operator, kernel, architecture), work in works.items():
         gpu = next(gpu for gpu in GPUS if gpu.architecture == architecture)
@@ -234,11 +234,11 @@ def executed_table(works: Works) -> str:
         figures = f"{bound.issue * 1e3:.3f} / {bound.exponentials * 1e3:.3f}"
         lines.setdefault((operator, kernel), {})[gpu.name] = figures
     rows = [[", ".join(name), *(found.get(gpu.name, "-") for gpu in GPUS)] for name, found in lines.items()]
-    return table(("kernel", *(gpu.name for gpu in GPUS)), sorted(rows))
+    return markdown_table(("kernel", *(gpu.name for gpu in GPUS)), sorted(rows))
 
 
 def works_of(results: Results) -> Works:
-    """What the launches of the bounds execute, as far as they are compiled and counted."""
+    """Instructions of the launches of the bounds that are compiled and counted."""
     found = ((cell, results.get(cell)) for cell in bound_cells())
     return {(c.operator, c.kernel, c.architecture): result.work for c, result in found if result and result.work}
 
@@ -249,16 +249,16 @@ def page(results: Results, along_time: Sequence[Traffic], windows: Sequence[Traf
     batch, channels, size, _ = FIRST_SCALE
     sizes = {"batch": batch, "channels": channels, "size": size, "missing": missing_line(results)}
     parts = [
-        INTRODUCTION.format(triton=triton.__version__, torch=torch.__version__),
-        TRAFFIC.format(shape="x".join(map(str, COUNTED_SHAPE))),
+        INTRODUCTION_TEXT.format(triton=triton.__version__, torch=torch.__version__),
+        TRAFFIC_TEXT.format(shape="x".join(map(str, COUNTED_SHAPE))),
         traffic_table(along_time),
-        WINDOW_TRAFFIC.format(size=FULL_SIZE, unit=windows[0].unit / 1e9),
+        WINDOW_TRAFFIC_TEXT.format(size=FULL_SIZE, unit=windows[0].unit / 1e9),
         window_table(windows),
-        BOUNDS.format(shape="x".join(map(str, BOUND_SHAPE)), **RATES),
+        BOUNDS_TEXT.format(shape="x".join(map(str, BOUND_SHAPE)), **BOUND_RATES),
         bounds_table(works),
-        EXECUTED,
+        EXECUTED_TEXT,
         executed_table(works),
-        RESOURCES.format(**sizes),
+        RESOURCES_TEXT.format(**sizes),
         summary(results),
         *resource_tables(results),
     ]

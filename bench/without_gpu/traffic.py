@@ -1,7 +1,7 @@
-"""What the operators move and save: the Triton kernels beside the paths that exist without them.
+"""Bytes that operators move and save: the Triton kernels and the other entries.
 
-The interpreter counts the kernels along time, the operator counter the other paths: it sees PyTorch's operators, not
-kernels. Window attention is counted at full size on tensors without storage, its kernels by what they declare.
+Kernels along time are counted by Triton's interpreter, other entries by the operator counter, which sees PyTorch's
+operators. Window attention is counted at full size on tensors without storage; its kernels by the bytes they declare.
 """
 
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import torch
 
-from bench.measure import saved_bytes
+from bench.results.measure import saved_bytes
 from bench.without_gpu.counts import count_in_interpreter
 from bench.without_gpu.declared import DTYPE, Declared, declared_along_time, declared_in_windows
 from bench.workloads.temporal import CHANNELS, FRAMES, OPERATORS, entries, temporal_workload
-from bench.workloads.windows import FULL_SIZE, GROUPS, window_workload
+from bench.workloads.windows import FULL_SIZE, WINDOW_KINDS, window_workload
 from bench.workloads.workload import BACKENDS, DIRECTIONS, Workload
 from spikevrt_kernels.proof.compile_all import ARCHITECTURES, Cell
 from spikevrt_kernels.proof.memory import without_storage
@@ -21,15 +21,18 @@ from spikevrt_kernels.proof.operator_counter import OperatorTraffic, count_opera
 from spikevrt_kernels.registry import DECLARED
 
 COUNTED_SHAPE = (1, CHANNELS, FRAMES, 64, 128)
-"""Two of the default chunks."""
+"""(B,C,T,H,W) of two default chunks."""
 BOUND_SHAPE = (2, CHANNELS, FRAMES, 256, 256)
-"""The default configuration's first scale: 32 chunks."""
-WINDOWS = {"window attention, self": GROUPS["official-self"], "window attention, mutual": GROUPS["official-mutual"]}
-"""Of the official configuration, a shifted block of stage 1."""
+"""(B,C,T,H,W) of the default configuration's first scale: 32 chunks."""
+WINDOWS = {
+    "window attention, self": WINDOW_KINDS["official-self"],
+    "window attention, mutual": WINDOW_KINDS["official-mutual"],
+}
+"""Shifted blocks of stage 1 in the official configuration."""
 
 
 class Traffic(NamedTuple):
-    """One entry of one operator, in units of one feature tensor."""
+    """Traffic of an entry of an operator, in units of one feature tensor."""
 
     operator: str
     entry: str
@@ -40,11 +43,11 @@ class Traffic(NamedTuple):
     forward_launches: int
     both_launches: int
     unit: int
-    """Bytes."""
+    """Bytes of one feature tensor."""
 
 
 def counted_operators(work: Workload, name: str, entry: str) -> Traffic:
-    """An entry by its operators, and by what custom ones declare."""
+    """Count an entry by its operators; custom operators by the bytes that they declare."""
     forward, both = (operators_of(work, entry, direction) for direction in DIRECTIONS)
     return Traffic(
         operator=name,
@@ -60,7 +63,7 @@ def counted_operators(work: Workload, name: str, entry: str) -> Traffic:
 
 
 def operators_of(work: Workload, entry: str, direction: str) -> OperatorTraffic:
-    """What one direction's operators move."""
+    """Count the operators of one direction."""
     step = work.traced(entry, direction)
     with count_operators(DECLARED) as traffic:
         step()
@@ -68,23 +71,23 @@ def operators_of(work: Workload, entry: str, direction: str) -> OperatorTraffic:
 
 
 def counted_kernels(operator: str, unit: int) -> Traffic:
-    """The Triton entry along time."""
+    """The interpreter's count of an operator along time."""
     counts = count_in_interpreter()[operator]
     forward, both = (counts.moved(direction) for direction in DIRECTIONS)
     launches = counts.forward_launches, counts.forward_launches + counts.backward_launches
     return Traffic(operator, "triton", "interpreter", forward, both, counts.saved, *launches, unit)
 
 
-def time_rows() -> Iterator[Traffic]:
-    """Every entry of every operator along time."""
+def traffic_along_time() -> Iterator[Traffic]:
+    """Traffic of every entry of every operator along time."""
     for operator in OPERATORS:
         work = temporal_workload(operator, COUNTED_SHAPE, torch.float32, "cpu")
         yield from (counted_operators(work, operator, entry) for entry in entries(operator) if entry != "triton")
         yield counted_kernels(operator, work.unit)
 
 
-def window_rows(size: int = FULL_SIZE) -> Iterator[Traffic]:
-    """Every entry of window attention on 6 x size x size in bfloat16, in the forms that they have on CUDA."""
+def traffic_in_windows(size: int = FULL_SIZE) -> Iterator[Traffic]:
+    """Traffic of every entry of window attention on 6 x size x size in bfloat16, as it runs on CUDA."""
     for name, group in WINDOWS.items():
         make = window_workload(group, size, DTYPE, "cpu").planned()
         with without_storage(for_cuda=True):
@@ -94,7 +97,7 @@ def window_rows(size: int = FULL_SIZE) -> Iterator[Traffic]:
 
 
 def bound_cells() -> Iterator[Cell]:
-    """Every launch that the bounds are predicted from, on every architecture."""
+    """All launches that the bounds are predicted from, on every architecture."""
     for architecture in ARCHITECTURES:
         for operator, declared in declared_at_bounds(DIRECTIONS[1]).items():
             frames = WINDOWS[operator].frames if operator in WINDOWS else FRAMES
@@ -103,7 +106,7 @@ def bound_cells() -> Iterator[Cell]:
 
 
 def declared_at_bounds(direction: str) -> dict[str, Declared]:
-    """By operator, at the sizes that bounds are predicted for."""
+    """Declarations by operator, at the sizes of the predicted bounds."""
     along_time = {operator: declared_along_time(operator, BOUND_SHAPE, direction) for operator in OPERATORS}
     windows = {name: declared_in_windows(group, FULL_SIZE, direction) for name, group in WINDOWS.items()}
     return along_time | windows

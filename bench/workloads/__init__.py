@@ -1,1 +1,1 @@
-"""What is compared."""
+"""The operators, shapes and entries that the benchmarks compare."""

@@ -1,4 +1,4 @@
-"""Window attention: the groups of the model and of the official configuration, at full resolution."""
+"""Window attention as in the blocks of the model and of the official configuration, at full resolution."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -12,15 +12,15 @@ from spikevrt_kernels.window_attention.windows import Size3
 
 HEADS = 6
 FULL_SIZE, REDUCED_SIZE, CHECKED_SIZE = 256, 64, 20
-"""Side of the frames; entries are checked on the last, which has shifted, whole and padded windows.
+"""Sides of the frames in pixels. Entries are checked on the last size, which has shifted, whole and padded windows.
 
-A float64 reference of all windows would need tens of GB.
+A float64 reference at full size would need tens of GB.
 """
 
 
 @dataclass(frozen=True)
-class Group:
-    """A kind of shifted block."""
+class WindowKind:
+    """A kind of shifted block: frames, channels, window."""
 
     name: str
     frames: int
@@ -30,32 +30,32 @@ class Group:
 
     @property
     def shift(self) -> Size3:
-        """Half a window."""
+        """The shift (d,h,w): half a window."""
         d, h, w = self.window
         return d // 2, h // 2, w // 2
 
     def case(self, size: int) -> Case:
-        """The operator as a shifted block of the group calls it, on frames of size x size."""
+        """The case of a shifted block on frames of size x size."""
         shape = (1, self.frames, size, size, self.channels)
         case = window_attention_case(*shape, HEADS, self.window, self.shift, self.mutual)
         label = f"{self.frames}x{size}x{size}x{self.channels}, windows {'x'.join(map(str, self.window))}, shifted"
         return replace(case, op=self.name, shape=label)
 
 
-GROUPS = {
-    "self": Group("window attention", 5, 96, (5, 8, 8)),
-    "mutual": Group("mutual and self window attention", 5, 96, (2, 8, 8), mutual=True),
-    "frames": Group("window attention inside frames", 5, 96, (1, 8, 8)),
-    "official-self": Group("window attention", 6, 96, (6, 8, 8)),
-    "official-mutual": Group("mutual and self window attention", 6, 96, (2, 8, 8), mutual=True),
-    "official-stage8": Group("window attention", 6, 120, (6, 8, 8)),
-    "official-frames": Group("window attention inside frames", 6, 120, (1, 8, 8)),
+WINDOW_KINDS = {
+    "self": WindowKind("window attention", 5, 96, (5, 8, 8)),
+    "mutual": WindowKind("mutual and self window attention", 5, 96, (2, 8, 8), mutual=True),
+    "frames": WindowKind("window attention inside frames", 5, 96, (1, 8, 8)),
+    "official-self": WindowKind("window attention", 6, 96, (6, 8, 8)),
+    "official-mutual": WindowKind("mutual and self window attention", 6, 96, (2, 8, 8), mutual=True),
+    "official-stage8": WindowKind("window attention", 6, 120, (6, 8, 8)),
+    "official-frames": WindowKind("window attention inside frames", 6, 120, (1, 8, 8)),
 }
 
 
 @lru_cache(maxsize=1)
-def window_workload(group: Group, size: int, dtype: torch.dtype, device: str) -> Workload:
-    """One group on frames of size x size; the last one is kept, since its entries follow one another."""
+def window_workload(group: WindowKind, size: int, dtype: torch.dtype, device: str) -> Workload:
+    """The workload of a kind on frames of size x size; the last one is cached for its next entry."""
     out_shape = (1, group.frames, size, size, group.channels * (2 if group.mutual else 1))
     tokens = group.frames * size**2
     checked = group.case(CHECKED_SIZE)

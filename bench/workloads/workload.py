@@ -1,6 +1,7 @@
-"""What the entries of one comparison share: a case of the self-test, in one type on one device.
+"""A workload: a case of the self-test in one type on one device, which several entries run.
 
-An entry is a backend (`naive`, `sdpa`, `triton`) or `published`, the loop of the published code.
+An entry is a backend (`naive`, `sdpa`, `triton`) or `published`, the loop of the published code; for the whole model
+also `by hand` (see bench_model.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,28 +17,29 @@ from spikevrt_kernels.proof.memory import without_storage
 
 BACKENDS = ("naive", "sdpa", "triton")
 PUBLISHED = "published"
+BY_HAND = "by hand"
 ALL_ENTRIES = (PUBLISHED, *BACKENDS)
 DIRECTIONS = ("forward", "forward+backward")
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A case with its tensors, and what makes its figures comparable."""
+    """A case with its tensors, and the sizes that make figures comparable."""
 
     case: Case
-    """Operator and shape as the tables call them; it runs every entry."""
+    """The case that is measured, named as in the tables."""
     checked: Case
-    """Where entries are held against float64: the case itself, or a small one where float64 has no room."""
+    """The case that is compared with float64: the same, or a smaller one if float64 needs too much memory."""
     dtype: torch.dtype
     """Of features and weights."""
     device: torch.device
     tokens: int
-    """B*T*H*W."""
+    """Number of pixels of all frames: B*T*H*W."""
     channels: int
-    """C of a feature tensor."""
+    """Channels of a feature tensor."""
     out_shape: tuple[int, ...]
     compared: dict[str, Comparison] = field(default_factory=dict)
-    """By entry: both directions ask."""
+    """Comparisons with float64 by entry, kept because both directions need them."""
 
     @property
     def unit(self) -> int:
@@ -46,25 +48,25 @@ class Workload:
 
     @cached_property
     def leaves(self) -> list[Tensor]:
-        """Features, then weights: what training takes gradients of."""
+        """Features, then weights: all tensors that need gradients."""
         return [x.requires_grad_() for x in self.case.inputs(pure(self.dtype), self.device)]
 
     @property
     def weights(self) -> list[Tensor]:
-        """The leaves that are no features."""
+        """The leaves without the features."""
         return self.leaves[self.case.features :]
 
     @cached_property
     def gradient(self) -> Tensor:
-        """The gradient of the output, drawn once."""
+        """A random gradient of the output, the same for all entries."""
         return output_gradient(torch.empty(self.out_shape, dtype=self.dtype, device=self.device))
 
     def run(self, entry: str, leaves: Sequence[Tensor]) -> Tensor:
-        """The operator as one entry does it."""
+        """Run the operator by one entry."""
         return self.case.run(leaves, entry)
 
     def steps(self, entry: str, direction: str) -> Callable[[], list[Tensor]]:
-        """What is measured: the output, with backward also the gradients of all leaves."""
+        """The function that is measured; it returns the output, and with backward the gradients of all leaves."""
         leaves = self.leaves
         plain, gradient = [t.detach() for t in leaves], self.gradient
 
@@ -79,9 +81,9 @@ class Workload:
         return forward if direction == DIRECTIONS[0] else both
 
     def traced(self, entry: str, direction: str) -> Callable[[], object]:
-        """The step to count operators of: with gradients also in the forward.
+        """The function whose operators are counted; it records gradients in the forward too.
 
-        Without them torch.nn.MultiheadAttention is one operator, which hides what it moves inside.
+        Without gradients torch.nn.MultiheadAttention is a single operator, whose inner traffic is hidden.
         """
         if direction == DIRECTIONS[1]:
             return self.steps(entry, direction)
@@ -89,7 +91,7 @@ class Workload:
         return lambda: self.run(entry, leaves)
 
     def planned(self) -> Callable[[], "Workload"]:
-        """Makes the same with empty CPU tensors, to predict with inside `without_storage`; nothing is drawn."""
+        """A function that makes this workload with empty tensors; call it inside `without_storage` to predict."""
         with without_storage():
             shapes = [x.shape for x in self.case.inputs(pure(self.dtype), torch.device("cpu"))]
 
@@ -103,14 +105,14 @@ class Workload:
 
     @cached_property
     def judge(self) -> Judge:
-        """Holds the float64 reference for all entries."""
+        """The judge, which keeps the float64 reference for all entries."""
         return Judge(pure(self.dtype), self.device)
 
     def check(self, entry: str) -> float:
-        """The output's error.
+        """Compare an entry with float64; returns the relative error of the output.
 
         Raises:
-            AssertionError: the output or a gradient errs more than it may; no figure is taken then.
+            AssertionError: the error of the output or of a gradient is too large.
         """
         if entry not in self.compared:
             self.compared[entry] = self.judge.compare(self.checked, entry)

@@ -11,6 +11,6 @@ OPERATORS: dict[str, Operator] = {
     operator.name: operator for operator in (TEMPORAL_ATTENTION, TEMPORAL_BLOCK, WINDOW_ATTENTION, VOXELIZE)
 }
 DECLARED: Declared = {name: cost for operator in OPERATORS.values() for name, cost in operator.declared.items()}
-"""What every registered operator declares to move."""
+"""Functions that give the declared bytes of every registered operator."""
 PLANS: dict[str, Plan] = {name: plan for operator in OPERATORS.values() for name, plan in operator.plans.items()}
-"""All kernels as launches without tensors: what the report compiles."""
+"""All kernels as launches without tensors, which the report compiles."""

@@ -1,4 +1,4 @@
-"""Launches compiled before they run, by as many processes as there are cores, into Triton's cache on disk.
+"""Compiles launches before they run, in parallel processes, into Triton's cache on disk.
 
 The launcher itself compiles, on pointers without memory, for the architecture that it is told: real tensors find the
 same entries later. No process makes a CUDA context.
@@ -14,21 +14,21 @@ from spikevrt_kernels.core.launch import Launch
 from spikevrt_kernels.core.processes import Ending, Job, cores, run_jobs
 
 SECONDS = 120.0
-"""What one kernel may take; two or three are usual."""
+"""Time limit to compile a kernel in seconds; two or three are usual."""
 
 
 class Binary(NamedTuple):
-    """What another process compiles."""
+    """A binary to compile in another process."""
 
     module: str
     kernel: str
     architecture: int
     arguments: dict[str, Any]
-    """Pointers, numbers and constants by the kernel's names."""
+    """Pointers, numbers and constants by argument name."""
     options: dict[str, Any]
 
     def compile(self) -> None:
-        """Compile into Triton's cache on disk, or find it there."""
+        """Compile into Triton's cache on disk, unless it is there."""
         from triton.runtime import driver
 
         from spikevrt_kernels.proof.no_launch import Driver
@@ -68,18 +68,18 @@ def compile_all(
 
 
 def binary_of(launch: Launch, architecture: int) -> Binary:
-    """A launch as another process can read it."""
+    """A launch in a form that can be sent to another process."""
     plain = launch.without_tensors()
     return Binary(plain.kernel.__module__, plain.kernel.__name__, architecture, plain.arguments, plain.options)
 
 
 def job(share: Sequence[Binary], seconds: float) -> Job:
-    """Some binaries in one process, each packed by itself: it is read when its turn comes."""
+    """Binaries for one process, each pickled separately and read when its turn comes."""
     return Job("compile", compile_share, ([pickle.dumps(binary) for binary in share],), patience=seconds)
 
 
 def compile_share(share: Sequence[bytes]) -> Iterator[str | None]:
-    """In a process: for each binary None, or the first line of what its compiler says."""
+    """Runs in a process: for each binary yield None, or the first line of the compiler's error."""
     for packed in share:
         try:
             pickle.loads(packed).compile()
@@ -90,6 +90,6 @@ def compile_share(share: Sequence[bytes]) -> Iterator[str | None]:
 
 
 def failures(share: Sequence[Binary], ending: Ending) -> Iterator[str]:
-    """A line for each binary that failed, and for the one that ended the process."""
+    """A line for each binary that failed, also for one that ended the process."""
     reasons = [*ending.rows, *([ending.reason] if len(ending.rows) < len(share) else [])]
     yield from (f"{binary.kernel}: {reason}" for binary, reason in zip(share, reasons, strict=False) if reason)

@@ -9,12 +9,11 @@ from torch import nn
 
 from bench import bench_model, conftest
 from bench.bench_deblur import random_clip
-from bench.by_hand import BY_HAND, compiled_or_not
-from bench.measure import predicted_beside
-from bench.results.rows import Row
-from bench.results.tables import HEADER, tables
+from bench.bench_model import compiled_or_not
+from bench.results.measure import predicted_beside
+from bench.results.rows import RESULT_COLUMNS, Row, tables
 from bench.workloads.temporal import SELF, temporal_workload
-from bench.workloads.workload import DIRECTIONS
+from bench.workloads.workload import BY_HAND, DIRECTIONS
 from spikevrt.config import load_config
 from spikevrt.models import build_model
 from spikevrt.models.backends.choose import Backends
@@ -52,13 +51,13 @@ def test_model_and_clip_of_an_entry_are_on_the_device(monkeypatch, entry):
     def where(model, x, half):
         return [x.device.type, *{p.device.type for p in model.parameters()}]
 
-    monkeypatch.setitem(bench_model.STEPS, DIRECTIONS[0], where)
+    monkeypatch.setitem(bench_model.STEP_OF, DIRECTIONS[0], where)
     monkeypatch.setattr(bench_model, "official_vrt", lambda backend: nn.Linear(2, 2))
     monkeypatch.setattr(torch, "compile", lambda model: model)
     run, said = bench_model.runner(entry, DIRECTIONS[0], "meta")
     assert run() == ["meta", "meta"]
     assert said == (", compiled" if entry == BY_HAND else "")
-    assert bench_model.clip("cpu").shape[-1] == bench_model.SIDE
+    assert bench_model.clip("cpu").shape[-1] == bench_model.CPU_SIDE
 
 
 def test_where_no_compiler_works_the_yardstick_runs_as_it_is_and_says_so(monkeypatch):
@@ -88,7 +87,7 @@ def test_no_memory_is_no_missing_compiler(monkeypatch):
 
 def test_the_peak_of_a_model_is_predicted_without_a_gpu(monkeypatch):
     monkeypatch.setattr(bench_model, "official_vrt", lambda backend: nn.Conv3d(6, 6, 1))
-    unit = bench_model.FRAMES * 3 * bench_model.CUDA_SIDE**2
+    unit = bench_model.FRAME_COUNT * 3 * bench_model.CUDA_SIDE**2
     forward, both = (bench_model.predicted_memory("sdpa", direction) for direction in DIRECTIONS)
     assert 4 * unit + 2 * unit < forward <= both, "the clip in float32, and the result in half the bytes"
 
@@ -105,7 +104,7 @@ def test_a_measured_peak_stands_beside_the_predicted_one():
     )  # fmt: skip
     (line,) = [line for line in tables([row]) if line.startswith("triton")]
     assert line.split()[-1] == "1.50"
-    assert HEADER[-1] == "of predicted"
+    assert RESULT_COLUMNS[-1] == "of predicted"
 
 
 def test_random_frames_take_the_way_of_deblur():

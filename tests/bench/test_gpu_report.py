@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from bench.gpu import whole
-from bench.gpu.board import LOGS, PAGE, ROWS, Board, Outcome, Task
+from bench.gpu.board import FINDINGS, LOGS, PAGE, Board, Outcome, Task
 from bench.gpu.page import page
+from bench.gpu.part import END, NO_TIME, WELL, Finding, read_finding
 from bench.gpu.part import main as main_of_part
-from bench.gpu.rows import END, NO_TIME, WELL, ReportRow, read_row
 from bench.gpu.setting import Setting
 from bench.gpu.stages import JUDGED, Stage, fixed, sanitizing, stages
-from bench.gpu_report import chosen, join, main, report, run
+from bench.gpu_report import join, main, report, run, stages_named
 from spikevrt.errors import UserError
 
 GIB = 2**30
@@ -34,7 +34,7 @@ def toy(name, *arguments, limit=PATIENCE, job="tests.bench.toy_parts", **more):
 
 
 def written(folder):
-    return [json.loads(line) for line in (folder / ROWS).read_text().splitlines()]
+    return [json.loads(line) for line in (folder / FINDINGS).read_text().splitlines()]
 
 
 def test_a_part_that_hangs_or_crashes_costs_only_itself(tmp_path, capsys):
@@ -95,7 +95,7 @@ def test_a_report_that_is_cut_off_is_whole_lines_and_a_page(tmp_path, end):
     rest = process.stdout.read()
     assert process.wait(20) == (128 + end if end == signal.SIGTERM else -end)
     assert ("==== summary" in rest) == (end == signal.SIGTERM)
-    rows = [read_row(line) for line in (tmp_path / ROWS).read_text().splitlines()]
+    rows = [read_finding(line) for line in (tmp_path / FINDINGS).read_text().splitlines()]
     assert None not in rows
     assert {"machine", "check", "start", "end"} <= {row.kind for row in rows}
     text = (tmp_path / PAGE).read_text()
@@ -105,32 +105,32 @@ def test_a_report_that_is_cut_off_is_whole_lines_and_a_page(tmp_path, end):
 
 
 def test_a_row_that_was_cut_off_is_left_out():
-    line = ReportRow("note", "said").line()
-    assert read_row(line) == ReportRow("note", "said")
-    assert read_row(line[:-5]) is None
-    assert read_row("[1, 2]") is None
-    assert read_row('{"unknown": 1}') is None
+    line = Finding("note", "said").line()
+    assert read_finding(line) == Finding("note", "said")
+    assert read_finding(line[:-5]) is None
+    assert read_finding("[1, 2]") is None
+    assert read_finding('{"unknown": 1}') is None
 
 
 def test_the_page_holds_measured_beside_predicted():
     rows = [
-        ReportRow("machine", "a GPU"),
-        ReportRow(
+        Finding("machine", "a GPU"),
+        Finding(
             "step", "one step", keep=True,
             figures={"entry": "triton", "seconds": 1.5, "host": 0.25, "first": 9, "peak": 9 * GIB},
         ),
-        ReportRow("peak", figures={"entry": "triton", "bytes": 8 * GIB}),
-        ReportRow("peak", figures={"entry": "naive", "bytes": 90 * GIB}),
-        ReportRow("dram", figures={
+        Finding("peak", figures={"entry": "triton", "bytes": 8 * GIB}),
+        Finding("peak", figures={"entry": "naive", "bytes": 90 * GIB}),
+        Finding("dram", figures={
             "op": "temporal_block", "shape": "self", "kernel": "k", "launches": 2, "read": 3e6, "written": 1e6,
             "declared": 2e6,
         }),
-        ReportRow("time", figures={
+        Finding("time", figures={
             "op": "temporal_block", "shape": "self", "direction": "forward", "entry": "sdpa", "ms": 1.25,
             "least": 1.0, "most": 2.0, "peak": GIB // 2,
         }),
-        ReportRow("start", part="step auto"),
-        ReportRow("end", "crashes (SIGSEGV)", True, part="step sdpa"),
+        Finding("start", part="step auto"),
+        Finding("end", "crashes (SIGSEGV)", True, part="step sdpa"),
     ]  # fmt: skip
     cells = [line.split() for line in page(rows).splitlines()]
     assert ["triton", "1.500", "0.250", "9.000", "9.00", "8.00", "1.12"] in cells
@@ -161,7 +161,7 @@ def test_the_sanitizer_takes_the_first_that_crashed_before_the_first_that_was_wr
 
 def test_a_part_by_hand_prints_its_rows(capsys):
     assert main_of_part(["--dry", "tests.bench.toy_parts.wrong", "a third"]) == 1
-    assert read_row(capsys.readouterr().out) == ReportRow("check", "off by a third", True, figures={"excess": 2.0})
+    assert read_finding(capsys.readouterr().out) == Finding("check", "off by a third", True, figures={"excess": 2.0})
 
 
 class Slow:
@@ -232,4 +232,4 @@ def test_without_a_gpu_one_line_names_the_remedy(monkeypatch, tmp_path):
 
 def test_an_unknown_part_is_one_line():
     with pytest.raises(UserError, match=r"--parts quick: there is no such part; use env, smoke, "):
-        chosen(stages(Setting(dry=True), "scratch"), ["env", "quick"])
+        stages_named(stages(Setting(dry=True), "scratch"), ["env", "quick"])

@@ -6,10 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from bench.gpu import traffic
-from bench.gpu.cases import timed_cases
-from bench.gpu.ncu import moved_by_kernel, ncu_command
-from bench.gpu.rows import ReportRow
-from bench.gpu.setting import Setting
+from bench.gpu.part import Finding
+from bench.gpu.setting import Setting, timed_cases
+from bench.gpu.traffic import moved_by_kernel, ncu_command
 from bench.workloads.workload import DIRECTIONS
 
 NAMES = (
@@ -57,7 +56,7 @@ def test_no_table_is_ncus_own_reason(text, reason):
 
 def test_a_profiled_case_gives_a_row_a_kernel_and_a_row_a_direction(monkeypatch):
     declared = zip(DIRECTIONS, (5, 6), strict=True)
-    said = [ReportRow("declared", figures={"direction": d, "bytes": b}).line() for d, b in declared]
+    said = [Finding("declared", figures={"direction": d, "bytes": b}).line() for d, b in declared]
 
     def run(command, **options):
         Path(command[command.index("--log-file") + 1]).write_text(CSV)

@@ -9,7 +9,7 @@ from bench.without_gpu.declared import FORWARD, declared_along_time, declared_in
 from bench.without_gpu.page import bounds_table, executed_table, resource_header, resource_line
 from bench.without_gpu.traffic import bound_cells
 from bench.workloads.temporal import ATTENTION, SELF
-from bench.workloads.windows import FULL_SIZE, GROUPS
+from bench.workloads.windows import FULL_SIZE, WINDOW_KINDS
 from bench.workloads.workload import DIRECTIONS
 from spikevrt_kernels.proof.compile_all import Cell
 from spikevrt_kernels.proof.compiler import Assembled, Resources
@@ -21,7 +21,7 @@ H100, A6000 = (next(gpu for gpu in GPUS if gpu.name == name) for name in ("H100 
 
 def test_instructions_bind_window_attention():
     """At head width 16: 499 of them a tile of 64 x 32 scores, where products need 32 clocks and exponentials 144."""
-    declared = declared_in_windows(GROUPS["official-self"], FULL_SIZE, FORWARD)
+    declared = declared_in_windows(WINDOW_KINDS["official-self"], FULL_SIZE, FORWARD)
     bound = declared.bound(H100, declared.work(90))
     assert bound.limit == "issue"
     # 1,024 windows of 6 heads and 6 x 12 tiles, which 132 multiprocessors issue a warp a scheduler.
@@ -41,7 +41,7 @@ LAUNCHES = {
         {"bwd_dy", "bwd_mlp", "bwd_attend", "bwd_project_3"},
     ),
     "windows": (
-        partial(declared_in_windows, GROUPS["mutual"], 16),
+        partial(declared_in_windows, WINDOW_KINDS["mutual"], 16),
         {"forward", "mutual_forward"},
         {"backward", "bias_backward", "table_backward", "mutual_backward"},
     ),

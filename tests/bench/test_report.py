@@ -11,9 +11,8 @@ from PIL import Image, ImageColor
 from bench import report
 from bench.results import chart
 from bench.results.chart import COLOURS
-from bench.results.rows import JSON_KEY, Row, from_json, groups, to_json
-from bench.results.tables import SHOWN_GPUS, tables
-from bench.without_gpu import rows as proof_rows
+from bench.results.rows import JSON_KEY, SHOWN_GPUS, Row, by_comparison, from_json, tables, to_json
+from bench.without_gpu import declared
 from bench.without_gpu.counts import Counts
 from bench.workloads.temporal import CROSS, OPERATORS, SELF, entries, temporal_workload
 from bench.workloads.workload import DIRECTIONS
@@ -60,10 +59,10 @@ def test_no_words_of_the_picture_run_into_the_next_panel():
     proved = dataclasses.replace(slow, entry="triton", seconds=None, bounds=dict.fromkeys(SHOWN_GPUS, 0.0123456))
     image = chart.chart([slow, fast, proved], ["machine: a small one"])
     picture = np.asarray(image.convert("L"))
-    heading = chart.MARGIN + 30 + (len(chart.EXPLANATION) + 2) * chart.LINE + chart.AFTER + 1
+    heading = chart.MARGIN + 30 + (len(chart.EXPLANATION) + 2) * chart.LINE_HEIGHT + chart.SHAPE_GAP + 1
     assert (picture[:, : chart.MARGIN // 2] == 255).all()
     assert (picture[:, -chart.MARGIN // 2 :] == 255).all()
-    for x in (chart.column(1), chart.column(1) + chart.TIME + chart.GUTTER):
+    for x in (chart.column(1), chart.column(1) + chart.TIME_WIDTH + chart.GUTTER):
         assert (picture[heading:, x - 12 : x - 2] == 255).all()
     assert sorted(e for e, c in COLOURS.items() if has_colour(image, c)) == ["naive", "published", "triton"]
 
@@ -79,7 +78,7 @@ def test_a_backend_alone_and_rows_without_times_are_drawn():
 
 def test_rows_of_other_shapes_or_directions_are_not_compared():
     other = Row(**{**to_json([MEASURED])[0], "direction": "forward+backward"})
-    assert len(groups([MEASURED, PROVED, other])) == 2
+    assert len(by_comparison([MEASURED, PROVED, other])) == 2
 
 
 @pytest.mark.parametrize("text", ["no json", "[]", "{}", json.dumps({"benchmarks": []})])
@@ -94,8 +93,8 @@ def test_a_file_that_holds_no_results(tmp_path, text):
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_proof_rows_count_what_the_kernels_declare(direction, monkeypatch):
     counts = {CROSS: Counts(4.0, 22.0, 3.0 + 1 / 12, 1, 5)}
-    monkeypatch.setattr(proof_rows, "count_in_interpreter", lambda: counts)
-    row = proof_rows.temporal_row(CROSS, (1, 96, 5, 16, 16), direction)
+    monkeypatch.setattr(declared, "count_in_interpreter", lambda: counts)
+    row = declared.proof_along_time(CROSS, (1, 96, 5, 16, 16), direction)
     assert row.seconds is None
     assert row.moved == row.counted * row.unit, "declared and counted agree"
     assert row.saved == (None if direction == "forward" else counts[CROSS].saved * row.unit), (

@@ -8,11 +8,19 @@ import pytest
 import torch
 
 from bench import tune
-from bench.tuning import compiled
-from bench.tuning.candidates import CANDIDATES, CONFIGS, TABLES, as_in_table, candidates, static_row
-from bench.tuning.compiled import Asked, Compiled, compile_all, compile_candidates
-from bench.tuning.measured import Started, Tried, fastest, kernel_seconds, try_rows
-from bench.tuning.subjects import subjects
+from bench.tuning import trials
+from bench.tuning.subjects import CANDIDATES, CONFIG_TYPES, TILE_TABLES, as_in_table, candidates, static_row, subjects
+from bench.tuning.trials import (
+    Asked,
+    Compiled,
+    Started,
+    Tried,
+    compile_candidates,
+    compile_every_candidate,
+    fastest,
+    kernel_seconds,
+    try_rows,
+)
 from spikevrt.config import load_config
 from spikevrt.errors import UserError
 from spikevrt_kernels.core.keys import by_key
@@ -29,14 +37,14 @@ def subject(name):
 
 
 def test_every_row_of_both_tables_has_candidates_and_stands_first():
-    assert set(CANDIDATES) == {(op, name) for op, table in TABLES.items() for name in table}
+    assert set(CANDIDATES) == {(op, name) for op, table in TILE_TABLES.items() for name in table}
     for op, name in CANDIDATES:
         first, *others = candidates(Kernel(op, name, ()))
-        assert first == tuple(TABLES[op][name])
+        assert first == tuple(TILE_TABLES[op][name])
         assert len(others) >= 3
         assert first not in others
         for row in others:
-            assert CONFIGS[op](*row).options()["num_warps"] in (4, 8)
+            assert CONFIG_TYPES[op](*row).options()["num_warps"] in (4, 8)
     assert sum(row[0] == 64 for row in CANDIDATES["temporal_block", "bwd_mlp"]) >= 2, "64 rows for Hopper"
 
 
@@ -67,7 +75,7 @@ def test_what_spills_or_does_not_compile_is_left_out(monkeypatch):
             raise RuntimeError("out of resources\nmore")
         return resources(stack=8 if launch.options["num_warps"] == 4 else 0)
 
-    monkeypatch.setattr(compiled, "compile_launch", compile_launch)
+    monkeypatch.setattr(trials, "compile_launch", compile_launch)
     found = {one.row: one for one in compile_candidates(ASKED, subject("bwd_mlp").kernel)}
     assert [row for row, one in found.items() if one.fits] == [STATIC, (64, 8, 3), FAST]
     assert found[BROKEN].reason == "RuntimeError: out of resources"
@@ -81,9 +89,9 @@ def test_a_tall_tile_of_the_backward_compiles_for_hopper_without_a_stack():
 
 
 def test_candidates_are_compiled_in_processes_whose_end_is_a_reason(monkeypatch):
-    monkeypatch.setattr(compiled, "compile_candidates", half_compiled)
+    monkeypatch.setattr(trials, "compile_candidates", half_compiled)
     kernel = subject("bwd_mlp").kernel
-    found = compile_all(ASKED, [kernel], workers=1)[kernel]
+    found = compile_every_candidate(ASKED, [kernel], workers=1)[kernel]
     assert [(one.row, one.reason) for one in found] == [(STATIC, None), (candidates(kernel)[1], "crashes (SIGABRT)")]
 
 
@@ -159,7 +167,7 @@ def test_rows_are_printed_and_kept(monkeypatch, tmp_path, capsys):
 def test_without_a_gpu_the_candidates_are_listed(monkeypatch, capsys):
     kernel = subject("table_backward").kernel
     found = {kernel: [Compiled(kernel, static_row(kernel), 48, 0, 256, 0), Compiled(kernel, (32, 64, 4), 255, 8, 1, 0)]}
-    monkeypatch.setattr(tune, "compile_all", lambda *_: found)
+    monkeypatch.setattr(tune, "compile_every_candidate", lambda *_: found)
     assert tune.main(["--kernel", "table_backward", "--architecture", "90"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["48", "0", "256", "0", "static"] in [line[-5:] for line in lines]

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from bench.measure import predict_saved, saved_bytes
+from bench.results.measure import predict_saved, saved_bytes
+from bench.without_gpu.declared import proof_in_windows
 from bench.without_gpu.page import window_table
-from bench.without_gpu.rows import window_row
-from bench.without_gpu.traffic import window_rows
-from bench.workloads.windows import CHECKED_SIZE, GROUPS, window_workload
+from bench.without_gpu.traffic import traffic_in_windows
+from bench.workloads.windows import CHECKED_SIZE, WINDOW_KINDS, window_workload
 from bench.workloads.workload import DIRECTIONS
 
 MUTUAL_OFFSET = 64 * 3 * 96 * 2
@@ -16,7 +16,7 @@ MUTUAL_OFFSET = 64 * 3 * 96 * 2
 
 @pytest.mark.parametrize("group", ["mutual", "frames"])
 def test_entries_are_right_where_they_are_checked(group):
-    work = window_workload(GROUPS[group], CHECKED_SIZE, torch.float32, "cpu")
+    work = window_workload(WINDOW_KINDS[group], CHECKED_SIZE, torch.float32, "cpu")
     for entry in ("naive", "sdpa"):
         work.check(entry)
         assert predict_saved(work, entry) == saved_bytes(work, entry)
@@ -25,7 +25,7 @@ def test_entries_are_right_where_they_are_checked(group):
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_proof_rows(direction):
-    row = window_row(GROUPS["official-mutual"], CHECKED_SIZE, direction)
+    row = proof_in_windows(WINDOW_KINDS["official-mutual"], CHECKED_SIZE, direction)
     assert row.seconds is None
     assert row.bounds["H100 SXM"] <= row.bounds["RTX A6000"], "on small features the host binds on both"
     if direction == DIRECTIONS[0]:
@@ -38,7 +38,7 @@ def test_proof_rows(direction):
 
 
 def test_traffic_of_every_entry_is_counted_without_storage():
-    rows = {(row.operator.rpartition(" ")[2], row.entry): row for row in window_rows(size=32)}
+    rows = {(row.operator.rpartition(" ")[2], row.entry): row for row in traffic_in_windows(size=32)}
     for kind, forward, saved in (("self", 4, 4.2), ("mutual", 8, 8.4)):
         naive, sdpa, fused = (rows[kind, entry] for entry in ("naive", "sdpa", "triton"))
         assert fused.forward == forward, "q, k, v in and the result out, in each branch"

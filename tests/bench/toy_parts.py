@@ -5,25 +5,25 @@ import subprocess
 import sys
 import time
 
-from bench.gpu.rows import ReportRow, row_of
+from bench.gpu.part import Finding, finding_of
 
 
 def right(setting):
     print("talk of a library")
-    yield row_of("check", "all right", excess=0.5)
+    yield finding_of("check", "all right", excess=0.5)
 
 
 def wrong(setting, by="half"):
-    yield row_of("check", f"off by {by}", bad=True, excess=2.0)
+    yield finding_of("check", f"off by {by}", bad=True, excess=2.0)
 
 
 def hangs(setting):
-    yield ReportRow("note", "before it hung")
+    yield Finding("note", "before it hung")
     time.sleep(600)
 
 
 def crashes(setting):
-    yield ReportRow("note", "before it crashed")
+    yield Finding("note", "before it crashed")
     print("the kernel's last words", file=sys.stderr, flush=True)
     os.abort()
 
@@ -36,5 +36,5 @@ def fails(setting):
 def starts_another(setting, mark):
     write = f"import time\nwhile True: open({mark!r}, 'a').write('x'); time.sleep(0.1)"
     subprocess.Popen([sys.executable, "-c", write])
-    yield ReportRow("note", os.environ["OMP_NUM_THREADS"])
+    yield Finding("note", os.environ["OMP_NUM_THREADS"])
     time.sleep(600)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from bench.measure import predict_saved
-from bench.without_gpu.counts import DTYPE, SHAPE, count
+from bench.results.measure import predict_saved
+from bench.without_gpu.counts import COUNTED_DTYPE, COUNTED_TILES, count
 from bench.workloads.temporal import OPERATORS, temporal_workload
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_saved_bytes_are_planned_as_they_are_kept(operator):
-    work = temporal_workload(operator, SHAPE, DTYPE, "cpu")
+    work = temporal_workload(operator, COUNTED_TILES, COUNTED_DTYPE, "cpu")
     assert predict_saved(work, "triton") == round(count(work).saved * work.unit)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench.tuning.candidates import candidates
+from bench.tuning.subjects import candidates
 from spikevrt_kernels.checks.comparison import Judge
 from spikevrt_kernels.core.case import pure
 from spikevrt_kernels.core.tuned import kernels_asked_for, trying

@@ -8,7 +8,7 @@ import pytest
 
 MEASURE = """
 import sys, torch
-from bench.process_memory import status_kib
+from bench.results.measure import status_kib
 from spikevrt.system.allocator import keep_freed_memory
 
 if sys.argv[1] == "keep":

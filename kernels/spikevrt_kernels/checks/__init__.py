@@ -1,1 +1,1 @@
-"""What an operator is held to on any machine: cases, errors against float64, time."""
+"""Checks of operators on any machine: cases, errors against float64, times."""

@@ -17,32 +17,32 @@ from spikevrt_kernels.core.case import Case, Precision, Run, gradients, output_g
 from spikevrt_kernels.core.launch import interpreted
 
 OUT_FACTOR, GRADIENT_FACTOR, ROW_FACTOR = 2.0, 3.0, 2.0
-"""Allowed error in errors of the reference in the same type; sums of gradients come in another order."""
+"""Allowed error as a multiple of the reference's error in the same type; gradients are summed in another order."""
 CAP = 5e-2
 """Allowed to no gradient unless twice the reference's own error is more: three times a large error allows anything."""
 FLOORS = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
-"""Relative errors that always pass: rounding, where the reference is luckier. Integers must be equal."""
+"""Relative errors that always pass, because the reference may be exact by chance. Integers must be equal."""
 ROW, ROW_FLOOR = 16, 4.0
-"""Elements of a row, neighbours in memory; its error scatters, so that more of it always passes."""
+"""Elements of a row (neighbours in memory). The error of a row varies more, so a larger one always passes."""
 SLICE = 1 << 24
-"""Elements that are compared at once: float64 has no room for more of a large tensor."""
+"""Elements that are compared at once, so that large tensors fit into memory in float64."""
 RUNS = 3
 """Of a kernel."""
 DETERMINISTIC = ("triton",)
-"""Backends that promise the same bits in every run; PyTorch's own do not."""
+"""Backends that must give the same bits in every run; PyTorch's own need not."""
 
 
 class Yardstick(NamedTuple):
-    """What a backend is held against."""
+    """What a backend is compared with."""
 
     dtype: torch.dtype
     backend: str | None = None
-    """None = the reference of the case."""
+    """None means the reference of the case."""
 
 
 EXACT = Yardstick(torch.float64)
 LARGE = Yardstick(torch.float32, "sdpa")
-"""At sizes where float64 and the reference have no room."""
+"""For sizes at which float64 and the reference do not fit into memory."""
 
 
 class Off(NamedTuple):
@@ -51,11 +51,11 @@ class Off(NamedTuple):
     whole: float
     """||a - exact|| / ||exact||."""
     row: float
-    """The largest of any ROW neighbours; a row smaller than most is measured by the size of most."""
+    """The largest error of any row of ROW neighbours, relative to the row or, if it is small, to the typical row."""
 
 
 class Error(NamedTuple):
-    """The errors of a tensor, and what is allowed."""
+    """The errors of a tensor, with the allowed ones."""
 
     what: str
     error: float
@@ -65,7 +65,7 @@ class Error(NamedTuple):
 
     @property
     def right(self) -> bool:
-        """Whether both are small enough; NaN is not."""
+        """Whether both errors are allowed; NaN never is."""
         return self.error <= self.allowed and self.row <= self.row_allowed
 
     def __str__(self) -> str:
@@ -75,21 +75,21 @@ class Error(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """A backend against float64 on one case."""
+    """The errors of a backend against float64 on one case."""
 
     out: Error
     gradients: tuple[Error, ...]
     moved: tuple[str, ...] = ()
-    """What had other bits in another run."""
+    """The tensor that had other bits in another run."""
 
     @property
     def worst_gradient(self) -> Error | None:
-        """The gradient farthest beyond, or nearest to, what is allowed."""
+        """The gradient with the largest error in units of the allowed one."""
         return max(self.gradients, key=excess, default=None)
 
     @property
     def reason(self) -> str | None:
-        """None where all is right, else what is wrong."""
+        """None if all is right, else what is wrong."""
         worst = max((self.out, *self.gradients), key=excess)
         if not worst.right:
             return f"wrong: {worst}"
@@ -99,12 +99,12 @@ class Comparison(NamedTuple):
 
 
 def excess(error: Error) -> float:
-    """Error in units of what is allowed, the larger one; NaN is the worst of all."""
+    """The larger of both errors in units of the allowed one; NaN counts as the largest."""
     return max(ratio(error.error, error.allowed), ratio(error.row, error.row_allowed))
 
 
 def ratio(error: float, allowed: float) -> float:
-    """Error in units of what is allowed; infinite for NaN, and where nothing is allowed."""
+    """Error in units of the allowed one; infinite for NaN, and if no error is allowed."""
     if error != error:
         return float("inf")
     if not allowed:
@@ -113,7 +113,7 @@ def ratio(error: float, allowed: float) -> float:
 
 
 def relative_errors(found: Tensor, exact: Tensor) -> Off:
-    """Errors of a tensor; where the exact value is 0 all over, the norms of what was found."""
+    """Errors of a tensor; if the exact tensor is 0, norms of the tensor itself."""
     a, b = found.detach().reshape(-1), exact.detach().reshape(-1)
     off, size = [], []
     for i in range(0, len(a), SLICE):
@@ -124,7 +124,7 @@ def relative_errors(found: Tensor, exact: Tensor) -> Off:
 
 
 def from_squares(off: Tensor, size: Tensor) -> Off:
-    """Errors from the sums of squares of every row: of the difference, and of the exact values."""
+    """Errors from two sums of squares for every row: of the difference, and of the exact values."""
     total = size.sum()
     if not total:
         return Off(float(off.sum().sqrt()), float(off.max().sqrt()))
@@ -138,7 +138,7 @@ def row_squares(x: Tensor) -> Tensor:
 
 @contextmanager
 def memory_of_nan() -> Iterator[None]:
-    """Inside, new tensors hold NaN until somebody writes to them."""
+    """While active, new tensors are filled with NaN, so that elements that are never written show."""
     before = torch.get_deterministic_debug_mode()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -157,7 +157,7 @@ def worse(a: Off, b: Off) -> Off:
 
 
 class Judge:
-    """Compares backends in one precision on one device; the reference of the case before is kept."""
+    """Compares backends in one precision on one device; keeps the reference of the last case."""
 
     def __init__(
         self, precision: Precision, device: torch.device, backward: bool = True, yardstick: Yardstick = EXACT
@@ -183,16 +183,16 @@ class Judge:
         return Comparison(found[0], tuple(found[1:]), moved)
 
     def reason(self, case: Case, backend: str) -> str | None:
-        """None where a backend is right on a case, else one sentence."""
+        """None if a backend is right on a case, else a sentence that says what is wrong."""
         reason = self.compare(case, backend).reason
         return None if reason is None else f"{reason} at {case.shape} in {self.precision.name}"
 
     def names(self, case: Case) -> list[str]:
-        """Of the output and of every gradient."""
+        """Names of the output and of all gradients."""
         return ["output", *([f"gradient of {name}" for name in case.names] if self.backward else [])]
 
     def error(self, name: str, off: Off, own: Off) -> Error:
-        """An error with what is allowed, which follows from the reference's own in the same type."""
+        """An error with the allowed one, which follows from the reference's error in the same type."""
         floor = FLOORS.get(self.precision.features, 0.0)
         if not isfinite(own.whole):  # Beside a reference that overflows anything would pass.
             own = Off(0.0, 0.0)
@@ -205,7 +205,7 @@ class Judge:
         return Error(name, off.whole, allowed, off.row, row_allowed)
 
     def prepare(self, case: Case) -> None:
-        """Run the yardstick, and the reference in the precision itself."""
+        """Run the yardstick, and the reference in the precision that is checked."""
         if case is self.case:
             return
         self.case = None
@@ -221,11 +221,11 @@ class Judge:
         self.case = case
 
     def run(self, case: Case, backend: str) -> Run:
-        """The case in the judge's precision."""
+        """Run the case in the judge's precision."""
         return run_case(case, backend, self.inputs, self.precision.autocast, self.grad)
 
     def runs(self, case: Case, backend: str) -> tuple[Run, tuple[str, ...]]:
-        """One run, and what has other bits in the runs after it; kernels run into memory of NaN."""
+        """The results of one run, and what differs in later runs; outputs are allocated full of NaN."""
         if backend not in DETERMINISTIC:
             return self.run(case, backend), ()
         with memory_of_nan():
@@ -240,12 +240,12 @@ class Judge:
         return first, tuple(names[i] for i in sorted(moved))
 
     def errors(self, run: Run) -> list[Off]:
-        """Of the output, then of every gradient."""
+        """Errors of the output, then of every gradient."""
         return [relative_errors(found, exact) for found, exact in zip(flat(run), flat(self.exact), strict=True)]
 
 
 def moved_in_company(case: Case, backend: str, precision: Precision, device: torch.device, backward: bool) -> list[str]:
-    """What of the last clip has other bits among all clips than alone: the output, or gradients of features.
+    """Compare the last clip's bits in a batch of all clips and alone; names the output or gradient that differs.
 
     Raises:
         BackendError: the backend cannot run the case.
@@ -262,7 +262,7 @@ def moved_in_company(case: Case, backend: str, precision: Precision, device: tor
 def last_clip(
     case: Case, inputs: Sequence[Tensor], backend: str, precision: Precision, backward: bool
 ) -> tuple[Tensor, ...]:
-    """Output and gradients of features of the last clip; the gradient of the output is the output."""
+    """Output and feature gradients of the last clip; the output serves as its own gradient."""
     leaves = [x.detach().requires_grad_(backward and i < case.features) for i, x in enumerate(inputs)]
     kind, autocast = inputs[0].device.type, precision.autocast
     with torch.set_grad_enabled(backward), torch.autocast(kind, autocast, enabled=autocast is not None):
@@ -277,5 +277,5 @@ def flat(run: Run) -> tuple[Tensor, ...]:
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors are equal; NaN equals NaN: that it is there is another fault."""
+    """Whether two tensors are equal; NaN equals NaN, because another check finds NaN."""
     return torch.equal(a, b) or (torch.equal(a.isnan(), b.isnan()) and torch.equal(a.nan_to_num(), b.nan_to_num()))

@@ -1,4 +1,4 @@
-"""Which backend of an operator to take on this machine: the fastest one that is right.
+"""Finds the fastest correct backend of every operator on this machine.
 
 Knows nothing of a model: the caller brings the operator's cases.
 """
@@ -15,40 +15,40 @@ from spikevrt_kernels.core.case import Case, Precision, pure
 
 
 class Trials(NamedTuple):
-    """The shapes of an operator."""
+    """The shapes on which an operator is tried."""
 
     checked: tuple[Case, ...] = ()
-    """Here a backend must be right: cut to what float64 has room for."""
+    """Shapes on which a backend must be right, reduced so that float64 fits into memory."""
     timed: tuple[Case, ...] = ()
-    """As large as they run; here a kernel is held against `sdpa`."""
+    """Shapes in full size, to measure times; a kernel is compared with `sdpa` on them."""
     exact: tuple[Case, ...] = ()
-    """Here a kernel must be right in float32, too: what half precision is allowed hides too much."""
+    """Shapes on which a kernel must be right in float32 too, because errors allowed in half precision hide too much."""
 
 
 class Ask(NamedTuple):
-    """What is wanted of the backends of some operators."""
+    """A question about the backends of some operators."""
 
     trials: Mapping[str, Trials]
     backends: Mapping[str, Sequence[str]]
-    """By operator, the one to take in a tie first."""
+    """Backends by operator; in a tie the first one is chosen."""
     precision: Precision
     backward: bool
-    """Whether gradients count."""
+    """Whether gradients are needed."""
     timed: bool = True
-    """Whether times are wanted, too."""
+    """Whether to measure times too."""
 
 
 class Finding(NamedTuple):
-    """What was found about one backend."""
+    """The result of one backend."""
 
     backend: str
     right: bool = True
     seconds: float | None = None
-    """One run of every timed case together."""
+    """Time of one run of all timed cases, in seconds."""
     reason: str | None = None
-    """Why it is left out, or has no time."""
+    """Why it is not used, or why it has no time."""
     short_of_memory: bool = False
-    """Whether there was no memory to prove or to time it."""
+    """Whether memory was too small to check or to time it."""
 
     def __str__(self) -> str:
         if self.reason or self.seconds is None:
@@ -57,14 +57,14 @@ class Finding(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The backends of an operator, in the order of preference where nothing else decides."""
+    """The results of an operator's backends, in order of preference."""
 
     op: str
     findings: tuple[Finding, ...]
 
     @property
     def taken(self) -> str:
-        """The fastest that is right; where none could be timed, the first that is right.
+        """The fastest correct backend; if none has a time, the first correct one.
 
         Raises:
             BackendError: none is right.
@@ -76,7 +76,7 @@ class Choice(NamedTuple):
         return min(right, key=lambda f: float("inf") if f.seconds is None else f.seconds).backend
 
     def require(self, backend: str) -> None:
-        """Raise where a backend that was asked for by name is wrong.
+        """Raise if a backend that was asked for by name is wrong.
 
         Raises:
             BackendError: it cannot run, fails, or its numbers are off; the message says which.
@@ -94,7 +94,7 @@ class Choice(NamedTuple):
 
 
 def choices(asked: Ask, machine: Machine) -> list[Choice]:
-    """Try every backend of every operator: is it right, is it right at full size, how fast is it."""
+    """Try every backend of every operator: check it on small and on full-size shapes, then measure its time."""
     found = {(op, backend): Finding(backend) for op, own in asked.backends.items() for backend in own}
     for row in prove(small_trials(asked), machine):
         note(found, row, row.verdict == RIGHT)
@@ -111,12 +111,12 @@ Findings = dict[tuple[str, str], Finding]
 
 
 def of_right(found: Findings, trials: Sequence[Trial]) -> list[Trial]:
-    """Trials of those that are right so far."""
+    """The trials of backends that are right so far."""
     return [trial for trial in trials if found[trial.case.op, trial.backend].right]
 
 
 def note(found: Findings, row: Row, passes: bool) -> None:
-    """What a proof says; the first thing that is wrong is kept."""
+    """Record the result of a check; the first failure is kept."""
     key = row.case.op, row.backend
     if found[key].right and not passes:
         reason = row.reason or f"{row.verdict} at {row.case.shape}"
@@ -124,7 +124,7 @@ def note(found: Findings, row: Row, passes: bool) -> None:
 
 
 def add_time(found: Findings, row: Row) -> None:
-    """One timed case more; running out of memory costs a backend its time, any other failure its place."""
+    """Add the time of a case. Without memory a backend has no time; after any other failure it is not used."""
     key = row.case.op, row.backend
     before, memory = found[key], row.verdict == NO_MEMORY
     if before.reason is not None:
@@ -136,13 +136,13 @@ def add_time(found: Findings, row: Row) -> None:
 
 
 def trial_count(asked: Ask) -> int:
-    """Answers that `choices` waits for where all backends are right."""
+    """Number of trials that `choices` runs if all backends are right."""
     timed = timed_trials(asked) if asked.timed else []
     return len(small_trials(asked)) + len(large_trials(asked)) + len(timed)
 
 
 def small_trials(asked: Ask) -> list[Trial]:
-    """Every backend on the checked cases; kernels in float32 as well."""
+    """Trials of every backend on the checked cases; of kernels in float32 too."""
     found = []
     for op, backends in asked.backends.items():
         for backend in backends:
@@ -154,7 +154,7 @@ def small_trials(asked: Ask) -> list[Trial]:
 
 
 def large_trials(asked: Ask) -> list[Trial]:
-    """Kernels on those timed cases that are no checked ones."""
+    """Trials of kernels on the timed cases that are not among the checked ones."""
     return [
         Trial(case, asked.precision, "triton", LARGE, asked.backward)
         for op, backends in asked.backends.items()
@@ -165,7 +165,7 @@ def large_trials(asked: Ask) -> list[Trial]:
 
 
 def timed_trials(asked: Ask) -> list[Trial]:
-    """The timed cases of every backend."""
+    """Trials of every backend on the timed cases."""
     return [
         Trial(case, asked.precision, backend, backward=asked.backward)
         for op, backends in asked.backends.items()

@@ -14,7 +14,7 @@ from spikevrt_kernels.proof.memory import without_storage
 def needed_launches(
     cases: Iterable[Case], precision: Precision, backward: bool = True, architecture: int = 90
 ) -> list[Launch]:
-    """What the backend `triton` launches on a GPU of an architecture, on any machine.
+    """The launches of the backend `triton` on a GPU of an architecture; works on any machine.
 
     A case that it cannot run needs nothing.
 

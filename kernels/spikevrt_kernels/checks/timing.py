@@ -9,7 +9,7 @@ import torch
 from spikevrt_kernels.core.case import Case, Precision, output_gradient, run_case
 
 SECONDS, MOST = 0.02, 10
-"""A case is run again until it took this long, at most this often."""
+"""A case is repeated until this time has passed, at most this often."""
 
 
 class Timer:
@@ -19,7 +19,7 @@ class Timer:
         self.precision, self.device, self.backward = precision, device, backward
 
     def seconds(self, case: Case, backend: str) -> float:
-        """Median of a few runs after one that compiles and warms up.
+        """Median time of a few runs, after one that compiles.
 
         Raises:
             torch.OutOfMemoryError: the case does not fit.
@@ -41,7 +41,7 @@ class Timer:
 
 
 def elapsed(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds until the work of one call is done."""
+    """Seconds of one call, until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Backends on trial: each operator and backend in each precision in a process of its own, then their times, alone.
+"""Trials of backends: every operator, backend and precision in a process of its own; then times, one at a time.
 
 A kernel that crashes, hangs or leaves its device unusable costs the rows of its own process.
 """
@@ -18,9 +18,9 @@ from spikevrt_kernels.core.processes import Ending, Job, run_jobs
 
 RIGHT, WRONG, NO_MEMORY, UNPROVED, CANNOT = "right", "WRONG", "no memory", "no memory to compare", "cannot run"
 LACK = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "SIGKILL")
-"""What is said where a process or a library of CUDA got no memory: PyTorch has an exception for its own alone."""
+"""Messages of CUDA libraries that got no memory; PyTorch's exception covers only its own allocations."""
 PATIENCE = 120.0
-"""Seconds in which a case must give its answer: compiling its kernels is nearly all of them."""
+"""Time limit of a case in seconds; nearly all of it is for compiling kernels."""
 
 
 class Trial(NamedTuple):
@@ -31,11 +31,11 @@ class Trial(NamedTuple):
     backend: str
     yardstick: Yardstick = EXACT
     backward: bool = True
-    """Whether gradients are compared, too."""
+    """Whether gradients are compared too."""
 
     @property
     def process(self) -> tuple[str, str, str, Yardstick, bool]:
-        """Trials of one process share it."""
+        """Trials with the same key share a process."""
         return self.case.op, self.backend, self.precision.name, self.yardstick, self.backward
 
     def __str__(self) -> str:
@@ -43,36 +43,36 @@ class Trial(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What one trial found."""
+    """The result of a trial."""
 
     case: Case
     precision: Precision
     backend: str
     verdict: str
     reason: str | None = None
-    """What is wrong, or cannot run."""
+    """What is wrong, or why it cannot run."""
     comparison: Comparison | None = None
     seconds: float | None = None
-    """One run, forward and backward where there are gradients."""
+    """Time of one run, with backward if there are gradients."""
     reference_seconds: float | None = None
 
 
 class Machine(NamedTuple):
-    """Where trials run."""
+    """Where trials run, and how many at a time."""
 
     device: torch.device
     workers: int = 1
-    """Processes at a time, but for times, which are taken alone."""
+    """Processes at a time; times are always measured one at a time."""
     note: Callable[[str], object] = lambda name: None
-    """Told of every answer, with the trial's name."""
+    """Called with the trial's name after every result."""
 
 
 Answers = Iterator[tuple[int, dict[str, Any]]]
-"""What a process sends: the number of a trial and what to set in its row; nothing to set where it only begins."""
+"""What a process sends: the number of a trial, and the fields of its row, which are empty when the trial starts."""
 
 
 def prove(trials: Sequence[Trial], machine: Machine) -> list[Row]:
-    """Hold every backend against its yardstick; rows in the order of the trials.
+    """Compare every backend with its yardstick; returns rows in the order of the trials.
 
     What had no memory beside the other processes is asked again, alone.
     """
@@ -86,17 +86,17 @@ def prove(trials: Sequence[Trial], machine: Machine) -> list[Row]:
 
 
 def prove_huge(trials: Sequence[Trial], machine: Machine) -> list[Row]:
-    """Hold many clips against the last of them, one process after the other: they take the whole memory."""
+    """Compare many clips with the last of them alone; one process at a time, because it needs all memory."""
     return ask(huge_cases, trials, machine._replace(workers=1))
 
 
 def take_times(trials: Sequence[Trial], machine: Machine) -> list[Row]:
-    """Seconds of every trial, one process after the other."""
+    """Seconds of every trial, measured in one process at a time."""
     return ask(timed_cases, trials, machine._replace(workers=1))
 
 
 def with_times(rows: Sequence[Row], machine: Machine) -> list[Row]:
-    """Rows of backends that are not wrong with their time and the reference's; one that fails only now is wrong."""
+    """Add times of the backend and of the reference to rows that are not wrong; a failure here makes a row wrong."""
     runs = [row for row in rows if row.verdict in (RIGHT, UNPROVED)]
     trials = {
         time_key(row, backend): Trial(row.case, row.precision, backend, backward=row.precision.floating)
@@ -116,12 +116,12 @@ def timed_row(row: Row, found: Mapping[Any, Row]) -> Row:
 
 
 def time_key(row: Row, backend: str) -> tuple[tuple[str, str, str], str, str]:
-    """Runs of one key take one time."""
+    """Trials with the same key share one measured time."""
     return row.case.key, row.precision.name, backend
 
 
 def ask(function: Callable[[Sequence[Trial], str], Answers], trials: Sequence[Trial], machine: Machine) -> list[Row]:
-    """A row for every trial, asked of one process for those that may share one."""
+    """A row for every trial; trials that may share a process run in one."""
     groups: dict[Any, list[int]] = defaultdict(list)
     for i, trial in enumerate(trials):
         groups[trial.process].append(i)
@@ -138,12 +138,12 @@ def ask(function: Callable[[Sequence[Trial], str], Answers], trials: Sequence[Tr
 
 
 def job(function: Callable[..., Answers], trials: Sequence[Trial], device: torch.device) -> Job:
-    """Trials of one process."""
+    """The job that runs the trials of one process."""
     return Job(str(trials[0]), function, (trials, str(device)), patience=PATIENCE)
 
 
 def rows_of(ending: Ending) -> Iterator[Row]:
-    """A row for every trial of a process; one without an answer says how the process ended, and is wrong."""
+    """A row for every trial of a process; without a result it is wrong and says how the process ended."""
     trials: Sequence[Trial] = ending.job.arguments[0]
     answers = {i: fields for i, fields in ending.rows if fields}
     at = ending.rows[-1][0] if ending.rows else 0
@@ -154,7 +154,7 @@ def rows_of(ending: Ending) -> Iterator[Row]:
 
 
 def judged_cases(trials: Sequence[Trial], device: str) -> Answers:
-    """In a process: verdicts. What leaves the device unusable ends it: later cases would be blamed for it."""
+    """Runs in a process: yield verdicts. It ends at an error that makes the device unusable for later cases."""
     first = trials[0]
     settle_products()
     judge = Judge(first.precision, torch.device(device), first.backward, first.yardstick)
@@ -164,7 +164,7 @@ def judged_cases(trials: Sequence[Trial], device: str) -> Answers:
 
 
 def huge_cases(trials: Sequence[Trial], device: str) -> Answers:
-    """In a process: whether the last clip of many is the same alone."""
+    """Runs in a process: whether the last clip of many gives the same bits alone."""
     for i, trial in enumerate(trials):
         yield i, {}
         try:
@@ -177,7 +177,7 @@ def huge_cases(trials: Sequence[Trial], device: str) -> Answers:
 
 
 def timed_cases(trials: Sequence[Trial], device: str) -> Answers:
-    """In a process: seconds."""
+    """Runs in a process: yield seconds."""
     first = trials[0]
     settle_products()
     timer = Timer(first.precision, torch.device(device), first.backward)
@@ -190,7 +190,7 @@ def timed_cases(trials: Sequence[Trial], device: str) -> Answers:
 
 
 def verdict(judge: Judge, trial: Trial) -> dict[str, Any]:
-    """A backend's errors on one case, or why there are none."""
+    """The fields of a row: a backend's errors on a case, or why there are none."""
     try:
         judge.prepare(trial.case)
     except torch.OutOfMemoryError:
@@ -209,19 +209,19 @@ def verdict(judge: Judge, trial: Trial) -> dict[str, Any]:
 
 
 def failed(error: Exception, trial: Trial) -> dict[str, Any]:
-    """A verdict without a comparison."""
+    """The fields of a row without a comparison."""
     kinds = {torch.OutOfMemoryError: NO_MEMORY, BackendError: CANNOT}
     other = NO_MEMORY if lacks_memory(str(error)) else WRONG
     return {"verdict": kinds.get(type(error), other), "reason": failure(error, trial)}
 
 
 def lacks_memory(text: str) -> bool:
-    """Whether an error is the machine's."""
+    """Whether an error means too little memory."""
     return any(words in text for words in LACK)
 
 
 def failure(error: Exception, trial: Trial) -> str:
-    """What an exception says, in one line: a kernel may fail in any way, from its compiler to its launch."""
+    """An exception as one line; a kernel may fail anywhere from its compiler to its launch."""
     case, backend = trial.case, trial.backend
     if isinstance(error, BackendError):
         own = str(error).removeprefix(f"{case.op}: ").removeprefix(f"attention backend {backend} ")

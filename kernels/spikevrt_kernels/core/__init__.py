@@ -1,1 +1,1 @@
-"""What operators and checks share: launches, backends, costs, cases."""
+"""Shared parts of operators and checks: launches, backends, costs, cases."""

@@ -1,4 +1,4 @@
-"""Which assembler turns kernels into machine code: on sm_90 the newest at hand, where Triton takes an older one.
+"""Chooses the assembler of kernels: on sm_90 the newest on this machine, where Triton would use an older one.
 
 Triton brings two: `ptxas`, which it takes below sm_100, and a newer `ptxas-blackwell`. The older one is known to
 miscompile the products that most of our kernels hold on sm_90 (see `FAULTS`).
@@ -18,13 +18,13 @@ from triton.backends.nvidia import compiler
 
 WHEEL = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 TRITONS_PATH = "TRITON_PTXAS_PATH"
-"""Triton's own variable. A user's value is never touched; child processes inherit ours."""
+"""Triton's environment variable. A user's value is never changed; child processes inherit ours."""
 TAKEN = "SPIKEVRT_PTXAS_TAKEN"
-"""Marks a value of TRITON_PTXAS_PATH as ours."""
+"""Variable that marks a value of TRITON_PTXAS_PATH as ours."""
 OPTION = "SPIKEVRT_PTXAS"
-"""`default` leaves the choice to Triton, `newest` (as without it) takes the newest on sm_90."""
+"""Variable of the user: `default` leaves the choice to Triton, `newest` (the default) uses the newest on sm_90."""
 MENDED = (90,)
-"""Architectures that take the newest; the others keep Triton's default."""
+"""Architectures that use the newest assembler; others keep Triton's default."""
 
 Version = tuple[int, ...]
 
@@ -40,25 +40,25 @@ class Assembler(NamedTuple):
 
     @property
     def origin(self) -> str:
-        """Whom it came with."""
+        """Where it comes from."""
         return f"triton {triton.__version__}" if self.path.parent == WHEEL else str(self.path.parent)
 
 
 class Fault(NamedTuple):
-    """A pair of Triton and assembler that is known to make wrong code."""
+    """A known fault: versions of Triton and assembler that together make wrong code."""
 
     what: str
     architectures: tuple[int, ...]
     source: str
-    """Public reports."""
+    """Links to public reports."""
     assembler_before: Version | None = None
-    """The first assembler without it; None = any assembler has it."""
+    """The first assembler version without the fault; None means that all have it."""
     triton_first: Version = (0,)
     triton_last: Version = (1 << 30,)
-    """Inclusive."""
+    """Range of versions of Triton, both ends included."""
 
     def holds(self, triton_version: Version, ptxas_version: Version, architecture: int) -> bool:
-        """Whether the pair has it there."""
+        """Whether the pair has the fault on an architecture."""
         old = self.assembler_before is None or ptxas_version < self.assembler_before
         return old and architecture in self.architectures and self.triton_first <= triton_version <= self.triton_last
 
@@ -88,25 +88,25 @@ FAULTS = (
 
 
 def known_faults(triton_version: str, ptxas_version: str, architecture: int) -> list[str]:
-    """A line for each known fault of a pair: versions as `3.7.1` and `12.8.93`, architecture as 90 for sm_90."""
+    """A line for each known fault of a pair, given versions as `3.7.1` and `12.8.93`, architecture as 90 for sm_90."""
     pair = version_of(triton_version), version_of(ptxas_version)
     return [f"{f.what} ({f.source})" for f in FAULTS if f.holds(*pair, architecture)]
 
 
 def version_of(text: str) -> Version:
-    """The numbers at the start of `3.7.1+git`: (3,7,1)."""
+    """The numbers of a version: (3,7,1) for `3.7.1+git`."""
     found = re.match(r"\d+(?:\.\d+)*", text)
     return tuple(int(n) for n in found[0].split(".")) if found else ()
 
 
 def dotted(version: Version) -> str:
-    """(12,8,93) as `12.8.93`."""
+    """A version as text: `12.8.93` for (12,8,93)."""
     return ".".join(map(str, version))
 
 
 @cache
 def ask(path: Path) -> Assembler | None:
-    """The assembler of a path, or None where it does not answer."""
+    """The assembler at a path, or None if it does not run."""
     try:
         said = subprocess.run([path, "--version"], check=True, capture_output=True, text=True, timeout=30).stdout
     except (OSError, subprocess.SubprocessError):
@@ -117,21 +117,21 @@ def ask(path: Path) -> Assembler | None:
 
 @cache
 def assembles(path: Path, architecture: int) -> bool:
-    """Whether its list of GPUs holds sm_<architecture>, for 90 and above in the form that Triton asks for (sm_90a)."""
+    """Whether it supports sm_<architecture>; from 90 on in the form that Triton uses (sm_90a)."""
     name = f"sm_{architecture}{'a' * (architecture >= 90)}"
     listed = subprocess.run([path, "--help"], check=False, capture_output=True, text=True, timeout=30).stdout
     return f"'{name}'" in listed
 
 
 def at_hand() -> list[Assembler]:
-    """Those that Triton brings and the one on PATH, the newest first."""
+    """The assemblers of Triton's wheel and the one on PATH, the newest first."""
     found = shutil.which("ptxas")
     paths = [*sorted(WHEEL.glob("ptxas*")), *([Path(found)] if found else [])]
     return sorted((a for a in map(ask, paths) if a is not None), key=lambda a: a.version, reverse=True)
 
 
 def driver_release() -> int | None:
-    """The major release of CUDA that the driver has (13), or None without a driver."""
+    """The driver's major release of CUDA, for example 13; None without a driver."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -142,18 +142,18 @@ def driver_release() -> int | None:
 
 
 def newest(architecture: int, release: int | None) -> Assembler | None:
-    """The newest that assembles for an architecture, of no later major release than the driver, which must load it."""
+    """The newest assembler for an architecture that is not of a later major release than the driver."""
     fitting = (a for a in at_hand() if release is None or a.version[0] <= release)
     return next((a for a in fitting if assembles(a.path, architecture)), None)
 
 
 def in_use(architecture: int) -> Assembler | None:
-    """The one that Triton would run now for an architecture."""
+    """The assembler that Triton would use now for an architecture."""
     return ask(Path(compiler.get_ptxas(architecture).path))
 
 
 def use_newest_assembler(architecture: int) -> str:
-    """Let this process and its children assemble for sm_<architecture> by the newest assembler at hand on sm_90.
+    """Let this process and its children use the newest assembler for sm_<architecture>, if that is sm_90.
 
     It is for the time before the first kernel: what a process has compiled stays. Elsewhere Triton's default comes
     back. A user's TRITON_PTXAS_PATH and SPIKEVRT_PTXAS=default win.
@@ -172,7 +172,7 @@ def use_newest_assembler(architecture: int) -> str:
 
 
 def reason_to_stay(architecture: int) -> str | None:
-    """Why Triton's choice is left alone, or None where it is not."""
+    """Why Triton's choice is kept, or None if it is changed."""
     if os.environ.get(TRITONS_PATH, "") not in ("", os.environ.get(TAKEN)):
         return f"as {TRITONS_PATH} says"
     if os.environ.get(OPTION, "newest") == "default":
@@ -181,7 +181,7 @@ def reason_to_stay(architecture: int) -> str | None:
 
 
 def point_triton_at(assembler: Assembler | None) -> None:
-    """Set Triton's variable, or give it back (None); a user's value stays."""
+    """Set Triton's variable, or remove it (None); a user's value stays."""
     ours = os.environ.pop(TAKEN, None)
     if assembler is not None:
         os.environ[TRITONS_PATH] = os.environ[TAKEN] = str(assembler.path)

@@ -1,4 +1,4 @@
-"""What custom operators declare: bytes and launches of a call."""
+"""Costs that custom operators declare: bytes and launches per call."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple

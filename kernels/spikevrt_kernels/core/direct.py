@@ -1,4 +1,4 @@
-"""Operators past PyTorch's dispatcher, where nobody but autograd follows their calls.
+"""Calls of operators without PyTorch's dispatcher, if nothing but autograd follows them.
 
 A registered operator costs about 30 us of Python a call and 80 with gradients, several times what its launch costs.
 Compilation, fake tensors, dispatch modes and profilers need it; plain tensors do not.
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 PLAIN = (Tensor, nn.Parameter)
-"""Not their subclasses, which may mean anything."""
+"""Exact types of tensors; subclasses may have any behaviour."""
 
 
 def followed(*tensors: Tensor | None) -> bool:
-    """Whether an operator on these tensors must go through its registration."""
+    """Whether an operator on these tensors must be called through its registration."""
     if torch.compiler.is_compiling():
         return True
     return (
@@ -25,5 +25,5 @@ def followed(*tensors: Tensor | None) -> bool:
 
 
 def differentiated(*tensors: Tensor | None) -> bool:
-    """Whether autograd will ask for gradients."""
+    """Whether autograd needs gradients."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)

@@ -1,4 +1,4 @@
-"""What Triton's launcher compiles for a launch, as a value: launches of one key run one binary."""
+"""Keys of launches: launches with the same key run the same binary."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -23,10 +23,10 @@ class Signature(NamedTuple):
     """What the launcher infers from the arguments of a launch."""
 
     types: dict[str, str]
-    """By the kernel's names, `constexpr` among them."""
+    """Types by argument name, `constexpr` included."""
     constants: dict[str, Any]
     attributes: dict[tuple[int, ...], list[list[Any]]]
-    """Divisibility by the place of the argument."""
+    """Divisibility by argument position."""
 
 
 class Key(NamedTuple):
@@ -54,7 +54,7 @@ def key_of(launch: Launch) -> Key:
 
 
 def by_key(launches: Iterable[Launch]) -> dict[Key, Launch]:
-    """The first launch of every key."""
+    """The first launch with each key."""
     found: dict[Key, Launch] = {}
     for launch in launches:
         found.setdefault(key_of(launch), launch)
@@ -78,7 +78,7 @@ def signature_of(launch: Launch) -> Signature:
 
 
 def is_constant(parameter: Any, value: Any) -> bool:
-    """Whether the binary holds the value itself."""
+    """Whether the value is compiled into the binary."""
     free = not parameter.do_not_specialize and not parameter.annotation_type
     one = free and type(value) is int and value == 1
     return parameter.is_constexpr or value is None or one
@@ -96,7 +96,7 @@ def type_name(parameter: Any, value: Any) -> str:
 
 
 def is_divisible(parameter: Any, value: Any) -> bool:
-    """Whether the launcher promises that a pointer or a number is a multiple of 16."""
+    """Whether the compiler may assume that a pointer or number is a multiple of 16."""
     if parameter.do_not_specialize or parameter.do_not_specialize_on_alignment:
         return False
     if isinstance(value, Tensor | Pointer):

@@ -1,4 +1,4 @@
-"""A kernel launch as a value: run it on tensors, note it, or hand it on to be compiled for any architecture."""
+"""A kernel launch as a value that can be run, noted without running, or compiled for any architecture."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -13,18 +13,18 @@ from torch import Tensor
 Function = TypeVar("Function", bound=Callable[..., Any])
 NOWHERE_ELSE = nullcontext()
 ALIGNMENT = 16
-"""Bytes, and the divisor of numbers, that the compiler asks about."""
+"""Alignment in bytes, and divisor of numbers, that the compiler may assume."""
 
 
 @dataclass(frozen=True)
 class Pointer:
-    """What the compiler asks of a tensor, and all that a noted launch keeps of it."""
+    """What the compiler must know of a tensor; a noted launch keeps no more."""
 
     dtype: torch.dtype
     aligned: bool
 
     def data_ptr(self) -> int:
-        """An address as well aligned as the tensor's."""
+        """An address with the same alignment as the tensor's."""
         return 0 if self.aligned else 1
 
 
@@ -47,7 +47,7 @@ class Launch(NamedTuple):
     """num_warps, num_stages, enable_fp_fusion."""
 
     def run(self) -> None:
-        """Launch on the device of the tensors; inside `noted_launches` it is only written down."""
+        """Launch on the device of the tensors; inside `noted_launches` the launch is only noted."""
         from spikevrt_kernels.core.bound import launch
 
         if Notes.launches is not None:
@@ -60,27 +60,27 @@ class Launch(NamedTuple):
             launch(*self)
 
     def without_tensors(self) -> "Launch":
-        """The same launch as far as the compiler is concerned."""
+        """A copy that keeps only what the compiler must know of tensors."""
         pointers = {name: pointer(value) for name, value in self.arguments.items() if isinstance(value, Tensor)}
         return self._replace(arguments=self.arguments | pointers)
 
 
 @cache
 def assemble_for(device: torch.device) -> str:
-    """Before the first kernel of a device: its assembler, and the line that says which."""
+    """Choose the assembler of a device before its first kernel, and print which one."""
     from spikevrt_kernels.core.assembler import use_newest_assembler
 
     return use_newest_assembler(architecture(device))
 
 
 def on(device: torch.device) -> AbstractContextManager[None]:
-    """Inside, launches go to a device."""
+    """While active, launches go to a device."""
     elsewhere = device.type == "cuda" and device.index != torch.cuda.current_device()
     return torch.cuda.device(device) if elsewhere else NOWHERE_ELSE
 
 
 class Notes:
-    """Where launches are written down instead of run."""
+    """Where launches are noted instead of run."""
 
     launches: ClassVar[list[Launch] | None] = None
     architecture: ClassVar[int] = 90
@@ -88,7 +88,7 @@ class Notes:
 
 @contextmanager
 def noted_launches(architecture: int = 90) -> Iterator[list[Launch]]:
-    """Inside, operators write down every launch of a GPU of an architecture, without tensors, and nothing is launched.
+    """While active, operators note their launches for an architecture, without tensors, and run nothing.
 
     Meant for tensors without storage (`proof.memory.without_storage`): the fakes of the registered operators then
     take the way of the operators themselves.
@@ -103,7 +103,7 @@ def noted_launches(architecture: int = 90) -> Iterator[list[Launch]]:
 
 @contextmanager
 def assumed(architecture: int) -> Iterator[None]:
-    """Inside, tensors that are not on CUDA are taken as if on a GPU of an architecture (90 for sm_90)."""
+    """While active, tensors that are not on CUDA count as on a GPU of an architecture (90 for sm_90)."""
     before, Notes.architecture = Notes.architecture, architecture
     try:
         yield
@@ -112,12 +112,12 @@ def assumed(architecture: int) -> Iterator[None]:
 
 
 def noting() -> bool:
-    """Whether launches are written down: the fake of an operator builds them only then."""
+    """Whether launches are noted; only then do fake implementations build them."""
     return Notes.launches is not None
 
 
 def constant(function: Function) -> Function:
-    """`torch.compiler.assume_constant_result`, which imports all of Dynamo: a second more for every process."""
+    """`torch.compiler.assume_constant_result` without importing Dynamo, which takes a second."""
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
 
@@ -129,7 +129,7 @@ def interpreted() -> bool:
 
 
 def architecture(device: torch.device) -> int:
-    """Compute capability as one number (8.6 -> 86); where the tensors are not on CUDA, the one `assumed` (90)."""
+    """Compute capability as one number (8.6 -> 86); for tensors that are not on CUDA that of `assumed` (default 90)."""
     if device.type != "cuda":
         return Notes.architecture
     major, minor = torch.cuda.get_device_capability(device)
@@ -137,7 +137,7 @@ def architecture(device: torch.device) -> int:
 
 
 def pieces(length: int, size: int) -> int:
-    """Pieces of a size that cover a length."""
+    """Number of pieces of a size that cover a length."""
     return -(-length // size)
 
 

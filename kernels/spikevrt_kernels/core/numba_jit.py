@@ -1,4 +1,4 @@
-"""Numba kernels that are kept on disk where that is possible."""
+"""Compiles Numba kernels, and keeps them on disk if possible."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""What there is to know about an operator besides running it: one record each, in its `spec.py`."""
+"""The record that describes an operator: its cases, costs and launches; each `spec.py` makes one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,16 +21,16 @@ class Operator:
 
     name: str
     backends: tuple[str, ...]
-    """All but the reference, kernels first."""
+    """Backends without the reference, kernels first."""
     odd: tuple[Case, ...]
-    """Shapes that no tile, window or byte divides, of several tiles."""
+    """Cases of several tiles with sizes that tiles, windows and bytes do not divide."""
     tiny: tuple[Case, ...]
-    """The same for Triton's interpreter, which takes a second for what a GPU does in a microsecond."""
+    """Smaller cases for Triton's interpreter, which is about a million times slower than a GPU."""
     huge: tuple[Case, ...] = ()
-    """Clips of more than 2^31 elements together, which 32 bits do not count."""
+    """Cases with more than 2^31 elements, to find indices that overflow 32 bits."""
     floating: bool = True
-    """Tried in every floating type, with gradients."""
+    """Whether it is tried in every floating type, with gradients."""
     declared: Declared = field(default_factory=dict)
-    """By registered name (`spikevrt::...`) what a call moves: `count_operators` sees operators, not their kernels."""
+    """Declared costs by registered name (`spikevrt::...`), because `count_operators` sees operators but no kernels."""
     plans: Mapping[str, Plan] = field(default_factory=dict)
-    """Its launches without tensors by what the report calls them."""
+    """Launches without tensors by the names in the report."""

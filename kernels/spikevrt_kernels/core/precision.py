@@ -1,4 +1,4 @@
-"""Accumulation types: what must not happen in half precision."""
+"""Types of sums: what must not be computed in half precision."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Python functions in processes of their own: one that crashes, hangs or breaks a device costs its own answer only.
+"""Runs Python functions in processes of their own; a crash, a hang or a broken device affects only that function.
 
 A function gives its answers as rows, which arrive one by one: what was found before the end is kept.
 """
@@ -21,20 +21,20 @@ from typing import IO, Any, NamedTuple
 
 BOOT = "from spikevrt_kernels.core.processes import child; child()"
 GRACE = 5
-"""Seconds after its limit at which a process ends by itself, should nobody be there to end it."""
+"""Seconds after its limit at which a process ends itself if its parent does not end it."""
 START = 60.0
-"""Seconds that Python and its imports may take on a busy machine."""
+"""Seconds allowed for the start of Python and its imports on a busy machine."""
 FOREVER = float("inf")
 TICK = 0.2
 """Seconds after which a main thread that waits for other threads looks for signals. One of them that starts a process
 blocks its signals for a moment, and may then take what the kernel meant for the main thread, which sleeps on."""
 END = object()
 ERROR = re.compile(r"(\w+\.)*\w*(Error|Exception)\b")
-"""How a traceback names what was raised."""
+"""The line of a traceback that names the error."""
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -42,16 +42,16 @@ class Job(NamedTuple):
     """A call in a fresh Python process."""
 
     name: str
-    """For people: `temporal_block triton bfloat16`."""
+    """Name for people, for example `temporal_block triton bfloat16`."""
     function: Callable[..., Iterable[Any]]
-    """Of a module, not of `__main__`: it is found again by its name. Gives rows, which must be picklable."""
+    """A function of a module (not `__main__`), found by its name. It yields rows that can be pickled."""
     arguments: tuple[Any, ...] = ()
     limit: float = FOREVER
-    """Seconds for the whole, with the start of Python."""
+    """Time limit in seconds, including the start of Python."""
     patience: float = FOREVER
-    """Seconds without a row; START more for the first one."""
+    """Time limit for each row in seconds; START more for the first one."""
     log: Path | None = None
-    """Where all that it prints is kept; nowhere if not given."""
+    """File for its output; None discards it."""
 
 
 class Ending(NamedTuple):
@@ -60,14 +60,14 @@ class Ending(NamedTuple):
     job: Job
     rows: list[Any]
     reason: str | None
-    """None where it came to its end, else a few words: `crashes (SIGSEGV)`."""
+    """None if it ended well, else a few words, for example `crashes (SIGSEGV)`."""
     seconds: float
 
 
 def run_jobs(
     jobs: Sequence[Job], workers: int = 1, note: Callable[[Job, Any], object] = lambda job, row: None
 ) -> list[Ending]:
-    """Run jobs, the first ones first; their endings in the order of the jobs.
+    """Run jobs in order; returns their endings in the same order.
 
     Args:
         jobs: what to run.
@@ -92,21 +92,21 @@ def run_jobs(
 
 
 def result(future: "Future[Ending]") -> Ending:
-    """What another thread comes to; signals are heeded meanwhile."""
+    """Wait for the result of another thread; signals are handled meanwhile."""
     while not wait([future], TICK).done:
         pass
     return future.result()
 
 
 class Running:
-    """The processes that run now."""
+    """The processes that are running."""
 
     def __init__(self) -> None:
         self.processes: set[subprocess.Popen[bytes]] = set()
         self.ended, self.lock = False, threading.Lock()
 
     def add(self, process: subprocess.Popen[bytes]) -> None:
-        """A process more; it is ended at once where all are."""
+        """Add a process; it is ended at once after `end`."""
         with self.lock:
             self.processes.add(process)
             ended = self.ended
@@ -114,12 +114,12 @@ class Running:
             kill(process)
 
     def remove(self, process: subprocess.Popen[bytes]) -> None:
-        """A process less."""
+        """Remove a process."""
         with self.lock:
             self.processes.discard(process)
 
     def end(self) -> None:
-        """End all of them, and those that are still to come."""
+        """End all processes, and all that are added later."""
         with self.lock:
             self.ended, left = True, list(self.processes)
         for process in left:
@@ -127,7 +127,7 @@ class Running:
 
 
 def run_job(job: Job, running: Running, note: Callable[[Job, Any], object]) -> Ending:
-    """Start, collect rows until the end or until a limit has passed."""
+    """Run a job: collect rows until it ends or a limit has passed."""
     start = time.monotonic()
     with job.log.open("w+b") if job.log else tempfile.TemporaryFile() as errors:
         process = start_child(job, errors)
@@ -143,7 +143,7 @@ def run_job(job: Job, running: Running, note: Callable[[Job, Any], object]) -> E
 
 
 def start_child(job: Job, errors: IO[bytes]) -> subprocess.Popen[bytes]:
-    """A Python that finds the same modules, in a process group of its own; all that it prints goes into `errors`."""
+    """Start Python with the same module path in a new process group; its output goes to `errors`."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
     process = subprocess.Popen(
         [sys.executable, "-c", BOOT],
@@ -162,7 +162,7 @@ def start_child(job: Job, errors: IO[bytes]) -> subprocess.Popen[bytes]:
 def collect(
     job: Job, process: subprocess.Popen[bytes], start: float, note: Callable[[Job, Any], object]
 ) -> tuple[list[Any], str | None]:
-    """Rows until the process closes its end, and what was too late."""
+    """Collect rows until the process closes its pipe; returns which limit has passed, if any."""
     arrived: queue.Queue[Any] = queue.Queue()
     threading.Thread(target=receive, args=(process, arrived), daemon=True).start()
     rows: list[Any] = []
@@ -182,7 +182,7 @@ def collect(
 
 
 def receive(process: subprocess.Popen[bytes], arrived: "queue.Queue[Any]") -> None:
-    """Rows into a queue, as long as whole ones come."""
+    """Put rows into a queue while complete ones arrive."""
     assert process.stdout
     with process.stdout as pipe:
         try:
@@ -193,7 +193,7 @@ def receive(process: subprocess.Popen[bytes], arrived: "queue.Queue[Any]") -> No
 
 
 def why_ended(code: int, errors: IO[bytes]) -> str | None:
-    """None for a good end; else the signal, or the exit code with what was said last."""
+    """None for a normal end; else the signal, or the exit code with the last message."""
     if code == 0:
         return None
     if code < 0:
@@ -204,13 +204,13 @@ def why_ended(code: int, errors: IO[bytes]) -> str | None:
 
 
 def last_words(lines: Sequence[str]) -> str:
-    """The line of a traceback that names its error, which CUDA's advice may follow; without one the last line."""
+    """The line of a traceback that names the error (CUDA's advice may follow it), else the last line."""
     named = [line for line in lines if ERROR.match(line)]
     return (named or lines)[-1].strip()
 
 
 def signal_name(number: int) -> str:
-    """`SIGSEGV`."""
+    """Name of a signal, for example `SIGSEGV`."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -218,13 +218,13 @@ def signal_name(number: int) -> str:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it started; one that has ended is left alone."""
+    """End a process and all that it started, if it still runs."""
     with suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def child() -> None:
-    """The other side: one job from standard input, its rows to what was standard output."""
+    """Runs in the process: read a job from standard input, and write its rows to the original standard output."""
     rows = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # What anybody prints must not stand between the rows.
     job: Job = pickle.load(sys.stdin.buffer)
@@ -237,7 +237,7 @@ def child() -> None:
 
 
 def set_alarm(job: Job, start: float) -> None:
-    """The system ends this process a little after its limit, even where the one that started it is gone."""
+    """Let the system end this process a little after its limit, even if its parent is gone."""
     left = min(job.patience + START, start + job.limit - time.monotonic())
     if left != FOREVER:
         signal.alarm(max(1, int(left) + GRACE))

@@ -1,4 +1,4 @@
-"""Configurations that `bench.tune` found fastest on this machine: they take the place of the static tables' rows.
+"""Configurations that `bench.tune` found fastest on this machine; they replace rows of the static tables.
 
 Kept in the user's cache folder for one device, one Triton and one state of the kernels' sources; with any other of
 them nothing is tuned, and the static tables decide. SPIKEVRT_TUNED=0 leaves them out. What operators declare to move
@@ -26,13 +26,13 @@ Row = tuple[int, ...]
 
 
 class Kernel(NamedTuple):
-    """One kernel, and what its binary is made for."""
+    """A kernel and the properties that its binary depends on."""
 
     operator: str
     name: str
-    """In the operator's static table."""
+    """Name in the operator's static table."""
     variant: tuple[str | int, ...]
-    """Type, channels and whatever else decides about registers."""
+    """Type, channels and other properties that decide how many registers it needs."""
 
     def __str__(self) -> str:
         return f"{self.operator} {self.name} {'-'.join(map(str, self.variant))}"
@@ -47,7 +47,7 @@ class Trial:
 
 @contextmanager
 def trying(rows: Mapping[Kernel, Row]) -> Iterator[None]:
-    """Inside, these kernels take these rows, on any device."""
+    """While active, these kernels use these rows on any device."""
     before, Trial.rows = Trial.rows, rows
     try:
         yield
@@ -57,7 +57,7 @@ def trying(rows: Mapping[Kernel, Row]) -> Iterator[None]:
 
 @contextmanager
 def kernels_asked_for() -> Iterator[dict[Kernel, None]]:
-    """Collects the kernels whose row is asked for, in their order."""
+    """While active, collect the kernels whose rows are looked up, in order."""
     before, Trial.asked = Trial.asked, {}
     try:
         yield Trial.asked
@@ -66,7 +66,7 @@ def kernels_asked_for() -> Iterator[dict[Kernel, None]]:
 
 
 def tuned_row(kernel: Kernel, device: torch.device | None) -> Row | None:
-    """The row of a kernel that was found fastest on a device, or None where the static table decides.
+    """The row of a kernel that was found fastest on a device, or None to use the static table.
 
     Args:
         kernel: whose.
@@ -88,7 +88,7 @@ def rows_on(device: torch.device) -> Mapping[Kernel, Row]:
 
 
 def fingerprint(device: torch.device) -> str:
-    """Changes with the rows that are used on a device: what was proved with others was not proved."""
+    """A key that changes with the rows used on a device, because checks with other rows are not valid."""
     rows = rows_on(device) if device.type == "cuda" else {}
     return hashlib.sha256(repr(sorted(rows.items())).encode()).hexdigest()[:16]
 
@@ -99,7 +99,7 @@ def origin(device_name: str) -> dict[str, str]:
 
 
 def triton_version() -> str:
-    """Of the package that compiles."""
+    """Version of the compiler's package."""
     try:
         return version("triton")
     except PackageNotFoundError:
@@ -112,12 +112,12 @@ def file_name(device_name: str) -> str:
 
 
 def rows_path(device_name: str) -> Path:
-    """Where the rows of a device stand."""
+    """Path of the file with a device's rows."""
     return cache_folder() / FOLDER / file_name(device_name)
 
 
 def read_rows(device_name: str) -> dict[Kernel, Row]:
-    """The rows that are kept for a device; none, and a warning, where the file is damaged."""
+    """The rows kept for a device; if the file is damaged, none and a warning."""
     path = rows_path(device_name)
     if not path.exists():
         return {}

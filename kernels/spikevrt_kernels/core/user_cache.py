@@ -1,4 +1,4 @@
-"""What was found out about this machine and costs minutes to find again: JSON files in the user's cache folder."""
+"""Results about this machine that take minutes to find again, kept as JSON files in the user's cache folder."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ def cache_folder() -> Path:
 
 
 def user_caches() -> Path:
-    """Where programs keep what they can find again."""
+    """The user's folder for caches of programs."""
     caches, home = os.environ.get("XDG_CACHE_HOME"), os.path.expanduser("~")
     if caches:
         return Path(caches)
@@ -27,7 +27,7 @@ def user_caches() -> Path:
 
 @cache
 def sources() -> str:
-    """A digest of the kernels' package: what was found of it holds as long as it is the same."""
+    """A digest of the kernels' sources; kept results are valid while it is the same."""
     folder, found = Path(__file__).parent, hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         found.update(path.relative_to(folder).as_posix().encode() + b"\n" + path.read_bytes())
@@ -35,7 +35,7 @@ def sources() -> str:
 
 
 def read_kept(*names: str) -> Any:
-    """The value of the file `names` in the cache folder, or None where there is none or it is damaged."""
+    """The value of the file `names` in the cache folder, or None if it is missing or damaged."""
     try:
         return json.loads(cache_folder().joinpath(*names).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -43,7 +43,7 @@ def read_kept(*names: str) -> Any:
 
 
 def keep(value: Any, *names: str) -> None:
-    """Write a value, whole or not at all. A folder that cannot be written to costs time at the next start, no more."""
+    """Write a value completely or not at all. If the folder cannot be written, the value is found again next time."""
     path = cache_folder().joinpath(*names)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Proof of a kernel on a machine without a GPU: bytes counted, binaries read, bounds predicted.
+"""Facts about kernels without a GPU: bytes are counted, binaries are read, bounds are predicted.
 
 `byte_counter` counts in Triton's interpreter, `operator_counter` what PyTorch's operators move and save,
 `cuda_autocast` what they cast on a GPU, `memory` what lives at once at most,

@@ -17,27 +17,27 @@ from triton.runtime import interpreter
 from spikevrt_kernels.core.launch import interpreted
 
 SECTOR = 32
-"""Bytes of the smallest piece that a GPU's memory moves."""
+"""Bytes of a sector, the smallest unit that a GPU's memory moves."""
 ACCESSES = ("create_masked_load", "create_masked_store")
 ATOMICS = ("create_atomic_rmw", "create_atomic_cas")
 
 
 @dataclass
 class TensorTraffic:
-    """What one launch did to one storage, in bytes (atomics: a number of updates)."""
+    """Traffic of one launch on one storage, in bytes (atomics: number of updates)."""
 
     distinct: int = 0
-    """Bytes touched at all: the floor."""
+    """Distinct bytes touched: the lower limit of traffic."""
     per_program: int = 0
-    """Bytes that each program touched, summed: what a perfect cache inside a program would move."""
+    """Distinct bytes of each program, summed: the traffic with a perfect cache inside a program."""
     sectors: int = 0
-    """32-byte sectors that each program touched, summed, in bytes: uncoalesced access shows."""
+    """32-byte sectors of each program, summed, in bytes; larger if accesses are not coalesced."""
     atomics: int = 0
 
 
 @dataclass
 class KernelTraffic:
-    """One launch: arguments that share a storage share an entry, named `q+k+v`."""
+    """Traffic of one launch; arguments that share a storage share an entry, named like `q+k+v`."""
 
     kernel: str
     programs: int = 0
@@ -68,7 +68,7 @@ class StorageMap:
         return inside.size
 
     def close_program(self) -> None:
-        """Add what the program that ends here touched."""
+        """Add the accesses of the program that ends."""
         self.traffic.per_program += int(np.count_nonzero(self.program))
         self.traffic.sectors += SECTOR * int(np.count_nonzero(self.program.reshape(-1, SECTOR).any(1)))
         self.all |= self.program
@@ -76,7 +76,7 @@ class StorageMap:
 
 
 class LaunchRecorder:
-    """The maps of one launch."""
+    """Records the accesses of one launch."""
 
     def __init__(self, kernel: str, arguments: dict[str, Any]) -> None:
         self.traffic = KernelTraffic(kernel)
@@ -93,7 +93,7 @@ class LaunchRecorder:
             self.maps["+".join(names[pointer])] = StorageMap(storage)
 
     def access(self, grid_idx: tuple[int, int, int], pointers: Any, mask: Any, atomic: bool) -> None:
-        """Note one load, store or atomic of a program."""
+        """Record a load, store or atomic of a program."""
         if grid_idx != self.grid_idx:
             self.next_program(grid_idx)
         addresses = np.ravel(pointers.data)
@@ -105,7 +105,7 @@ class LaunchRecorder:
             storage_map.traffic.atomics += touched if atomic else 0
 
     def next_program(self, grid_idx: tuple[int, int, int] | None) -> None:
-        """Close the running program, if any, and begin another."""
+        """End the current program, if there is one, and begin another."""
         if self.grid_idx is not None:
             for storage_map in self.maps.values():
                 storage_map.close_program()

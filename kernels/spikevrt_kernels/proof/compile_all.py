@@ -1,4 +1,4 @@
-"""Every kernel on every architecture: compiled one after the other, each result kept as soon as it is there.
+"""Compiles every kernel for every architecture, and keeps each result at once.
 
 A run that is stopped goes on where it was. A result belongs to one version of Triton, of the kernel's source and of
 everything that the launcher would specialise on.
@@ -27,23 +27,23 @@ from spikevrt_kernels.proof.trips import UncountedError
 from spikevrt_kernels.proof.work import launch_work
 
 ARCHITECTURES = (90, 80, 120, 100, 89, 86)
-"""Those of the gates first, as far as a run comes."""
+"""Architectures, the most important first, because a run may be interrupted."""
 FRAMES = (5, 7)
 DTYPES = (torch.bfloat16, torch.float16)
 
 
 class Cell(NamedTuple):
-    """One kernel in one variant."""
+    """A kernel in one variant: one compilation."""
 
     operator: str
     kernel: str
-    """By the name of its plan."""
+    """Operator by the name of its plan."""
     architecture: int
     frames: int
     dtype: torch.dtype
     launch: Launch
     counted: bool = False
-    """Whether to count what the launch executes, too."""
+    """Whether to count the instructions that the launch executes too."""
 
 
 def cells(plans: Mapping[str, Plan], architectures: Sequence[int] = (*ARCHITECTURES, GFX942)) -> Iterator[Cell]:
@@ -62,33 +62,33 @@ def cells(plans: Mapping[str, Plan], architectures: Sequence[int] = (*ARCHITECTU
 
 
 def key_of(cell: Cell) -> str:
-    """Cells of one key have one binary."""
+    """Key of a cell's binary; cells with the same key share it."""
     launch, signature = cell.launch, tuple(signature_of(cell.launch))
     parts = (triton.__version__, cell.architecture, launch.kernel.cache_key, signature, launch.options)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def work_key(cell: Cell) -> str:
-    """Cells of one key have one binary that does the same work: numbers that enter the trips of loops are in it."""
+    """Key of a cell's executed instructions; includes the numbers that decide how often loops run."""
     numbers = {name: value for name, value in cell.launch.arguments.items() if isinstance(value, int | float)}
     return hashlib.sha256(repr((key_of(cell), cell.launch.grid, numbers)).encode()).hexdigest()
 
 
 def keys_of(cell: Cell) -> tuple[str, ...]:
-    """What a cell's result can be found by; first what it is missed by."""
+    """Keys under which a cell's result is found; the first one decides whether it is missing."""
     return (work_key(cell), key_of(cell)) if cell.counted else (key_of(cell),)
 
 
 class Result(NamedTuple):
-    """Of one cell."""
+    """Result of a cell."""
 
     resources: Resources
     work: Work | None
-    """What the launch executes; None where that is not asked for or cannot be said."""
+    """Instructions that the launch executes; None if not asked for, or if they cannot be counted."""
 
 
 def compile_cell(cell: Cell) -> Result:
-    """Compile afresh, to take the time."""
+    """Compile without the cache, to measure the time."""
     if cell.architecture == GFX942:
         return Result(compile_for_amd(cell.launch, fresh=True), None)
     resources = compile_launch(cell.launch, cell.architecture, fresh=True)
@@ -100,19 +100,19 @@ def compile_cell(cell: Cell) -> Result:
 
 @cache
 def every_cell(source: Callable[[], tuple[Cell, ...]]) -> tuple[Cell, ...]:
-    """Those of a process."""
+    """All cells, made once in each process."""
     return source()
 
 
 def compile_nth(source: Callable[[], tuple[Cell, ...]], place: int) -> Result:
-    """One cell by its place: a launch holds a kernel, which cannot be sent from process to process."""
+    """Compile a cell given by its index, because the kernel of a launch cannot be sent to another process."""
     return compile_cell(every_cell(source)[place])
 
 
 def compile_side_by_side(
     source: Callable[[], tuple[Cell, ...]], places: Iterable[int], processes: int
 ) -> Iterator[tuple[Cell, Result]]:
-    """Cells with their results, as they come.
+    """Yield cells with their results, in the order in which they finish.
 
     Args:
         source: a function of a module, which makes the same cells in every process.
@@ -131,7 +131,7 @@ def compile_side_by_side(
 
 
 class Results:
-    """A file of results by key: a JSON object a line, appended to as they come."""
+    """A file of results by key, with one JSON object per line; results are appended."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -141,7 +141,7 @@ class Results:
                 self.read(line)
 
     def read(self, line: str) -> None:
-        """Take one line; the last one may have been cut off."""
+        """Read one line; the last line may be incomplete."""
         try:
             entry = json.loads(line)
             assembled = tuple(Assembled(*one) for one in entry["resources"].pop("assembled"))
@@ -152,11 +152,11 @@ class Results:
             return
 
     def get(self, cell: Cell) -> Result | None:
-        """The result of a cell, or None where it is not there yet."""
+        """The result of a cell, or None if it is missing."""
         return self.found.get(keys_of(cell)[0])
 
     def missing(self, every: Iterable[Cell]) -> list[int]:
-        """Places of those without a result, one of those that share it; put counted ones first."""
+        """Indices of cells without a result, one for each key; put counted cells first."""
         places, known = [], set(self.found)
         for place, cell in enumerate(every):
             keys = keys_of(cell)
@@ -166,7 +166,7 @@ class Results:
         return places
 
     def keep(self, cell: Cell, result: Result) -> None:
-        """Take a result into the file."""
+        """Append a result to the file."""
         keys = keys_of(cell)
         self.found |= dict.fromkeys(keys, result)
         entry = {"keys": keys, "resources": asdict(result.resources), "work": result.work}
@@ -176,6 +176,6 @@ class Results:
             file.write("\n" * self.cut_off() + json.dumps(entry) + "\n")
 
     def cut_off(self) -> bool:
-        """Whether the file ends inside a line."""
+        """Whether the last line of the file is incomplete."""
         text = self.path.read_bytes() if self.path.exists() else b""
         return bool(text) and not text.endswith(b"\n")

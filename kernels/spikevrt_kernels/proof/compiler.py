@@ -20,7 +20,7 @@ from spikevrt_kernels.proof.machine_code import register_operands
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
 WARP, HOPPER = 32, 90
 ASSEMBLERS = ("ptxas", "ptxas-blackwell")
-"""Of the wheel: Triton asks the first one for sm_90 and older, the other one for what is newer."""
+"""Assemblers in Triton's wheel: the first one for sm_90 and older, the other one for newer architectures."""
 VERSION = re.compile(r"V(\d+\.\d+\.\d+)")
 TENSOR_CORE = re.compile(r"\b(?:HMMA|HGMMA|UTC\w*MMA)\b")
 WIDE_LOAD = re.compile(r"\bLDG\.\S*128|\bLDGSTS\.\S*128|\bUTMALDG")
@@ -29,7 +29,7 @@ USAGE = re.compile(r"REG:(\d+) STACK:(\d+)")
 
 
 class Assembled(NamedTuple):
-    """What one assembler makes of a kernel."""
+    """Registers and stack of a kernel by one assembler."""
 
     version: str
     """12.8.93."""
@@ -39,18 +39,18 @@ class Assembled(NamedTuple):
 
 @dataclass(frozen=True)
 class Resources:
-    """What a compiled kernel asks of the GPU."""
+    """Resources that a compiled kernel needs."""
 
     kernel: str
     architecture: int
     """80 for sm_80."""
     warps: int
     registers: int
-    """A thread."""
+    """Registers per thread."""
     stack: int
-    """Bytes a thread. LOCAL reads 0 even when a kernel spills; STACK, LDL and STL do not."""
+    """Bytes per thread. `LOCAL` is 0 even if a kernel spills; `STACK`, LDL and STL are not."""
     shared: int
-    """Bytes a program."""
+    """Bytes of shared memory per program."""
     local_loads: int
     local_stores: int
     tensor_core: int
@@ -60,13 +60,13 @@ class Resources:
     seconds: float
     """Compile time; near 0 when the binary was cached."""
     register_operands: int = 0
-    """Hopper's products (HGMMA) whose first operand lies in registers, which older assemblers may get wrong."""
+    """Hopper's matrix products (HGMMA) with an operand in registers; older assemblers may get them wrong."""
     assembled: tuple[Assembled, ...] = ()
     """On sm_90, by each assembler of the wheel; empty elsewhere."""
 
     @property
     def spills(self) -> bool:
-        """Whether registers went to memory."""
+        """Whether registers were spilled to memory."""
         return bool(self.stack or self.local_loads or self.local_stores)
 
 
@@ -104,7 +104,7 @@ def compile_launch(launch: Launch, architecture: int, fresh: bool = False) -> Re
 
 
 def build(launch: Launch, target: GPUTarget, options: dict[str, Any], fresh: bool) -> tuple[Any, float]:
-    """What Triton makes of the launch's kernel for `target`, and the seconds it took."""
+    """The launch's kernel compiled by Triton for `target`, and the seconds this took."""
     signature, constants, attributes = signature_of(launch)
     source = ASTSource(fn=launch.kernel, signature=signature, constexprs=constants, attrs=attributes)
     start = time.perf_counter()
@@ -121,7 +121,7 @@ def usage_of(printed: str) -> tuple[int, int]:
 
 
 def assembled_by_all(launch: Launch, ptx: str) -> tuple[Assembled, ...]:
-    """A launch's PTX for sm_90 through every assembler of the wheel, asked as Triton asks its own."""
+    """Assemble a launch's PTX for sm_90 with every assembler of the wheel, with Triton's options."""
     target = GPUTarget("cuda", HOPPER, WARP)
     backend = make_backend(target)
     options, found = backend.parse_options(dict(launch.options)), []
@@ -135,7 +135,7 @@ def assembled_by_all(launch: Launch, ptx: str) -> tuple[Assembled, ...]:
 
 @cache
 def version_of(name: str) -> str:
-    """Of an assembler."""
+    """Version of an assembler."""
     return VERSION.findall(tool(name, "--version"))[0]
 
 

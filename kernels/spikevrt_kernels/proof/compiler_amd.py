@@ -1,4 +1,4 @@
-"""The same for AMD's gfx942, for interest: nothing is tuned for it and nothing depends on it."""
+"""Compilation for AMD's gfx942, only for information: nothing is tuned for it, and nothing depends on it."""
 
 import re
 
@@ -36,6 +36,6 @@ def compile_for_amd(launch: Launch, fresh: bool = False) -> Resources:
 
 
 def metadata(code: str, name: str) -> int:
-    """A number of the kernel's description at the end of its assembly."""
+    """A number from the kernel's metadata at the end of its assembly."""
     found = re.findall(rf"\.{name}:\s*(\d+)", code)
     return int(found[0]) if found else 0

@@ -1,4 +1,4 @@
-"""CUDA's autocast for CPU tensors: what a GPU would cast, seen where there is none.
+"""CUDA's autocast for CPU tensors: casts what a GPU would cast, on a machine without one.
 
 The two devices' autocasts differ: a layer norm of half features runs in float32 on CUDA, and in half on the CPU.
 Tensors without storage that pretend to live on CUDA would be simpler, but a PyTorch built without CUDA cannot run
@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 CPU_KEY, CUDA_KEY = "AutocastCPU", "AutocastCUDA"
 OVERRIDES = "(?s).*Overriding a previously registered kernel"
-"""What PyTorch warns of, once."""
+"""A warning of PyTorch that is expected."""
 
 
 def named(text: str) -> frozenset[str]:
@@ -35,7 +35,7 @@ LOWER = named(
     "_thnn_fused_gru_cell lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell _scaled_dot_product_flash_attention "
     "scaled_dot_product_attention"
 )
-"""In the half type."""
+"""Operators that run in autocast's type."""
 FLOAT32 = named(
     "acos asin cosh erfinv exp expm1 log log10 log1p log2 reciprocal rsqrt sinh tan pow.Scalar pow.Tensor_Scalar "
     "pow.Tensor_Tensor softplus layer_norm native_layer_norm group_norm rms_norm frobenius_norm.dim nuclear_norm "
@@ -49,9 +49,9 @@ FLOAT32 = named(
 )
 """Their inputs are cast to float32 first (CUDA asks `norm` for a float32 result instead: the same but for a cast)."""
 FLOAT32_OUT = named("prod prod.dim_int softmax.int log_softmax.int cumprod cumsum sum sum.dim_IntList")
-"""Asked for a float32 result, unless the caller names a type."""
+"""Operators with a float32 result, unless the caller gives a type."""
 WIDEST = named("addcdiv addcmul atan2 bilinear cross dot vdot grid_sampler index_put tensordot scatter_add")
-"""In the widest type of their inputs."""
+"""Operators that run in the widest type of their inputs."""
 
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -71,33 +71,33 @@ def overload(name: str) -> Any:
 
 
 def floating(x: object) -> bool:
-    """Whether autocast would look at an argument."""
+    """Whether autocast considers an argument."""
     return isinstance(x, Tensor) and x.is_floating_point()
 
 
 def cast(dtype: torch.dtype, arguments: Arguments) -> Any:
-    """All floating tensors but those of float64 in another type."""
+    """Arguments with all floating tensors, except float64 ones, cast to a type."""
     return tree_map(lambda x: x.to(dtype) if floating(x) and x.dtype != torch.float64 else x, arguments)
 
 
 def in_float32(arguments: Arguments) -> Any:
-    """Float32 in."""
+    """Call the operator with float32 inputs."""
     return cast(torch.float32, arguments)
 
 
 def in_half(arguments: Arguments) -> Any:
-    """Autocast's type in."""
+    """Call the operator with inputs in autocast's type."""
     return cast(torch.get_autocast_dtype("cpu"), arguments)
 
 
 def in_widest(arguments: Arguments) -> Any:
-    """All in float32, where any is."""
+    """Call the operator with float32 inputs if any of them is float32."""
     types = {x.dtype for x in tree_leaves(arguments) if floating(x)}
     return cast(torch.float32, arguments) if torch.float32 in types else arguments
 
 
 def for_float32(arguments: Arguments) -> Arguments:
-    """`dtype=float32`, where no type is asked for."""
+    """Call the operator with `dtype=float32`, unless a type is given."""
     args, kwargs = arguments
     if not floating(args[0]) or any(isinstance(a, torch.dtype) for a in (*args, *kwargs.values())):
         return arguments
@@ -105,7 +105,7 @@ def for_float32(arguments: Arguments) -> Arguments:
 
 
 def kernel(operator: Any, rule: Callable[[Arguments], Any]) -> Callable[..., Any]:
-    """What the dispatcher calls for `operator` under autocast."""
+    """The function that the dispatcher calls for `operator` under autocast."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         args, kwargs = rule((args, kwargs))
@@ -117,7 +117,7 @@ def kernel(operator: Any, rule: Callable[[Arguments], Any]) -> Callable[..., Any
 
 @contextmanager
 def cuda_autocast() -> Iterator[None]:
-    """Inside, `torch.autocast("cpu", ...)` casts what `torch.autocast("cuda", ...)` would, in every thread."""
+    """While active, `torch.autocast("cpu", ...)` casts what `torch.autocast("cuda", ...)` would, in every thread."""
     on_cpu, on_cuda = operators_with(CPU_KEY), operators_with(CUDA_KEY)
     library = Library("aten", "IMPL")
     kernels: dict[str, Callable[..., Any]] = dict.fromkeys(on_cpu - on_cuda, fallthrough_kernel)

@@ -15,29 +15,29 @@ LABEL = re.compile(r"^(\.L_\S+):")
 TARGET = re.compile(r"`\((\.L_\w+)\)")
 REGISTER_OPERAND = re.compile(r"HGMMA\.\S+ R\d+, R\d+")
 WAITS = ("SYNCS", "UTCATOMSW", "NANOSLEEP")
-"""A loop around one of these waits for other hardware, a turn as a rule."""
+"""Instructions of loops that wait for other hardware; usually they run once."""
 LANES = {"FFMA": 1, "FADD": 1, "FMUL": 1, "FFMA2": 2, "FADD2": 2, "FMUL2": 2}
-"""Float32 operations of one thread's instruction."""
+"""Float32 operations per thread of an instruction."""
 
 
 class Instruction(NamedTuple):
-    """One line."""
+    """One instruction of the disassembly."""
 
     opcode: str
     operands: str
     conditional: bool
     """Whether a predicate guards it."""
     target: int | None
-    """Where it may jump to, by index."""
+    """Index of the instruction that it may jump to."""
 
     @property
     def name(self) -> str:
-        """Without its modifiers."""
+        """Name without modifiers."""
         return self.opcode.partition(".")[0]
 
     @property
     def falls_through(self) -> bool:
-        """Whether the next instruction may follow."""
+        """Whether the next instruction can follow."""
         if self.name not in ("BRA", "EXIT", "RET", "CALL"):
             return True
         return self.conditional or (self.name == "BRA" and not self.operands.startswith("`"))
@@ -48,17 +48,17 @@ class Loop:
     """A loop, or the whole kernel."""
 
     body: frozenset[int]
-    """Its instructions by index, those of inner loops too."""
+    """Indices of its instructions, with those of inner loops."""
     inner: list["Loop"] = field(default_factory=list)
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """How loops nest."""
+        """The nesting of the loops."""
         return tuple(loop.shape for loop in self.inner)
 
     @property
     def own(self) -> frozenset[int]:
-        """Instructions in no inner loop."""
+        """Instructions that are in no inner loop."""
         return self.body.difference(*(loop.body for loop in self.inner))
 
 
@@ -75,7 +75,7 @@ def instructions_of(code: str) -> list[Instruction]:
 
 
 def target_of(opcode: str, operands: str, labels: dict[str, int]) -> int | None:
-    """Where a jump goes; BSSY and others name labels without jumping."""
+    """Target of a jump; BSSY and others have a label but do not jump."""
     name = opcode.partition(".")[0]
     if name in ("BRX", "JMP", "JMX"):
         raise RuntimeError(f"a jump whose target is not in the code: {opcode} {operands}")
@@ -84,7 +84,7 @@ def target_of(opcode: str, operands: str, labels: dict[str, int]) -> int | None:
 
 
 def flow_of(code: Sequence[Instruction]) -> list[list[int]]:
-    """What may follow each instruction."""
+    """The possible successors of each instruction."""
     following = []
     for i, one in enumerate(code):
         after = [i + 1] if one.falls_through and i + 1 < len(code) else []
@@ -183,7 +183,7 @@ def loop_tree(code: Sequence[Instruction]) -> Loop:
 
 
 def waits(code: Sequence[Instruction], body: frozenset[int]) -> bool:
-    """Whether a loop does nothing but wait: for a barrier, or for ever behind the kernel's end."""
+    """Whether a loop only waits: for a barrier, or endlessly after the kernel's end."""
     names = Counter(code[i].name for i in body)
     return len(body) == 1 or (len(body) < 16 and any(names[name] for name in WAITS))
 
@@ -194,5 +194,5 @@ def float32_lanes(one: Instruction) -> int:
 
 
 def register_operands(code: str) -> int:
-    """Hopper's matrix products whose first operand lies in registers: the second one names no descriptor."""
+    """Number of Hopper's matrix products with the first operand in registers, that is without a second descriptor."""
     return len(REGISTER_OPERAND.findall(code))

@@ -19,11 +19,11 @@ from spikevrt_kernels.core.backends import planning
 from spikevrt_kernels.proof.cuda_autocast import cuda_autocast
 
 ITERATIONS = 2
-"""The first step of a training makes the optimiser's state; the second one carries it."""
+"""The first training step creates the optimiser's state; the second one runs with it."""
 
 
 class PeakMode(TorchDispatchMode):
-    """Adds up the storages that operators make, for as long as each lives.
+    """Adds up the storages that operators allocate while they are alive.
 
     torch.distributed's MemTracker counts the same; its hooks on modules take ten times as long and forbid
     `torch.autograd.grad`.
@@ -54,13 +54,13 @@ class PeakMode(TorchDispatchMode):
             weakref.finalize(storage, self.free, key)
 
     def free(self, key: int) -> None:
-        """A storage is gone; its address may be taken again."""
+        """Remove a freed storage; its address may be used again."""
         self.now -= self.alive.pop(key)
 
 
 @contextmanager
 def without_storage(for_cuda: bool = False) -> Iterator[None]:
-    """Inside, tensors made on the CPU take no storage, and `triton` is taken whatever this machine has.
+    """While active, tensors on the CPU have no storage, and `triton` is accepted on any machine.
 
     With `for_cuda` operators take the forms that they have on CUDA, and autocast casts what it casts there; otherwise
     those of the CPU.
@@ -72,7 +72,7 @@ def without_storage(for_cuda: bool = False) -> Iterator[None]:
 def predicted_peak(
     setup: Callable[[], Callable[[], object]], iterations: int = ITERATIONS, for_cuda: bool = False
 ) -> int:
-    """Bytes that live at once at most, of all tensors that `setup` and the step that it returns make.
+    """Peak bytes of all tensors that `setup` and the step that it returns allocate.
 
     Args:
         setup: makes inputs, modules and optimisers on the CPU, where they take no storage, and returns the step. What

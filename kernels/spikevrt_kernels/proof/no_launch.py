@@ -1,4 +1,4 @@
-"""Triton's own launcher without a GPU: it specialises, compiles, binds arguments, and its driver launches nothing."""
+"""Triton's own launcher without a GPU: it specialises, compiles and binds arguments; its driver launches nothing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,13 +23,13 @@ PROPERTIES = {
     "mem_clock_rate": 1,
     "mem_bus_width": 1,
 }
-"""Of an H100, as far as the launcher asks."""
+"""Properties of an H100 that the launcher needs."""
 MODULE, FUNCTION, REGISTERS, SPILLS, MAX_THREADS = 1, 1, 128, 0, 1024
-"""What loading a binary answers."""
+"""Values that loading a binary returns."""
 
 
 class Launched(NamedTuple):
-    """What a GPU would have been given."""
+    """A launch that a GPU would have run."""
 
     kernel: str
     grid: tuple[int, int, int]
@@ -37,15 +37,15 @@ class Launched(NamedTuple):
 
 @dataclass
 class Record:
-    """What the launcher did."""
+    """What the launcher did: launches and compilations."""
 
     launches: list[Launched] = field(default_factory=list)
     compiled: list[str] = field(default_factory=list)
-    """Kernels that Triton's cache on disk did not hold."""
+    """Kernels that were not in Triton's cache on disk."""
 
 
 class Driver:
-    """All that Triton asks of a driver, for one architecture (90 for sm_90).
+    """The driver functions that Triton needs, for one architecture (90 for sm_90).
 
     Every driver is a device of its own to the launcher, which keeps what it compiled by device.
     """
@@ -55,31 +55,31 @@ class Driver:
         self.utils, self.launcher_cls = self, self._launcher
 
     def get_current_target(self) -> GPUTarget:
-        """What to compile for."""
+        """The target to compile for."""
         return GPUTarget("cuda", self.architecture, WARP)
 
     def get_current_device(self) -> "Driver":
-        """By which the launcher keeps its kernels."""
+        """Device number, under which the launcher keeps kernels."""
         return self
 
     def get_current_stream(self, device: object) -> int:
-        """The default one."""
+        """The default stream."""
         return 0
 
     def get_active_torch_device(self) -> torch.device:
-        """Where the tensors are."""
+        """Device of the tensors: the CPU."""
         return torch.device("cpu")
 
     def is_active(self) -> bool:
-        """On every machine."""
+        """True on every machine."""
         return True
 
     def get_device_properties(self, device: object) -> dict[str, int]:
-        """Limits that the launcher holds a binary against."""
+        """Limits that the launcher checks a binary against."""
         return PROPERTIES
 
     def load_binary(self, name: str, kernel: bytes, shared: int, device: object) -> tuple[int, int, int, int, int]:
-        """Handles of what was not loaded."""
+        """Handles of a binary that is not loaded."""
         return MODULE, FUNCTION, REGISTERS, SPILLS, MAX_THREADS
 
     def _launcher(self, source: Any, metadata: Any) -> Any:
@@ -91,7 +91,7 @@ class Driver:
 
 @contextmanager
 def no_launch(architecture: int = 90) -> Iterator[Record]:
-    """Inside, kernels are compiled for an architecture, on CPU tensors, and what would be launched is written down.
+    """While active, kernels are compiled for an architecture on CPU tensors, and launches are only recorded.
 
     The backend `triton` may be asked for on any machine. Outputs hold whatever their memory held.
     """

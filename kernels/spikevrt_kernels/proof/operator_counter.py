@@ -31,7 +31,7 @@ device by an operator."""
 
 
 def tensor_bytes(x: Tensor) -> int:
-    """Bytes that reading `x` once moves; an expanded axis (stride 0) counts once."""
+    """Bytes moved by reading `x` once; an expanded axis (stride 0) counts once."""
     elements = 1
     for size, stride in zip(x.shape, x.stride(), strict=True):
         elements *= size if stride or not size else 1
@@ -76,7 +76,7 @@ class CountingMode(TorchDispatchMode):
 
 
 def touched(name: str, tensors: list[Tensor]) -> list[Tensor]:
-    """What an operator reads or writes of its inputs and outputs: all, except where an index picks rows."""
+    """Bytes that an operator reads or writes of its inputs and outputs: all, except if an index selects rows."""
     if name == "aten::index_select":
         _, index, rows = tensors
         return [index, rows, rows]
@@ -102,7 +102,7 @@ def count_operators(declared: Declared | None = None) -> Iterator[OperatorTraffi
 
 @contextmanager
 def count_saved(*excluded: Tensor) -> Iterator[list[int]]:
-    """Bytes of each storage that autograd saves inside the block, `excluded` (parameters) apart.
+    """Bytes of each storage that autograd saves inside the block, without those of `excluded` (parameters).
 
     Autograd keeps a whole storage alive whatever view of it was saved, so storages count once and whole.
     """

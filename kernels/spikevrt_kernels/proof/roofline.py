@@ -17,18 +17,18 @@ arithmetic throughput; the same on all of these); threads of a warp."""
 
 
 class Work(NamedTuple):
-    """Of one or more launches, over all warps; a warp's instruction stands for 32 threads."""
+    """Executed instructions of launches, over all warps; an instruction of a warp counts for 32 threads."""
 
     instructions: float = 0.0
-    """Issued."""
+    """Issued instructions of warps."""
     exponentials: float = 0.0
-    """Of the unit for exponentials, roots and reciprocals (MUFU)."""
+    """Operations of the unit for exponentials, roots and reciprocals (MUFU)."""
     float32: float = 0.0
     """Float32 additions, multiplications and both in one."""
 
 
 def total_work(every: Iterable[Work]) -> Work:
-    """All, one after the other."""
+    """The sum of the work of several launches."""
     return Work(*map(sum, zip(*every, strict=True)))
 
 
@@ -46,12 +46,12 @@ class Gpu(NamedTuple):
     """Dense FLOP per second with 16-bit inputs and fp32 sums."""
     multiprocessors: int
     clock: float
-    """Hertz: the boost clock, of which the tensor rate is a whole multiple a multiprocessor."""
+    """Boost clock in hertz; the tensor rate per multiprocessor is a whole multiple of it."""
     float32: int = 128
-    """Additions, multiplications or both in one, a clock and multiprocessor."""
+    """Additions, multiplications or fused multiply-adds per clock and multiprocessor."""
 
     def seconds(self, threads: float, rate: int) -> float:
-        """Of `threads` operations, `rate` of them a clock and multiprocessor."""
+        """Seconds of `threads` operations at `rate` operations per clock and multiprocessor."""
         return threads / (rate * self.multiprocessors * self.clock)
 
 
@@ -63,11 +63,11 @@ GPUS = (
     Gpu("B200", 100, 8.0e12, 2250e12, 148, 1.850e9),
     Gpu("RTX 5090", 120, 1.792e12, 209.5e12, 170, 2.407e9),
 )
-"""NVIDIA's data sheets and architecture papers of each."""
+"""Values from NVIDIA's data sheets and architecture papers."""
 
 
 class Bound(NamedTuple):
-    """A predicted bound in seconds, by what would bind if nothing else did."""
+    """A predicted bound: the seconds of each limit on its own."""
 
     memory: float
     tensor: float
@@ -76,21 +76,21 @@ class Bound(NamedTuple):
     issue: float
     host: float
     gaps: float
-    """Between launches, of the GPU."""
+    """Gaps between launches on the GPU."""
 
     @property
     def terms(self) -> dict[str, float]:
-        """All that may bind, by name; the device's with their gaps."""
+        """Seconds of all limits by name; those of the device include the gaps."""
         return {name: getattr(self, name) + (self.gaps if name != "host" else 0.0) for name in TERMS}
 
     @property
     def seconds(self) -> float:
-        """The terms overlap."""
+        """The largest term, because all terms overlap."""
         return max(self.terms.values())
 
     @property
     def limit(self) -> str:
-        """The term that binds."""
+        """Name of the largest term."""
         return max(self.terms, key=lambda name: self.terms[name])
 
 
@@ -98,7 +98,7 @@ TERMS = tuple(name for name in Bound._fields if name != "gaps")
 
 
 def predict(gpu: Gpu, moved_bytes: float, flops: float, launches: int, work: Work = NOTHING) -> Bound:
-    """The bound of work that moves `moved_bytes`, computes `flops` and is launched `launches` times.
+    """The bound on the time of work that moves `moved_bytes`, computes `flops` and is launched `launches` times.
 
     Args:
         work: what its kernels execute; without it those terms are 0.

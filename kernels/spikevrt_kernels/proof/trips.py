@@ -1,4 +1,4 @@
-"""Trips of a kernel's loops, from what Triton wrote of them before it made machine code.
+"""How often a kernel's loops run (their trips), from Triton's intermediate code.
 
 Bounds of loops are numbers of the launch, constants, or follow from the program's place in the grid.
 """
@@ -14,11 +14,11 @@ from spikevrt_kernels.core.launch import Launch
 
 
 class UncountedError(RuntimeError):
-    """Nothing says how often a loop of a kernel runs."""
+    """The trips of a loop cannot be found."""
 
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
-"""A value for every program, or one for all."""
+"""A value for each program, or one for all programs."""
 FUNCTION = re.compile(r"tt\.func public @\w+\((.*)\)")
 ARGUMENT = re.compile(r"(%\w+): ")
 VALUE = re.compile(r"^\s*(%[\w]+) = ([\w.]+)\s+(.*?)(?: overflow<\w+>)? : ")
@@ -33,7 +33,7 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
     "arith.minsi": np.minimum,
     "arith.maxsi": np.maximum,
 }
-"""Of numbers that are never negative here, so that division rounds down."""
+"""Arithmetic on numbers that are never negative here, so division rounds down."""
 
 
 @dataclass
@@ -41,12 +41,12 @@ class Trips:
     """A loop, or the whole kernel."""
 
     count: Numbers
-    """How often it runs each time that the loop around it does."""
+    """How often it runs for each run of the loop around it."""
     inner: list["Trips"] = field(default_factory=list)
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """How loops nest."""
+        """The nesting of the loops."""
         return tuple(loop.shape for loop in self.inner)
 
 
@@ -80,7 +80,7 @@ def trips_of(ttgir: str, launch: Launch, constants: Sequence[str]) -> Trips:
 
 
 def numbers_of(ttgir: str, launch: Launch, constants: Sequence[str]) -> dict[str, Numbers]:
-    """The launch's whole numbers by the names that they have in the code."""
+    """The launch's integers by their names in the code."""
     header = FUNCTION.search(ttgir)
     assert header is not None
     names = [p.name for p in launch.kernel.params if p.name not in constants]
@@ -93,7 +93,7 @@ def numbers_of(ttgir: str, launch: Launch, constants: Sequence[str]) -> dict[str
 
 
 def count_of(launch: Launch, known: dict[str, Numbers], bounds: Sequence[str]) -> Numbers:
-    """Trips from the first, the last and the step."""
+    """Trips from start, end and step."""
     if not all(bound in known for bound in bounds):
         raise UncountedError(f"{launch.kernel.__name__}: nothing says how often a loop over {' '.join(bounds)} runs")
     first, last, step = (known[bound] for bound in bounds)
@@ -101,7 +101,7 @@ def count_of(launch: Launch, known: dict[str, Numbers], bounds: Sequence[str]) -
 
 
 def note(known: dict[str, Numbers], launch: Launch, name: str, operation: str, operands: str) -> None:
-    """Keep a value, where it follows from known ones."""
+    """Store a value if it follows from known ones."""
     if operation == "arith.constant" and re.fullmatch(r"-?\d+", operands):
         known[name] = np.asarray(int(operands))
     elif operation in ("tt.get_program_id", "tt.get_num_programs"):

@@ -1,4 +1,4 @@
-"""What a launch executes: instructions of its binary, each as often as the loops around it run.
+"""Counts what a launch executes: each instruction of its binary as often as the loops around it run.
 
 Code behind a condition counts as taken, a wait as one turn.
 """
@@ -17,7 +17,7 @@ from spikevrt_kernels.proof.trips import Numbers, Trips, UncountedError, trips_o
 
 
 def launch_work(launch: Launch, architecture: int) -> Work:
-    """What a launch executes on sm_<architecture>.
+    """The instructions that a launch executes on sm_<architecture>.
 
     Raises:
         UncountedError: the binary's loops are not those of the kernel, or nothing says how often one runs.
@@ -34,7 +34,7 @@ def launch_work(launch: Launch, architecture: int) -> Work:
 
 
 def executed(code: Sequence[Instruction], loop: Loop, trips: Trips, times: Numbers) -> Work:
-    """What a warp executes on average in a loop that runs `times` times `trips.count`, those inside it too."""
+    """Average work of a warp in a loop that runs `times * trips.count` times, with inner loops."""
     times = times * trips.count
     own = [code[i] for i in loop.own]
     once = len(own), sum(one.name == "MUFU" for one in own), sum(map(float32_lanes, own))

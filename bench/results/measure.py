@@ -1,7 +1,9 @@
-"""Time, memory and traffic of one entry of a workload, taken only after it was shown to be right."""
+"""Measures time, memory and traffic of an entry of a workload, after a check that the entry is right."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,19 +18,19 @@ from spikevrt_kernels.proof.memory import predicted_peak, without_storage
 from spikevrt_kernels.proof.operator_counter import count_operators, count_saved
 from spikevrt_kernels.registry import DECLARED
 
-SECONDS = 1.0
-"""What the rounds of a measurement take in all, about."""
-FEWEST, MOST = 5, 50
-"""Rounds."""
+ROUND_SECONDS = 1.0
+"""Approximate time of all rounds of a measurement."""
+FEWEST_ROUNDS, MOST_ROUNDS = 5, 50
+"""Limits of the number of rounds."""
 
 
 def type_name(dtype: torch.dtype) -> str:
-    """`float32` of `torch.float32`."""
+    """Name of a type without its module: `float32`."""
     return str(dtype).removeprefix("torch.")
 
 
 def measure(benchmark: Any, work: Workload, entry: str, direction: str) -> Row:
-    """Check the entry, then measure it.
+    """Check an entry, then measure it.
 
     Args:
         benchmark: pytest-benchmark's fixture.
@@ -37,7 +39,7 @@ def measure(benchmark: Any, work: Workload, entry: str, direction: str) -> Row:
         direction: one of `DIRECTIONS`.
 
     Raises:
-        AssertionError: the entry is wrong; no figure is taken.
+        AssertionError: the entry is wrong; nothing is measured.
     """
     error = work.check(entry)
     step, traced = work.steps(entry, direction), work.traced(entry, direction)
@@ -68,12 +70,12 @@ def measure(benchmark: Any, work: Workload, entry: str, direction: str) -> Row:
 
 
 def figures(row: Row) -> Mapping[str, float | None]:
-    """What pytest-benchmark keeps beside its own statistics."""
+    """Figures that pytest-benchmark stores with its own statistics."""
     return {"moved_bytes": row.moved, "saved_bytes": row.saved, "peak_bytes": row.peak, "error": row.error}
 
 
 def synchronised_on(device: torch.device, step: Callable[[], object]) -> Callable[[], object]:
-    """The step with an end: CUDA's kernels have run when it returns."""
+    """The step, followed on CUDA by a wait until its kernels have finished."""
     if device.type != "cuda":
         return step
 
@@ -85,12 +87,12 @@ def synchronised_on(device: torch.device, step: Callable[[], object]) -> Callabl
 
 
 def rounds_of(work: Workload, step: Callable[[], object]) -> int:
-    """Rounds that fill `SECONDS`."""
-    return int(np.clip(SECONDS / elapsed(step, work.device), FEWEST, MOST))
+    """Number of rounds that take about `ROUND_SECONDS`."""
+    return int(np.clip(ROUND_SECONDS / elapsed(step, work.device), FEWEST_ROUNDS, MOST_ROUNDS))
 
 
 def saved_bytes(work: Workload, entry: str) -> int:
-    """Bytes that autograd keeps for backward, weights apart; inputs count, as the step must keep them."""
+    """Bytes that autograd keeps for backward, without weights but with inputs, which the step must keep."""
     with count_saved(*work.weights) as sizes:
         out = work.run(entry, work.leaves)
     del out
@@ -105,7 +107,7 @@ def predict_saved(work: Workload, entry: str) -> int:
 
 
 def peak_memory(work: Workload, entry: str, direction: str) -> tuple[int, str]:
-    """The most bytes allocated at once beside the leaves and the gradient of the output, and who says so."""
+    """Peak memory in bytes without the leaves and the gradient of the output, and where the figure comes from."""
     if work.device.type != "cuda":
         return predict_peak(work, entry, direction), "predicted"
     step, device = work.steps(entry, direction), work.device
@@ -118,7 +120,7 @@ def peak_memory(work: Workload, entry: str, direction: str) -> tuple[int, str]:
 
 
 def predicted_beside(work: Workload, entry: str, direction: str) -> int | None:
-    """What is predicted of a peak that is measured; None where none is, and for code that is not ours."""
+    """Predicted peak for a measured one, in bytes; None on the CPU and for the published code."""
     if work.device.type != "cuda" or entry == PUBLISHED:
         return None
     return predict_peak(work, entry, direction)
@@ -140,7 +142,7 @@ def predict_peak(work: Workload, entry: str, direction: str) -> int:
 
 @dataclass(frozen=True)
 class Compare:
-    """What a benchmark calls; its row ends in the tables and in the JSON file."""
+    """Measures or predicts one entry, and appends a row for the tables and the JSON file."""
 
     benchmark: Any
     """pytest-benchmark's fixture."""
@@ -152,11 +154,11 @@ class Compare:
     def __call__(
         self, make: Callable[[torch.dtype, str], Workload], prove: Callable[[str], Row], direction: str
     ) -> None:
-        """Measure the entry; without a GPU the row of `triton` shows its proof in place of times.
+        """Measure the entry; without a GPU the row of `triton` has predictions instead of times.
 
         Args:
-            make: the workload, in a type on a device.
-            prove: the row of `triton` in a direction, on any machine.
+            make: makes the workload from a type and a device.
+            prove: makes the row of `triton` in a direction without a GPU.
             direction: one of `DIRECTIONS`.
 
         Raises:
@@ -167,3 +169,10 @@ class Compare:
             self.rows.append(prove(direction))
             pytest.skip(f"{reason}; its row shows proof figures")
         self.rows.append(measure(self.benchmark, make(self.dtype, self.device), self.entry, direction))
+
+
+def status_kib(name: str) -> int:
+    """A figure of /proc/self/status in KiB: RssAnon (current anonymous memory), VmHWM (peak resident memory)."""
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None, f"no {name} in /proc/self/status: Linux is needed"
+    return int(found[1])

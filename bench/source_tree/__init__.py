@@ -1,0 +1,1 @@
+"""Figures that a source tree gives without being run: imports and functions."""

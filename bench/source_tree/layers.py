@@ -1,0 +1,115 @@
+"""Who may import whom, and who does: the layers of ARCHITECTURE.md and the imports of a source tree."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+COMMANDS = {"demo", "prepare", "simulate", "identify", "plan", "train", "evaluate", "deblur", "selftest"}
+OPERATORS = {
+    "linear",
+    "deform_conv",
+    "flow_warp",
+    "temporal_attention",
+    "temporal_block",
+    "voxelize",
+    "window_attention",
+}
+BENCH_COMMANDS = {
+    "conftest",
+    "gpu_report",
+    "host_time",
+    "kernels_report",
+    "memory_spikes",
+    "report",
+    "structure",
+    "training_step",
+    "tune",
+}
+BENCHMARKS = {"dataset", "deblur", "model", "simulator", "temporal", "voxelize", "window_attention"}
+LAYERS: dict[str, tuple[set[str], ...]] = {
+    "spikevrt": (
+        {"errors", "table"},
+        {"config"},
+        {"cli", "system"},
+        {"data"},
+        {"models"},
+        {"restoration"},
+        {"training"},
+        COMMANDS,
+        {"__main__"},
+    ),
+    "spikevrt.data": ({"files"}, {"spikes"}, {"simulation", "clips"}, {"identification"}, {"preparation"}),
+    "spikevrt.models": (
+        {"init", "checkpoint"},
+        {"spike_encoder3d", "temporal", "vrt"},
+        {"vrt_with_spike"},
+        {"backends"},
+        {"build"},
+        {"planning"},
+    ),
+    "spikevrt_kernels": ({"core"}, OPERATORS, {"registry"}, {"proof"}, {"checks", "warmup"}),
+    "bench": (
+        {"workloads", "source_tree"},
+        {"results"},
+        {"without_gpu", "gpu", "tuning"},
+        BENCH_COMMANDS | {f"bench_{name}" for name in BENCHMARKS},
+    ),
+}
+"""Packages and their largest folders: a part imports parts of its own layer and of those before it."""
+
+
+def folder_of(root: Path, package: str) -> Path:
+    """Where a package lies in a checkout."""
+    return root / ("kernels" if package.startswith("spikevrt_kernels") else "") / package.replace(".", "/")
+
+
+def sources(root: Path, package: str) -> Iterator[tuple[str, Path]]:
+    """Every file of a package with the part (a folder, or a file without its ending) that it belongs to."""
+    folder = folder_of(root, package)
+    for path in sorted(folder.rglob("*.py")):
+        part = path.relative_to(folder).parts[0].removesuffix(".py")
+        if part != "__init__":
+            yield part, path
+
+
+def imported(path: Path, package: str) -> set[str]:
+    """Parts of a package that a file imports, also inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        found |= {name.removeprefix(f"{package}.").split(".")[0] for name in names if name.startswith(f"{package}.")}
+    return found
+
+
+def upward_imports(root: Path, package: str) -> list[str]:
+    """Imports against the layers, as `file -> part`; parts that no layer names are left out."""
+    rank = {part: i for i, layer in enumerate(LAYERS[package]) for part in layer}
+    return [
+        f"{path.relative_to(root)} -> {package}.{other}"
+        for part, path in sources(root, package)
+        for other in sorted(imported(path, package))
+        if rank.get(other, 0) > rank.get(part, len(rank))
+    ]
+
+
+def parts_without_layer(root: Path, package: str) -> set[str]:
+    """Parts of a package that `LAYERS` does not name."""
+    return {part for part, _ in sources(root, package)} - {part for layer in LAYERS[package] for part in layer}
+
+
+def circular_arrows(root: Path, package: str) -> list[str]:
+    """Imports between parts that reach each other, as `part -> part`."""
+    parts = {part for part, _ in sources(root, package)}
+    arrows: dict[str, set[str]] = {part: set() for part in parts}
+    for part, path in sources(root, package):
+        arrows[part] |= (imported(path, package) & parts) - {part}
+    reach = {part: set(others) for part, others in arrows.items()}
+    for middle in parts:
+        for found in reach.values():
+            if middle in found:
+                found |= reach[middle]
+    return [f"{package}: {a} -> {b}" for a in sorted(arrows) for b in sorted(arrows[a]) if a in reach[b]]
