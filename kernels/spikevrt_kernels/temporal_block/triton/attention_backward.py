@@ -9,7 +9,7 @@ import triton.language as tl
 
 from spikevrt_kernels.core.triton_math import add_dot
 from spikevrt_kernels.temporal_attention.triton.kernels import drop, softmax_frames
-from spikevrt_kernels.temporal_block.triton.forward import project, project_frames
+from spikevrt_kernels.temporal_block.triton.attention_forward import project, project_frames
 from spikevrt_kernels.temporal_block.triton.tiles import (
     load_normed,
     load_tile,
