@@ -2,23 +2,16 @@
 
 from torch import Tensor
 
-from spikevrt_kernels.core.backends import planned_for_cuda, resolve_backend
+from spikevrt_kernels.core.backends import form_of, resolve_backend
 from spikevrt_kernels.temporal_attention.cpu import temporal_attention_cpu
 from spikevrt_kernels.temporal_attention.reference import temporal_attention_reference
 from spikevrt_kernels.temporal_attention.sdpa import temporal_attention_sdpa
 from spikevrt_kernels.temporal_attention.triton.registered import temporal_attention_fused
 
-
-def temporal_attention_library(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float = 0.0) -> Tensor:
-    """The `sdpa` backend: on the CPU the tiles of `cpu.py`, which are faster there; shapes as `temporal_attention`."""
-    own = q.device.type == "cpu" and not planned_for_cuda()
-    attend = temporal_attention_cpu if own else temporal_attention_sdpa
-    return attend(q, k, v, heads, dropout_p)
-
-
 ATTEND = {
     "triton": temporal_attention_fused,
-    "sdpa": temporal_attention_library,
+    "sdpa": temporal_attention_sdpa,
+    "cpu": temporal_attention_cpu,
     "naive": temporal_attention_reference,
 }
 
@@ -42,4 +35,5 @@ def temporal_attention(
     Raises:
         BackendError: `backend` cannot run.
     """
-    return ATTEND[resolve_backend(backend, "temporal_attention", q, k)](q, k, v, heads, dropout_p)
+    chosen = resolve_backend(backend, "temporal_attention", q, k)
+    return ATTEND[form_of(chosen, q)](q, k, v, heads, dropout_p)

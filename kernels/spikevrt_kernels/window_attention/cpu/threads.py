@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from spikevrt_kernels.core.backends import planned_for_cuda
+from spikevrt_kernels.core.backends import runs_on_cpu
 from spikevrt_kernels.window_attention.cpu.kernels import Part, attend, attend_backward
 from spikevrt_kernels.window_attention.cpu.vector_passes import LANES
 from spikevrt_kernels.window_attention.windows import D_STEP, FRAMES, Cut, region_mask, window_groups
@@ -38,7 +38,7 @@ class Work(NamedTuple):
 
 def suits_cpu(qkv: Tensor, cut: Cut) -> bool:
     """Whether the kernels run on qkv; a dispatch mode (of a memory plan, a counter) would not see them."""
-    if qkv.device.type != "cpu" or qkv.dtype != torch.float32 or planned_for_cuda() or torch.compiler.is_compiling():
+    if not runs_on_cpu(qkv) or qkv.dtype != torch.float32 or torch.compiler.is_compiling():
         return False
     if not registers_suffice() or type(qkv.detach()) is not Tensor or is_in_torch_dispatch_mode():
         return False
