@@ -12,6 +12,7 @@ from spikevrt_kernels.core.case import Case, Draw
 from spikevrt_kernels.core.cost import Cost, Declared
 from spikevrt_kernels.core.launch import Launch
 from spikevrt_kernels.core.operator import FIRST_SCALE, Operator, Plan
+from spikevrt_kernels.window_attention.call import Call
 from spikevrt_kernels.window_attention.op import window_attention
 from spikevrt_kernels.window_attention.relative_bias import KeptBias, RelativeBias
 from spikevrt_kernels.window_attention.triton.tile_table import choose
@@ -112,7 +113,7 @@ def window_launches(
         window: as configured; it shrinks on a short extent.
         shift: of a shifted block.
     """
-    from spikevrt_kernels.window_attention.triton.launch import Call, forward_launches
+    from spikevrt_kernels.window_attention.triton.launch import forward_launches
     from spikevrt_kernels.window_attention.triton.launch_backward import (
         Saved,
         bias_launch,
@@ -127,7 +128,7 @@ def window_launches(
     offset = torch.empty(3 * C, device="meta")
     table = torch.empty(prod(2 * s - 1 for s in window), heads, device="meta")
     places = torch.empty(prod(effective[1:]), 3 * C, device="meta") if mutual else None
-    call = Call(qkv, offset, table, places, heads, effective, moved, window, architecture)
+    call = Call(qkv, offset, RelativeBias(table, window), heads, effective, moved, places, architecture)
     forward, out, lse = forward_launches(call)
     saved, dqkv = Saved(out, lse, torch.empty_like(out)), torch.empty_like(qkv)
     backward, _, delta = self_launch(call, saved, dqkv)

@@ -23,8 +23,8 @@ forward = torch.library.custom_op("spikevrt::temporal_attention", run_forward, m
 
 
 @forward.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed: Tensor | None) -> Tensor:
-    return run_forward(q, k, v, heads, dropout_p, seed) if noting() else q.new_empty(q.shape)
+def _(q: Tensor, *others: Any) -> Tensor:
+    return run_forward(q, *others) if noting() else q.new_empty(q.shape)
 
 
 def run_backward(
@@ -42,11 +42,9 @@ backward = torch.library.custom_op("spikevrt::temporal_attention_backward", run_
 
 
 @backward.register_fake
-def _(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
     if noting():
-        return run_backward(grad, q, k, v, heads, dropout_p, seed)
+        return run_backward(grad, q, k, v, *others)
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
