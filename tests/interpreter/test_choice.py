@@ -13,7 +13,7 @@ from spikevrt_kernels.temporal_block import op
 from spikevrt_kernels.temporal_block.spec import temporal_block_case
 
 CPU = torch.device("cpu")
-CASES = (temporal_block_case(1, 8, 2, None, 2, 3, 2, 1), temporal_block_case(1, 8, 2, 3, 3, 1, 2, 1))
+CASES = (temporal_block_case((1, 8, 2, None, 2, 3), 2, 1), temporal_block_case((1, 8, 2, 3, 3, 1), 2, 1))
 ALL = ("triton", "sdpa", "naive")
 
 

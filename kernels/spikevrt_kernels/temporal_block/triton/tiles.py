@@ -51,16 +51,6 @@ def frame_stats(frame_ptr, stride_c, C, at, inside, eps, P: tl.constexpr, CK: tl
 
 
 @triton.jit
-def normed_tile(
-    frame_ptr, stride_c, first, C, at, inside, mean, rstd, gamma_ptr, beta_ptr, CK: tl.constexpr, ACC: tl.constexpr
-):
-    """Layer norm of one chunk of a frame: (P,CK) in ACC."""
-    x = load_tile(frame_ptr, stride_c, first, C, at, inside, CK).to(ACC)
-    gamma, beta = load_vector(gamma_ptr, first, C, CK, ACC), load_vector(beta_ptr, first, C, CK, ACC)
-    return (x - mean[:, None]) * rstd[:, None] * gamma[None, :] + beta[None, :]
-
-
-@triton.jit
 def load_normed(frame_ptr, stride_c, stats_ptr, plane, C, at, inside, CP: tl.constexpr, ACC: tl.constexpr):
     """(x - mean) rstd of all channels, from kept statistics: (P,CP), 0 beyond C and outside; and rstd (P,)."""
     mean = tl.load(stats_ptr + at, mask=inside, other=0.0)
