@@ -71,6 +71,11 @@ def runs_on_cpu(x: Tensor) -> bool:
     return x.device.type == "cpu" and not planned_for_cuda()
 
 
+def runs_on_cuda(x: Tensor) -> bool:
+    """Whether operators take their CUDA forms for `x`: it is there, or planned as if. Tensors elsewhere do neither."""
+    return x.is_cuda or planned_for_cuda()
+
+
 def form_of(backend: str, x: Tensor) -> str:
     """The row of an operator's table that a backend stands for: `sdpa` has another form, `cpu`, for what is there."""
     return "cpu" if backend == "sdpa" and runs_on_cpu(x) else backend

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from spikevrt_kernels.core.backends import runs_on_cpu
+from spikevrt_kernels.core.backends import runs_on_cuda
 from spikevrt_kernels.core.precision import accumulation_dtype
 from spikevrt_kernels.core.sdpa import attention_in_parts
 from spikevrt_kernels.window_attention.call import Call
@@ -158,7 +158,7 @@ def attend_backward(
 def chunks(qkv: Tensor, bias: Tensor, cut: Cut) -> Iterator[Chunk]:
     """All windows, as many at a time as share a mask and have no more scores than fit."""
     B, D, H, W = qkv.shape[:4]
-    budget = CPU_SCORES if runs_on_cpu(qkv) else CUDA_SCORES
+    budget = CUDA_SCORES if runs_on_cuda(qkv) else CPU_SCORES
     # A compiler would unroll the loop, and fuses by itself.
     most = B * D * H * W if torch.compiler.is_compiling() else max(1, budget // bias.numel())
     for rows, regions in window_groups(B, (D, H, W), cut.window, cut.shift, qkv.device):
