@@ -27,35 +27,13 @@ def temporal_block_kernel(
     b1_ptr,  # (R,)
     w2_ptr,  # (C,R)
     b2_ptr,  # (C,)
-    stride_xb,
-    stride_xc,
-    stride_xt,
-    stride_kb,
-    stride_kc,
-    stride_kt,
-    HW,
-    C,
-    D,
-    R,
-    heads,
-    scale,
-    eps,
-    dropout_p,
-    TQ: tl.constexpr,
-    TK: tl.constexpr,
-    SELF: tl.constexpr,
-    SHARED: tl.constexpr,
-    P: tl.constexpr,
-    NC: tl.constexpr,
-    CK: tl.constexpr,
-    RK: tl.constexpr,
-    DP: tl.constexpr,
-    DROPOUT: tl.constexpr,
-    DOT: tl.constexpr,
-    ACC: tl.constexpr,
-):
+    stride_xb, stride_xc, stride_xt, stride_kb, stride_kc, stride_kt,
+    HW, C, D, R, heads, scale, eps, dropout_p,
+    TQ: tl.constexpr, TK: tl.constexpr, SELF: tl.constexpr, SHARED: tl.constexpr, P: tl.constexpr, NC: tl.constexpr,
+    CK: tl.constexpr, RK: tl.constexpr, DP: tl.constexpr, DROPOUT: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
     """The whole block at P pixels of all frames: the attention of its pixels is all that the MLP of a program needs."""
-    at = tl.program_id(0) * P + tl.arange(0, P)
+    at = tl.program_id(0) * P + tl.arange(0, P)  # (P,)
     inside = at < HW
     attend(
         x_ptr, context_ptr, o_ptr, w_ptr, sum_ptr, b_ptr, stats_q_ptr, stats_kv_ptr, seed_ptr,
