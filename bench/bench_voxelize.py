@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from spikevrt_kernels.voxelize import VoxelNorm, voxelize
+from spikevrt_kernels.voxelize import voxelize
 from spikevrt_kernels.voxelize.reference import bin_edges, bin_of_frame, unpack_frames
 
 BINS = 32
@@ -22,15 +22,9 @@ Method = Callable[[Array, int, int], NDArray]
 BEST_SECONDS: dict[tuple[str, str], float] = {}
 
 
-def ours(parallel: bool = False, norm: VoxelNorm | None = None) -> Method:
-    """Our kernel as commands (parallel) and data workers (serial) call it, into memory that was used before."""
-    results: dict[int, NDArray] = {}
-
-    def run(packed: Array, H: int, W: int) -> NDArray:
-        results[H] = voxelize(packed, H, W, BINS, parallel=parallel, norm=norm, out=results.get(H))
-        return results[H]
-
-    return run
+def ours(packed: Array, H: int, W: int) -> NDArray:
+    """The kernel as workers call it."""
+    return voxelize(packed, H, W, BINS)
 
 
 def numpy_reference(packed: Array, H: int, W: int) -> NDArray:
@@ -68,10 +62,7 @@ def index_arrays(packed: Array, H: int, W: int) -> NDArray:
 
 
 METHODS: dict[str, Method] = {
-    "ours, parallel, uint8": ours(parallel=True),
-    "ours, serial, uint8": ours(),
-    "ours, parallel, float32": ours(parallel=True, norm=VoxelNorm(rate=False)),
-    "ours, serial, float32": ours(norm=VoxelNorm(rate=False)),
+    "ours": ours,
     "NumPy unpackbits": numpy_reference,
     "Numba loop over bits": numba_loop,
     "index arrays": index_arrays,
@@ -119,7 +110,7 @@ def test_copy(benchmark: Any, case: tuple[str, Array, int, int, NDArray]) -> Non
 
 
 def test_crop(benchmark: Any, case: tuple[str, Array, int, int, NDArray]) -> None:
-    """What a data worker does for one frame: a crop of 256x256, serial, whose first column lies inside a byte."""
+    """What a worker does for one frame: 256x256, from a column inside a byte."""
     name, packed, H, W, wanted = case
     top, left, h, w = CROP
 
@@ -127,7 +118,7 @@ def test_crop(benchmark: Any, case: tuple[str, Array, int, int, NDArray]) -> Non
         return voxelize(packed, H, W, BINS, crop=(top, left + 3, h, w))
 
     np.testing.assert_array_equal(run(), wanted[:, top : top + h, left + 3 : left + 3 + w])
-    time_method(benchmark, name, "ours, serial, crop 256", run)
+    time_method(benchmark, name, "ours, crop 256", run)
 
 
 def time_method(benchmark: Any, name: str, method: str, run: Callable, *arguments: object) -> None:

@@ -14,9 +14,9 @@ from spikevrt.system.device import choose_device, half_type
 from spikevrt.system.machine import machine_lines
 from spikevrt.table import format_table
 from spikevrt_kernels.checks.comparison import Error, ratio
-from spikevrt_kernels.checks.selftest import huge_trials, odd_trials, own_trials, why_no_kernels
+from spikevrt_kernels.checks.selftest import huge_trials, odd_trials, own_trials
 from spikevrt_kernels.checks.trials import RIGHT, WRONG, Machine, Row, Trial, prove, prove_huge, with_times
-from spikevrt_kernels.core.backends import TRITON_OPS
+from spikevrt_kernels.core.backends import TRITON_OPS, why_no_kernels
 from spikevrt_kernels.core.case import mixed
 from spikevrt_kernels.core.launch import interpreted
 from spikevrt_kernels.core.processes import cores

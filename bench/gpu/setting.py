@@ -39,10 +39,10 @@ MORE_ODD_CASES = MappingProxyType(
     {
         "temporal_attention": (temporal_attention_case(1, 96, 7, 7, 40, 36, 4),),
         "temporal_block": (
-            temporal_block_case(2, 96, 7, None, 20, 36, 4),
-            temporal_block_case(1, 96, 7, 7, 20, 36, 4),
+            temporal_block_case((2, 96, 7, None, 20, 36), 4),
+            temporal_block_case((1, 96, 7, 7, 20, 36), 4),
         ),
-        "window_attention": (window_attention_case(1, 7, 24, 20, 120, 6, (6, 8, 8), (3, 4, 4), False),),
+        "window_attention": (window_attention_case((1, 7, 24, 20), 120, 6, (6, 8, 8), (3, 4, 4), False),),
     }
 )
 """More shapes: 7 frames, and 120 channels as in stage 8."""

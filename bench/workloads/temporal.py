@@ -117,7 +117,7 @@ def temporal_case(operator: str, shape: tuple[int, ...]) -> Case:
     if operator == ATTENTION:
         return temporal_attention_case(B, C, T, T, H, W, HEADS)
     cross = operator == CROSS
-    return with_published(temporal_block_case(B, C, T, T if cross else None, H, W, HEADS, RATIO, Chunking()))
+    return with_published(temporal_block_case((B, C, T, T if cross else None, H, W), HEADS, RATIO, Chunking()))
 
 
 def with_published(case: Case) -> Case:

@@ -36,8 +36,8 @@ class WindowKind:
 
     def case(self, size: int) -> Case:
         """The case of a shifted block on frames of size x size."""
-        shape = (1, self.frames, size, size, self.channels)
-        case = window_attention_case(*shape, HEADS, self.window, self.shift, self.mutual)
+        shape = (1, self.frames, size, size)
+        case = window_attention_case(shape, self.channels, HEADS, self.window, self.shift, self.mutual)
         label = f"{self.frames}x{size}x{size}x{self.channels}, windows {'x'.join(map(str, self.window))}, shifted"
         return replace(case, op=self.name, shape=label)
 

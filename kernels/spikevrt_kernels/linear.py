@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikevrt_kernels.core.backends import planned_for_cuda
+from spikevrt_kernels.core.backends import runs_on_cpu
 
 LEAST_ROWS = 16
 """A 1x1 convolution of fewer images goes to a slower kernel in a process of one thread."""
@@ -36,7 +36,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def suits_convolution(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN takes the product: float32 on the CPU, and not half precision in an autocast region."""
-    if x.device.type != "cpu" or planned_for_cuda() or torch.compiler.is_compiling():
+    if not runs_on_cpu(x) or torch.compiler.is_compiling():
         return False
     if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
         return False

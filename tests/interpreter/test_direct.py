@@ -9,8 +9,8 @@ from torch.utils.checkpoint import checkpoint
 
 from spikevrt_kernels.core.direct import followed
 from spikevrt_kernels.proof.operator_counter import count_saved
-from spikevrt_kernels.temporal_attention import op as attention
 from spikevrt_kernels.temporal_attention import temporal_attention
+from spikevrt_kernels.temporal_attention.triton import registered as attention
 from spikevrt_kernels.temporal_block import BlockWeights, temporal_block
 from spikevrt_kernels.temporal_block.triton import registered as block
 from spikevrt_kernels.window_attention import RelativeBias, window_attention

@@ -6,7 +6,7 @@ import torch
 from spikevrt_kernels.core.backends import BackendError
 from spikevrt_kernels.proof.byte_counter import count_bytes
 from spikevrt_kernels.temporal_attention import temporal_attention
-from spikevrt_kernels.temporal_attention.op import forward as fused_forward
+from spikevrt_kernels.temporal_attention.triton.registered import forward as fused_forward
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 1e-3}
 SHAPES = {  # B, C, Tq, Tk, H, W, heads

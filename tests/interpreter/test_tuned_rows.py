@@ -11,9 +11,9 @@ from spikevrt_kernels.temporal_block.spec import temporal_block_case
 from spikevrt_kernels.window_attention.spec import window_attention_case
 
 CASES = (
-    temporal_block_case(1, 24, 2, None, 5, 15, 2, 3),
-    temporal_block_case(1, 24, 2, 2, 5, 15, 2, 3),
-    window_attention_case(1, 3, 9, 7, 16, 1, (2, 4, 4), (1, 2, 2), mutual=True),
+    temporal_block_case((1, 24, 2, None, 5, 15), 2, 3),
+    temporal_block_case((1, 24, 2, 2, 5, 15), 2, 3),
+    window_attention_case((1, 3, 9, 7), 16, 1, (2, 4, 4), (1, 2, 2), mutual=True),
 )
 """75 pixels are more than one tile of 64, and 72 hidden channels more than two slices."""
 PLACES = ((0, 5), (1, 4), (1, 6), (2, 3), (2, 7))

@@ -1,5 +1,7 @@
 """Every Triton operator declares its cost, and every launch keeps to what Triton and its assembler need."""
 
+import subprocess
+import sys
 from itertools import product
 
 import pytest
@@ -40,3 +42,23 @@ def test_a_program_waits_before_it_reads_what_it_wrote(architecture, kernel, cro
 def test_forward_and_backward_are_declared(op):
     # A count of operators would miss the kernels of one that is not.
     assert {f"spikevrt::{op}", f"spikevrt::{op}_backward"} <= set(DECLARED)
+
+
+WITHOUT_TRITON = """
+import sys
+sys.modules["triton"] = None  # importing it fails
+import torch
+from spikevrt_kernels.core.backends import why_not_triton
+from spikevrt_kernels.core.case import pure
+from spikevrt_kernels.registry import OPERATORS
+for operator in OPERATORS.values():
+    case = operator.tiny[0]
+    types = pure(torch.float32 if operator.floating else torch.uint8)
+    case.run(case.inputs(types, torch.device("cpu")), operator.backends[-1])
+print(why_not_triton())
+"""
+
+
+def test_machines_without_triton_import_and_run_every_operator():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TRITON], capture_output=True, text=True, check=True)
+    assert "the package triton is not installed" in done.stdout

@@ -19,8 +19,8 @@ from tests.toy_kernels import impossible, product, row_product
 CPU = torch.device("cpu")
 HALF = mixed(torch.bfloat16)
 CASES = (
-    temporal_block_case(1, 16, 2, 2, 4, 4, 2, 1),
-    window_attention_case(1, 2, 6, 6, 16, 1, (2, 4, 4), (1, 2, 2), mutual=True),
+    temporal_block_case((1, 16, 2, 2, 4, 4), 2, 1),
+    window_attention_case((1, 2, 6, 6), 16, 1, (2, 4, 4), (1, 2, 2), mutual=True),
 )
 
 

@@ -25,7 +25,7 @@ def compiled(monkeypatch):
         return ["a_kernel: CompilationError: too large"]
 
     monkeypatch.setattr(warmup, "compile_all", compile_all)
-    monkeypatch.setattr(compiled_kernels, "architecture", lambda device: 80)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     monkeypatch.setattr(compiled_kernels, "rows_on", lambda device: {})
     monkeypatch.setattr(compiled_kernels, "half_type", lambda device, wanted: torch.bfloat16 if wanted else None)
     with planning():
@@ -50,7 +50,7 @@ def test_on_the_cpu_nothing_is_compiled(compiled):
 
 
 def test_on_a_gpu_without_kernels_nothing_is_compiled(compiled, monkeypatch):
-    monkeypatch.setattr(compiled_kernels, "architecture", lambda device: 75)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     compiled_kernels.compile_kernels(load_config("demo"), CUDA)
     assert compiled == []
 

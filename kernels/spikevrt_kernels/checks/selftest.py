@@ -6,7 +6,7 @@ import torch
 
 from spikevrt_kernels.checks.comparison import EXACT, LARGE
 from spikevrt_kernels.checks.trials import Trial
-from spikevrt_kernels.core.backends import TRITON_OPS, why_not_on
+from spikevrt_kernels.core.backends import TRITON_OPS, why_no_kernels
 from spikevrt_kernels.core.case import Case, Precision, mixed, pure
 from spikevrt_kernels.core.launch import interpreted
 from spikevrt_kernels.registry import OPERATORS
@@ -15,12 +15,6 @@ CPU_TYPES = (pure(torch.float64), pure(torch.float32), mixed(torch.bfloat16))
 INTERPRETER_TYPES = (pure(torch.float64), pure(torch.float32), pure(torch.float16))
 CUDA_TYPES = (pure(torch.float32), pure(torch.float16), mixed(torch.float16))
 BF16_TYPES = (pure(torch.bfloat16), mixed(torch.bfloat16))
-
-
-def why_no_kernels(device: torch.device) -> str | None:
-    """None where Triton kernels run on a device, or in the interpreter on the CPU; else why not, in a few words."""
-    reason = why_not_on("kernels", torch.empty(1, 1, 1, 1, 1, device=device))
-    return reason and reason.rpartition("cannot run: ")[2].partition("; use ")[0]
 
 
 def precisions(device: torch.device, backend: str) -> tuple[Precision, ...]:

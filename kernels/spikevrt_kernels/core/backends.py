@@ -66,18 +66,57 @@ def planned_for_cuda() -> bool:
     return Planning.for_cuda
 
 
+def runs_on_cpu(x: Tensor) -> bool:
+    """Whether operators take their CPU forms for `x`: it is there, and not planned as if on CUDA."""
+    return x.device.type == "cpu" and not planned_for_cuda()
+
+
+def runs_on_cuda(x: Tensor) -> bool:
+    """Whether operators take their CUDA forms for `x`: it is there, or planned as if. Tensors elsewhere do neither."""
+    return x.is_cuda or planned_for_cuda()
+
+
+def form_of(backend: str, x: Tensor) -> str:
+    """The row of an operator's table that a backend stands for: `sdpa` has another form, `cpu`, for what is there."""
+    return "cpu" if backend == "sdpa" and runs_on_cpu(x) else backend
+
+
 @constant
-def why_not_triton() -> str | None:
-    """None when this machine can run Triton kernels, else one sentence that says why it cannot."""
+def lacking() -> str | None:
+    """What this machine lacks to run Triton kernels, in a few words; None = nothing."""
     if Planning.active:
         return None
     if find_spec("triton") is None:
-        return "attention backend triton cannot run: the package triton is not installed; use sdpa"
-    if interpreted():
+        return "the package triton is not installed"
+    if interpreted() or torch.cuda.is_available():
         return None
-    if not torch.cuda.is_available():
-        return "attention backend triton cannot run: there is no CUDA device here; use sdpa"
-    return None
+    return "there is no CUDA device here"
+
+
+def why_not_triton() -> str | None:
+    """None when this machine can run Triton kernels, else one sentence that says why it cannot."""
+    reason = lacking()
+    return reason and f"attention backend triton cannot run: {reason}; use sdpa"
+
+
+def why_no_kernels(device: torch.device) -> str | None:
+    """None where a device runs Triton kernels (in the interpreter the CPU does), else why not, in a few words."""
+    reason = lacking()
+    if reason is not None:
+        return reason
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        if (major, minor) >= MIN_ARCHITECTURE:
+            return None
+        return f"sm_{major}{minor} is below sm_80, which Triton gives no tensor cores"
+    if planned() or (interpreted() and device.type == "cpu"):
+        return None
+    return f"the features are on {device.type}, not on CUDA"
+
+
+def takes_kernels(device: torch.device) -> bool:
+    """Whether a device is a GPU that runs Triton kernels."""
+    return device.type == "cuda" and why_no_kernels(device) is None
 
 
 def why_not_on(op: str, *inputs: Tensor, head_width: int | None = None) -> str | None:
@@ -86,13 +125,11 @@ def why_not_on(op: str, *inputs: Tensor, head_width: int | None = None) -> str |
     if reason is not None:
         return reason
     device = inputs[0].device
-    types = CUDA_TYPES if device.type == "cuda" or planned() else INTERPRETER_TYPES
     cannot = f"{op}: attention backend triton cannot run: "
-    if device.type != "cuda" and not planned() and not (interpreted() and device.type == "cpu"):
-        return f"{cannot}the features are on {device.type}, not on CUDA; use sdpa"
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) < MIN_ARCHITECTURE:
-        major, minor = torch.cuda.get_device_capability(device)
-        return f"{cannot}sm_{major}{minor} is below sm_80, which Triton gives no tensor cores; use sdpa"
+    reason = why_no_kernels(device)
+    if reason is not None:
+        return f"{cannot}{reason}; use sdpa"
+    types = CUDA_TYPES if device.type == "cuda" or planned() else INTERPRETER_TYPES
     if head_width is not None and head_width > MAX_HEAD_WIDTH:
         return f"{cannot}heads of width {head_width} are wider than {MAX_HEAD_WIDTH}; use sdpa or more heads"
     for x in inputs:

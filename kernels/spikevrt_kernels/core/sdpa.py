@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikevrt_kernels.core.backends import planned_for_cuda
+from spikevrt_kernels.core.backends import runs_on_cuda
 
 CUDA_MAX_SEQUENCES = 65_535
 """CUDA's grids end here: more sequences (heads apart) in one call fail."""
@@ -14,7 +14,7 @@ CUDA_MAX_SEQUENCES = 65_535
 
 def split_size(q: Tensor) -> int:
     """Sequences that one call may take, each with all its heads: all on CPU, below the grid's limit on CUDA."""
-    return (CUDA_MAX_SEQUENCES - 1) // q.shape[1] if q.is_cuda or planned_for_cuda() else max(q.shape[0], 1)
+    return (CUDA_MAX_SEQUENCES - 1) // q.shape[1] if runs_on_cuda(q) else max(q.shape[0], 1)
 
 
 def attention_in_parts(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:

@@ -1,14 +1,50 @@
 """The public function: the block along time, fused or chunk by chunk, with a backend argument."""
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor
 
-from spikevrt_kernels.core.backends import planned_for_cuda, resolve_backend
+from spikevrt_kernels.core.backends import form_of, resolve_backend
 from spikevrt_kernels.temporal_block.chunks import Chunking, join, tiles
 from spikevrt_kernels.temporal_block.cpu import temporal_block_cpu
 from spikevrt_kernels.temporal_block.reference import BlockWeights, temporal_block_reference
+from spikevrt_kernels.temporal_block.sdpa import temporal_block_sdpa
 from spikevrt_kernels.temporal_block.triton.registered import temporal_block_fused
 
 __all__ = ["BlockWeights", "temporal_block"]
+
+OneChunk = Callable[[Tensor, Tensor | None, BlockWeights, int, float], Tensor]
+
+
+def chunk_by_chunk(
+    run: OneChunk,
+    x: Tensor,
+    context: Tensor | None,
+    weights: BlockWeights,
+    heads: int,
+    dropout_p: float,
+    chunking: Chunking | None,
+) -> Tensor:
+    """The block by `run`, as many pixels at a time as `chunking` allows; shapes as `temporal_block`."""
+    B, _, _, H, W = x.shape
+    h, w = chunking.tile(B, H, W) if chunking else (H, W)
+    rows = tiles(h, w, x) if context is None else tiles(h, w, x, context)
+    return join([join([run_tile(run, tile, weights, heads, dropout_p) for tile in row], -1) for row in rows], -2)
+
+
+def run_tile(run: OneChunk, tile: tuple[Tensor, ...], weights: BlockWeights, heads: int, dropout_p: float) -> Tensor:
+    """One chunk of x, or one of x and of the context."""
+    x, context = tile if len(tile) > 1 else (tile[0], None)
+    return run(x, context, weights, heads, dropout_p).to(x.dtype)
+
+
+RUN: dict[str, Callable[..., Tensor]] = {
+    "triton": temporal_block_fused,
+    "sdpa": partial(chunk_by_chunk, temporal_block_sdpa),
+    "cpu": partial(chunk_by_chunk, temporal_block_cpu),
+    "naive": partial(chunk_by_chunk, temporal_block_reference),
+}
 
 
 def temporal_block(
@@ -45,15 +81,5 @@ def temporal_block(
         BackendError: `backend` cannot run.
     """
     maps = (x,) if context is None else (x, context)
-    attention = resolve_backend(backend, "temporal_block", *maps)
-    if attention == "triton":
-        return temporal_block_fused(x, context, weights, heads, dropout_p, chunking)
-
-    def run(part: Tensor, keys: Tensor | None = None) -> Tensor:
-        if attention == "sdpa" and part.device.type == "cpu" and not planned_for_cuda():
-            return temporal_block_cpu(part, keys, weights, heads, dropout_p).to(x.dtype)
-        return temporal_block_reference(part, keys, weights, heads, dropout_p, attention).to(x.dtype)
-
-    B, _, _, H, W = x.shape
-    h, w = chunking.tile(B, H, W) if chunking else (H, W)
-    return join([join([run(*tile) for tile in row], -1) for row in tiles(h, w, *maps)], -2)
+    chosen = resolve_backend(backend, "temporal_block", *maps)
+    return RUN[form_of(chosen, x)](x, context, weights, heads, dropout_p, chunking)

@@ -35,9 +35,12 @@ def norm(x: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def temporal_block_reference(
-    x: Tensor, context: Tensor | None, weights: BlockWeights, heads: int, dropout_p: float, attention: str
+    x: Tensor, context: Tensor | None, weights: BlockWeights, heads: int, dropout_p: float, attention: str = "naive"
 ) -> Tensor:
-    """y = x + MHA(LN x, LN context); y + MLP(LN y), all along T; shapes as `temporal_block`."""
+    """y = x + MHA(LN x, LN context); y + MLP(LN y), all along T; shapes as `temporal_block`.
+
+    `attention` is the backend of the attention alone.
+    """
     C = x.shape[1]
     x = x.permute(0, 3, 4, 2, 1).contiguous()  # (B,H,W,T,C)
     normed = norm(x, weights.norm_q)

@@ -202,19 +202,17 @@ class BlockShape(NamedTuple):
 
 
 def temporal_block_case(
-    B: int,
-    C: int,
-    T: int,
-    Tk: int | None,
-    H: int,
-    W: int,
+    size: tuple[int, int, int, int | None, int, int],
     heads: int,
     ratio: float = 2,
     chunking: Chunking | None = None,
     mean: float = 0.0,
 ) -> Case:
-    """The pre-norm block along time: self-attention on (B,C,T,H,W), or cross where there is a Tk."""
-    block = BlockShape(B, C, T, Tk, H, W, heads, ratio, chunking, mean)
+    """The pre-norm block along time: self-attention on (B,C,T,H,W), or cross where there is a Tk.
+
+    `size` is (B,C,T,Tk,H,W).
+    """
+    block = BlockShape(*size, heads, ratio, chunking, mean)
     parts = ["norm_q", *(["norm_kv"] if block.cross else []), "in_proj", "out_proj", "norm_mlp", "mlp_in", "mlp_out"]
     features = ("x", "context") if block.cross else ("x",)
     names = (*features, *(f"{part}.{kind}" for part in parts for kind in ("weight", "bias")))
@@ -240,13 +238,13 @@ OPERATOR = Operator(
     "temporal_block",
     ("triton", "sdpa"),
     (
-        temporal_block_case(2, 24, 3, None, 33, 17, 4),
-        temporal_block_case(1, 40, 2, 3, 19, 15, 2, 1, Chunking(40)),
-        temporal_block_case(1, 96, 8, 5, 9, 7, 4, 4),
-        temporal_block_case(1, 32, 5, None, 17, 12, 4, mean=5.0),
+        temporal_block_case((2, 24, 3, None, 33, 17), 4),
+        temporal_block_case((1, 40, 2, 3, 19, 15), 2, 1, Chunking(40)),
+        temporal_block_case((1, 96, 8, 5, 9, 7), 4, 4),
+        temporal_block_case((1, 32, 5, None, 17, 12), 4, mean=5.0),
     ),
-    (temporal_block_case(1, 24, 2, None, 3, 5, 2, 1), temporal_block_case(1, 16, 1, 2, 1, 3, 2, 2)),
-    (temporal_block_case(8, 96, 5, None, 768, 768, 4),),
+    (temporal_block_case((1, 24, 2, None, 3, 5), 2, 1), temporal_block_case((1, 16, 1, 2, 1, 3), 2, 2)),
+    (temporal_block_case((8, 96, 5, None, 768, 768), 4),),
     declared=DECLARED,
     plans=PLANS,
 )

@@ -1,7 +1,6 @@
 """Spike frames to counts per time bin."""
 
-from spikevrt_kernels.voxelize.norm import VoxelNorm
 from spikevrt_kernels.voxelize.op import voxelize
 from spikevrt_kernels.voxelize.reference import frames_per_bin, unpack_frames
 
-__all__ = ["VoxelNorm", "frames_per_bin", "unpack_frames", "voxelize"]
+__all__ = ["frames_per_bin", "unpack_frames", "voxelize"]

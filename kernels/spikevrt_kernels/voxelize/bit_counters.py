@@ -126,24 +126,6 @@ def _make_spread(planes: int, first: int) -> Any:
     return spread
 
 
-@intrinsic
-def look_up(typing_context: Any, out: Any, offset: Any, octets: Any, table: Any, row: Any) -> Any:
-    """out[offset + x] = table[row + octets[x]] for 64 pixels x, without a check of any index."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        target, start, source, values, base = arguments
-        element = context.get_data_type(signature.args[0].dtype)
-        for x in range(WORD):
-            octet = builder.load(_at(context, builder, signature.args[2], source, ir.Constant(INT64, x), BYTE))
-            at = builder.add(base, builder.zext(octet, INT64))
-            value = builder.load(_at(context, builder, signature.args[3], values, at, element))
-            at = builder.add(start, ir.Constant(INT64, x))
-            builder.store(value, _at(context, builder, signature.args[0], target, at, element))
-        return context.get_dummy_value()
-
-    return types.void(out, types.intp, octets, table, types.intp), generate
-
-
 clear_4, clear_16 = _make_clear(4), _make_clear(16)
 add_1_to_2, add_1_to_4, add_1_to_8, add_1_to_16 = (_make_add(1, levels) for levels in (2, 4, 8, 16))
 add_8_to_4, add_8_to_8, add_8_to_16 = (_make_add(GROUP, levels) for levels in (4, 8, 16))

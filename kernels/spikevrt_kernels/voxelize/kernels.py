@@ -1,7 +1,7 @@
 """Voxels straight from the stored bytes: bit-sliced vertical counters, nothing is unpacked.
 
 Adding a spike frame to the counters of 256 pixels is a few logical operations (a carry-save adder); the planes are
-spread to one byte a pixel once a bin (`words.py`).
+spread to one byte a pixel once a bin (`bit_counters.py`).
 
 n spike frames of H x W stored pixels, K bins, a crop of h x w. Arrays are flat: views cost more than the counting.
 """
@@ -28,13 +28,15 @@ from spikevrt_kernels.voxelize.bit_counters import (
     add_spread_4,
     clear_4,
     clear_16,
-    look_up,
     spread_2,
     spread_4,
 )
 
-ROWS = 32
-"""Rows of one task of the parallel kernel."""
+View = tuple[int, int, bool, tuple[int, int, int, int]]
+"""Height and width of a stored frame, whether its rows are upside down, and the crop (top, left, h, w): in stored
+columns, and in rows as they stand upright."""
+Scratch = tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint8]]
+"""Room for the planes (PLANES * WORDS,), a word's counts (WORD,), and the last bytes of a recording (BLOCK_BYTES,)."""
 
 
 @numba.njit(inline="always")
@@ -130,22 +132,19 @@ def store_block(
     planes: NDArray[np.uint64],
     levels: int,
     out: NDArray,  # flat
-    table: NDArray | None,
-    row: int,
     at: int,
     count: int,
     room: int,
-    low: NDArray[np.uint8],  # (WORD,)
-    high: NDArray[np.uint8],  # (WORD,)
+    low: NDArray[np.uint8],  # scratch (WORD,)
+    high: NDArray[np.uint8] | None,  # scratch (WORD,), or None where a count is a byte
 ) -> None:
-    """out[at : at + count] = counts, or table[row + counts]; up to `room` may be written, the next block mends it."""
+    """out[at : at + count] = counts; up to `room` may be written, the next block mends it."""
     for j in range(WORDS):
         here, start = min(count - j * WORD, WORD), at + j * WORD
         if here <= 0:
             return
-        whole = room >= (j + 1) * WORD
-        if table is None:
-            if whole:
+        if high is None:
+            if room >= (j + 1) * WORD:
                 spread(out, start, planes, j, levels)
                 continue
             spread(low, 0, planes, j, levels)
@@ -153,42 +152,32 @@ def store_block(
                 out[start + x] = low[x]
             continue
         spread(low, 0, planes, j, levels)
+        high[:] = 0
         if levels == PLANES:
             spread(high, 0, planes, j + 8 * WORDS, 8)
-            for x in range(here):
-                out[start + x] = table[row + (np.intp(low[x]) | np.intp(high[x]) << 8)]
-        elif whole:
-            look_up(out, start, low, table, row)  # type: ignore[call-arg]
-        else:
-            for x in range(here):
-                out[start + x] = table[row + low[x]]
+        for x in range(here):
+            out[start + x] = np.uint16(low[x]) | np.uint16(high[x]) << np.uint16(8)
 
 
 # Without Numba's reference counting, whose atomic operations on the arrays would take most of the time.
 @compiled(_nrt=False)
-def voxelize_rows(
+def voxelize_bin(
     data: NDArray[np.uint8],  # n * H * W / 8, flat
-    out: NDArray,  # K * h * w, flat: uint8 counts, or values of the table's type
-    table: NDArray | None,  # 2 * (n // K + 2), flat: for bins of n // K frames, then of one more
+    out: NDArray,  # K * h * w, flat: uint8 or uint16
     edges: NDArray[np.int64],  # (K + 1,) first frame of each bin, and n
-    height: int,
-    width: int,
-    flip: bool,
-    crop: tuple[int, int, int, int],  # in stored columns and upright rows
+    view: View,
     k: int,
-    first: int,
-    last: int,
-    planes: NDArray[np.uint64],  # scratch (PLANES * WORDS,)
-    low: NDArray[np.uint8],  # scratch (WORD,)
-    high: NDArray[np.uint8],  # scratch (WORD,)
-    end: NDArray[np.uint8],  # scratch (BLOCK_BYTES,)
+    scratch: tuple[
+        NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint8]
+    ],  # (PLANES * WORDS,) (WORD,) (BLOCK_BYTES,)
+    high: NDArray[np.uint8] | None,  # scratch (WORD,), or None where out is uint8
 ) -> None:
-    """Bin k of rows `first` .. `last`."""
-    top, left, h, w = crop
+    """Bin k."""
+    height, width, flip, (top, left, h, w) = view
+    planes, low, end = scratch
     start, stop = edges[k], edges[k + 1]
-    shortest = edges[-1] // (len(edges) - 1)
-    levels, row = levels_of(stop - start), (stop - start - shortest) * (shortest + 2)
-    for y in range(first, last):
+    levels = levels_of(stop - start)
+    for y in range(h):
         line = height - 1 - top - y if flip else top + y
         # A row may start inside a byte: the counters start at that byte, and are shifted once a bin.
         byte, shift = (line * width + left) >> 3, (line * width + left) & 7
@@ -199,53 +188,33 @@ def voxelize_rows(
             if shift:
                 shift_planes(planes, levels, shift)
                 here = min(BLOCK - 8, w - x)
-            store_block(planes, levels, out, table, row, (k * h + y) * w + x, here, w - x, low, high)
+            store_block(planes, levels, out, (k * h + y) * w + x, here, w - x, low, high)
             x += here
 
 
 @compiled()
-def voxelize_packed_kernel(data, out, table, edges, height, width, flip, crop):  # type: ignore[no-untyped-def]
-    """All bins on the calling thread, without the GIL: for workers that load data. See `voxelize_rows`."""
-    planes, end = np.empty(PLANES * WORDS, np.uint64), np.empty(BLOCK_BYTES, np.uint8)
-    low, high = np.empty(WORD, np.uint8), np.empty(WORD, np.uint8)
+def voxelize_packed_kernel(data, out, edges, view, high):  # type: ignore[no-untyped-def]
+    """All bins on the calling thread, without the GIL: for workers that load data. See `voxelize_bin`."""
+    scratch = np.empty(PLANES * WORDS, np.uint64), np.empty(WORD, np.uint8), np.empty(BLOCK_BYTES, np.uint8)
     for k in range(len(edges) - 1):
-        voxelize_rows(data, out, table, edges, height, width, flip, crop, k, 0, crop[2], planes, low, high, end)
-
-
-@compiled(parallel=True)
-def voxelize_packed_parallel_kernel(data, out, table, edges, height, width, flip, crop):  # type: ignore[no-untyped-def]
-    """The same on Numba's threads: for commands."""
-    blocks = (crop[2] + ROWS - 1) // ROWS
-    for task in numba.prange((len(edges) - 1) * blocks):
-        k, first = task // blocks, task % blocks * ROWS
-        last = min(first + ROWS, crop[2])
-        planes, end = np.empty(PLANES * WORDS, np.uint64), np.empty(BLOCK_BYTES, np.uint8)
-        low, high = np.empty(WORD, np.uint8), np.empty(WORD, np.uint8)
-        voxelize_rows(data, out, table, edges, height, width, flip, crop, k, first, last, planes, low, high, end)
+        voxelize_bin(data, out, edges, view, k, scratch, high)
 
 
 @compiled()
 def voxelize_bytes_kernel(
     data: NDArray[np.uint8],  # n * H * W, flat
-    out: NDArray,  # K * h * w, flat: counts, or values of the table's type
-    table: NDArray | None,
+    out: NDArray,  # K * h * w, flat: uint8 or uint16
     edges: NDArray[np.int64],
-    height: int,
-    width: int,
-    flip: bool,
-    crop: tuple[int, int, int, int],
+    view: View,
 ) -> int:
     """One byte a pixel. Returns all bytes of the crop OR-ed together: above 1 they are no spikes, and `out` is void."""
-    top, left, h, w = crop
-    bins = len(edges) - 1
+    height, width, flip, (top, left, h, w) = view
     counts, seen = np.empty(w, np.uint16), np.zeros(w, np.uint8)
-    for k in range(bins):
-        start, stop, shortest = edges[k], edges[k + 1], edges[-1] // bins
-        row_of_table = (stop - start - shortest) * (shortest + 2)
+    for k in range(len(edges) - 1):
         for y in range(h):
             row = height - 1 - top - y if flip else top + y
             counts[:] = 0
-            for t in range(start, stop):
+            for t in range(edges[k], edges[k + 1]):
                 at = (t * height + row) * width + left
                 for x in range(w):
                     counts[x] += data[at + x]
@@ -253,8 +222,5 @@ def voxelize_bytes_kernel(
             if seen.max() > 1:
                 return 255
             for x in range(w):
-                if table is None:
-                    out[(k * h + y) * w + x] = counts[x]
-                else:
-                    out[(k * h + y) * w + x] = table[row_of_table + counts[x]]
+                out[(k * h + y) * w + x] = counts[x]
     return 1

@@ -28,12 +28,12 @@ def run_voxelize(H: int, W: int, K: int, inputs: Sequence[Tensor], backend: str)
     packed = inputs[0].numpy()
     if backend == "numpy":
         return torch.from_numpy(voxelize_reference(unpack_frames(packed, H, W, flip=True), K))
-    return torch.from_numpy(voxelize(packed, H, W, K, parallel=backend == "numba threads"))
+    return torch.from_numpy(voxelize(packed, H, W, K))
 
 
 OPERATOR = Operator(
     "voxelize",
-    ("numba", "numba threads"),
+    ("numba",),
     (voxelize_case(88, 45, 56, 32), voxelize_case(41, 9, 56, 7)),
     (voxelize_case(5, 3, 8, 8),),
     floating=False,

@@ -2,16 +2,19 @@
 
 from torch import Tensor
 
-from spikevrt_kernels.core.backends import resolve_backend
+from spikevrt_kernels.core.backends import form_of, resolve_backend
+from spikevrt_kernels.window_attention.call import Call
+from spikevrt_kernels.window_attention.cpu.threads import window_attention_cpu
 from spikevrt_kernels.window_attention.reference import window_attention_reference
 from spikevrt_kernels.window_attention.relative_bias import RelativeBias
 from spikevrt_kernels.window_attention.sdpa import window_attention_sdpa
 from spikevrt_kernels.window_attention.triton.registered import window_attention_fused
-from spikevrt_kernels.window_attention.windows import Size3
+from spikevrt_kernels.window_attention.windows import FRAMES, Size3
 
 ATTEND = {
     "triton": window_attention_fused,
     "sdpa": window_attention_sdpa,
+    "cpu": window_attention_cpu,
     "naive": window_attention_reference,
 }
 
@@ -49,7 +52,19 @@ def window_attention(
 
     Raises:
         BackendError: `backend` cannot run.
+        ValueError: mutual attention of other than two frames, or an offset for other than the places of a frame.
     """
-    head_width = offset.shape[0] // (3 * heads)
-    attend = ATTEND[resolve_backend(backend, "window_attention", qkv, head_width=head_width)]
-    return attend(qkv, offset, bias, heads, window, shift, mutual_offset)
+    call = Call(qkv, offset, bias, heads, window, shift, mutual_offset)
+    require_two_frames(call)
+    chosen = resolve_backend(backend, "window_attention", qkv, head_width=call.channels // heads)
+    return ATTEND[form_of(chosen, qkv)](call)
+
+
+def require_two_frames(call: Call) -> None:
+    """Mutual attention is between two frames, with an offset for each place of one."""
+    window, offset = call.window, call.mutual_offset
+    if offset is not None and (window[0] != FRAMES or offset.shape[0] != call.tokens(True)):
+        raise ValueError(
+            f"window_attention: mutual attention in a window {window} with an offset for {offset.shape[0]} places; "
+            "it takes two frames, and an offset for each place of one"
+        )

@@ -4,10 +4,9 @@ import torch
 from torch import Tensor
 
 from spikevrt_kernels.core.precision import softmax_fp32
-from spikevrt_kernels.window_attention.relative_bias import RelativeBias
+from spikevrt_kernels.window_attention.call import Call
 from spikevrt_kernels.window_attention.windows import (
     Regions,
-    Size3,
     padded_size,
     partition,
     region_mask,
@@ -16,29 +15,20 @@ from spikevrt_kernels.window_attention.windows import (
 )
 
 
-def window_attention_reference(
-    qkv: Tensor,
-    offset: Tensor,
-    bias: RelativeBias,
-    heads: int,
-    window: Size3,
-    shift: Size3,
-    mutual_offset: Tensor | None = None,
-) -> Tensor:
+def window_attention_reference(call: Call) -> Tensor:
     """Every step a tensor of its own; shapes as `window_attention`."""
-    D, H, W = qkv.shape[1:4]
-    size = (D, H, W)
-    width = offset.shape[0]
+    qkv, offset, window, shift = call.qkv, call.offset, call.window, call.shift
     tokens = partition(qkv, window, shift)  # (B,nD,nH,nW,N,3C or 6C)
-    regions = shift_regions(padded_size(size, window), window, shift, qkv.device) if any(shift) else None
+    regions = shift_regions(padded_size(call.size, window), window, shift, qkv.device) if any(shift) else None
 
+    width = offset.shape[0]
     own = tokens[..., :width] + offset.to(tokens.dtype)
-    out = join_heads(attend(*split_qkv(own, heads), bias.gathered(tokens.shape[-2]), regions))
-    if mutual_offset is not None:
-        places = mutual_offset.shape[0]
-        other = tokens[..., width:].unflatten(-2, (2, places)) + mutual_offset.to(tokens.dtype)
-        out = torch.cat((mutual(other, heads, regions), out), -1)
-    return unpartition(out, size, window, shift)
+    out = join_heads(attend(*split_qkv(own, call.heads), call.bias.gathered(tokens.shape[-2]), regions))
+    if call.mutual_offset is not None:
+        places = call.mutual_offset.shape[0]
+        other = tokens[..., width:].unflatten(-2, (2, places)) + call.mutual_offset.to(tokens.dtype)
+        out = torch.cat((mutual(other, call.heads, regions), out), -1)
+    return unpartition(out, call.size, window, shift)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, regions: Regions | None) -> Tensor:

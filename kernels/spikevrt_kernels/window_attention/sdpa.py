@@ -3,7 +3,7 @@
 The tokens of a window are read from where they lie in the map, and its result is written to where it belongs: no
 pad, roll, partition or dense mask, and of all windows nothing is in memory but the input and the output. Training
 saves the input alone: the backward pass computes the probabilities again, as many windows at a time, which also
-leaves the bias, a mask to the fused kernel, free to have a gradient. On CPUs float32 has its own kernels (`cpu.py`).
+leaves the bias, a mask to the fused kernel, free to have a gradient.
 """
 
 from collections.abc import Iterator
@@ -13,16 +13,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from spikevrt_kernels.core.backends import planned_for_cuda
+from spikevrt_kernels.core.backends import runs_on_cuda
 from spikevrt_kernels.core.precision import accumulation_dtype
 from spikevrt_kernels.core.sdpa import attention_in_parts
-from spikevrt_kernels.window_attention.cpu.threads import attend_cpu, differentiate_cpu, suits_cpu
-from spikevrt_kernels.window_attention.relative_bias import RelativeBias
+from spikevrt_kernels.window_attention.call import Call
 from spikevrt_kernels.window_attention.windows import (
     D_STEP,
     FRAMES,
     Cut,
-    Size3,
     padded_size,
     region_mask,
     window_groups,
@@ -43,44 +41,50 @@ class Chunk(NamedTuple):
     """What each of `attentions` adds to its scores: (1,heads,N,N) or (n,n)."""
 
 
-def window_attention_sdpa(
-    qkv: Tensor,
-    offset: Tensor,
-    bias: RelativeBias,
-    heads: int,
-    window: Size3,
-    shift: Size3,
-    mutual_offset: Tensor | None = None,
-) -> Tensor:
+class Inputs(NamedTuple):
+    """What is differentiated, as the windows see it."""
+
+    qkv: Tensor
+    """(B,D,H,W,3C or 6C)."""
+    offsets: Tensor
+    """(N,3C or 6C) of a window's places."""
+    bias: Tensor
+    """(heads,N,N)."""
+    cut: Cut
+
+
+def window_attention_sdpa(call: Call) -> Tensor:
     """Shapes as `window_attention`."""
-    tokens = window[0] * window[1] * window[2]
-    offsets = offset.expand(tokens, -1)
-    if mutual_offset is not None:
-        offsets = torch.cat((offsets, mutual_offset.repeat(FRAMES, 1)), -1)
-    cut = Cut(heads, window, shift, mutual_offset is not None)
-    return WindowAttention.apply(qkv, offsets.to(qkv.dtype), bias.gathered_once(tokens).to(qkv.dtype), cut)
+    return WindowAttention.apply(*inputs_of(call))
+
+
+def inputs_of(call: Call) -> Inputs:
+    """Offsets of both branches side by side and the gathered bias, in the type of qkv."""
+    qkv, tokens = call.qkv, call.tokens(False)
+    offsets = call.offset.expand(tokens, -1)
+    if call.mutual_offset is not None:
+        offsets = torch.cat((offsets, call.mutual_offset.repeat(FRAMES, 1)), -1)
+    return Inputs(qkv, offsets.to(qkv.dtype), call.bias.gathered_once(tokens).to(qkv.dtype), call.cut)
 
 
 class WindowAttention(torch.autograd.Function):
-    """qkv (B,D,H,W,3C or 6C), offsets (N,3C or 6C) of a window's places, bias (heads,N,N) -> (B,D,H,W,C or 2C)."""
+    """`Inputs` -> (B,D,H,W,C or 2C)."""
 
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> Tensor:
         ctx.save_for_backward(qkv, offsets, bias)
         ctx.cut = cut
-        run = attend_cpu if suits_cpu(qkv, cut) else attend
-        return run(qkv, offsets, bias, cut)
+        return attend(qkv, offsets, bias, cut)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         qkv, offsets, bias = ctx.saved_tensors
-        run = differentiate_cpu if suits_cpu(qkv, ctx.cut) else differentiate
-        return *run(grad, qkv, offsets, bias, ctx.cut), None
+        return *differentiate(grad, qkv, offsets, bias, ctx.cut), None
 
 
 def attend(qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> Tensor:
-    """The forward pass; shapes as `WindowAttention`."""
+    """The forward pass of `WindowAttention`."""
     tokens = qkv.flatten(0, 3)
     width = tokens.shape[1] // 3
     out = tokens.new_empty(len(tokens) + 1, width)  # The last row takes the results of padding.
@@ -154,7 +158,7 @@ def attend_backward(
 def chunks(qkv: Tensor, bias: Tensor, cut: Cut) -> Iterator[Chunk]:
     """All windows, as many at a time as share a mask and have no more scores than fit."""
     B, D, H, W = qkv.shape[:4]
-    budget = CUDA_SCORES if qkv.is_cuda or planned_for_cuda() else CPU_SCORES
+    budget = CUDA_SCORES if runs_on_cuda(qkv) else CPU_SCORES
     # A compiler would unroll the loop, and fuses by itself.
     most = B * D * H * W if torch.compiler.is_compiling() else max(1, budget // bias.numel())
     for rows, regions in window_groups(B, (D, H, W), cut.window, cut.shift, qkv.device):

@@ -12,6 +12,7 @@ from spikevrt_kernels.core.case import Case, Draw
 from spikevrt_kernels.core.cost import Cost, Declared
 from spikevrt_kernels.core.launch import Launch
 from spikevrt_kernels.core.operator import FIRST_SCALE, Operator, Plan
+from spikevrt_kernels.window_attention.call import Call
 from spikevrt_kernels.window_attention.op import window_attention
 from spikevrt_kernels.window_attention.relative_bias import KeptBias, RelativeBias
 from spikevrt_kernels.window_attention.triton.tile_table import choose
@@ -112,7 +113,7 @@ def window_launches(
         window: as configured; it shrinks on a short extent.
         shift: of a shifted block.
     """
-    from spikevrt_kernels.window_attention.triton.launch import Call, forward_launches
+    from spikevrt_kernels.window_attention.triton.launch import forward_launches
     from spikevrt_kernels.window_attention.triton.launch_backward import (
         Saved,
         bias_launch,
@@ -127,7 +128,7 @@ def window_launches(
     offset = torch.empty(3 * C, device="meta")
     table = torch.empty(prod(2 * s - 1 for s in window), heads, device="meta")
     places = torch.empty(prod(effective[1:]), 3 * C, device="meta") if mutual else None
-    call = Call(qkv, offset, table, places, heads, effective, moved, window, architecture)
+    call = Call(qkv, offset, RelativeBias(table, window), heads, effective, moved, places, architecture)
     forward, out, lse = forward_launches(call)
     saved, dqkv = Saved(out, lse, torch.empty_like(out)), torch.empty_like(qkv)
     backward, _, delta = self_launch(call, saved, dqkv)
@@ -189,13 +190,13 @@ class WindowShape(NamedTuple):
 
 
 def window_attention_case(
-    B: int, D: int, H: int, W: int, C: int, heads: int, window: Size3, shift: Size3, mutual: bool
+    size: tuple[int, int, int, int], C: int, heads: int, window: Size3, shift: Size3, mutual: bool
 ) -> Case:
-    """Window attention on (B,D,H,W,3C or 6C), mutual attention in windows of two frames beside it.
+    """Window attention on (B,D,H,W,3C or 6C), size (B,D,H,W), mutual attention in windows of two frames beside it.
 
     Window and shift as configured; a short extent shrinks them. The mutual offset has the type of the features.
     """
-    shape = WindowShape((B, D, H, W), C, heads, window, shift, mutual, KeptBias())
+    shape = WindowShape(size, C, heads, window, shift, mutual, KeptBias())
     features = ("qkv", "mutual_offset") if mutual else ("qkv",)
     names = (*features, "offset", "bias table")
     settings = f"heads {heads}, configured {window} shifted by {shift}"
@@ -221,15 +222,15 @@ OPERATOR = Operator(
     "window_attention",
     ("triton", "sdpa"),
     (
-        window_attention_case(2, 3, 9, 7, 12, 3, (2, 4, 4), (0, 0, 0), mutual=True),
-        window_attention_case(1, 5, 22, 26, 48, 3, (2, 8, 8), (1, 4, 4), mutual=True),
-        window_attention_case(2, 7, 18, 11, 32, 2, (3, 4, 4), (1, 2, 2), mutual=False),
+        window_attention_case((2, 3, 9, 7), 12, 3, (2, 4, 4), (0, 0, 0), mutual=True),
+        window_attention_case((1, 5, 22, 26), 48, 3, (2, 8, 8), (1, 4, 4), mutual=True),
+        window_attention_case((2, 7, 18, 11), 32, 2, (3, 4, 4), (1, 2, 2), mutual=False),
     ),
     (
-        window_attention_case(1, 3, 5, 4, 16, 1, (2, 4, 4), (1, 2, 0), mutual=True),
-        window_attention_case(1, 1, 6, 5, 12, 1, (1, 4, 4), (0, 2, 2), mutual=False),
+        window_attention_case((1, 3, 5, 4), 16, 1, (2, 4, 4), (1, 2, 0), mutual=True),
+        window_attention_case((1, 1, 6, 5), 12, 1, (1, 4, 4), (0, 2, 2), mutual=False),
     ),
-    (window_attention_case(2, 6, 800, 800, 96, 6, (6, 8, 8), (0, 4, 4), mutual=False),),
+    (window_attention_case((2, 6, 800, 800), 96, 6, (6, 8, 8), (0, 4, 4), mutual=False),),
     declared=DECLARED,
     plans=PLANS,
 )

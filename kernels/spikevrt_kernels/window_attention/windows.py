@@ -3,6 +3,7 @@
 D frames, H x W pixels, window (d,h,w), N = d*h*w tokens in order d, h, w.
 """
 
+from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ H_STEP, D_STEP = 3, 9
 """A region id is the base-3 number of the regions along d, h, w."""
 FRAMES = 2
 """Of a window with mutual attention."""
+KEPT = 512
+"""Sizes and windows whose counts are kept: a model has some tens at a size of clips."""
 MASKED = -100.0
 """Added to the score of two tokens of different regions (finite, as the published weights were trained)."""
 
@@ -62,6 +65,13 @@ def effective_window(size: Size3, window: Size3, shift: Size3) -> tuple[Size3, S
 def padded_size(size: Size3, window: Size3) -> Size3:
     """`size` rounded up to whole windows."""
     d, h, w = (-(-s // w) * w for s, w in zip(size, window, strict=True))
+    return d, h, w
+
+
+@lru_cache(maxsize=KEPT)
+def window_counts(size: Size3, window: Size3) -> Size3:
+    """Windows along each axis, padding included."""
+    d, h, w = (-(-s // n) for s, n in zip(size, window, strict=True))
     return d, h, w
 
 

@@ -13,7 +13,7 @@ from spikevrt.data.files.atomic import replacing
 from spikevrt.data.spikes.geometry import SpikeGeometry, fitting_geometries
 from spikevrt.data.spikes.npz import array_shape, read_array
 from spikevrt.errors import UserError
-from spikevrt_kernels.voxelize import VoxelNorm, voxelize
+from spikevrt_kernels.voxelize import voxelize
 
 Crop = tuple[int, int, int, int]
 """top, left, height, width in upright spike pixels."""
@@ -69,14 +69,8 @@ class SpikeFile:
             raise self._not_bytes()
         return frames
 
-    def voxels(
-        self,
-        bins: int,
-        crop: Crop | None = None,
-        time_offset: int = 0,
-        norm: VoxelNorm | None = None,
-    ) -> NDArray:
-        """(K,h,w) counts of the spike frames `exposure(time_offset)`, or float32 values with `norm`."""
+    def voxels(self, bins: int, crop: Crop | None = None, time_offset: int = 0) -> NDArray:
+        """(K,h,w) counts of the spike frames `exposure(time_offset)`."""
         geometry, exposure = self.geometry, self.exposure(time_offset)
         if exposure.stop - exposure.start < bins:
             # Without the path: said once, not for every file.
@@ -87,7 +81,7 @@ class SpikeFile:
         crop, packed = self._checked_crop(crop), geometry.format == "packed"
         size = (geometry.height, geometry.stored_width)
         try:
-            return voxelize(self._load(exposure), *size, bins, packed, geometry.flip, crop, geometry.drop, norm)
+            return voxelize(self._load(exposure), *size, bins, packed, geometry.flip, crop, geometry.drop)
         except ValueError as error:
             if not packed and "above 1" in str(error):
                 raise self._not_bytes() from None

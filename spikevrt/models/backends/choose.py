@@ -8,13 +8,20 @@ from tqdm import tqdm
 
 from spikevrt.config import Config
 from spikevrt.errors import UserError
-from spikevrt.models.backends.compiled_kernels import compile_kernels, takes_kernels
+from spikevrt.models.backends.compiled_kernels import compile_kernels
 from spikevrt.models.backends.kept import keep_choices, read_choices
 from spikevrt.models.backends.trials import attention_trials
 from spikevrt.system.device import half_type
 from spikevrt_kernels.checks.fastest import Ask, Choice, choices, trial_count
 from spikevrt_kernels.checks.trials import Machine
-from spikevrt_kernels.core.backends import BACKENDS, MAX_FRAMES, TRITON_OPS, BackendError, resolve_backend
+from spikevrt_kernels.core.backends import (
+    BACKENDS,
+    MAX_FRAMES,
+    TRITON_OPS,
+    BackendError,
+    resolve_backend,
+    takes_kernels,
+)
 from spikevrt_kernels.core.case import mixed
 from spikevrt_kernels.core.launch import assemble_for
 from spikevrt_kernels.core.processes import cores

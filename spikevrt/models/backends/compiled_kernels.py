@@ -7,19 +7,11 @@ from spikevrt.config import Config
 from spikevrt.models.backends.trials import attention_trials
 from spikevrt.system.device import half_type
 from spikevrt_kernels.checks.needed import needed_launches
-from spikevrt_kernels.core.backends import MIN_ARCHITECTURE, TRITON_OPS, why_not_triton
+from spikevrt_kernels.core.backends import TRITON_OPS, takes_kernels
 from spikevrt_kernels.core.case import mixed, pure
 from spikevrt_kernels.core.keys import by_key
 from spikevrt_kernels.core.launch import Launch, architecture
 from spikevrt_kernels.core.tuned import rows_on, trying
-
-
-def takes_kernels(device: torch.device) -> bool:
-    """Whether a device runs Triton kernels at all."""
-    if device.type != "cuda" or why_not_triton() is not None:
-        return False
-    major, minor = MIN_ARCHITECTURE
-    return architecture(device) >= 10 * major + minor
 
 
 def model_launches(config: Config, device: torch.device, training: bool = True) -> list[Launch]:

@@ -40,7 +40,7 @@ class Block(NamedTuple):
         """The block on random features."""
         B, C, T, H, W = self.shape
         section = self.section
-        return temporal_block_case(B, C, T, self.Tk, H, W, section.heads, section.mlp_ratio, chunking(section))
+        return temporal_block_case((B, C, T, self.Tk, H, W), section.heads, section.mlp_ratio, chunking(section))
 
 
 class Windows(NamedTuple):
@@ -62,7 +62,7 @@ class Windows(NamedTuple):
         B, C, T, H, W = self.shape
         half = (self.window[0] // 2, self.window[1] // 2, self.window[2] // 2)
         shift = half if self.shifted else (0, 0, 0)
-        return window_attention_case(B, T, H, W, C, self.heads, self.window, shift, self.mutual)
+        return window_attention_case((B, T, H, W), C, self.heads, self.window, shift, self.mutual)
 
 
 def attention_trials(config: Config, B: int, training: bool = True) -> dict[str, Trials]:

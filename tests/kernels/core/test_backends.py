@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from spikevrt_kernels.core import backends
-from spikevrt_kernels.core.backends import BackendError, can_run_triton, resolve_backend, why_not_on
+from spikevrt_kernels.core.backends import (
+    BackendError,
+    can_run_triton,
+    form_of,
+    resolve_backend,
+    takes_kernels,
+    why_not_on,
+)
 
 
 def on_cuda(dtype=torch.bfloat16, frames=5):
@@ -60,3 +67,18 @@ def test_plans_ask_nothing_of_the_machine():
         assert resolve_backend("triton", "temporal_block", torch.empty(1, 8, 2, 2, 2)) == "triton"
         assert "T = 9" in str(why_not_on("temporal_block", torch.empty(1, 8, 9, 2, 2)))
     assert not backends.planned()
+
+
+def test_sdpa_has_another_form_on_the_cpu_but_not_in_a_plan_for_cuda():
+    x = torch.empty(1)
+    assert [form_of(backend, x) for backend in backends.BACKENDS] == ["triton", "cpu", "naive"]
+    assert form_of("sdpa", x.to("meta")) == "sdpa"
+    with backends.planning(for_cuda=True):
+        assert form_of("sdpa", x) == "sdpa"
+
+
+@pytest.mark.parametrize(("capability", "takes"), [((7, 5), False), ((8, 0), True)])
+def test_kernels_are_for_gpus_from_sm_80_on(gpu, capability, takes):
+    gpu(*capability)
+    assert takes_kernels(torch.device("cuda", 0)) is takes
+    assert not takes_kernels(torch.device("cpu"))

@@ -73,30 +73,12 @@ def temporal_attention_fwd_kernel(
     v_ptr,  # (B,heads*D,TK,HW)
     o_ptr,  # (B,heads*D,TQ,HW)
     seed_ptr,  # (1,) int64, or None without dropout
-    stride_qb,
-    stride_qc,
-    stride_qt,
-    stride_kb,
-    stride_kc,
-    stride_kt,
-    stride_vb,
-    stride_vc,
-    stride_vt,
-    stride_ob,
-    stride_oc,
-    stride_ot,
-    HW,
-    D,
-    scale,
-    dropout_p,
-    TQ: tl.constexpr,
-    TK: tl.constexpr,
-    PIXELS: tl.constexpr,
-    DROPOUT: tl.constexpr,
-    ACC: tl.constexpr,
-):
+    stride_qb, stride_qc, stride_qt, stride_kb, stride_kc, stride_kt, stride_vb, stride_vc, stride_vt, stride_ob,
+    stride_oc, stride_ot, HW, D, scale, dropout_p,
+    TQ: tl.constexpr, TK: tl.constexpr, PIXELS: tl.constexpr, DROPOUT: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
     """o = softmax(scale * q k^T) v of PIXELS pixels of one head."""
-    at = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    at = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)  # (PIXELS,)
     head, b = tl.program_id(1), tl.program_id(2)
     mask = at < HW
     # Offsets in int64: a batch of wide features passes 2^31 elements.
@@ -108,20 +90,20 @@ def temporal_attention_fwd_kernel(
     q_t, k_t = tl.cast(stride_qt, tl.int64), tl.cast(stride_kt, tl.int64)
     v_t, o_t = tl.cast(stride_vt, tl.int64), tl.cast(stride_ot, tl.int64)
 
-    scores = zero_vectors(TQ * TK, PIXELS, ACC)
+    scores = zero_vectors(TQ * TK, PIXELS, ACC)  # TQ*TK of (PIXELS,)
     for _ in range(D):
-        q = load_frames(q_row, q_t, at, mask, TQ, ACC)
-        k = load_frames(k_row, k_t, at, mask, TK, ACC)
+        q = load_frames(q_row, q_t, at, mask, TQ, ACC)  # TQ of (PIXELS,)
+        k = load_frames(k_row, k_t, at, mask, TK, ACC)  # TK of (PIXELS,)
         scores = add_outer(scores, q, k, TQ, TK)
         q_row += stride_qc
         k_row += stride_kc
-    p = softmax_frames(scores, scale, TQ, TK)
+    p = softmax_frames(scores, scale, TQ, TK)  # TQ*TK of (PIXELS,)
     if DROPOUT:
         seed = tl.load(seed_ptr)
         first = (batch * tl.num_programs(1) + head) * ((TQ * TK + 3) // 4)
         p, _ = drop(p, p, seed, first, at, HW, dropout_p, TQ * TK, ACC)
     for _ in range(D):
-        v = load_frames(v_row, v_t, at, mask, TK, ACC)
+        v = load_frames(v_row, v_t, at, mask, TK, ACC)  # TK of (PIXELS,)
         for i in tl.static_range(TQ):
             o = tl.zeros((PIXELS,), ACC)
             for j in tl.static_range(TK):
@@ -141,30 +123,12 @@ def temporal_attention_bwd_kernel(
     dk_ptr,  # (B,heads*D,TK,HW) contiguous
     dv_ptr,  # (B,heads*D,TK,HW) contiguous
     seed_ptr,  # (1,) int64, or None without dropout
-    stride_qb,
-    stride_qc,
-    stride_qt,
-    stride_kb,
-    stride_kc,
-    stride_kt,
-    stride_vb,
-    stride_vc,
-    stride_vt,
-    stride_db,
-    stride_dc,
-    stride_dt,
-    HW,
-    D,
-    scale,
-    dropout_p,
-    TQ: tl.constexpr,
-    TK: tl.constexpr,
-    PIXELS: tl.constexpr,
-    DROPOUT: tl.constexpr,
-    ACC: tl.constexpr,
-):
+    stride_qb, stride_qc, stride_qt, stride_kb, stride_kc, stride_kt, stride_vb, stride_vc, stride_vt, stride_db,
+    stride_dc, stride_dt, HW, D, scale, dropout_p,
+    TQ: tl.constexpr, TK: tl.constexpr, PIXELS: tl.constexpr, DROPOUT: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
     """dq, dk, dv of PIXELS pixels of one head; the probabilities are computed again."""
-    at = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    at = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)  # (PIXELS,)
     head, b = tl.program_id(1), tl.program_id(2)
     mask = at < HW
     batch, channel = tl.cast(b, tl.int64), tl.cast(head * D, tl.int64)
@@ -175,19 +139,19 @@ def temporal_attention_bwd_kernel(
     q_t, k_t = tl.cast(stride_qt, tl.int64), tl.cast(stride_kt, tl.int64)
     v_t, d_t = tl.cast(stride_vt, tl.int64), tl.cast(stride_dt, tl.int64)
 
-    scores, dp = zero_vectors(TQ * TK, PIXELS, ACC), zero_vectors(TQ * TK, PIXELS, ACC)
+    scores, dp = zero_vectors(TQ * TK, PIXELS, ACC), zero_vectors(TQ * TK, PIXELS, ACC)  # each TQ*TK of (PIXELS,)
     for _ in range(D):
-        q = load_frames(q_row, q_t, at, mask, TQ, ACC)
-        k = load_frames(k_row, k_t, at, mask, TK, ACC)
+        q = load_frames(q_row, q_t, at, mask, TQ, ACC)  # TQ of (PIXELS,)
+        k = load_frames(k_row, k_t, at, mask, TK, ACC)  # TK of (PIXELS,)
         scores = add_outer(scores, q, k, TQ, TK)
-        do = load_frames(d_row, d_t, at, mask, TQ, ACC)
-        v = load_frames(v_row, v_t, at, mask, TK, ACC)
+        do = load_frames(d_row, d_t, at, mask, TQ, ACC)  # TQ of (PIXELS,)
+        v = load_frames(v_row, v_t, at, mask, TK, ACC)  # TK of (PIXELS,)
         dp = add_outer(dp, do, v, TQ, TK)
         q_row += stride_qc
         k_row += stride_kc
         v_row += stride_vc
         d_row += stride_dc
-    p = softmax_frames(scores, scale, TQ, TK)
+    p = softmax_frames(scores, scale, TQ, TK)  # TQ*TK of (PIXELS,)
     dropped, ds = p, ()
     if DROPOUT:
         seed = tl.load(seed_ptr)
@@ -209,14 +173,14 @@ def temporal_attention_bwd_kernel(
     dk_row = dk_ptr + row * TK * HW
     dv_row = dv_ptr + row * TK * HW
     for _ in range(D):
-        k = load_frames(k_row, k_t, at, mask, TK, ACC)
+        k = load_frames(k_row, k_t, at, mask, TK, ACC)  # TK of (PIXELS,)
         for i in tl.static_range(TQ):
             dq = tl.zeros((PIXELS,), ACC)
             for j in tl.static_range(TK):
                 dq += ds[i * TK + j] * k[j]
             tl.store(dq_row + tl.cast(HW, tl.int64) * i + at, dq.to(dq_ptr.dtype.element_ty), mask=mask)
-        q = load_frames(q_row, q_t, at, mask, TQ, ACC)
-        do = load_frames(d_row, d_t, at, mask, TQ, ACC)
+        q = load_frames(q_row, q_t, at, mask, TQ, ACC)  # TQ of (PIXELS,)
+        do = load_frames(d_row, d_t, at, mask, TQ, ACC)  # TQ of (PIXELS,)
         for j in tl.static_range(TK):
             dk = tl.zeros((PIXELS,), ACC)
             dv = tl.zeros((PIXELS,), ACC)

@@ -10,11 +10,9 @@ from torch import Tensor
 from spikevrt_kernels.core.launch import Launch, architecture, pieces, strides
 from spikevrt_kernels.core.triton_math import TRITON_TYPES
 from spikevrt_kernels.temporal_block.reference import EPS, BlockWeights
-from spikevrt_kernels.temporal_block.triton.forward import (
-    temporal_block_attend_kernel,
-    temporal_block_kernel,
-    temporal_block_mlp_kernel,
-)
+from spikevrt_kernels.temporal_block.triton.attention_forward import temporal_block_attend_kernel
+from spikevrt_kernels.temporal_block.triton.forward import temporal_block_kernel
+from spikevrt_kernels.temporal_block.triton.mlp_forward import temporal_block_mlp_kernel
 from spikevrt_kernels.temporal_block.triton.prepared import Folded, fold
 from spikevrt_kernels.temporal_block.triton.tile_table import Config, choose, one_kernel
 

@@ -81,19 +81,10 @@ forward = torch.library.custom_op("spikevrt::temporal_block", run_forward, mutat
 
 
 @forward.register_fake
-def _(
-    x: Tensor,
-    context: Tensor | None,
-    weights: Sequence[Tensor],
-    heads: int,
-    dropout_p: float,
-    seed: Tensor | None,
-    max_pixels: int,
-    dot: torch.dtype,
-    keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _(x: Tensor, context: Tensor | None, *others: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     if noting():
-        return run_forward(x, context, weights, heads, dropout_p, seed, max_pixels, dot, keep)
+        return run_forward(x, context, *others)
+    *_, dot, keep = others
     B, _, T, H, W = x.shape
     acc = torch.promote_types(dot, torch.float32)
     stats = x.new_empty((2, B, T, H, W), dtype=acc)
@@ -126,23 +117,9 @@ backward = torch.library.custom_op("spikevrt::temporal_block_backward", run_back
 
 
 @backward.register_fake
-def _(
-    grad: Tensor,
-    x: Tensor,
-    context: Tensor | None,
-    weights: Sequence[Tensor],
-    heads: int,
-    dropout_p: float,
-    seed: Tensor | None,
-    max_pixels: int,
-    dot: torch.dtype,
-    o: Tensor,
-    stats_q: Tensor,
-    stats_kv: Tensor,
-) -> list[Tensor]:
+def _(grad: Tensor, x: Tensor, context: Tensor | None, weights: Sequence[Tensor], *others: Any) -> list[Tensor]:
     if noting():
-        numbers = (heads, dropout_p, seed, max_pixels, dot)
-        return run_backward(grad, x, context, weights, *numbers, o, stats_q, stats_kv)
+        return run_backward(grad, x, context, weights, *others)
     inputs = [x] if context is None else [x, context]
     return [t.new_empty(t.shape) for t in (*inputs, *weights)]
 

@@ -7,24 +7,24 @@ import triton.language as tl
 @triton.jit
 def load_tile(frame_ptr, stride_c, first, end, at, inside, K: tl.constexpr):
     """Channels first .. first+K (below end) of the pixels `at` of a frame: (P,K), zero outside."""
-    c = first + tl.arange(0, K)
-    pointers = frame_ptr + tl.cast(c, tl.int64)[None, :] * stride_c + at[:, None]
+    c = first + tl.arange(0, K)  # (K,)
+    pointers = frame_ptr + tl.cast(c, tl.int64)[None, :] * stride_c + at[:, None]  # (P,K)
     return tl.load(pointers, mask=inside[:, None] & (c < end)[None, :], other=0.0)
 
 
 @triton.jit
 def store_tile(frame_ptr, stride_c, first, end, at, inside, tile, K: tl.constexpr):
     """The inverse of `load_tile`, in the type of the pointer."""
-    c = first + tl.arange(0, K)
-    pointers = frame_ptr + tl.cast(c, tl.int64)[None, :] * stride_c + at[:, None]
+    c = first + tl.arange(0, K)  # (K,)
+    pointers = frame_ptr + tl.cast(c, tl.int64)[None, :] * stride_c + at[:, None]  # (P,K)
     tl.store(pointers, tile.to(frame_ptr.dtype.element_ty), mask=inside[:, None] & (c < end)[None, :])
 
 
 @triton.jit
 def load_weight(w_ptr, row, row_end, column, column_end, width, N: tl.constexpr, K: tl.constexpr):
     """w[row .. row+N, column .. column+K] of a matrix with rows of `width`: (N,K), zero beyond the ends."""
-    n, k = row + tl.arange(0, N), column + tl.arange(0, K)
-    mask = (n < row_end)[:, None] & (k < column_end)[None, :]
+    n, k = row + tl.arange(0, N), column + tl.arange(0, K)  # (N,), (K,)
+    mask = (n < row_end)[:, None] & (k < column_end)[None, :]  # (N,K)
     return tl.load(w_ptr + n[:, None] * width + k[None, :], mask=mask, other=0.0)
 
 
@@ -40,32 +40,22 @@ def frame_stats(frame_ptr, stride_c, C, at, inside, eps, P: tl.constexpr, CK: tl
     """Mean and 1 / sqrt(variance + eps) over channels: (P,), (P,); two passes, as cancellation asks."""
     total = tl.zeros((P,), ACC)
     for c in tl.range(0, C, CK, disable_licm=True):
-        total += tl.sum(load_tile(frame_ptr, stride_c, c, C, at, inside, CK).to(ACC), 1)
+        total += tl.sum(load_tile(frame_ptr, stride_c, c, C, at, inside, CK).to(ACC), 1)  # (P,CK) -> (P,)
     mean = total / C
     square = tl.zeros((P,), ACC)
     for c in tl.range(0, C, CK, disable_licm=True):
-        centred = load_tile(frame_ptr, stride_c, c, C, at, inside, CK).to(ACC) - mean[:, None]
+        centred = load_tile(frame_ptr, stride_c, c, C, at, inside, CK).to(ACC) - mean[:, None]  # (P,CK)
         centred = tl.where((c + tl.arange(0, CK) < C)[None, :], centred, 0.0)
         square += tl.sum(centred * centred, 1)
     return mean, 1.0 / tl.sqrt(square / C + eps)
 
 
 @triton.jit
-def normed_tile(
-    frame_ptr, stride_c, first, C, at, inside, mean, rstd, gamma_ptr, beta_ptr, CK: tl.constexpr, ACC: tl.constexpr
-):
-    """Layer norm of one chunk of a frame: (P,CK) in ACC."""
-    x = load_tile(frame_ptr, stride_c, first, C, at, inside, CK).to(ACC)
-    gamma, beta = load_vector(gamma_ptr, first, C, CK, ACC), load_vector(beta_ptr, first, C, CK, ACC)
-    return (x - mean[:, None]) * rstd[:, None] * gamma[None, :] + beta[None, :]
-
-
-@triton.jit
 def load_normed(frame_ptr, stride_c, stats_ptr, plane, C, at, inside, CP: tl.constexpr, ACC: tl.constexpr):
     """(x - mean) rstd of all channels, from kept statistics: (P,CP), 0 beyond C and outside; and rstd (P,)."""
-    mean = tl.load(stats_ptr + at, mask=inside, other=0.0)
-    rstd = tl.load(stats_ptr + plane + at, mask=inside, other=0.0)
-    x = load_tile(frame_ptr, stride_c, 0, C, at, inside, CP).to(ACC)
+    mean = tl.load(stats_ptr + at, mask=inside, other=0.0)  # (P,)
+    rstd = tl.load(stats_ptr + plane + at, mask=inside, other=0.0)  # (P,)
+    x = load_tile(frame_ptr, stride_c, 0, C, at, inside, CP).to(ACC)  # (P,CP)
     return tl.where((tl.arange(0, CP) < C)[None, :], (x - mean[:, None]) * rstd[:, None], 0.0), rstd
 
 
@@ -88,13 +78,13 @@ def zero_tiles(COUNT: tl.constexpr, N: tl.constexpr, K: tl.constexpr, ACC: tl.co
 @triton.jit
 def chunk_stats(chunks, C, eps, NC: tl.constexpr, CK: tl.constexpr, ACC: tl.constexpr):
     """Mean and 1 / sqrt(variance + eps) of NC chunks in registers."""
-    total = tl.sum(chunks[0], 1)
+    total = tl.sum(chunks[0], 1)  # (P,)
     for j in tl.static_range(1, NC):
         total += tl.sum(chunks[j], 1)
     mean = total / C
     square = tl.zeros_like(mean)
     for j in tl.static_range(NC):
-        centred = tl.where((j * CK + tl.arange(0, CK) < C)[None, :], chunks[j] - mean[:, None], 0.0)
+        centred = tl.where((j * CK + tl.arange(0, CK) < C)[None, :], chunks[j] - mean[:, None], 0.0)  # (P,CK)
         square += tl.sum(centred * centred, 1)
     return mean, 1.0 / tl.sqrt(square / C + eps)
 
@@ -102,8 +92,8 @@ def chunk_stats(chunks, C, eps, NC: tl.constexpr, CK: tl.constexpr, ACC: tl.cons
 @triton.jit
 def tile_stats(tile, C, eps, CP: tl.constexpr):
     """Mean and 1 / sqrt(variance + eps) of a tile that holds all C channels and zeros beyond."""
-    mean = tl.sum(tile, 1) / C
-    centred = tl.where((tl.arange(0, CP) < C)[None, :], tile - mean[:, None], 0.0)
+    mean = tl.sum(tile, 1) / C  # (P,)
+    centred = tl.where((tl.arange(0, CP) < C)[None, :], tile - mean[:, None], 0.0)  # (P,CP)
     return mean, 1.0 / tl.sqrt(tl.sum(centred * centred, 1) / C + eps)
 
 
@@ -122,8 +112,8 @@ def gelu_slope(x):
 @triton.jit
 def store_sums(ptr, tile, row, row_end, column, column_end, width, N: tl.constexpr, K: tl.constexpr):
     """Write one accumulator (N,K) of a weight's gradient into its place."""
-    n, k = row + tl.arange(0, N), column + tl.arange(0, K)
-    mask = (n < row_end)[:, None] & (k < column_end)[None, :]
+    n, k = row + tl.arange(0, N), column + tl.arange(0, K)  # (N,), (K,)
+    mask = (n < row_end)[:, None] & (k < column_end)[None, :]  # (N,K)
     tl.store(ptr + n[:, None] * width + k[None, :], tile, mask=mask)
 
 

@@ -1,4 +1,4 @@
-"""Window attention of some windows, forward and backward, by the passes of `lanes.py`.
+"""Window attention of some windows, forward and backward, by the passes of `vector_passes.py`.
 
 A window is copied to where it stays in the cache, with its offsets; its results go to where they belong in the map.
 The scores of one head and 16 queries stay in the first cache.

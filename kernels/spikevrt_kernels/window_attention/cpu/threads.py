@@ -1,4 +1,4 @@
-"""What `sdpa` takes for float32 on the CPU: every window by the kernels of `lane_kernels.py`, a share a thread.
+"""What `sdpa` takes for float32 on the CPU: every window by the kernels of `kernels.py`, divided among threads.
 
 Nothing is in memory but the input, the output and the bias, and of its gradient one for each thread.
 """
@@ -6,19 +6,21 @@ Nothing is in memory but the input, the output and the bias, and of its gradient
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from llvmlite.binding import get_host_cpu_features
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from spikevrt_kernels.core.backends import planned_for_cuda
+from spikevrt_kernels.window_attention.call import Call
 from spikevrt_kernels.window_attention.cpu.kernels import Part, attend, attend_backward
 from spikevrt_kernels.window_attention.cpu.vector_passes import LANES
+from spikevrt_kernels.window_attention.sdpa import WindowAttention, differentiate, inputs_of
 from spikevrt_kernels.window_attention.windows import D_STEP, FRAMES, Cut, region_mask, window_groups
 
 MAX_HEAD_WIDTH = 24
@@ -36,9 +38,32 @@ class Work(NamedTuple):
     """Of one part after the other, as `attend` takes it."""
 
 
+def window_attention_cpu(call: Call) -> Tensor:
+    """By the kernels where they suit, else by `scaled_dot_product_attention`; shapes as `window_attention`."""
+    attention = WindowsOnThreads if suits_cpu(call.qkv, call.cut) else WindowAttention
+    return attention.apply(*inputs_of(call))
+
+
+class WindowsOnThreads(torch.autograd.Function):
+    """As `WindowAttention`; a backward that is counted or planned is that of `WindowAttention`."""
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> Tensor:
+        ctx.save_for_backward(qkv, offsets, bias)
+        ctx.cut = cut
+        return attend_cpu(qkv, offsets, bias, cut)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        qkv, offsets, bias = ctx.saved_tensors
+        run = differentiate_cpu if suits_cpu(qkv, ctx.cut) else differentiate
+        return *run(grad, qkv, offsets, bias, ctx.cut), None
+
+
 def suits_cpu(qkv: Tensor, cut: Cut) -> bool:
-    """Whether the kernels run on qkv; a dispatch mode (of a memory plan, a counter) would not see them."""
-    if qkv.device.type != "cpu" or qkv.dtype != torch.float32 or planned_for_cuda() or torch.compiler.is_compiling():
+    """Whether the kernels run on qkv on a CPU; a dispatch mode (of a memory plan, a counter) would not see them."""
+    if qkv.dtype != torch.float32 or torch.compiler.is_compiling():
         return False
     if not registers_suffice() or type(qkv.detach()) is not Tensor or is_in_torch_dispatch_mode():
         return False

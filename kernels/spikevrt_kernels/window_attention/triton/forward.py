@@ -23,35 +23,12 @@ def window_attention_fwd_kernel(
     table_ptr,  # ((2BD-1)*(2BH-1)*(2BW-1),HEADS), or None in mutual attention
     out_ptr,  # (B,D,H,W,OUT_WIDTH), of it C channels from the pointer on
     lse_ptr,  # (B,HEADS,D,H,W) ACC
-    D,
-    H,
-    W,
-    nD,
-    nH,
-    nW,
-    shift_d,
-    shift_h,
-    shift_w,
-    scale,
-    HEADS: tl.constexpr,
-    E: tl.constexpr,
-    EP: tl.constexpr,
-    WIDTH: tl.constexpr,
-    OUT_WIDTH: tl.constexpr,
-    WD: tl.constexpr,
-    WH: tl.constexpr,
-    WW: tl.constexpr,
-    BD: tl.constexpr,
-    BH: tl.constexpr,
-    BW: tl.constexpr,
-    TOKENS: tl.constexpr,
-    MUTUAL: tl.constexpr,
-    SHIFTED: tl.constexpr,
-    OWN: tl.constexpr,
-    PASSING: tl.constexpr,
-    DOT: tl.constexpr,
-    ACC: tl.constexpr,
-):
+    D, H, W, nD, nH, nW, shift_d, shift_h, shift_w, scale,
+    HEADS: tl.constexpr, E: tl.constexpr, EP: tl.constexpr, WIDTH: tl.constexpr, OUT_WIDTH: tl.constexpr,
+    WD: tl.constexpr, WH: tl.constexpr, WW: tl.constexpr, BD: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
+    TOKENS: tl.constexpr, MUTUAL: tl.constexpr, SHIFTED: tl.constexpr, OWN: tl.constexpr, PASSING: tl.constexpr,
+    DOT: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
     """out = softmax(scale q k^T + bias + mask) v of one head of one window, and the log of the sums.
 
     TOKENS attend each other: those of the window, or in mutual attention those of a frame. There the slots of
@@ -64,27 +41,27 @@ def window_attention_fwd_kernel(
     lse = lse_ptr + (batch * HEADS + head) * rows
     for frame in tl.static_range(2 if MUTUAL else 1):
         for start in tl.range(0, TOKENS, OWN, disable_licm=True):
-            query = start + tl.arange(0, OWN)
-            q, region_q, _row, _real, slot, kept = load_queries(
+            query = start + tl.arange(0, OWN)  # (OWN,)
+            q, region_q, _row, _real, slot, kept = load_queries(  # q (OWN,EP), the others (OWN,)
                 qkv, offset_ptr, query, frame, extent, head,
                 HEADS, E, EP, WIDTH, WH, WW, TOKENS, MUTUAL, SHIFTED, DOT, ACC,
             )  # fmt: skip
             top = tl.full((OWN,), float("-inf"), ACC)
-            total = tl.zeros((OWN,), ACC)
-            acc = tl.zeros((OWN, EP), ACC)
+            total = tl.zeros((OWN,), ACC)  # (OWN,)
+            acc = tl.zeros((OWN, EP), ACC)  # (OWN,EP)
             for key_start in tl.range(0, TOKENS, PASSING, disable_licm=True):
-                key = key_start + tl.arange(0, PASSING)
-                k, v, region_k, _at, _there = load_keys(
+                key = key_start + tl.arange(0, PASSING)  # (PASSING,)
+                k, v, region_k, _at, _there = load_keys(  # k and v (PASSING,EP)
                     qkv, offset_ptr, key, frame, extent, head,
                     HEADS, E, EP, WIDTH, WH, WW, TOKENS, MUTUAL, SHIFTED, DOT, ACC,
                 )  # fmt: skip
                 bias = load_bias(table_ptr, query, key, head, HEADS, BD, BH, BW, TOKENS, False, MUTUAL, ACC)
-                scores = scores_of(
+                scores = scores_of(  # (OWN,PASSING)
                     q, k, bias, query, key, region_q, region_k, scale, TOKENS, OWN, PASSING, False, SHIFTED, DOT, ACC
                 )
                 new_top = tl.maximum(top, tl.max(scores, 1))
                 fade = tl.exp(top - new_top)
-                p = tl.exp(scores - new_top[:, None])
+                p = tl.exp(scores - new_top[:, None])  # (OWN,PASSING)
                 total = total * fade + tl.sum(p, 1)
                 acc = add_dot(acc * fade[:, None], p, v, DOT, ACC)
                 top = new_top

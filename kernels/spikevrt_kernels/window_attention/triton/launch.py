@@ -11,14 +11,13 @@ from torch import Tensor
 from spikevrt_kernels.core.launch import Launch, architecture
 from spikevrt_kernels.core.precision import accumulation_dtype
 from spikevrt_kernels.core.triton_math import TRITON_TYPES
+from spikevrt_kernels.window_attention.call import Call
 from spikevrt_kernels.window_attention.triton.forward import window_attention_fwd_kernel
 from spikevrt_kernels.window_attention.triton.tile_table import Config, choose
-from spikevrt_kernels.window_attention.windows import Size3
+from spikevrt_kernels.window_attention.windows import KEPT, Size3, window_counts
 
 MIN_WIDTH = 16
 """The smallest depth of a matrix product: narrower heads are padded in registers."""
-KEPT = 512
-"""Geometries of calls whose numbers are kept: a model has some tens at a size of clips."""
 
 
 class Geometry(NamedTuple):
@@ -38,68 +37,18 @@ class Geometry(NamedTuple):
     """With mutual attention."""
 
 
-class Call(NamedTuple):
-    """One call of window attention, as its kernels see it."""
+def geometry_of(call: Call) -> Geometry:
+    """A call without its tensors."""
+    sizes = call.window, call.shift, call.bias.window
+    return Geometry(call.qkv.shape, call.qkv.dtype, call.channels, call.heads, *sizes, call.mutual)
 
-    qkv: Tensor
-    """(B,D,H,W,3C), or 6C with mutual attention, contiguous."""
-    offset: Tensor
-    """(3C,)."""
-    table: Tensor
-    """((2wd-1)(2wh-1)(2ww-1),heads) of the configured window."""
-    mutual_offset: Tensor | None
-    """(n,3C)."""
-    heads: int
-    window: Size3
-    shift: Size3
-    configured: Size3
-    """The window of the table."""
-    target: int | None = None
-    """Architecture to choose configurations for; None = that of the device."""
 
-    @property
-    def acc(self) -> torch.dtype:
-        """Type of sums and softmax."""
-        return accumulation_dtype(self.qkv.dtype)
-
-    @property
-    def channels(self) -> int:
-        """C."""
-        return self.offset.shape[0] // 3
-
-    @property
-    def geometry(self) -> Geometry:
-        """Without its tensors."""
-        sizes = self.window, self.shift, self.configured
-        both = self.mutual_offset is not None
-        return Geometry(self.qkv.shape, self.qkv.dtype, self.channels, self.heads, *sizes, both)
-
-    @property
-    def size(self) -> Size3:
-        """(D,H,W)."""
-        _, D, H, W, _ = self.qkv.shape
-        return D, H, W
-
-    @property
-    def counts(self) -> Size3:
-        """Windows along each axis, padding included."""
-        return counts(self.size, self.window)
-
-    @property
-    def windows(self) -> int:
-        """Windows of the whole batch."""
-        return self.qkv.shape[0] * prod(self.counts)
-
-    def tokens(self, mutual: bool) -> int:
-        """Tokens that attend each other: of a window, or of one of its frames."""
-        return prod(self.window[1:] if mutual else self.window)
-
-    def config(self, kernel: str, mutual: bool) -> Config:
-        """Tile and warps of one kernel; a plan for another architecture takes them from the static table."""
-        tokens = self.tokens(mutual)
-        variant = (str(self.qkv.dtype), self.channels // self.heads, tokens, int(mutual))
-        device = self.qkv.device
-        return choose(kernel, self.target or architecture(device), tokens, variant, None if self.target else device)
+def config_of(call: Call, kernel: str, mutual: bool) -> Config:
+    """Tile and warps of one kernel; a plan for another architecture takes them from the static table."""
+    tokens = call.tokens(mutual)
+    variant = (str(call.qkv.dtype), call.channels // call.heads, tokens, int(mutual))
+    device = call.qkv.device
+    return choose(kernel, call.target or architecture(device), tokens, variant, None if call.target else device)
 
 
 def call_arguments(call: Call, mutual: bool) -> dict[str, Any]:
@@ -107,8 +56,8 @@ def call_arguments(call: Call, mutual: bool) -> dict[str, Any]:
     return {
         "qkv_ptr": call.qkv[..., 3 * call.channels :] if mutual else call.qkv,
         "offset_ptr": call.mutual_offset if mutual else call.offset,
-        "table_ptr": None if mutual else call.table,
-        **numbers(call.geometry, mutual),
+        "table_ptr": None if mutual else call.bias.table,
+        **numbers(geometry_of(call), mutual),
     }
 
 
@@ -119,7 +68,7 @@ def numbers(geometry: Geometry, mutual: bool) -> dict[str, Any]:
     E, size = C // heads, shape[1:4]
     return {
         **dict(zip("DHW", size, strict=True)),
-        **dict(zip(("nD", "nH", "nW"), counts(size, window), strict=True)),
+        **dict(zip(("nD", "nH", "nW"), window_counts(size, window), strict=True)),
         **dict(zip(("shift_d", "shift_h", "shift_w"), shift, strict=True)),
         "scale": E**-0.5,
         "HEADS": heads,
@@ -137,13 +86,6 @@ def numbers(geometry: Geometry, mutual: bool) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=KEPT)
-def counts(size: Size3, window: Size3) -> Size3:
-    """Windows along each axis, padding included."""
-    d, h, w = (-(-s // n) for s, n in zip(size, window, strict=True))
-    return d, h, w
-
-
 def tiles(config: Config) -> dict[str, int]:
     """Tiles by the kernels' names."""
     return {"OWN": config.own, "PASSING": config.passing}
@@ -151,12 +93,12 @@ def tiles(config: Config) -> dict[str, int]:
 
 def branch_of(x: Tensor, call: Call, mutual: bool) -> Tensor:
     """The channels of one branch of an output (B,D,H,W,2C) ordered [mutual|self], or all of (B,D,H,W,C)."""
-    return x if mutual or call.mutual_offset is None else x[..., call.channels :]
+    return x if mutual or not call.mutual else x[..., call.channels :]
 
 
 def branches(call: Call) -> tuple[bool, ...]:
     """Self-attention, and mutual attention where there is an offset for it."""
-    return (False,) if call.mutual_offset is None else (False, True)
+    return (False, True) if call.mutual else (False,)
 
 
 def new_outputs(call: Call) -> tuple[Tensor, Tensor]:
@@ -171,7 +113,7 @@ def forward_launches(call: Call) -> tuple[list[Launch], Tensor, Tensor]:
     out, lse = new_outputs(call)
     launches = []
     for mutual in branches(call):
-        config = call.config("forward", mutual)
+        config = config_of(call, "forward", mutual)
         arguments = call_arguments(call, mutual) | tiles(config)
         arguments |= {"out_ptr": branch_of(out, call, mutual), "lse_ptr": lse[int(mutual)]}
         grid = (call.windows * call.heads,)

@@ -5,11 +5,12 @@ from typing import NamedTuple
 from torch import Tensor
 
 from spikevrt_kernels.core.launch import Launch, pieces
+from spikevrt_kernels.window_attention.call import Call
 from spikevrt_kernels.window_attention.triton.backward import (
     window_attention_bwd_kernel,
     window_attention_bwd_mutual_kernel,
 )
-from spikevrt_kernels.window_attention.triton.launch import Call, branch_of, call_arguments, tiles
+from spikevrt_kernels.window_attention.triton.launch import branch_of, call_arguments, config_of, tiles
 from spikevrt_kernels.window_attention.triton.table_backward import (
     window_attention_bwd_bias_kernel,
     window_attention_bwd_table_kernel,
@@ -43,7 +44,7 @@ def saved_arguments(call: Call, saved: Saved, mutual: bool) -> dict[str, Tensor]
 
 def self_launch(call: Call, saved: Saved, dqkv: Tensor) -> tuple[Launch, Tensor, Tensor]:
     """Writes the first 3C channels of dqkv; sums (windows,3C) of the offset's gradient, deltas (B,heads,D,H,W)."""
-    config = call.config("backward", False)
+    config = config_of(call, "backward", False)
     sums = call.qkv.new_empty((call.windows, call.offset.shape[0]), dtype=call.acc)
     arguments = call_arguments(call, False) | saved_arguments(call, saved, False) | tiles(config)
     delta = saved.lse.new_empty(saved.lse.shape[1:])
@@ -55,7 +56,7 @@ def self_launch(call: Call, saved: Saved, dqkv: Tensor) -> tuple[Launch, Tensor,
 def mutual_launch(call: Call, saved: Saved, dqkv: Tensor) -> tuple[Launch, Tensor]:
     """Writes the last 3C channels of dqkv; sums (splits,n,3C), those of the mutual offset."""
     assert call.mutual_offset is not None
-    config = call.config("mutual_backward", True)
+    config = config_of(call, "mutual_backward", True)
     splits = min(MUTUAL_SPLITS, 2 * call.windows)
     sums = call.qkv.new_empty((splits, *call.mutual_offset.shape), dtype=call.acc)
     arguments = call_arguments(call, True) | saved_arguments(call, saved, True) | tiles(config)
@@ -67,7 +68,7 @@ def mutual_launch(call: Call, saved: Saved, dqkv: Tensor) -> tuple[Launch, Tenso
 
 def bias_launch(call: Call, saved: Saved, delta: Tensor) -> tuple[Launch, Tensor]:
     """Sums of ds over windows (splits,heads,N,N)."""
-    config, tokens = call.config("bias_backward", False), call.tokens(False)
+    config, tokens = config_of(call, "bias_backward", False), call.tokens(False)
     programs = call.heads * pieces(tokens, config.own) * pieces(tokens, config.passing)
     splits = min(call.windows, max(1, BIAS_PROGRAMS // programs))
     sums = call.qkv.new_empty((splits, call.heads, tokens, tokens), dtype=call.acc)
@@ -79,10 +80,10 @@ def bias_launch(call: Call, saved: Saved, delta: Tensor) -> tuple[Launch, Tensor
 
 def table_launch(call: Call, ds: Tensor) -> tuple[Launch, Tensor]:
     """From ds (heads,N,N) to the gradient of the table."""
-    config = call.config("table_backward", False)
-    dtable = call.table.new_empty(call.table.shape)
+    config = config_of(call, "table_backward", False)
+    dtable = call.bias.table.new_empty(call.bias.table.shape)
     names = ("HEADS", "BD", "BH", "BW", "TOKENS")
     arguments = {name: value for name, value in call_arguments(call, False).items() if name in names} | tiles(config)
-    arguments |= {"ds_ptr": ds, "dtable_ptr": dtable, "rows": call.table.shape[0]}
-    grid = (pieces(call.table.shape[0], config.own), call.heads)
+    arguments |= {"ds_ptr": ds, "dtable_ptr": dtable, "rows": call.bias.table.shape[0]}
+    grid = (pieces(call.bias.table.shape[0], config.own), call.heads)
     return Launch(window_attention_bwd_table_kernel, grid, arguments, config.options()), dtable

@@ -9,6 +9,7 @@ from torch import Tensor
 from spikevrt_kernels.core.direct import differentiated, followed
 from spikevrt_kernels.core.launch import noting
 from spikevrt_kernels.core.precision import accumulation_dtype
+from spikevrt_kernels.window_attention.call import Call
 from spikevrt_kernels.window_attention.relative_bias import RelativeBias
 from spikevrt_kernels.window_attention.windows import Size3
 
@@ -17,6 +18,21 @@ def size3(sizes: Sequence[int]) -> Size3:
     """(d,h,w) of a list, which is what operators take."""
     d, h, w = sizes
     return d, h, w
+
+
+def call_of(
+    qkv: Tensor,
+    offset: Tensor,
+    table: Tensor,
+    mutual_offset: Tensor | None,
+    heads: int,
+    window: Sequence[int],
+    shift: Sequence[int],
+    configured: Sequence[int],
+) -> Call:
+    """The record of what the registered operators take, which know tensors, numbers and lists."""
+    bias = RelativeBias(table, size3(configured))
+    return Call(qkv, offset, bias, heads, size3(window), size3(shift), mutual_offset)
 
 
 def run_forward(
@@ -30,9 +46,9 @@ def run_forward(
     configured: Sequence[int],
 ) -> tuple[Tensor, Tensor]:
     """out (B,D,H,W,C or 2C); for the backward: the logs of the softmax's sums (1 or 2,B,heads,D,H,W)."""
-    from spikevrt_kernels.window_attention.triton.launch import Call, forward_launches
+    from spikevrt_kernels.window_attention.triton.launch import forward_launches
 
-    call = Call(qkv, offset, table, mutual_offset, heads, size3(window), size3(shift), size3(configured))
+    call = call_of(qkv, offset, table, mutual_offset, heads, window, shift, configured)
     launches, out, lse = forward_launches(call)
     for launch in launches:
         launch.run()
@@ -44,17 +60,10 @@ forward = torch.library.custom_op("spikevrt::window_attention", run_forward, mut
 
 @forward.register_fake
 def _(
-    qkv: Tensor,
-    offset: Tensor,
-    table: Tensor,
-    mutual_offset: Tensor | None,
-    heads: int,
-    window: Sequence[int],
-    shift: Sequence[int],
-    configured: Sequence[int],
+    qkv: Tensor, offset: Tensor, table: Tensor, mutual_offset: Tensor | None, heads: int, *windows: Any
 ) -> tuple[Tensor, Tensor]:
     if noting():
-        return run_forward(qkv, offset, table, mutual_offset, heads, window, shift, configured)
+        return run_forward(qkv, offset, table, mutual_offset, heads, *windows)
     B, D, H, W, _ = qkv.shape
     branches = 1 if mutual_offset is None else 2
     out = qkv.new_empty((B, D, H, W, branches * (offset.shape[0] // 3)))
@@ -75,7 +84,6 @@ def run_backward(
     lse: Tensor,
 ) -> list[Tensor]:
     """Gradients of qkv, offset, table and, where there is one, of the mutual offset."""
-    from spikevrt_kernels.window_attention.triton.launch import Call
     from spikevrt_kernels.window_attention.triton.launch_backward import (
         Saved,
         bias_launch,
@@ -84,7 +92,7 @@ def run_backward(
         table_launch,
     )
 
-    call = Call(qkv, offset, table, mutual_offset, heads, size3(window), size3(shift), size3(configured))
+    call = call_of(qkv, offset, table, mutual_offset, heads, window, shift, configured)
     saved, dqkv = Saved(out, lse, grad), qkv.new_empty(qkv.shape)
     launch, sums, delta = self_launch(call, saved, dqkv)
     launch.run()
@@ -105,22 +113,11 @@ backward = torch.library.custom_op("spikevrt::window_attention_backward", run_ba
 
 
 @backward.register_fake
-def _(
-    grad: Tensor,
-    qkv: Tensor,
-    offset: Tensor,
-    table: Tensor,
-    mutual_offset: Tensor | None,
-    heads: int,
-    window: Sequence[int],
-    shift: Sequence[int],
-    configured: Sequence[int],
-    out: Tensor,
-    lse: Tensor,
-) -> list[Tensor]:
+def _(grad: Tensor, *others: Any) -> list[Tensor]:
     if noting():
-        return run_backward(grad, qkv, offset, table, mutual_offset, heads, window, shift, configured, out, lse)
-    return [t.new_empty(t.shape) for t in (qkv, offset, table, mutual_offset) if t is not None]
+        return run_backward(grad, *others)
+    inputs = others[:4]  # qkv, offset, table, mutual_offset
+    return [t.new_empty(t.shape) for t in inputs if t is not None]
 
 
 def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -161,28 +158,10 @@ class Direct(torch.autograd.Function):
         return differentiate(ctx, out, None, backward if torch.is_grad_enabled() else run_backward)
 
 
-def window_attention_fused(
-    qkv: Tensor,
-    offset: Tensor,
-    bias: RelativeBias,
-    heads: int,
-    window: Size3,
-    shift: Size3,
-    mutual_offset: Tensor | None,
-) -> Tensor:
-    """Window attention in one kernel a branch; shapes as `window_attention`.
-
-    Raises:
-        ValueError: mutual attention of other than two frames, or an offset for other than the places of a frame.
-    """
-    if mutual_offset is not None:
-        if window[0] != 2 or mutual_offset.shape[0] != window[1] * window[2]:
-            raise ValueError(
-                f"window_attention: mutual attention in a window {window} with an offset for "
-                f"{mutual_offset.shape[0]} places; it takes two frames, and an offset for each place of one"
-            )
-        mutual_offset = mutual_offset.contiguous()
-    tensors = (qkv.contiguous(), offset.contiguous(), bias.table.contiguous(), mutual_offset)
+def window_attention_fused(call: Call) -> Tensor:
+    """Window attention in one kernel a branch; shapes as `window_attention`."""
+    places = None if call.mutual_offset is None else call.mutual_offset.contiguous()
+    tensors = (call.qkv.contiguous(), call.offset.contiguous(), call.bias.table.contiguous(), places)
     run = forward if followed(*tensors) else Direct.apply if differentiated(*tensors) else run_forward
-    out, _ = run(*tensors, heads, window, shift, bias.window)
+    out, _ = run(*tensors, call.heads, call.window, call.shift, call.bias.window)
     return out

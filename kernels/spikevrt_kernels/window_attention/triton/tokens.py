@@ -53,24 +53,30 @@ def locate(token, extent, WH: tl.constexpr, WW: tl.constexpr, MUTUAL: tl.constex
 @triton.jit
 def load_rows(ptr, row, real, channel, WIDTH: tl.constexpr, E: tl.constexpr, EP: tl.constexpr):
     """Channels channel .. channel+E of rows of WIDTH: (T,EP), zero beyond E and where a token is not real."""
-    c = tl.arange(0, EP)
-    pointers = ptr + row[:, None] * WIDTH + (channel + c)[None, :]
+    c = tl.arange(0, EP)  # (EP,)
+    pointers = ptr + row[:, None] * WIDTH + (channel + c)[None, :]  # (T,EP)
     return tl.load(pointers, mask=real[:, None] & (c < E)[None, :], other=0.0)
 
 
 @triton.jit
 def store_rows(ptr, row, real, channel, tile, WIDTH: tl.constexpr, E: tl.constexpr, EP: tl.constexpr):
     """The inverse of `load_rows`, in the type of the pointer."""
-    c = tl.arange(0, EP)
-    pointers = ptr + row[:, None] * WIDTH + (channel + c)[None, :]
+    c = tl.arange(0, EP)  # (EP,)
+    pointers = ptr + row[:, None] * WIDTH + (channel + c)[None, :]  # (T,EP)
     tl.store(pointers, tile.to(ptr.dtype.element_ty), mask=real[:, None] & (c < E)[None, :])
 
 
 @triton.jit
 def load_projection(
-    ptr, row, real, offset_ptr, place, inside, part,
-    WIDTH: tl.constexpr, CHANNELS: tl.constexpr, E: tl.constexpr, EP: tl.constexpr,
-    MUTUAL: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
+    ptr,  # (D*H*W,WIDTH) of a clip
+    row,  # (T,)
+    real,  # (T,)
+    offset_ptr,  # (3C,), or (TOKENS,3C) in mutual attention
+    place,  # (T,)
+    inside,  # (T,)
+    part,
+    WIDTH: tl.constexpr, CHANNELS: tl.constexpr, E: tl.constexpr, EP: tl.constexpr, MUTUAL: tl.constexpr,
+    DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """q, k or v of a tile of tokens, offset added: (T,EP) in DOT.
 
@@ -78,7 +84,7 @@ def load_projection(
     """
     c = part + tl.arange(0, EP)
     fits = tl.arange(0, EP) < E
-    x = load_rows(ptr, row, real, part, WIDTH, E, EP).to(ACC)
+    x = load_rows(ptr, row, real, part, WIDTH, E, EP).to(ACC)  # (T,EP)
     if MUTUAL:
         pointers = offset_ptr + place[:, None] * CHANNELS + c[None, :]
         x += tl.load(pointers, mask=inside[:, None] & fits[None, :], other=0.0).to(ACC)
@@ -89,7 +95,10 @@ def load_projection(
 
 @triton.jit
 def load_queries(
-    qkv, offset_ptr, query, frame, extent, head,
+    qkv,  # (D*H*W,WIDTH) of a clip
+    offset_ptr,  # (3C,), or (TOKENS,3C) in mutual attention
+    query,  # (T,) places in the window or frame
+    frame, extent, head,
     HEADS: tl.constexpr, E: tl.constexpr, EP: tl.constexpr, WIDTH: tl.constexpr, WH: tl.constexpr, WW: tl.constexpr,
     TOKENS: tl.constexpr, MUTUAL: tl.constexpr, SHIFTED: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
@@ -111,7 +120,10 @@ def load_queries(
 
 @triton.jit
 def load_keys(
-    qkv, offset_ptr, key, frame, extent, head,
+    qkv,  # (D*H*W,WIDTH) of a clip
+    offset_ptr,  # (3C,), or (TOKENS,3C) in mutual attention
+    key,  # (T,) places in the window or frame
+    frame, extent, head,
     HEADS: tl.constexpr, E: tl.constexpr, EP: tl.constexpr, WIDTH: tl.constexpr, WH: tl.constexpr, WW: tl.constexpr,
     TOKENS: tl.constexpr, MUTUAL: tl.constexpr, SHIFTED: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
@@ -135,7 +147,10 @@ def bias_code(token, BH: tl.constexpr, BW: tl.constexpr):
 
 @triton.jit
 def load_bias(
-    table_ptr, token_a, token_b, head,
+    table_ptr,  # ((2BD-1)*(2BH-1)*(2BW-1),HEADS), or None in mutual attention
+    token_a,  # (TA,)
+    token_b,  # (TB,)
+    head,
     HEADS: tl.constexpr, BD: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr, TOKENS: tl.constexpr,
     KEYS_FIRST: tl.constexpr, MUTUAL: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
@@ -147,7 +162,7 @@ def load_bias(
     bias = None
     if not MUTUAL:
         centre: tl.constexpr = ((BD - 1) * (2 * BH - 1) + BH - 1) * (2 * BW - 1) + BW - 1
-        distance = bias_code(token_a, BH, BW)[:, None] - bias_code(token_b, BH, BW)[None, :]
+        distance = bias_code(token_a, BH, BW)[:, None] - bias_code(token_b, BH, BW)[None, :]  # (TA,TB)
         row = centre - distance if KEYS_FIRST else centre + distance
         inside = (token_a < TOKENS)[:, None] & (token_b < TOKENS)[None, :]
         bias = tl.load(table_ptr + row * HEADS + head, mask=inside, other=0.0).to(ACC)
@@ -156,12 +171,19 @@ def load_bias(
 
 @triton.jit
 def scores_of(
-    a, b, bias, token_a, token_b, region_a, region_b, scale,
+    a,  # (TA,EP) DOT
+    b,  # (TB,EP) DOT
+    bias,  # (TA,TB) ACC, or None
+    token_a,  # (TA,)
+    token_b,  # (TB,)
+    region_a,  # (TA,), read if SHIFTED
+    region_b,  # (TB,), read if SHIFTED
+    scale,
     TOKENS: tl.constexpr, TA: tl.constexpr, TB: tl.constexpr, KEYS_FIRST: tl.constexpr, SHIFTED: tl.constexpr,
     DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """scale q k^T + bias + mask of two tiles of tokens: (TA,TB), queries by keys or KEYS_FIRST."""
-    scores = add_dot(tl.zeros((TA, TB), ACC), a, tl.trans(b), DOT, ACC) * scale
+    scores = add_dot(tl.zeros((TA, TB), ACC), a, tl.trans(b), DOT, ACC) * scale  # (TA,TB)
     if bias is not None:
         scores += bias
     if SHIFTED:
