@@ -141,7 +141,7 @@ def test_kept_binaries_are_told_apart_by_their_assembler():
 def test_a_kernel_is_assembled_by_it(monkeypatch, tmp_path):
     from spikevrt_kernels.proof import compiler
 
-    monkeypatch.setattr(triton.knobs.cache, "dir", str(tmp_path))
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     launch, target = product(), GPUTarget("cuda", 90, 32)
     code = {}
     for name in ("default", "newest"):
