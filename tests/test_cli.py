@@ -123,6 +123,18 @@ def test_the_list_is_printed_without_heavy_imports():
     assert all(any(line.startswith(f"  {name} ") for line in listed) for name in COMMANDS)
 
 
+def test_no_help_imports_what_is_heavy():
+    code = (
+        "import sys; from importlib import import_module; from spikevrt.__main__ import COMMANDS\n"
+        "for name in COMMANDS:\n"
+        "    try: import_module(f'spikevrt.{name}').main(['--help'])\n"
+        "    except SystemExit as end: print(name, end.code, *sys.modules.keys() & {'torch', 'numba', 'triton'})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    said = [line for line in done.stdout.splitlines() if line.split(" ")[0] in COMMANDS]
+    assert said == [f"{name} 0" for name in COMMANDS]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_is_reached_with_what_follows_it(name, monkeypatch):
     seen = []

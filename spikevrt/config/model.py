@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from spikevrt.config import checks
 from spikevrt.config.limits import ENCODER_STAGES, PLACES
+from spikevrt_kernels.core.names import CHOICES as ATTN_BACKENDS
 
-ATTN_BACKENDS = ("auto", "triton", "sdpa", "naive")
 CHUNK_SHAPES = ("square", "wide", "tall")
 FUSE_TYPES = ("TemporalCrossAttn",)
 U_STAGES = len(PLACES)

@@ -14,9 +14,10 @@ from spikevrt.models.backends.trials import attention_trials
 from spikevrt.system.device import half_type
 from spikevrt_kernels.checks.fastest import Ask, Choice, choices, trial_count
 from spikevrt_kernels.checks.trials import Machine
-from spikevrt_kernels.core.backends import BACKENDS, MAX_FRAMES, TRITON_OPS, BackendError, resolve_backend
+from spikevrt_kernels.core.backends import MAX_FRAMES, TRITON_OPS, BackendError, resolve_backend
 from spikevrt_kernels.core.case import mixed
 from spikevrt_kernels.core.launch import assemble_for
+from spikevrt_kernels.core.names import BACKENDS
 from spikevrt_kernels.core.processes import cores
 
 
