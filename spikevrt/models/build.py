@@ -38,10 +38,6 @@ def build_model(config: Config, pretrained: bool = True, backends: Backends | No
 def build_vrt(model: ModelConfig, crop_size: int, backend: str) -> VRT:
     """The RGB backbone."""
     vrt = model.vrt
-    assert model.window_size
-    assert vrt.embed_dims
-    assert vrt.num_heads
-    assert vrt.indep_reconsts is not None
     return VRT(
         upscale=1,
         img_size=(model.window_size[0], crop_size, crop_size),
