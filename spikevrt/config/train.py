@@ -50,7 +50,10 @@ class TrainConfig(Section):
         1e-3, "eps of the Charbonnier loss, mean sqrt(difference^2 + eps^2), for pixel values in [0, 1].", POSITIVE
     )
     freeze_flow_steps: int = key(
-        0, "Steps for which SpyNet and the deformable layers stay frozen (20000 when fine-tuning).", at_least(0)
+        0,
+        "Steps for which SpyNet and the deformable layers stay frozen (20000 when fine-tuning); without "
+        "MODEL.VRT.PRETRAINED the flow is zero for so long.",
+        at_least(0),
     )
     flow_lr_scale: float = key(
         1.0,
