@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from types import ModuleType
 
 import spikevrt
 from spikevrt.cli import run_command
@@ -18,6 +19,7 @@ COMMANDS = {
     "train": "train on a data set, on one GPU or many",
     "evaluate": "measure a trained model beside the blurred frames and the spikes alone",
     "deblur": "restore a clip of any length and size",
+    "config": "print all configuration keys: what each does, its default, its values",
     "selftest": "compare every kernel on this machine with float64",
 }
 """Modules of `spikevrt` by the name that a person types, in the order in which they are met."""
@@ -57,7 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         close = get_close_matches(name, COMMANDS, 1)
         advice = f"did you mean {close[0]}?" if close else f"use one of {', '.join(COMMANDS)}"
         raise UserError(f"spikevrt {name}: there is no such command; {advice}")
-    return import_module(f"spikevrt.{name}").main(rest) or 0
+    return command_module(name).main(rest) or 0
+
+
+def command_module(name: str) -> ModuleType:
+    """The module of a command; a package has its command in `__main__`."""
+    module = import_module(f"spikevrt.{name}")
+    return import_module(f"spikevrt.{name}.__main__") if hasattr(module, "__path__") else module
 
 
 def console() -> None:

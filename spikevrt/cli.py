@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from spikevrt.config import ATTN_BACKENDS, Config, load_config, preset_names
-from spikevrt.errors import UserError
+from spikevrt.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     Subcommands = argparse._SubParsersAction["Subcommand"]
 
 Record = TypeVar("Record", bound="DataclassInstance")
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

@@ -1,11 +1,12 @@
 """`python -m spikevrt.deblur`: blurred frames and their spikes in, sharp frames out."""
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from spikevrt.cli import (
     add_config_arguments,
@@ -15,16 +16,12 @@ from spikevrt.cli import (
     positive_number,
     run_command,
 )
-from spikevrt.config import DataConfig
-from spikevrt.data.files.images import write_png
-from spikevrt.data.files.video import Writer, frame_names, frame_rate, video_writer
 from spikevrt.errors import UserError
-from spikevrt.models import load_trained_model
-from spikevrt.models.backends.kept import forget_choices
-from spikevrt.restoration.picture import to_bytes
-from spikevrt.restoration.sources import Source, recording_source
-from spikevrt.restoration.stream import Restorer
-from spikevrt.system.device import choose_device, settle_float32
+
+if TYPE_CHECKING:
+    from spikevrt.config import DataConfig
+    from spikevrt.data.files.video import Writer
+    from spikevrt.restoration.sources import Source
 
 VIDEOS = (".mp4", ".mkv", ".mov", ".avi")
 DESCRIPTION = """Restore a clip of any length and size.
@@ -56,6 +53,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 def open_source(args: argparse.Namespace, data: DataConfig, use_spike: bool) -> Source:
     """What INPUT and --spikes name, read once: what cannot be read is found before anything is written."""
+    from tqdm import tqdm
+
+    from spikevrt.data.files.video import frame_names
+    from spikevrt.restoration.sources import recording_source
+
     frames, spikes = args.input, args.spikes
     if (frames / data.blur_dir).is_dir():
         spikes = spikes or frames / data.spike_dir
@@ -68,6 +70,9 @@ def open_source(args: argparse.Namespace, data: DataConfig, use_spike: bool) -> 
 @contextmanager
 def open_output(args: argparse.Namespace, source: Source) -> Iterator[Writer]:
     """Takes restored frames in order; a video appears when it is whole, PNGs one by one."""
+    from spikevrt.data.files.images import write_png
+    from spikevrt.data.files.video import frame_rate, video_writer
+
     out: Path = args.out
     is_video = out.suffix.lower() in VIDEOS
     taken = out.exists() if is_video else out.is_dir() and any(out.glob("*.png"))
@@ -86,6 +91,14 @@ def open_output(args: argparse.Namespace, source: Source) -> Iterator[Writer]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, restore, write."""
     args = make_parser().parse_args(argv)
+    from tqdm import tqdm
+
+    from spikevrt.models import load_trained_model
+    from spikevrt.models.backends.kept import forget_choices
+    from spikevrt.restoration.picture import to_bytes
+    from spikevrt.restoration.stream import Restorer
+    from spikevrt.system.device import choose_device, settle_float32
+
     if args.prove_again:
         forget_choices()
     device = choose_device(args.device)

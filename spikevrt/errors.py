@@ -1,10 +1,15 @@
-"""The one exception that users see, and what most often raises it."""
+"""The one exception that users see, what most often raises it, and the exit codes of commands."""
+
+EXIT_USER_ERROR = 2
+"""Bad input."""
+EXIT_INTERRUPTED = 130
+"""Stopped by Ctrl-C, as shells report it: 128 + SIGINT."""
 
 
 class UserError(Exception):
     """Bad input, said in one line that names the thing and the remedy.
 
-    Commands print it without a traceback and exit with code 2 (`spikevrt.cli.run_command`).
+    Commands print it without a traceback and exit with `EXIT_USER_ERROR` (`spikevrt.cli.run_command`).
     """
 
 

@@ -1,11 +1,11 @@
 """`python -m spikevrt.evaluate`: PSNR and SSIM of restored frames, beside the blurred ones and the spikes alone."""
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-
-from torch import Tensor
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from spikevrt.cli import (
     add_config_arguments,
@@ -16,17 +16,13 @@ from spikevrt.cli import (
     positive_number,
     run_command,
 )
-from spikevrt.config import DataConfig
-from spikevrt.data.clips.clip import find_clips
-from spikevrt.data.files.images import write_png
 from spikevrt.errors import UserError
-from spikevrt.models import load_trained_model
-from spikevrt.models.backends.kept import forget_choices
-from spikevrt.restoration.evaluation import TfpSettings, compare, score
-from spikevrt.restoration.picture import comparison
-from spikevrt.restoration.report import PROTOCOL, Report
-from spikevrt.restoration.stream import Restorer
-from spikevrt.system.device import choose_device, settle_float32
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spikevrt.config import DataConfig
+    from spikevrt.restoration.report import Report
 
 DESCRIPTION = """Measure a trained model on the validation split of a data set.
 
@@ -84,6 +80,15 @@ def pictured(wanted: str | None, clips: dict[str, tuple[str, ...]]) -> tuple[str
 
 def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
     """All figures, and the pictures of one frame by every method, with a progress bar."""
+    from tqdm import tqdm
+
+    from spikevrt.data.clips.clip import find_clips
+    from spikevrt.models import load_trained_model
+    from spikevrt.restoration.evaluation import TfpSettings, compare, score
+    from spikevrt.restoration.report import Report
+    from spikevrt.restoration.stream import Restorer
+    from spikevrt.system.device import choose_device, settle_float32
+
     device = choose_device(args.device)
     settle_float32()
     paths = named_checkpoints(args.checkpoint)
@@ -113,6 +118,11 @@ def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, evaluate, print."""
     args = make_parser().parse_args(argv)
+    from spikevrt.data.files.images import write_png
+    from spikevrt.models.backends.kept import forget_choices
+    from spikevrt.restoration.picture import comparison
+    from spikevrt.restoration.report import PROTOCOL
+
     if args.prove_again:
         forget_choices()
     report, shown = run(args)

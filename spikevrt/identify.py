@@ -6,7 +6,6 @@ from pathlib import Path
 
 from spikevrt.cli import command_parser, run_command
 from spikevrt.config.data import SPIKE_FORMATS
-from spikevrt.data.identification.report import identify
 from spikevrt.errors import UserError, require_at_least
 
 DESCRIPTION = """Say what an unknown spike recording is: size, geometry, firing rate, and pictures to look at.
@@ -46,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     png = args.out or Path(f"{args.file.stem}.identified.png")
     if png.suffix.lower() != ".png":
         raise UserError(f"--out {png}: must be a .png")
+    from spikevrt.data.identification.report import identify
+
     for line in identify(args.file, args.height, args.width, args.format, args.picture, png):
         print(line)
     return 0

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 
 from spikevrt.cli import add_config_arguments, command_parser, config_from_arguments, run_command
-from spikevrt.models.planning.summary import feature_table, parameter_table
-from spikevrt.models.planning.traffic import traffic_table
 
 DESCRIPTION = """Print the parameters and the feature shapes of a model, by module and by stage.
 
@@ -25,10 +23,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     config = config_from_arguments(args)
+    from spikevrt.models.planning.summary import feature_table, parameter_table
+
     print(parameter_table(config))
     print()
     print(feature_table(config))
     if args.traffic:
+        from spikevrt.models.planning.traffic import traffic_table
+
         print()
         print(traffic_table(config))
     return 0

@@ -15,10 +15,9 @@ from spikevrt.cli import (
     run_command,
 )
 from spikevrt.config import DataConfig, load_config
-from spikevrt.data.preparation.downloads import DATASETS
-from spikevrt.data.preparation.jobs import build_caches, check_tree, import_dataset, prepare_photos, prepare_videos
+from spikevrt.data.preparation.names import DATASET_NAMES
 from spikevrt.data.preparation.recipe import Recipe
-from spikevrt.data.simulation.camera import SpikeCamera
+from spikevrt.data.simulation.settings import SpikeCamera
 from spikevrt.errors import require_at_least
 
 DESCRIPTION = """Make a data set of blurred frames, sharp frames and spikes; or check one.
@@ -100,6 +99,8 @@ def add_video(parser: argparse.ArgumentParser) -> None:
 
 def video(args: argparse.Namespace, data: DataConfig) -> int:
     """Run `video`."""
+    from spikevrt.data.preparation.jobs import prepare_videos
+
     splits = data.train_split, data.val_split
     prepare_videos(args.sources, args.out, recipe_of(args), args.split_by, args.train, args.val, splits)
     return 0
@@ -114,19 +115,23 @@ def add_photos(parser: argparse.ArgumentParser) -> None:
 
 def photos(args: argparse.Namespace, data: DataConfig) -> int:
     """Run `photos`."""
+    from spikevrt.data.preparation.jobs import prepare_photos
+
     prepare_photos(args.out, args.names, recipe_of(args), args.split or data.train_split)
     return 0
 
 
 def add_import(parser: argparse.ArgumentParser) -> None:
     """Arguments of `import`."""
-    parser.add_argument("dataset", choices=DATASETS, metavar="DATASET", help=", ".join(DATASETS))
+    parser.add_argument("dataset", choices=DATASET_NAMES, metavar="DATASET", help=", ".join(DATASET_NAMES))
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the download was unpacked")
     parser.add_argument("--out", type=Path, required=True, help="root of the data set to make")
 
 
 def import_download(args: argparse.Namespace, data: DataConfig) -> int:
     """Run `import`."""
+    from spikevrt.data.preparation.jobs import import_dataset
+
     return import_dataset(args.dataset, args.folder, args.out, data)
 
 
@@ -138,6 +143,8 @@ def add_voxels(parser: argparse.ArgumentParser) -> None:
 
 def voxels(args: argparse.Namespace, data: DataConfig) -> int:
     """Run `voxels`."""
+    from spikevrt.data.preparation.jobs import build_caches
+
     if args.workers is not None:
         require_at_least(1, "--workers", args.workers)
     return build_caches(args.root, data, args.workers)
@@ -150,6 +157,8 @@ def add_check(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace, data: DataConfig) -> int:
     """Run `check`."""
+    from spikevrt.data.preparation.jobs import check_tree
+
     return check_tree(args.root, data)
 
 

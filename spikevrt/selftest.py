@@ -1,26 +1,11 @@
 """`python -m spikevrt.selftest`: every kernel against its reference on this machine."""
 
 import argparse
-from collections.abc import Iterable, Sequence
-from functools import partial
-
-import torch
-from tqdm import tqdm
+from collections.abc import Sequence
 
 from spikevrt.cli import add_config_arguments, command_parser, run_command
-from spikevrt.config import Config, load_config
-from spikevrt.models.backends.trials import attention_trials
-from spikevrt.system.device import choose_device, half_type
-from spikevrt.system.machine import machine_lines
-from spikevrt.table import format_table
-from spikevrt_kernels.checks.comparison import Error, ratio
-from spikevrt_kernels.checks.selftest import huge_trials, odd_trials, own_trials
-from spikevrt_kernels.checks.trials import RIGHT, WRONG, Machine, Row, Trial, prove, prove_huge, with_times
-from spikevrt_kernels.core.backends import TRITON_OPS, why_no_kernels
-from spikevrt_kernels.core.case import mixed
-from spikevrt_kernels.core.launch import interpreted
-from spikevrt_kernels.core.processes import cores
-from spikevrt_kernels.registry import OPERATORS
+from spikevrt.config import load_config
+from spikevrt_kernels.core.names import operator_names
 
 DESCRIPTION = """Compare every kernel with its reference in float64, outputs and all gradients, and time both.
 
@@ -39,126 +24,25 @@ hangs there is one wrong row. Times are one run forward and backward, beside tho
 Prints a table to paste into a bug report. Exit code 1 when something is wrong, 0 otherwise.
 """
 
-HEADER = ("operator", "type", "backend", "output error", "worst gradient", "ms", "reference ms", "verdict")
-INTERPRETER = "TRITON_INTERPRET=1 python -m spikevrt.selftest tries small ones in Triton's interpreter"
-
 
 def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
+    operators = operator_names()
     parser = command_parser("spikevrt.selftest", DESCRIPTION)
-    parser.add_argument(
-        "--op", nargs="+", choices=tuple(OPERATORS), metavar="NAME", help=f"some of {', '.join(OPERATORS)}"
-    )
+    parser.add_argument("--op", nargs="+", choices=operators, metavar="NAME", help=f"some of {', '.join(operators)}")
     parser.add_argument("--device", help="cuda:N or cpu; CUDA where there is one if not given")
     add_config_arguments(parser, backend=False)
     return parser
 
 
-def trials(config: Config, device: torch.device, ops: Sequence[str]) -> list[Trial]:
-    """Everything to try."""
-    found = list(odd_trials(device, ops))
-    if device.type != "cuda":
-        return found
-    precision = mixed(half_type(device, config.train.mixed_precision))
-    for op, own in attention_trials(config, config.train.batch_size).items():
-        if op not in ops:
-            continue
-        small = {case.key: case for case in own.checked}
-        large = {case.key: case for case in own.timed if case.key not in small}
-        found += own_trials(device, small.values(), precision)
-        found += own_trials(device, large.values(), precision, large=True)
-    return found
-
-
-def try_all(wanted: Sequence[Trial], huge: Sequence[Trial], device: torch.device) -> list[Row]:
-    """Prove side by side, then take times and try the huge ones; a bar says how far it is."""
-    # What the interpreter takes says nothing about a kernel.
-    timed = [not (trial.backend == "triton" and interpreted()) for trial in wanted]
-    with tqdm(total=len(wanted), desc="selftest", unit="trial", leave=False) as bar:
-        machine = Machine(device, cores(), partial(show, bar))
-        rows = prove(wanted, machine)
-        bar.reset()
-        bar.set_description("times")
-        found = iter(with_times([row for row, own in zip(rows, timed, strict=True) if own], machine))
-        largest = prove_huge(huge, machine)
-    return [next(found) if own else row for row, own in zip(rows, timed, strict=True)] + largest
-
-
-def show(bar: tqdm, name: str) -> None:
-    """One answer more."""
-    bar.set_postfix_str(name)
-    bar.update()
-
-
-def table(rows: Sequence[Row]) -> str:
-    """A line a trial."""
-    lines = [
-        (
-            f"{row.case.op} {row.case.shape}",
-            row.precision.name,
-            row.backend,
-            error_text(row.comparison.out if row.comparison else None),
-            error_text(row.comparison.worst_gradient if row.comparison else None),
-            milliseconds(row.seconds),
-            milliseconds(row.reference_seconds),
-            row.verdict,
-        )
-        for row in rows
-    ]
-    return format_table(HEADER, lines)
-
-
-def error_text(error: Error | None) -> str:
-    """`1.2e-07 of 1.0e-06`: the error and what is allowed; of the worst row where that is nearer to it."""
-    if error is None:
-        return "-"
-    if ratio(error.row, error.row_allowed) > ratio(error.error, error.allowed):
-        return f"{error.row:.1e} of {error.row_allowed:.1e} in a row"
-    return f"{error.error:.1e} of {error.allowed:.1e}"
-
-
-def milliseconds(seconds: float | None) -> str:
-    """`0.123`."""
-    return "-" if seconds is None else f"{1e3 * seconds:.3f}"
-
-
-def untested(device: torch.device, ops: Iterable[str]) -> list[str]:
-    """One line about each thing that this machine could not test, and why; empty on a GPU that can run all."""
-    kernels = ", ".join(op for op in ops if op in TRITON_OPS)
-    missing = [op for op in ops if "triton" in OPERATORS[op].backends and op not in TRITON_OPS]
-    lines = [f"{op} has no Triton kernel in this version" for op in missing]
-    reason = why_no_kernels(device)
-    if reason is not None and kernels:
-        lines.append(f"not tested here: the Triton kernels of {kernels}: {reason}; {INTERPRETER}")
-    elif kernels and interpreted():
-        lines.append(
-            "not tested here: bfloat16, large shapes and the speed of Triton kernels, which need a CUDA device"
-        )
-    return lines
-
-
-def summary(rows: Sequence[Row]) -> list[str]:
-    """What is wrong, one line each, and the count."""
-    lines = [
-        f"{row.case.op} {row.case.shape} in {row.precision.name}, {row.backend}: {row.reason}"
-        for row in rows
-        if row.reason is not None
-    ]
-    wrong, right = (sum(row.verdict == verdict for row in rows) for verdict in (WRONG, RIGHT))
-    others = len(rows) - wrong - right
-    unproved = f", {others} not compared" if others else ""
-    return [*lines, f"{len(rows)} trials: {right} right, {wrong} wrong{unproved}"]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, try, print."""
     args = make_parser().parse_args(argv)
-    config, device, ops = load_config(args.config, args.opts), choose_device(args.device), args.op or list(OPERATORS)
-    found = try_all(trials(config, device, ops), huge_trials(device, ops), device)
-    print("\n".join(machine_lines(device)), end="\n\n")
-    print(table(found), end="\n\n")
-    print("\n".join([*untested(device, ops), *summary(found)]))
-    return int(any(row.verdict == WRONG for row in found))
+    config = load_config(args.config, args.opts)
+    from spikevrt.models.backends.selftest import selftest
+    from spikevrt.system.device import choose_device
+
+    return selftest(config, choose_device(args.device), args.op)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from spikevrt.cli import command_parser, from_arguments, run_command
-from spikevrt.data.files.video import count_frames, frame_names, read_frames
-from spikevrt.data.simulation.camera import SpikeCamera
-from spikevrt.data.simulation.recording import record
+from spikevrt.data.simulation.settings import SpikeCamera
 
 DESCRIPTION = """Simulate a spike camera that watches a video: A += I / 255; fire where A >= theta; A -= theta.
 
@@ -48,6 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, simulate, and print the rate beside the one to expect."""
     args = make_parser().parse_args(argv)
     camera = from_arguments(SpikeCamera, args)
+    from tqdm import tqdm
+
+    from spikevrt.data.files.video import count_frames, frame_names, read_frames
+    from spikevrt.data.simulation.recording import record
+
     count, stems = count_frames(args.source), frame_names(args.source)
     frames = tqdm(read_frames(args.source), "simulate", count, unit="frame")
     made = record(frames, lambda i: stems[i] if stems else f"{i + 1:06}", args.out, camera)

@@ -5,13 +5,12 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import spikevrt
-from spikevrt.__main__ import COMMANDS
+from spikevrt.__main__ import COMMANDS, command_module
 from spikevrt.__main__ import main as spikevrt_main
 from spikevrt.cli import (
     add_subcommand,
@@ -109,7 +108,9 @@ def test_success_is_zero():
 
 def test_the_list_has_every_command_and_readme_shows_each():
     folder = Path(spikevrt.__file__).parent
-    commands = {path.stem for path in folder.glob("[!_]*.py") if "run_command(main)" in path.read_text()}
+    files = [*folder.glob("[!_]*.py"), *folder.glob("*/__main__.py")]
+    typed = {path.stem if path.parent == folder else path.parent.name: path.read_text() for path in files}
+    commands = {name for name, text in typed.items() if "run_command(main)" in text}
     assert set(COMMANDS) == commands
     shown = set(re.findall(r"spikevrt[. ](\w+)", (folder.parent / "README.md").read_text()))
     assert commands <= shown
@@ -123,10 +124,22 @@ def test_the_list_is_printed_without_heavy_imports():
     assert all(any(line.startswith(f"  {name} ") for line in listed) for name in COMMANDS)
 
 
+def test_no_help_imports_what_is_heavy():
+    code = (
+        "import sys; from spikevrt.__main__ import COMMANDS, command_module\n"
+        "for name in COMMANDS:\n"
+        "    try: command_module(name).main(['--help'])\n"
+        "    except SystemExit as end: print(name, end.code, *sys.modules.keys() & {'torch', 'numba', 'triton'})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    said = [line for line in done.stdout.splitlines() if line.split(" ")[0] in COMMANDS]
+    assert said == [f"{name} 0" for name in COMMANDS]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_is_reached_with_what_follows_it(name, monkeypatch):
     seen = []
-    monkeypatch.setattr(import_module(f"spikevrt.{name}"), "main", seen.append)
+    monkeypatch.setattr(command_module(name), "main", seen.append)
     assert spikevrt_main([name, "--out", "x"]) == 0
     assert seen == [["--out", "x"]]
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from spikevrt import selftest
 from spikevrt.config import load_config
+from spikevrt.models.backends import selftest
 from spikevrt.selftest import main
 from spikevrt_kernels.checks import selftest as checks
 from spikevrt_kernels.checks.comparison import EXACT, LARGE
@@ -50,7 +50,7 @@ def broken_trials(fault):
 )
 def test_a_fault_is_a_row_a_line_and_an_exit_code(monkeypatch, capsys, fault, code, text, count):
     monkeypatch.setattr(selftest, "trials", broken_trials(fault))
-    assert selftest.main(["--op", "temporal_attention", "--device", "cpu"]) == code
+    assert main(["--op", "temporal_attention", "--device", "cpu"]) == code
     out = capsys.readouterr().out
     assert text in out
     assert count in out

@@ -1,10 +1,21 @@
 """Who may import whom, and who does: the layers of ARCHITECTURE.md and the imports of a source tree."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-COMMANDS = {"demo", "prepare", "simulate", "identify", "plan", "train", "evaluate", "deblur", "selftest"}
+COMMANDS = {
+    "demo",
+    "prepare",
+    "simulate",
+    "identify",
+    "plan",
+    "train",
+    "evaluate",
+    "deblur",
+    "config.__main__",
+    "selftest",
+}
 OPERATORS = {
     "linear",
     "deform_conv",
@@ -67,9 +78,14 @@ def sources(root: Path, package: str) -> Iterator[tuple[str, Path]]:
     """Every file of a package with the part (a folder, or a file without its ending) that it belongs to."""
     folder = folder_of(root, package)
     for path in sorted(folder.rglob("*.py")):
-        part = path.relative_to(folder).parts[0].removesuffix(".py")
+        part = part_of(list(path.relative_to(folder).with_suffix("").parts))
         if part != "__init__":
             yield part, path
+
+
+def part_of(names: Sequence[str]) -> str:
+    """The first of a module's names below the package; the command of a folder is a part of its own."""
+    return f"{names[0]}.__main__" if names[1:2] == ["__main__"] else names[0]
 
 
 def imported(path: Path, package: str) -> set[str]:
@@ -81,7 +97,8 @@ def imported(path: Path, package: str) -> set[str]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-        found |= {name.removeprefix(f"{package}.").split(".")[0] for name in names if name.startswith(f"{package}.")}
+        below = [name.removeprefix(f"{package}.") for name in names if name.startswith(f"{package}.")]
+        found |= {part_of(name.split(".")) for name in below}
     return found
 
 

@@ -2,135 +2,132 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from spikevrt.config import checks
+from spikevrt.config.keys import FINITE, FOLDER, NOT_NEGATIVE, POSITIVE, Rule, Section, at_least, between, key, one_of
 from spikevrt.config.limits import LEAST_PIXELS, MULTIPLE
 
 NORM_MODES = ("rate", "counts")
 SPIKE_FORMATS = ("packed", "uint8")
 RECORDING_LAYOUTS = ("files", "continuous")
+CROP = Rule(
+    f"a multiple of {MULTIPLE} above {LEAST_PIXELS - 1} (SpyNet's coarsest level needs 2 pixels)",
+    lambda size: size >= LEAST_PIXELS and size % MULTIPLE == 0,
+)
+COLUMNS = Rule("a list of exactly 2 counts", lambda counts: len(counts) == 2 and min(counts) >= 0)
 
 
 @dataclass(frozen=True)
-class NormConfig:
-    """DATA.NORM: how spike counts become the model's input; mode, then log1p, then (x - mean) / std."""
+class NormConfig(Section):
+    """How spike counts become the model's input: MODE, then LOG1P, then (x - MEAN) / STD."""
 
-    mode: str = "rate"
-    """`rate` = count / frames in the bin, in [0, 1]; `counts` = as published."""
-    log1p: bool = False
-    mean: float = 0.0
-    std: float = 1.0
+    SECTION: ClassVar[str] = "DATA.NORM"
 
-    def __post_init__(self) -> None:
-        checks.require_choice("DATA.NORM.MODE", self.mode, NORM_MODES)
-        checks.require(math.isfinite(self.mean), "DATA.NORM.MEAN", self.mean, "finite")
-        checks.require(self.std > 0 and math.isfinite(self.std), "DATA.NORM.STD", self.std, "a positive finite number")
+    mode: str = key(
+        "rate", "rate = count / spike frames of the bin, in [0, 1]; counts = as published.", one_of(NORM_MODES)
+    )
+    log1p: bool = key(False, "Take log(1 + x) after MODE.")
+    mean: float = key(0.0, "Subtracted from the result.", FINITE)
+    std: float = key(1.0, "Divides the result.", POSITIVE)
 
 
 @dataclass(frozen=True)
-class RecordingConfig:
-    """DATA.RECORDING: how spike frames are dealt out to RGB frames.
+class RecordingConfig(Section):
+    """Which spike frames belong to which RGB frame.
 
-    A `windows.csv` in SPIKE_DIR (`stem,start,length`, in spike frames) wins over the rates and the length.
+    A windows.csv in SPIKE_DIR (stem,start,length, in spike frames) wins over rates and LENGTH.
     """
 
-    layout: str = "files"
-    """`files` = one file a frame, of the frame's stem; `continuous` = one recording for a whole clip."""
-    spike_rate: float | None = None
-    """Spike frames a second of a continuous recording; frame i starts at i * SPIKE_RATE / FRAME_RATE."""
-    frame_rate: float | None = None
-    """RGB frames a second."""
-    length: int | None = None
-    """Spike frames of one exposure; none = all until the next frame starts."""
+    SECTION: ClassVar[str] = "DATA.RECORDING"
+
+    layout: str = key(
+        "files",
+        "files = one spike file for each frame, with the frame's stem; continuous = one recording for a whole clip.",
+        one_of(RECORDING_LAYOUTS),
+    )
+    spike_rate: float | None = key(
+        None,
+        "Spike frames per second of a continuous recording; RGB frame i starts at i * SPIKE_RATE / FRAME_RATE.",
+        POSITIVE,
+    )
+    frame_rate: float | None = key(None, "RGB frames per second; given together with SPIKE_RATE.", POSITIVE)
+    length: int | None = key(
+        None, "Spike frames of one exposure; none = all until the next RGB frame starts.", at_least(1)
+    )
 
     def __post_init__(self) -> None:
-        checks.require_choice("DATA.RECORDING.LAYOUT", self.layout, RECORDING_LAYOUTS)
-        for key, value in (("SPIKE_RATE", self.spike_rate), ("FRAME_RATE", self.frame_rate)):
-            if value is not None:
-                checks.require(0 < value < math.inf, f"DATA.RECORDING.{key}", value, "a positive finite number")
+        super().__post_init__()
         checks.require(
             (self.spike_rate is None) == (self.frame_rate is None),
             "DATA.RECORDING.SPIKE_RATE, DATA.RECORDING.FRAME_RATE",
             (self.spike_rate, self.frame_rate),
             "given together, or both none",
         )
-        if self.length is not None:
-            checks.require_at_least("DATA.RECORDING.LENGTH", self.length, 1)
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    """DATA: the folders `<root>/<split>/<clip>/{blur,sharp,spike}` and how samples are cut from them."""
+class DataConfig(Section):
+    """The folders <root>/<split>/<clip>/{blur,sharp,spike}, and how samples are cut from them."""
 
-    root: str | None = None
-    """Folder of the data set; required by every command that reads one."""
-    train_split: str = "train"
-    val_split: str = "val"
-    clip_len: int = 5
-    """T, RGB frames a sample."""
-    clip_stride: int = 1
-    """A sample is every CLIP_STRIDE-th start of a T-frame window inside a clip."""
-    crop_size: int = 256
-    """Training crop in RGB pixels, height and width."""
-    k: int = 32
-    """Spike bins a frame; NUM_VOXEL_BINS is the same setting under its old name."""
-    spike_dir: str = "spike"
-    spike_height: int | None = None
-    """Stored spike geometry in pixels; none = read `config.yaml` beside the recording, or the shape of an `.npz`."""
-    spike_width: int | None = None
-    spike_format: str = "packed"
-    """`packed` = one bit a pixel, least significant first; `uint8` = one byte a pixel, 0 or 1 (every `.npz`)."""
-    spike_flip: bool = True
-    """Rows are stored upside down; false for the simulators SPCS, SPIFT and PHM and for most `.npz`."""
-    spike_drop_columns: tuple[int, ...] = (0, 0)
-    """Columns without pixels at the left and at the right of a stored row: [0, 16] for 250x416 of an SPS10."""
-    spike_time_offset: int = 0
-    """Spike frames by which the exposure starts after the recording (negative: ends before it); with windows of a
-    recording, by which every window moves."""
+    SECTION: ClassVar[str] = "DATA"
+
+    root: str | None = key(None, "Folder of the data set; required by every command that reads one.")
+    train_split: str = key("train", "Folder below ROOT with the clips that train.", FOLDER)
+    val_split: str = key("val", "Folder below ROOT with the clips that are held out.", FOLDER)
+    clip_len: int = key(5, "T, the RGB frames of one sample.", at_least(2))
+    clip_stride: int = key(1, "Frames from the start of one sample of a clip to the start of the next.", at_least(1))
+    crop_size: int = key(256, "Height and width of a training crop, in RGB pixels.", CROP)
+    k: int = key(32, "K, the spike bins of one RGB frame; NUM_VOXEL_BINS is its old name.", between(1, 1024))
+    spike_dir: str = key("spike", "Folder of a clip with its spikes.", FOLDER)
+    spike_height: int | None = key(
+        None,
+        "Height of a stored spike frame, in pixels; none = as config.yaml beside the recording says, or the shape of "
+        "an .npz.",
+        at_least(1),
+    )
+    spike_width: int | None = key(None, "Its width; given together with SPIKE_HEIGHT.", at_least(1))
+    spike_format: str = key(
+        "packed",
+        "packed = one bit for each pixel, least significant first; uint8 = one byte, 0 or 1 (every .npz).",
+        one_of(SPIKE_FORMATS),
+    )
+    spike_flip: bool = key(
+        True, "Rows are stored upside down; false for the simulators SPCS, SPIFT and PHM and for most .npz."
+    )
+    spike_drop_columns: tuple[int, ...] = key(
+        (0, 0),
+        "Columns without pixels at the left and at the right of a stored row: [0, 16] for 250x416 of an SPS10.",
+        COLUMNS,
+    )
+    spike_time_offset: int = key(
+        0,
+        "Spike frames by which the exposure starts after the recording (negative: ends before its end); in a "
+        "continuous recording, by which every exposure moves.",
+    )
     recording: RecordingConfig = field(default_factory=RecordingConfig)
-    voxel_cache_dirname: str = "spike_vox"
-    ram_cache_gb: float = 0.0
-    """GB of decoded pictures that training keeps in shared memory, for all workers and processes of a machine
-    together; 0 = none."""
+    voxel_cache_dirname: str = key("spike_vox", "Folder of a clip with its cached voxels.", FOLDER)
+    ram_cache_gb: float = key(
+        0.0,
+        "GB of decoded pictures that training keeps in memory, for all workers and processes of a machine together; "
+        "0 = none.",
+        NOT_NEGATIVE,
+    )
     norm: NormConfig = field(default_factory=NormConfig)
-    blur_dir: str = "blur"
-    """`blur_gamma` where wanted; named in every result."""
-    sharp_dir: str = "sharp"
+    blur_dir: str = key("blur", "Folder of a clip with its blurred frames (or blur_gamma); named in results.", FOLDER)
+    sharp_dir: str = key("sharp", "Folder of a clip with its sharp frames.", FOLDER)
 
     def __post_init__(self) -> None:
-        checks.require_at_least("DATA.CLIP_LEN", self.clip_len, 2)
-        checks.require_at_least("DATA.CLIP_STRIDE", self.clip_stride, 1)
-        checks.require(
-            self.crop_size >= LEAST_PIXELS and self.crop_size % MULTIPLE == 0,
-            "DATA.CROP_SIZE",
-            self.crop_size,
-            f"a multiple of {MULTIPLE} above {LEAST_PIXELS - 1} (SpyNet's coarsest level needs 2 pixels)",
-        )
-        checks.require_between("DATA.K", self.k, 1, 1024)
-        checks.require_choice("DATA.SPIKE_FORMAT", self.spike_format, SPIKE_FORMATS)
+        super().__post_init__()
         checks.require(
             (self.spike_height is None) == (self.spike_width is None),
             "DATA.SPIKE_HEIGHT, DATA.SPIKE_WIDTH",
             (self.spike_height, self.spike_width),
             "given together, or both none",
         )
-        for key, value in (("SPIKE_HEIGHT", self.spike_height), ("SPIKE_WIDTH", self.spike_width)):
-            if value is not None:
-                checks.require_at_least(f"DATA.{key}", value, 1)
-        checks.require_length("DATA.SPIKE_DROP_COLUMNS", self.spike_drop_columns, 2)
         checks.require(
-            min(self.spike_drop_columns) >= 0 and sum(self.spike_drop_columns) < (self.spike_width or math.inf),
+            sum(self.spike_drop_columns) < (self.spike_width or math.inf),
             "DATA.SPIKE_DROP_COLUMNS",
             list(self.spike_drop_columns),
             "two counts of columns that leave some of DATA.SPIKE_WIDTH",
         )
-        checks.require(0 <= self.ram_cache_gb < math.inf, "DATA.RAM_CACHE_GB", self.ram_cache_gb, "0 or more")
-        for key, name in (
-            ("TRAIN_SPLIT", self.train_split),
-            ("VAL_SPLIT", self.val_split),
-            ("SPIKE_DIR", self.spike_dir),
-            ("VOXEL_CACHE_DIRNAME", self.voxel_cache_dirname),
-            ("BLUR_DIR", self.blur_dir),
-            ("SHARP_DIR", self.sharp_dir),
-        ):
-            checks.require(bool(name), f"DATA.{key}", repr(name), "the name of a folder")

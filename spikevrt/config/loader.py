@@ -4,19 +4,23 @@ import difflib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from spikevrt.config.derived import Values, add_derived
+from spikevrt.config.keys import about
 from spikevrt.config.schema import Config
 from spikevrt.errors import UserError
 
 Tree = dict[str, Any]
 ALIASES = {"DATA.NUM_VOXEL_BINS": "DATA.K"}
 """Old names of keys; a file that gives both must give them the same value."""
+NONE = (None, "none")
+"""What stands for no value."""
 
 
 def preset_names() -> list[str]:
@@ -110,7 +114,9 @@ def apply_option(tree: Tree, option: str) -> None:
 
 def config_from_tree(tree: Mapping[str, Any]) -> Config:
     """Build and validate a `Config` from nested upper-case keys."""
-    return build_section(Config, resolve_aliases(tree), "")
+    values = typed_values(Config, resolve_aliases(tree), "")
+    add_derived(values)
+    return build(Config, values)
 
 
 def resolve_aliases(tree: Mapping[str, Any]) -> Tree:
@@ -130,35 +136,55 @@ def resolve_aliases(tree: Mapping[str, Any]) -> Tree:
     return result
 
 
-def build_section(cls: type, tree: Mapping[str, Any], prefix: str) -> Any:
-    """An instance of the dataclass `cls` from upper-case keys; nested dataclasses are sections."""
+def typed_values(cls: type, tree: Mapping[str, Any], prefix: str) -> Values:
+    """What `tree` gives of the dataclass `cls`, by field; nested dataclasses are sections, derived keys without a value
+    are left out."""
     hints = typing.get_type_hints(cls)
-    known = {f.name.upper(): hints[f.name] for f in fields(cls)}
-    arguments: dict[str, Any] = {}
-    for key, value in tree.items():
-        if key not in known:
-            raise UserError(unknown_key(f"{prefix}{key}"))
-        hint = known[key]
+    known = {own.name.upper(): own for own in fields(cls)}
+    values: Values = {}
+    for name, value in tree.items():
+        full = f"{prefix}{name}"
+        if name not in known:
+            raise UserError(unknown_key(full))
+        own, hint = known[name], hints[known[name].name]
         if is_dataclass(hint):
             if value is None:
                 continue
             if not isinstance(value, Mapping):
-                raise UserError(f"{prefix}{key} = {value}: is a section; nest its keys below it")
-            arguments[key.lower()] = build_section(typing.cast(type, hint), value, f"{prefix}{key}.")
-        else:
-            arguments[key.lower()] = convert(f"{prefix}{key}", value, hint)
-    return cls(**arguments)
+                raise UserError(f"{full} = {value}: is a section; nest its keys below it")
+            values[own.name] = typed_values(typing.cast(type, hint), value, f"{full}.")
+        elif value not in NONE or not about(own).derived:
+            values[own.name] = convert(full, value, hint)
+    return values
 
 
-def all_keys(cls: type = Config, prefix: str = "") -> Iterator[str]:
-    """Every key that a configuration may hold, dotted."""
+def build(cls: type, values: Values) -> Any:
+    """An instance of the dataclass `cls`, its sections built in their order."""
     hints = typing.get_type_hints(cls)
-    for f in fields(cls):
-        name = f"{prefix}{f.name.upper()}"
-        if is_dataclass(hints[f.name]):
-            yield from all_keys(hints[f.name], f"{name}.")
+    sections = {own.name: hints[own.name] for own in fields(cls) if is_dataclass(hints[own.name])}
+    built = {name: build(section, values.get(name, {})) for name, section in sections.items()}
+    return cls(**(values | built))
+
+
+def all_keys() -> list[str]:
+    """Every key that a configuration may hold, dotted."""
+    return [name for name, _ in walk(Config)]
+
+
+def free_keys() -> frozenset[str]:
+    """Keys that may change when a run goes on, dotted."""
+    return frozenset(name for name, own in walk(Config) if about(own).free)
+
+
+def walk(cls: type, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
+    """Dotted name and field of every key of a section and of those below it."""
+    hints = typing.get_type_hints(cls)
+    for own in fields(cls):
+        name = f"{prefix}{own.name.upper()}"
+        if is_dataclass(hints[own.name]):
+            yield from walk(hints[own.name], f"{name}.")
         else:
-            yield name
+            yield name, own
 
 
 def unknown_key(key: str) -> str:
@@ -175,7 +201,7 @@ def unknown_key(key: str) -> str:
 def convert(key: str, value: Any, hint: Any) -> Any:
     """`value` as the type `hint` says (bool, int, float, str, a tuple of int, or optional)."""
     if isinstance(hint, types.UnionType):
-        if value is None or value == "none":
+        if value in NONE:
             return None
         hint = next(h for h in typing.get_args(hint) if h is not types.NoneType)
     if typing.get_origin(hint) is tuple:
@@ -200,7 +226,7 @@ def convert(key: str, value: Any, hint: Any) -> Any:
 
 
 def config_to_tree(config: Any) -> Tree:
-    """The resolved configuration as nested upper-case keys of plain YAML values."""
+    """The configuration as nested upper-case keys of plain YAML values."""
     tree: Tree = {}
     for f in fields(config):
         value = getattr(config, f.name)
@@ -212,5 +238,5 @@ def config_to_tree(config: Any) -> Tree:
 
 
 def config_to_yaml(config: Config) -> str:
-    """The resolved configuration as YAML that `load_config` reads back to an equal `Config`."""
+    """The configuration as YAML that `load_config` reads back to an equal `Config`."""
     return yaml.safe_dump(config_to_tree(config), sort_keys=False, default_flow_style=None)

@@ -1,69 +1,79 @@
 """The MODEL section: VRT, the spike branch and the fusion."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from spikevrt.config import checks
+from spikevrt.config.keys import ALL_POSITIVE, POSITIVE, SHARE, Rule, Section, at_least, key, one_of, positives
 from spikevrt.config.limits import ENCODER_STAGES, PLACES
+from spikevrt_kernels.core.names import CHOICES as ATTN_BACKENDS
 
-ATTN_BACKENDS = ("auto", "triton", "sdpa", "naive")
 CHUNK_SHAPES = ("square", "wide", "tall")
 FUSE_TYPES = ("TemporalCrossAttn",)
 U_STAGES = len(PLACES)
-
-
-def default_heads(width: int) -> int:
-    """6 where it divides the width, else the largest divisor up to 6."""
-    return next(heads for heads in range(6, 0, -1) if width % heads == 0)
+STAGES = Rule(
+    f"at least {U_STAGES + 1} positive integers (7 stages, then the groups of stage 8)",
+    lambda depths: len(depths) > U_STAGES and all(depth >= 1 for depth in depths),
+)
 
 
 @dataclass(frozen=True)
-class VRTConfig:
-    """MODEL.VRT: the RGB backbone; none = derived from CHANNELS_PER_SCALE."""
+class VRTConfig(Section):
+    """The RGB backbone. Its lists hold one value for each stage 1-7 and each group of stage 8."""
 
-    embed_dims: tuple[int, ...] | None = None
-    num_heads: tuple[int, ...] | None = None
-    depths: tuple[int, ...] = (8, 8, 8, 8, 8, 8, 8, 4, 4, 4, 4, 4, 4)
-    indep_reconsts: tuple[int, ...] | None = None
-    """Groups of stage 8 (0-based index into DEPTHS) that attend inside single frames; none = the last two."""
-    deform_groups: int = 16
-    mlp_ratio: float = 2.0
-    drop_path: float = 0.2
-    pretrained: str | None = None
-    """Official VRT weights (`.pth`); CC-BY-NC 4.0."""
-    use_checkpoint_attn: bool = True
-    use_checkpoint_ffn: bool = True
+    SECTION: ClassVar[str] = "MODEL.VRT"
+
+    embed_dims: tuple[int, ...] = key(
+        (96,) * 13, "Channels of every stage and group; none = as CHANNELS_PER_SCALE says.", ALL_POSITIVE, derived=True
+    )
+    num_heads: tuple[int, ...] = key(
+        (6,) * 13,
+        "Attention heads of every stage and group; none = 6 where it divides the channels, else the largest divisor "
+        "below.",
+        ALL_POSITIVE,
+        derived=True,
+    )
+    depths: tuple[int, ...] = key(
+        (8, 8, 8, 8, 8, 8, 8, 4, 4, 4, 4, 4, 4), "Attention blocks of every stage and group.", STAGES
+    )
+    indep_reconsts: tuple[int, ...] = key(
+        (11, 12),
+        "Groups of stage 8 (0-based index into DEPTHS) that attend inside single frames; none = the last two.",
+        derived=True,
+    )
+    deform_groups: int = key(16, "Groups of the deformable convolutions; each group has its own offsets.", at_least(1))
+    mlp_ratio: float = key(2.0, "Hidden width of the MLPs, as a multiple of the channels.", POSITIVE)
+    drop_path: float = key(
+        0.2,
+        "Probability of skipping a block of the last stage in training; it rises from 0 at the first.",
+        SHARE,
+        free=True,
+    )
+    pretrained: str | None = key(None, "Official VRT weights (.pth) to start from; they are CC-BY-NC 4.0.", free=True)
+    use_checkpoint_attn: bool = key(
+        True, "Recompute attention in the backward pass: less memory, more time.", free=True
+    )
+    use_checkpoint_ffn: bool = key(True, "Recompute the MLPs in the backward pass: less memory, more time.", free=True)
 
     def __post_init__(self) -> None:
-        depths = self.depths
+        # Lists that may be derived are checked by `fit`, after what they are derived from.
+        self.check({"depths", "deform_groups", "mlp_ratio", "drop_path"})
         checks.require(
-            len(depths) > U_STAGES and all(d >= 1 for d in depths),
-            "MODEL.VRT.DEPTHS",
-            list(depths),
-            f"at least {U_STAGES + 1} positive integers (7 stages, then the groups of stage 8)",
+            all(U_STAGES <= i < len(self.depths) for i in self.indep_reconsts),
+            "MODEL.VRT.INDEP_RECONSTS",
+            list(self.indep_reconsts),
+            f"indices of stage 8's groups, {U_STAGES} to {len(self.depths) - 1}",
         )
-        for key, values in (("EMBED_DIMS", self.embed_dims), ("NUM_HEADS", self.num_heads)):
-            if values is not None:
-                checks.require_length(f"MODEL.VRT.{key}", values, len(depths))
-                checks.require_positive(f"MODEL.VRT.{key}", values)
-        if self.indep_reconsts is not None:
-            checks.require(
-                all(U_STAGES <= i < len(depths) for i in self.indep_reconsts),
-                "MODEL.VRT.INDEP_RECONSTS",
-                list(self.indep_reconsts),
-                f"indices of stage 8's groups, {U_STAGES} to {len(depths) - 1}",
-            )
-        checks.require_at_least("MODEL.VRT.DEFORM_GROUPS", self.deform_groups, 1)
-        checks.require(self.mlp_ratio > 0, "MODEL.VRT.MLP_RATIO", self.mlp_ratio, "positive")
-        checks.require(0 <= self.drop_path < 1, "MODEL.VRT.DROP_PATH", self.drop_path, "in [0, 1)")
 
-    def resolve(self, channels: Sequence[int]) -> "VRTConfig":
-        """Fill what is none from CHANNELS_PER_SCALE (4 widths) and check widths against heads and groups."""
-        mirrored = (*channels, *reversed(channels[:-1]))
-        derived = (*mirrored, *[channels[0]] * (len(self.depths) - U_STAGES))
-        widths = self.embed_dims or derived
+    def fit(self, channels: Sequence[int]) -> None:
+        """Check widths against CHANNELS_PER_SCALE (4 widths), skips, heads and groups."""
+        self.check({"embed_dims", "num_heads"})
+        for name, values in (("EMBED_DIMS", self.embed_dims), ("NUM_HEADS", self.num_heads)):
+            checks.require_length(f"MODEL.VRT.{name}", values, len(self.depths))
+        widths = self.embed_dims
         checks.require(
-            tuple(widths[:ENCODER_STAGES]) == tuple(channels),
+            widths[:ENCODER_STAGES] == tuple(channels),
             "MODEL.VRT.EMBED_DIMS",
             list(widths),
             f"equal to MODEL.CHANNELS_PER_SCALE = {list(channels)} in stages 1-4",
@@ -81,108 +91,109 @@ class VRTConfig:
             list(widths),
             "of one width in all groups of stage 8",
         )
-        heads = self.num_heads or tuple(default_heads(width) for width in widths)
-        for index, (width, head) in enumerate(zip(widths, heads, strict=True)):
-            own = "MODEL.CHANNELS_PER_SCALE" if self.embed_dims is None else "MODEL.VRT.EMBED_DIMS"
-            key = f"{own}[{index}]"
-            checks.require(width % 4 == 0, key, width, "divisible by 4")
-            checks.require(width % head == 0, key, width, f"divisible by its {head} heads (MODEL.VRT.NUM_HEADS)")
-            if index < U_STAGES:
-                checks.require(
-                    width % self.deform_groups == 0,
-                    key,
-                    width,
-                    f"divisible by MODEL.VRT.DEFORM_GROUPS = {self.deform_groups}",
-                )
-        last_two = (len(self.depths) - 2, len(self.depths) - 1)
-        indep = tuple(i for i in last_two if i >= U_STAGES) if self.indep_reconsts is None else self.indep_reconsts
-        return replace(self, embed_dims=tuple(widths), num_heads=tuple(heads), indep_reconsts=indep)
+        own = "MODEL.CHANNELS_PER_SCALE" if widths == mirrored(channels, len(widths)) else "MODEL.VRT.EMBED_DIMS"
+        for index, (width, heads) in enumerate(zip(widths, self.num_heads, strict=True)):
+            self.fit_width(f"{own}[{index}]", width, heads, deformable=index < U_STAGES)
+
+    def fit_width(self, name: str, width: int, heads: int, deformable: bool) -> None:
+        """Check one width, of a stage with parallel warping (`deformable`) or of a group of stage 8."""
+        checks.require(width % 4 == 0, name, width, "divisible by 4")
+        checks.require(width % heads == 0, name, width, f"divisible by its {heads} heads (MODEL.VRT.NUM_HEADS)")
+        if deformable:
+            groups = self.deform_groups
+            checks.require(width % groups == 0, name, width, f"divisible by MODEL.VRT.DEFORM_GROUPS = {groups}")
 
 
 @dataclass(frozen=True)
-class SpikeEncoderConfig:
-    """MODEL.SPIKE_ENCODER: strides of the three downsamplings."""
+class SpikeEncoderConfig(Section):
+    """Strides of the three downsamplings between the four scales of spike features."""
 
-    temporal_strides: tuple[int, ...] = (1, 1, 1)
-    spatial_strides: tuple[int, ...] = (2, 2, 2)
+    SECTION: ClassVar[str] = "MODEL.SPIKE_ENCODER"
 
-    def __post_init__(self) -> None:
-        for key in ("TEMPORAL_STRIDES", "SPATIAL_STRIDES"):
-            values = getattr(self, key.lower())
-            checks.require_length(f"MODEL.SPIKE_ENCODER.{key}", values, ENCODER_STAGES - 1)
-            checks.require_positive(f"MODEL.SPIKE_ENCODER.{key}", values)
+    temporal_strides: tuple[int, ...] = key((1, 1, 1), "Strides along time.", positives(ENCODER_STAGES - 1))
+    spatial_strides: tuple[int, ...] = key((2, 2, 2), "Strides along height and width.", positives(ENCODER_STAGES - 1))
 
 
 @dataclass(frozen=True)
-class TemporalAttnConfig:
-    """MODEL.SPIKE_TSA: attention along time at every pixel, and the chunks that bound its memory."""
+class TemporalAttnConfig(Section):
+    """Self-attention of the spike features along time at every pixel, and the chunks that bound its memory."""
 
-    heads: int = 4
-    dropout: float = 0.0
-    """On the attention probabilities."""
-    mlp_ratio: float = 2
-    adaptive_chunk: bool = True
-    """A chunk holds at most min(CHUNK_SIZE^2, MAX_BATCH_TOKENS // B) pixels; false = no chunks."""
-    max_batch_tokens: int = 49152
-    chunk_size: int = 64
-    chunk_shape: str = "square"
+    SECTION: ClassVar[str] = "MODEL.SPIKE_TSA"
 
-    def check(self, section: str, channels: Sequence[int]) -> None:
-        """Validate against the widths of the four scales; `section` names the keys in errors."""
-        checks.require_at_least(f"{section}.HEADS", self.heads, 1)
-        checks.require(0 <= self.dropout < 1, f"{section}.DROPOUT", self.dropout, "in [0, 1)")
-        checks.require(self.mlp_ratio > 0, f"{section}.MLP_RATIO", self.mlp_ratio, "positive")
-        checks.require_at_least(f"{section}.MAX_BATCH_TOKENS", self.max_batch_tokens, 1)
-        checks.require_at_least(f"{section}.CHUNK_SIZE", self.chunk_size, 1)
-        checks.require_choice(f"{section}.CHUNK_SHAPE", self.chunk_shape, CHUNK_SHAPES)
+    heads: int = key(4, "Attention heads; they divide every width of CHANNELS_PER_SCALE.", at_least(1))
+    dropout: float = key(0.0, "Dropout of the attention probabilities.", SHARE, free=True)
+    mlp_ratio: float = key(2, "Hidden width of the MLP, as a multiple of the channels.", POSITIVE)
+    adaptive_chunk: bool = key(
+        True,
+        "true = pixels are computed in chunks of at most min(CHUNK_SIZE^2, MAX_BATCH_TOKENS // batch); false = all at "
+        "once.",
+        free=True,
+    )
+    max_batch_tokens: int = key(49152, "Pixels of one chunk, of all clips of a batch together.", at_least(1), free=True)
+    chunk_size: int = key(64, "Side of a square chunk, in pixels.", at_least(1), free=True)
+    chunk_shape: str = key("square", "Shape of a chunk of as many pixels.", one_of(CHUNK_SHAPES), free=True)
+
+    def fit(self, channels: Sequence[int]) -> None:
+        """Check the widths of the four scales against the heads."""
         for index, width in enumerate(channels):
             checks.require(
                 width % self.heads == 0,
                 f"MODEL.CHANNELS_PER_SCALE[{index}]",
                 width,
-                f"divisible by {section}.HEADS = {self.heads}",
+                f"divisible by {self.SECTION}.HEADS = {self.heads}",
             )
 
 
 @dataclass(frozen=True)
 class FuseConfig(TemporalAttnConfig):
-    """MODEL.FUSE: cross-attention from RGB to spike features, after each encoder stage."""
+    """Cross-attention from RGB features to spike features along time, after each stage of the encoder."""
 
-    type: str = "TemporalCrossAttn"
+    SECTION: ClassVar[str] = "MODEL.FUSE"
 
-    def check(self, section: str, channels: Sequence[int]) -> None:
-        super().check(section, channels)
-        checks.require_choice(f"{section}.TYPE", self.type, FUSE_TYPES)
+    type: str = key("TemporalCrossAttn", "How RGB and spike features are fused.", one_of(FUSE_TYPES))
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """MODEL: everything that shapes the network."""
+class ModelConfig(Section):
+    """Everything that shapes the network."""
 
-    use_spike: bool = True
-    """false = plain VRT."""
-    channels_per_scale: tuple[int, ...] = (96, 96, 96, 96)
-    window_size: tuple[int, ...] | None = None
-    """Attention window (T, H, W); none = [CLIP_LEN, 8, 8]. Shapes the bias tables, so checkpoints keep it."""
+    SECTION: ClassVar[str] = "MODEL"
+
+    use_spike: bool = key(True, "false = plain VRT, without spikes.")
+    channels_per_scale: tuple[int, ...] = key(
+        (96, 96, 96, 96),
+        "Channels at the scales 1, 1/2, 1/4 and 1/8, of RGB and spike features.",
+        positives(ENCODER_STAGES),
+    )
+    window_size: tuple[int, ...] = key(
+        (5, 8, 8),
+        "Attention window (T, H, W), in pixels of a stage; none = [CLIP_LEN, 8, 8]. It shapes the bias tables, so a "
+        "model keeps it.",
+        positives(3),
+        derived=True,
+    )
     vrt: VRTConfig = field(default_factory=VRTConfig)
     spike_encoder: SpikeEncoderConfig = field(default_factory=SpikeEncoderConfig)
     spike_tsa: TemporalAttnConfig = field(default_factory=TemporalAttnConfig)
     fuse: FuseConfig = field(default_factory=FuseConfig)
-    attn_backend: str = "auto"
-    """triton, sdpa or naive; auto = on CUDA the fastest that proves right, operator by operator, elsewhere sdpa."""
+    attn_backend: str = key(
+        "auto",
+        "How attention is computed: triton, sdpa or naive (plain PyTorch); auto = on CUDA the fastest that proves "
+        "right, operator by operator, elsewhere sdpa.",
+        one_of(ATTN_BACKENDS),
+        free=True,
+    )
 
     def __post_init__(self) -> None:
-        checks.require_length("MODEL.CHANNELS_PER_SCALE", self.channels_per_scale, ENCODER_STAGES)
-        checks.require_positive("MODEL.CHANNELS_PER_SCALE", self.channels_per_scale)
-        if self.window_size is not None:
-            checks.require_length("MODEL.WINDOW_SIZE", self.window_size, 3)
-            checks.require_positive("MODEL.WINDOW_SIZE", self.window_size)
-        checks.require_choice("MODEL.ATTN_BACKEND", self.attn_backend, ATTN_BACKENDS)
-
-    def resolve(self, clip_len: int) -> "ModelConfig":
-        """Fill what is none, for clips of `clip_len` frames, and check the widths of all parts."""
+        super().__post_init__()
         if self.use_spike:
-            self.spike_tsa.check("MODEL.SPIKE_TSA", self.channels_per_scale)
-            self.fuse.check("MODEL.FUSE", self.channels_per_scale)
-        window = self.window_size or (clip_len, 8, 8)
-        return replace(self, window_size=tuple(window), vrt=self.vrt.resolve(self.channels_per_scale))
+            self.spike_tsa.fit(self.channels_per_scale)
+            self.fuse.fit(self.channels_per_scale)
+        self.vrt.fit(self.channels_per_scale)
+
+
+def mirrored(channels: Sequence[int], count: int) -> tuple[int, ...]:
+    """Widths of stages 1-7, which go down the scales and up again, and of groups of stage 8 at the first scale."""
+    down_and_up = (*channels, *reversed(channels[:-1]))
+    last = (channels[0],) if channels else ()
+    return down_and_up + last * (count - len(down_and_up))

@@ -11,7 +11,7 @@ from spikevrt.config.train import TestConfig, TrainConfig
 
 @dataclass(frozen=True)
 class Config:
-    """A run's configuration. Building one resolves every derived value and validates the whole.
+    """A run's configuration, without gaps: `config_from_tree` fills in what follows from other keys.
 
     Raises:
         UserError: a value outside what is allowed, naming key, value and the allowed range.
@@ -23,9 +23,7 @@ class Config:
     test: TestConfig = field(default_factory=TestConfig)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "model", self.model.resolve(self.data.clip_len))
         window = self.model.window_size
-        assert window is not None
         least = least_side(max(window[1:]))
         checks.require(
             self.data.crop_size >= least,
@@ -33,4 +31,9 @@ class Config:
             self.data.crop_size,
             f"at least {least}: {WINDOWS_PER_SIDE} windows of MODEL.WINDOW_SIZE = {list(window)}",
         )
-        object.__setattr__(self, "test", self.test.resolve(self.data.clip_len))
+        checks.require(
+            self.test.clip_overlap < self.data.clip_len,
+            "TEST.CLIP_OVERLAP",
+            self.test.clip_overlap,
+            f"below DATA.CLIP_LEN = {self.data.clip_len}",
+        )

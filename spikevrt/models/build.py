@@ -10,7 +10,8 @@ from spikevrt.config import Config, ModelConfig, apply_option, config_from_tree,
 from spikevrt.errors import UserError
 from spikevrt.models.backends.choose import Backends, choose_backends
 from spikevrt.models.checkpoint import load_weights, read_state
-from spikevrt.models.temporal import chunking
+from spikevrt.models.spike_encoder3d import SpikeEncoder3D
+from spikevrt.models.temporal import MultiScaleTemporalCrossAttnFuse, SpikeTemporalSA, TimeSettings
 from spikevrt.models.vrt import VRT
 from spikevrt.models.vrt_with_spike import VRTWithSpike
 
@@ -35,13 +36,9 @@ def build_model(config: Config, pretrained: bool = True, backends: Backends | No
     return add_spikes(vrt, config, backends.temporal_block) if config.model.use_spike else vrt
 
 
-def build_vrt(model: ModelConfig, crop_size: int, backend: str) -> VRT:
+def build_vrt(model: ModelConfig, crop_size: int, attn_backend: str) -> VRT:
     """The RGB backbone."""
     vrt = model.vrt
-    assert model.window_size
-    assert vrt.embed_dims
-    assert vrt.num_heads
-    assert vrt.indep_reconsts is not None
     return VRT(
         upscale=1,
         img_size=(model.window_size[0], crop_size, crop_size),
@@ -55,28 +52,19 @@ def build_vrt(model: ModelConfig, crop_size: int, backend: str) -> VRT:
         deformable_groups=vrt.deform_groups,
         use_checkpoint_attn=vrt.use_checkpoint_attn,
         use_checkpoint_ffn=vrt.use_checkpoint_ffn,
-        attn_backend=backend,
+        attn_backend=attn_backend,
     )
 
 
-def add_spikes(vrt: VRT, config: Config, backend: str) -> VRTWithSpike:
+def add_spikes(vrt: VRT, config: Config, attn_backend: str) -> VRTWithSpike:
     """The backbone with spike encoder, self-attention and fusion."""
     model = config.model
-    return VRTWithSpike(
+    widths, strides = model.channels_per_scale, model.spike_encoder
+    return VRTWithSpike.of_parts(
         vrt,
-        config.data.k,
-        model.channels_per_scale,
-        model.spike_encoder.temporal_strides,
-        model.spike_encoder.spatial_strides,
-        tsa_heads=model.spike_tsa.heads,
-        tsa_dropout=model.spike_tsa.dropout,
-        tsa_mlp_ratio=model.spike_tsa.mlp_ratio,
-        fuse_heads=model.fuse.heads,
-        fuse_dropout=model.fuse.dropout,
-        fuse_mlp_ratio=model.fuse.mlp_ratio,
-        attn_backend=backend,
-        tsa_chunk=chunking(model.spike_tsa),
-        fuse_chunk=chunking(model.fuse),
+        SpikeEncoder3D(config.data.k, widths, strides.temporal_strides, strides.spatial_strides),
+        SpikeTemporalSA(widths, **vars(TimeSettings.of(model.spike_tsa, attn_backend))),
+        MultiScaleTemporalCrossAttnFuse(widths, **vars(TimeSettings.of(model.fuse, attn_backend))),
     )
 
 
@@ -88,7 +76,7 @@ def run_model(model: nn.Module, rgb: Tensor, voxels: Tensor | None) -> Tensor:
 def load_trained_model(
     path: str | Path, options: Sequence[str] = (), config: str | None = None, device: torch.device | None = None
 ) -> tuple[nn.Module, Config]:
-    """A model in eval mode, on the CPU, with a checkpoint's weights (the running mean where there is one).
+    """A model in eval mode, on the CPU, with a checkpoint's weights (their EMA where there is one).
 
     Args:
         path: a checkpoint of this project, or bare weights together with `config`.

@@ -1,4 +1,4 @@
-"""How layers start where the usual start learns slowly."""
+"""Initialisation of layers whose default weights train slowly."""
 
 import math
 
@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 SMALL = 0.01
-OWN_FRAME, OTHER_FRAMES = 1.3, 0.3
+CENTRE, NEIGHBOURS = 1.3, 0.3
 SELECTIVE = 3.0
 BINS_A_WAVE = 8
 
 
-def start_small(layer: nn.Module) -> None:
-    """A hundredth of the usual weights and no bias: a fresh model need not first unlearn a random correction."""
+def init_small(layer: nn.Module) -> None:
+    """A hundredth of the default weights and no bias: an untrained layer hardly changes what it is added to."""
     assert isinstance(layer, (nn.Conv2d, nn.Conv3d, nn.Linear))
     with torch.no_grad():
         layer.weight.mul_(SMALL)
@@ -20,20 +20,20 @@ def start_small(layer: nn.Module) -> None:
             layer.bias.zero_()
 
 
-def start_framewise(layer: nn.Conv3d) -> None:
-    """The taps of neighbouring frames small beside the own frame's: fresh features are mostly of their own frame."""
+def init_framewise(layer: nn.Conv3d) -> None:
+    """Along time, large weights for the centre tap and small ones for the others: a feature is mostly of its frame."""
     with torch.no_grad():
         centre = layer.weight.shape[2] // 2
-        own = layer.weight[:, :, centre] * OWN_FRAME
-        layer.weight.mul_(OTHER_FRAMES)
+        own = layer.weight[:, :, centre] * CENTRE
+        layer.weight.mul_(NEIGHBOURS)
         layer.weight[:, :, centre] = own
 
 
-def start_smooth(layer: nn.Conv3d) -> None:
-    """Weights of as large a norm that vary slowly along the K bins, and in one of two equal parts not over space.
+def init_smooth(layer: nn.Conv3d) -> None:
+    """Low-pass the weights along the K bins (half of them also over space), and keep their norm.
 
     A spike bit is mostly noise, and a random combination of bits hides the picture. Sums of neighbouring bits show it
-    from the first step on. The lowest K / 8 waves of a cosine transform along the bins are kept.
+    from the first step. The lowest K / 8 frequencies of a cosine transform along the bins are kept.
     """
     with torch.no_grad():
         weight = layer.weight
@@ -47,11 +47,11 @@ def start_smooth(layer: nn.Conv3d) -> None:
         weight.copy_(mixed * (weight.norm() / mixed.norm()))
 
 
-def start_selective(in_proj_weight: nn.Parameter) -> None:
-    """Queries and keys (2C of the 3C rows) at three times the usual weights.
+def init_selective(in_proj_weight: nn.Parameter) -> None:
+    """Three times the default weights for queries and keys, the first 2C of 3C rows.
 
-    Scores of the usual start are so small that attention without positions blends all frames alike, and it learns
-    to tell them apart only slowly.
+    With default weights the scores are so small that attention without positional encoding averages all frames, and
+    it learns only slowly to tell them apart.
     """
     with torch.no_grad():
         in_proj_weight[: 2 * in_proj_weight.shape[1]].mul_(SELECTIVE)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikevrt.models.init import start_framewise, start_smooth
+from spikevrt.models.init import init_framewise, init_smooth
 
 
 class ResidualBlock3D(nn.Module):
@@ -51,10 +51,10 @@ class SpikeEncoder3D(nn.Module):
             for i, o, t, s in zip(widths[:-1], widths[1:], t_strides, s_strides, strict=True)
         )
         self.residuals = nn.ModuleList(residual_pair(width) for width in widths[1:])
-        start_smooth(self.in_proj)
+        init_smooth(self.in_proj)
         for layer in self.modules():
             if isinstance(layer, nn.Conv3d):
-                start_framewise(layer)
+                init_framewise(layer)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """x (B,T,K,H,W) -> 4 of (B,C_i,T_i,H_i,W_i)."""

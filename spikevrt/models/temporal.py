@@ -1,14 +1,16 @@
 """Attention along time: the spike features to themselves, and RGB features to the spikes'."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikevrt.config import TemporalAttnConfig
-from spikevrt.models.init import start_selective, start_small
+from spikevrt.models.init import init_selective, init_small
 from spikevrt_kernels.core.backends import resolve_backend
 from spikevrt_kernels.temporal_block import BlockWeights, Chunking, temporal_block
 
@@ -38,6 +40,21 @@ def make_mlp(dim: int, ratio: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
 
 
+def gather(
+    norm_q: Pair, norm_kv: Pair | None, attn: AttentionWeights, norm_mlp: Pair, mlp: nn.Sequential
+) -> BlockWeights:
+    """The parameters of a block as the operator takes them; `norm_kv` None = self-attention."""
+    return BlockWeights(
+        norm_q=norm_q,
+        norm_kv=norm_kv,
+        in_proj=(attn.in_proj_weight, attn.in_proj_bias),
+        out_proj=affine(attn.out_proj),
+        norm_mlp=norm_mlp,
+        mlp_in=affine(mlp[0]),  # type: ignore[arg-type]
+        mlp_out=affine(mlp[2]),  # type: ignore[arg-type]
+    )
+
+
 def chunking(section: TemporalAttnConfig) -> Chunking | None:
     """The chunks that a section asks for; ADAPTIVE_CHUNK false = none."""
     if not section.adaptive_chunk:
@@ -45,53 +62,80 @@ def chunking(section: TemporalAttnConfig) -> Chunking | None:
     return Chunking(section.max_batch_tokens, section.chunk_size, section.chunk_shape)
 
 
-class TemporalSelfBlock(nn.Module):
+@dataclass(frozen=True)
+class TimeSettings:
+    """What all blocks along time of one kind share; the keywords of the modules that hold them."""
+
+    heads: int = 4
+    """Divides every width."""
+    dropout: float = 0.0
+    """Of the attention probabilities, in training."""
+    mlp_ratio: float = 2
+    """Hidden width of the MLP, as a multiple of the width."""
+    attn_backend: str = "auto"
+    """auto, triton, sdpa or naive."""
+    chunk: Chunking | None = None
+    """Pixels that are computed together, or None = all at once."""
+
+    @classmethod
+    def of(cls, section: TemporalAttnConfig, attn_backend: str) -> Self:
+        """The settings of MODEL.SPIKE_TSA or MODEL.FUSE."""
+        return cls(section.heads, section.dropout, section.mlp_ratio, attn_backend, chunking(section))
+
+
+class TemporalBlock(nn.Module):
+    """Pre-norm attention along T at every pixel, then an MLP, each with a residual connection."""
+
+    def __init__(self, settings: TimeSettings) -> None:
+        super().__init__()
+        self.settings = settings
+
+    def block_weights(self) -> BlockWeights:
+        """The parameters, as the operator takes them."""
+        raise NotImplementedError
+
+    def run(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Features (B,C,T,H,W), and what they attend to (B,C,T',H,W), None = themselves -> (B,C,T,H,W)."""
+        own = self.settings
+        dropout = own.dropout if self.training else 0.0
+        return temporal_block(x, context, self.block_weights(), own.heads, dropout, own.chunk, own.attn_backend)
+
+
+class TemporalSelfBlock(TemporalBlock):
     """x + MHA(LN x), then x + MLP(LN x), along T at every pixel."""
 
-    def __init__(
-        self,
-        dim: int,
-        heads: int,
-        dropout: float,
-        mlp_ratio: float,
-        attn_backend: str,
-        chunk: Chunking | None,
-    ) -> None:
-        super().__init__()
-        self.heads, self.dropout, self.attn_backend, self.chunk = heads, dropout, attn_backend, chunk
+    def __init__(self, dim: int, settings: TimeSettings) -> None:
+        super().__init__(settings)
         self.ln1 = nn.LayerNorm(dim)
         self.attn = AttentionWeights(dim)
         self.ln2 = nn.LayerNorm(dim)
-        self.mlp = make_mlp(dim, mlp_ratio)
-        # Scores without positions say nothing at first: attention would blend the frames into one.
-        start_small(self.attn.out_proj)
-        start_small(self.mlp[2])
+        self.mlp = make_mlp(dim, settings.mlp_ratio)
+        # Without positional encoding, untrained attention is uniform and would average the frames.
+        init_small(self.attn.out_proj)
+        init_small(self.mlp[2])
+
+    def block_weights(self) -> BlockWeights:
+        """Queries, keys and values are of the same normalised features."""
+        return gather(affine(self.ln1), None, self.attn, affine(self.ln2), self.mlp)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,C,T,H,W) -> (B,C,T,H,W)."""
-        weights = BlockWeights(
-            norm_q=affine(self.ln1),
-            norm_kv=None,
-            in_proj=(self.attn.in_proj_weight, self.attn.in_proj_bias),
-            out_proj=affine(self.attn.out_proj),
-            norm_mlp=affine(self.ln2),
-            mlp_in=affine(self.mlp[0]),  # type: ignore[arg-type]
-            mlp_out=affine(self.mlp[2]),  # type: ignore[arg-type]
-        )
-        dropout = self.dropout if self.training else 0.0
-        return temporal_block(x, None, weights, self.heads, dropout, self.chunk, self.attn_backend)
+        return self.run(x, None)
 
 
 class SpikeTemporalSA(nn.Module):
-    """One self-attention block a scale.
+    """One self-attention block for each scale.
 
     Args:
         channels_per_scale: width of every scale.
-        heads: divides every width.
-        dropout: on the attention probabilities, in training.
-        mlp_ratio: hidden width of the MLP in widths.
-        attn_backend: auto, triton, sdpa or naive.
-        chunk: pixels at a time, or None = all at once.
+        heads: as in `TimeSettings`, and so are the others.
+        dropout: see there.
+        mlp_ratio: see there.
+        attn_backend: see there.
+        chunk: see there.
+
+    Raises:
+        BackendError: the backend cannot run on this machine.
     """
 
     def __init__(
@@ -104,10 +148,8 @@ class SpikeTemporalSA(nn.Module):
         chunk: Chunking | None = None,
     ) -> None:
         super().__init__()
-        backend = resolve_backend(attn_backend)
-        self.blocks = nn.ModuleList(
-            TemporalSelfBlock(dim, heads, dropout, mlp_ratio, backend, chunk) for dim in channels_per_scale
-        )
+        settings = TimeSettings(heads, dropout, mlp_ratio, resolve_backend(attn_backend), chunk)
+        self.blocks = nn.ModuleList(TemporalSelfBlock(dim, settings) for dim in channels_per_scale)
         self.register_load_state_dict_pre_hook(partial(accept_old_name, "sa_blocks", "blocks"))
 
     def forward(self, spike_feats: list[Tensor]) -> list[Tensor]:
@@ -123,45 +165,29 @@ class CrossAttention(nn.Module):
         self.attn = AttentionWeights(dim)
 
 
-class TemporalCrossBlock(nn.Module):
+class TemporalCrossBlock(TemporalBlock):
     """y = Fr + MHA(q = LN Fr, k = v = LN Fs); y + FFN(LN y), along time at every pixel."""
 
-    def __init__(
-        self,
-        dim: int,
-        heads: int,
-        dropout: float,
-        mlp_ratio: float,
-        attn_backend: str,
-        chunk: Chunking | None,
-    ) -> None:
-        super().__init__()
-        self.heads, self.dropout, self.attn_backend, self.chunk = heads, dropout, attn_backend, chunk
+    def __init__(self, dim: int, settings: TimeSettings) -> None:
+        super().__init__(settings)
         self.ln_q = nn.LayerNorm(dim)
         self.ln_kv = nn.LayerNorm(dim)
         self.attn = CrossAttention(dim)
         self.ln_ffn = nn.LayerNorm(dim)
-        self.ffn = make_mlp(dim, mlp_ratio)
-        start_selective(self.attn.attn.in_proj_weight)
+        self.ffn = make_mlp(dim, settings.mlp_ratio)
+        init_selective(self.attn.attn.in_proj_weight)
+
+    def block_weights(self) -> BlockWeights:
+        """Queries are of the RGB features, keys and values of the spikes'."""
+        return gather(affine(self.ln_q), affine(self.ln_kv), self.attn.attn, affine(self.ln_ffn), self.ffn)
 
     def forward(self, rgb_feat: Tensor, spike_feat: Tensor) -> Tensor:
         """(B,C,T',h,w) and (B,C,T,h,w) -> (B,C,T',h,w)."""
-        attn = self.attn.attn
-        weights = BlockWeights(
-            norm_q=affine(self.ln_q),
-            norm_kv=affine(self.ln_kv),
-            in_proj=(attn.in_proj_weight, attn.in_proj_bias),
-            out_proj=affine(attn.out_proj),
-            norm_mlp=affine(self.ln_ffn),
-            mlp_in=affine(self.ffn[0]),  # type: ignore[arg-type]
-            mlp_out=affine(self.ffn[2]),  # type: ignore[arg-type]
-        )
-        dropout = self.dropout if self.training else 0.0
-        return temporal_block(rgb_feat, spike_feat, weights, self.heads, dropout, self.chunk, self.attn_backend)
+        return self.run(rgb_feat, spike_feat)
 
 
 class MultiScaleTemporalCrossAttnFuse(nn.Module):
-    """One cross-attention block a scale; arguments as `SpikeTemporalSA`."""
+    """One cross-attention block for each scale; arguments and errors as `SpikeTemporalSA`."""
 
     def __init__(
         self,
@@ -173,10 +199,8 @@ class MultiScaleTemporalCrossAttnFuse(nn.Module):
         chunk: Chunking | None = None,
     ) -> None:
         super().__init__()
-        backend = resolve_backend(attn_backend)
-        self.fuse_blocks = nn.ModuleList(
-            TemporalCrossBlock(dim, heads, dropout, mlp_ratio, backend, chunk) for dim in channels_per_scale
-        )
+        settings = TimeSettings(heads, dropout, mlp_ratio, resolve_backend(attn_backend), chunk)
+        self.fuse_blocks = nn.ModuleList(TemporalCrossBlock(dim, settings) for dim in channels_per_scale)
         self.register_load_state_dict_pre_hook(partial(accept_old_name, "cross_attn_blocks", "fuse_blocks"))
 
     def forward(self, rgb_feat: Tensor, spike_feat: Tensor, scale_idx: int) -> Tensor:

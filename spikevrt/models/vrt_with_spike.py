@@ -4,6 +4,7 @@ B clips, T frames, H x W RGB pixels, K spike bins, h x w spike pixels.
 """
 
 from collections.abc import Sequence
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -54,15 +55,40 @@ class VRTWithSpike(nn.Module):
         tsa_chunk: Chunking | None = None,
         fuse_chunk: Chunking | None = None,
     ) -> None:
-        super().__init__()
         widths = tuple(channels_per_scale or DEFAULT_CHANNELS)
-        self.spike_bins = spike_bins
-        self.vrt = vrt_backbone
-        self.spike_encoder = SpikeEncoder3D(spike_bins, widths, temporal_strides, spatial_strides)
-        self.spike_temporal_sa = SpikeTemporalSA(widths, tsa_heads, tsa_dropout, tsa_mlp_ratio, attn_backend, tsa_chunk)
-        self.cross_attn_fuse = MultiScaleTemporalCrossAttnFuse(
-            widths, fuse_heads, fuse_dropout, fuse_mlp_ratio, attn_backend, fuse_chunk
+        self._join(
+            vrt_backbone,
+            SpikeEncoder3D(spike_bins, widths, temporal_strides, spatial_strides),
+            SpikeTemporalSA(widths, tsa_heads, tsa_dropout, tsa_mlp_ratio, attn_backend, tsa_chunk),
+            MultiScaleTemporalCrossAttnFuse(widths, fuse_heads, fuse_dropout, fuse_mlp_ratio, attn_backend, fuse_chunk),
         )
+
+    @classmethod
+    def of_parts(
+        cls,
+        vrt: VRT,
+        encoder: SpikeEncoder3D,
+        attention: SpikeTemporalSA,
+        fusion: MultiScaleTemporalCrossAttnFuse,
+    ) -> Self:
+        """The model of parts that were built already; their widths must agree."""
+        model = cls.__new__(cls)
+        model._join(vrt, encoder, attention, fusion)
+        return model
+
+    def _join(
+        self,
+        vrt: VRT,
+        encoder: SpikeEncoder3D,
+        attention: SpikeTemporalSA,
+        fusion: MultiScaleTemporalCrossAttnFuse,
+    ) -> None:
+        nn.Module.__init__(self)
+        self.spike_bins = encoder.in_proj.in_channels
+        self.vrt = vrt
+        self.spike_encoder = encoder
+        self.spike_temporal_sa = attention
+        self.cross_attn_fuse = fusion
         self.register_load_state_dict_pre_hook(unwrap_params)
 
     def forward(self, rgb_clip: Tensor, spike_vox: Tensor) -> Tensor:

@@ -56,7 +56,6 @@ class Restorer:
 
     def _restore(self, source: Source, frames: Iterator[Frame]) -> Iterator[Tensor]:
         length, overlap = self.config.data.clip_len, self.config.test.clip_overlap
-        assert overlap is not None
         with memory_advice(RESTORATION_ADVICE):
             yield from self._windows(source, frames, window_starts(len(source), length, overlap))
 
@@ -91,7 +90,6 @@ class Restorer:
         """T frames -> (T,3,H,W) float32 on the CPU."""
         blur = torch.stack([frame.blur for frame in frames])
         window, use_spike = self.config.model.window_size, self.config.model.use_spike
-        assert window is not None
         padding = plan_padding((blur.shape[-2], blur.shape[-1]), window, (grid if use_spike else Grid()).ratio)
         raw = {"blur": padding.frames(blur)}
         if use_spike:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from spikevrt.cli import EXIT_INTERRUPTED
+from spikevrt.errors import EXIT_INTERRUPTED
 from spikevrt_kernels.core.processes import cores
 
 POLL_SECONDS = 0.1

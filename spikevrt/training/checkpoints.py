@@ -6,28 +6,13 @@ from typing import Any
 import torch
 
 import spikevrt
-from spikevrt.config import Config, config_from_tree, config_to_tree
+from spikevrt.config import Config, config_from_tree, config_to_tree, free_keys
 from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError
 from spikevrt.models.checkpoint import read_state
 
 FORMAT = 1
 LAST, BEST = "last.pt", "best.pt"
-MAY_DIFFER = frozenset(
-    [
-        "ATTN_BACKEND",
-        "PRETRAINED",
-        "USE_CHECKPOINT_ATTN",
-        "USE_CHECKPOINT_FFN",
-        "ADAPTIVE_CHUNK",
-        "MAX_BATCH_TOKENS",
-        "CHUNK_SIZE",
-        "CHUNK_SHAPE",
-        "DROPOUT",
-        "DROP_PATH",
-    ]
-)
-"""MODEL keys that change how a model runs and not what its weights are."""
 
 
 def save_checkpoint(path: Path, config: Config, state: dict[str, Any]) -> None:
@@ -60,15 +45,14 @@ def read_checkpoint(path: Path, config: Config) -> dict[str, Any]:
 
 
 def first_difference(there: dict[str, Any], here: dict[str, Any], prefix: str) -> str | None:
-    """The first key whose value differs, with both values."""
+    """The first key whose value differs and may not, with both values."""
+    free = free_keys()
     for key, value in there.items():
-        if key in MAY_DIFFER:
-            continue
         if isinstance(value, dict):
             found = first_difference(value, here[key], f"{prefix}{key}.")
             if found:
                 return found
-        elif value != here[key]:
+        elif f"{prefix}{key}" not in free and value != here[key]:
             return f"{prefix}{key} = {value} there, {here[key]} here"
     return None
 

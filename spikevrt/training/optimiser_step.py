@@ -9,7 +9,7 @@ from spikevrt.config import TrainConfig
 from spikevrt.data.clips.batches import Batch
 from spikevrt.models import run_model
 from spikevrt.system.device import autocast, make_scaler
-from spikevrt.training.ema import WeightMean
+from spikevrt.training.ema import WeightEMA
 from spikevrt.training.loss import make_loss
 from spikevrt.training.optimisation import make_optimizer
 
@@ -32,7 +32,7 @@ class OptimiserStep:
         self.loss = make_loss(train)
         self.optimizer = make_optimizer(model, train)
         self.scaler = make_scaler(device, half)
-        self.mean = WeightMean(model, train.ema_decay) if train.ema_decay else None
+        self.ema = WeightEMA(model, train.ema_decay) if train.ema_decay else None
 
     def micro_batch(self, model: nn.Module, batch: Batch) -> Tensor:
         """Forward, loss and backward; its part of the loss, which nobody has waited for.
@@ -60,17 +60,17 @@ class OptimiserStep:
             self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        if taken and self.mean is not None:
-            self.mean.update(step)
+        if taken and self.ema is not None:
+            self.ema.update(step)
 
     def state(self) -> dict[str, Any]:
         """Of optimiser and scaler, for a checkpoint."""
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
-    def load(self, state: dict[str, Any], mean: dict[str, Tensor] | None) -> None:
-        """Go on from what `state` gave and from the means that were saved beside it."""
+    def load(self, state: dict[str, Any], ema: dict[str, Tensor] | None) -> None:
+        """Go on from what `state` gave and from the EMA that was saved beside it."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        if self.mean is not None and mean is not None:
-            for name, value in mean.items():
-                self.mean.state[name].copy_(value)
+        if self.ema is not None and ema is not None:
+            for name, value in ema.items():
+                self.ema.state[name].copy_(value)

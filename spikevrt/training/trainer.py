@@ -53,11 +53,16 @@ class Trainer:
     """
 
     def __init__(self, config: Config, processes: Processes, resume: Path | None = None) -> None:
-        self.config, self.processes = config, processes
+        self.config = config
+        self.processes = processes
         self.folder = Path(config.train.output_dir)
-        self.step, self.bad_steps, self.best = 0, 0, float("-inf")
+        self.step = 0
         self.saved_step = 0
-        self.signalled, self.told, self.stopped = False, False, False
+        self.bad_steps = 0
+        self.best = float("-inf")
+        self.signalled = False
+        self.told = False
+        self.stopped = False
         torch.manual_seed(config.train.seed)
         self.dataset = ClipDataset(
             config.data,
@@ -165,8 +170,8 @@ class Trainer:
         self.log.advance(shown, wait_share)
 
     def _validate(self) -> None:
-        mean = self.optimiser_step.mean
-        with mean.applied() if mean is not None else nullcontext():
+        ema = self.optimiser_step.ema
+        with ema.applied() if ema is not None else nullcontext():
             scores = validate(self.model, self.validation, self.config, self.processes)
         self.log.row("val", self.step, **scores)
         if self.processes.first:
@@ -193,10 +198,10 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Everything that decides how the run goes on."""
-        mean = self.optimiser_step.mean
+        ema = self.optimiser_step.ema
         return {
             "params": self.model.state_dict(),
-            "params_ema": mean.state if mean is not None else None,
+            "params_ema": ema.state if ema is not None else None,
             "training": {
                 "step": self.step,
                 "best": self.best,

@@ -85,6 +85,17 @@ def test_derived_widths_and_heads():
     assert config.model.vrt.num_heads == (4, 6, 4, 5, 4, 6, 4, *[4] * 6)
 
 
+def test_none_stands_for_what_follows_from_other_keys():
+    keys = ("MODEL.WINDOW_SIZE", "MODEL.VRT.EMBED_DIMS", "MODEL.VRT.NUM_HEADS", "MODEL.VRT.INDEP_RECONSTS")
+    derived = load_config("fast", [f"{key}=none" for key in (*keys, "TEST.CLIP_OVERLAP")])
+    assert derived == load_config("fast")
+    assert load_config("default", ["MODEL.VRT.INDEP_RECONSTS=[]"]).model.vrt.indep_reconsts == ()
+
+
+def test_the_defaults_of_the_dataclasses_are_those_that_files_get():
+    assert Config() == config_from_tree({})
+
+
 def test_official_backbone_is_expressible():
     tree = {
         "DATA": {"CLIP_LEN": 6},

@@ -12,6 +12,8 @@ from spikevrt.config import DataConfig
 from spikevrt.data.clips.clip import clip_notes, find_clips
 from spikevrt.data.files.images import read_image, to_grey, write_png
 from spikevrt.data.preparation.check import problems
+from spikevrt.data.preparation.downloads import DATASETS
+from spikevrt.data.preparation.names import DATASET_NAMES
 from spikevrt.data.simulation.camera import SpikeSensor, SpikeSimulator
 from spikevrt.data.spikes.recording import write_packed
 from spikevrt.errors import UserError
@@ -167,3 +169,7 @@ def test_a_download_that_is_not_whole_is_named(tmp_path, damage, message):
     with pytest.raises(UserError, match=message):
         prepare(["import", "spk-gopro", str(tmp_path / "download"), "--out", str(tmp_path / "data"), *OPTIONS])
     assert not list((tmp_path / "data").rglob(".*"))
+
+
+def test_the_command_line_offers_every_data_set():
+    assert tuple(DATASETS) == DATASET_NAMES

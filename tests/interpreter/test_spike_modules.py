@@ -6,7 +6,7 @@ import torch
 from spikevrt.config import load_config
 from spikevrt.errors import UserError
 from spikevrt.models import build_model
-from spikevrt.models.temporal import TemporalCrossBlock, TemporalSelfBlock
+from spikevrt.models.temporal import TemporalCrossBlock, TemporalSelfBlock, TimeSettings
 from spikevrt_kernels.core import backends
 from spikevrt_kernels.proof.byte_counter import count_bytes
 from tests.conformance.test_spike_reference import branch_errors
@@ -23,8 +23,8 @@ def test_reference_numbers_of_the_spike_branch(conformance_dir, within):
 def ten_steps(backend):
     """Losses and the last gradients of a self and a cross block, trained together."""
     torch.manual_seed(3)
-    self_block = TemporalSelfBlock(48, 4, 0.0, 2, backend, None).double()
-    cross_block = TemporalCrossBlock(48, 4, 0.0, 2, backend, None).double()
+    self_block = TemporalSelfBlock(48, TimeSettings(attn_backend=backend)).double()
+    cross_block = TemporalCrossBlock(48, TimeSettings(attn_backend=backend)).double()
     parameters = [*self_block.parameters(), *cross_block.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3)
     frames, spikes, target = torch.randn(3, 1, 48, 3, 8, 8, dtype=torch.float64)

@@ -1,10 +1,12 @@
 """The fused block in the interpreter: forward and every gradient against float64, tiles, dropout, traffic."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from spikevrt.models.temporal import TemporalCrossBlock, TemporalSelfBlock
+from spikevrt.models.temporal import TemporalCrossBlock, TemporalSelfBlock, TimeSettings
 from spikevrt_kernels.core.backends import BackendError
 from spikevrt_kernels.proof.byte_counter import count_bytes
 from spikevrt_kernels.proof.operator_counter import count_saved
@@ -36,7 +38,7 @@ def few_programs(monkeypatch):
 def make_block(C, cross, heads, ratio, dropout=0.0, chunk=None):
     torch.manual_seed(0)
     kind = TemporalCrossBlock if cross else TemporalSelfBlock
-    block = kind(C, heads, dropout, ratio, "triton", chunk).double()
+    block = kind(C, TimeSettings(heads, dropout, ratio, "triton", chunk)).double()
     for name, parameter in block.named_parameters():
         torch.nn.init.normal_(parameter, std=0.3 if parameter.ndim == 1 else C**-0.5)
         if "ln" in name and name.endswith("weight"):
@@ -49,7 +51,7 @@ def features(dtype, B, C, T, Tk, H, W):
 
 
 def run(block, backend, inputs, R):
-    block.attn_backend = backend
+    block.settings = replace(block.settings, attn_backend=backend)
     out = block(*inputs)
     return out, torch.autograd.grad(out, [*inputs, *block.parameters()], R.to(out.dtype))
 
@@ -101,7 +103,7 @@ def test_max_batch_tokens_changes_the_tile_and_not_the_result(tokens):
     R = torch.randn(inputs[0].shape, dtype=torch.float64)
     programs, results = [], []
     for chunk in (None, Chunking(tokens)):
-        block.chunk = chunk
+        block.settings = replace(block.settings, chunk=chunk)
         with count_bytes() as launches:
             results.append(run(block, "triton", inputs, R))
         programs.append(launches[0].programs)
@@ -112,7 +114,7 @@ def test_max_batch_tokens_changes_the_tile_and_not_the_result(tokens):
 
 def test_dropout_repeats_with_its_seed_under_checkpointing():
     block = make_block(8, False, 2, 1, dropout=0.4).train()
-    block.attn_backend = "triton"
+    block.settings = replace(block.settings, attn_backend="triton")
     x = features(torch.float64, 1, 8, 3, None, 3, 4)[0]
     runs = []
     for checkpointed in (False, True):
@@ -132,7 +134,7 @@ def test_dropout_gradients_are_those_of_the_same_mask():
         torch.manual_seed(1)
         return block(*inputs)
 
-    block.attn_backend = "triton"
+    block.settings = replace(block.settings, attn_backend="triton")
     assert torch.autograd.gradcheck(seeded, inputs, fast_mode=True)
 
 
@@ -191,7 +193,7 @@ def test_a_mean_of_many_standard_deviations_costs_no_accuracy_under_autocast(cro
 @pytest.mark.parametrize("cross", [False, True], ids=["self", "cross"])
 def test_compiles_without_a_break(cross):
     block = make_block(8, cross, 2, 1)
-    block.attn_backend = "triton"
+    block.settings = replace(block.settings, attn_backend="triton")
     inputs = features(torch.float64, 1, 8, 2, 3 if cross else None, 2, 2)
     compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
     leaves = [*inputs, *block.parameters()]
@@ -215,7 +217,7 @@ def test_traffic_launches_and_saved_bytes_meet_their_targets(kind, within):
     block = make_block(96, Tk is not None, 4, 2).half()
     inputs = features(torch.float16, 1, 96, 5, Tk, 8, 8)
     unit = inputs[0].numel() * 2
-    block.attn_backend = "triton"
+    block.settings = replace(block.settings, attn_backend="triton")
     with count_bytes() as launches, torch.no_grad():
         block(*inputs)
     assert len(launches) == 1
@@ -242,7 +244,7 @@ def test_traffic_in_two_kernels(kind, within, monkeypatch):
     Tk, units = TWO_KERNELS[kind]
     block = make_block(96, Tk is not None, 4, 2).half()
     inputs = features(torch.float16, 1, 96, 5, Tk, 8, 8)
-    block.attn_backend = "triton"
+    block.settings = replace(block.settings, attn_backend="triton")
     with count_bytes() as launches:
         block(*inputs)
     assert len(launches) == 2
@@ -257,7 +259,7 @@ def test_forward_without_gradients(shape, architecture, monkeypatch):
     *sizes, heads, ratio = shape
     block = make_block(sizes[1], sizes[3] is not None, heads, ratio)
     inputs = features(torch.float64, *sizes)
-    block.attn_backend = "triton"
+    block.settings = replace(block.settings, attn_backend="triton")
     kept = block(*inputs)
     with torch.no_grad():
         assert torch.equal(block(*inputs), kept)
@@ -266,6 +268,6 @@ def test_forward_without_gradients(shape, architecture, monkeypatch):
 
 def test_what_cannot_run_raises_a_sentence():
     block = make_block(8, True, 2, 1).float()
-    block.attn_backend = "triton"
+    block.settings = replace(block.settings, attn_backend="triton")
     with pytest.raises(BackendError, match="temporal_block: attention backend triton cannot run: T = 9 is above 8"):
         block(*features(torch.float32, 1, 8, 2, 9, 2, 2))

@@ -196,7 +196,7 @@ def test_the_model_runs_what_was_chosen_and_computes_the_same():
     torch.manual_seed(0)
     model = build_model(config(), backends=Backends("naive", "sdpa")).double()
     modules = list(model.modules())
-    assert {m.attn_backend for m in modules if isinstance(m, TemporalSelfBlock)} == {"naive"}
+    assert {m.settings.attn_backend for m in modules if isinstance(m, TemporalSelfBlock)} == {"naive"}
     assert {m.attn_backend for m in modules if isinstance(m, WindowAttention)} == {"sdpa"}
     torch.manual_seed(0)
     plain = build_model(config("sdpa")).double()

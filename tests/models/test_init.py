@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from spikevrt.models import SpikeEncoder3D
-from spikevrt.models.init import start_small, start_smooth
+from spikevrt.models.init import init_small, init_smooth
 from spikevrt.models.temporal import MultiScaleTemporalCrossAttnFuse
 
 WIDTHS = [16, 16, 16, 16]
@@ -49,7 +49,7 @@ def test_a_smooth_start_keeps_the_norm_and_only_slow_waves_along_the_bins(bins):
     torch.manual_seed(0)
     layer = nn.Conv3d(bins, 6, 3, padding=1)
     norm = layer.weight.norm().item()
-    start_smooth(layer)
+    init_smooth(layer)
     assert layer.weight.norm().item() == pytest.approx(norm, rel=1e-5)
     places = torch.arange(bins) + 0.5
     for wave in range(bins):
@@ -62,13 +62,13 @@ def test_a_smooth_start_shows_the_picture_and_not_the_noise_of_single_bits():
     torch.manual_seed(0)
     layer = nn.Conv3d(32, 6, 3, padding=1, bias=False)
     usual = agreement(layer)
-    start_smooth(layer)
+    init_smooth(layer)
     assert agreement(layer) > usual + 0.2
 
 
 def test_a_small_start_has_hundredths_and_no_bias():
     layer = nn.Linear(3, 2)
     nn.init.ones_(layer.weight)
-    start_small(layer)
+    init_small(layer)
     assert torch.allclose(layer.weight, torch.full((2, 3), 0.01))
     assert not layer.bias.any()

@@ -1,4 +1,4 @@
-"""Loss, learning rate, parameter groups, running mean, numbered checkpoints."""
+"""Loss, learning rate, parameter groups, EMA, numbered checkpoints."""
 
 import math
 from dataclasses import replace
@@ -11,7 +11,7 @@ from torch import nn
 from spikevrt.config import TrainConfig
 from spikevrt.models import build_model
 from spikevrt.training.checkpoints import drop_old, numbered
-from spikevrt.training.ema import WeightMean
+from spikevrt.training.ema import WeightEMA
 from spikevrt.training.loss import charbonnier
 from spikevrt.training.optimisation import (
     freeze_flow,
@@ -76,32 +76,32 @@ def test_flow_is_held_still_where_it_is_frozen_at_a_random_start(steps, pretrain
     assert model.vrt.spynet.is_still == still
 
 
-def test_the_running_mean_follows_and_steps_aside():
+def test_the_ema_follows_and_steps_aside():
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
-    mean = WeightMean(model, decay=0.9)
+    ema = WeightEMA(model, decay=0.9)
     expected = 0.0
     for step in range(1, 200):
         nn.init.constant_(model.weight, float(step))
-        mean.update(step)
+        ema.update(step)
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * step
-    with mean.applied():
+    with ema.applied():
         assert model.weight.item() == pytest.approx(expected, rel=1e-5)
     assert model.weight.item() == 199
 
 
-def test_the_running_mean_collects_its_lists_once_and_leaves_whole_numbers_alone(monkeypatch):
+def test_the_ema_collects_its_lists_once_and_leaves_whole_numbers_alone(monkeypatch):
     model = nn.Linear(2, 2)
     model.register_buffer("index", torch.arange(3))
-    mean = WeightMean(model, decay=0.9)
+    ema = WeightEMA(model, decay=0.9)
     monkeypatch.setattr(model, "state_dict", None)
     nn.init.constant_(model.weight, 2.0)
-    index = mean.state["index"]
-    mean.update(10**9)
-    mean.update(10**9)
+    index = ema.state["index"]
+    ema.update(10**9)
+    ema.update(10**9)
     assert index._version == 0
-    assert not torch.equal(mean.state["weight"], model.weight)
+    assert not torch.equal(ema.state["weight"], model.weight)
 
 
 def test_old_numbered_checkpoints_go(tmp_path):

@@ -11,7 +11,7 @@ from spikevrt.data.clips.batches import Feed
 from spikevrt.data.clips.dataset import collate
 from spikevrt.errors import UserError
 from spikevrt.training.distributed import Processes
-from spikevrt.training.ema import WeightMean
+from spikevrt.training.ema import WeightEMA
 from spikevrt.training.run_log import RunLog
 from spikevrt.training.trainer import Trainer
 from tests.small_data import small_config
@@ -29,7 +29,7 @@ def trainer_on_device(tree, folder, *options) -> Trainer:
     with patch("torch.__future__.get_swap_module_params_on_conversion", lambda: True):
         run.model.to(DEVICE)
     run.optimiser_step.device = DEVICE
-    run.optimiser_step.mean = WeightMean(run.model, 0.999)
+    run.optimiser_step.ema = WeightEMA(run.model, 0.999)
     run.log = RunLog(folder, run.step, run.steps, shown=False)
     return run
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from spikevrt.errors import UserError
-from spikevrt.train import find_resume
 from spikevrt.train import main as train
 from spikevrt.training import optimiser_step
 from spikevrt.training import trainer as trainer_module
 from spikevrt.training.checkpoints import save_checkpoint
 from spikevrt.training.distributed import Processes
+from spikevrt.training.run import find_resume
 from spikevrt.training.trainer import Trainer
 from tests.small_data import small_config
 

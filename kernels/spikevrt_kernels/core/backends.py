@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from spikevrt_kernels.core.launch import constant, interpreted
+from spikevrt_kernels.core.names import CHOICES
 
-BACKENDS = ("triton", "sdpa", "naive")
-CHOICES = ("auto", *BACKENDS)
 TIME_OPS = ("temporal_attention", "temporal_block")
 TRITON_OPS = (*TIME_OPS, "window_attention")
 """Operators that have a Triton kernel; the first ones run along the T of features (B,C,T,H,W)."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikevrt.config.limits import MULTIPLE
-from spikevrt.data.simulation.camera import GAMMA, SpikeCamera
+from spikevrt.data.simulation.settings import GAMMA, SpikeCamera
 from spikevrt.errors import require_at_least
 
 HALF_RESOLUTION = SpikeCamera(scale=2)

@@ -1,7 +1,6 @@
 """The integrate-and-fire spike camera."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,46 +9,13 @@ from numpy.typing import NDArray
 
 from spikevrt.data.files.images import GREY
 from spikevrt.data.files.video import Frame, of_one_size
-from spikevrt.errors import UserError, require_at_least
+from spikevrt.data.simulation.settings import GAMMA, SpikeCamera, require_threshold
+from spikevrt.errors import UserError
 from spikevrt_kernels.core.numba_jit import compiled
 
-GAMMA = 2.2
-"""Of linear light: light = value^2.2."""
 NOISE_INTERVAL = 140.0
 NOISE_SIGMA = 50.0
 """Spurious spikes come at Gaussian intervals of so many steps (S-SDM's noise)."""
-
-
-@dataclass(frozen=True)
-class SpikeCamera:
-    """Settings of a simulated camera."""
-
-    theta: float = 2.0
-    """Threshold: white fires every theta spike frames."""
-    noise: bool = False
-    """Spurious spikes."""
-    scale: int = 1
-    """RGB pixels per spike pixel, along each axis."""
-    linear_light: bool = False
-    """Integrate light (gamma 2.2) rather than pixel values."""
-    factor: int = 8
-    """Spike frames from one video frame to the next; brightness between them is interpolated linearly."""
-    seed: int = 0
-    """Of the first charge and the noise."""
-    flip: bool = True
-    """Store rows upside down, as cameras do."""
-
-    def __post_init__(self) -> None:
-        require_at_least(1, "--scale", self.scale)
-        require_at_least(1, "--factor", self.factor)
-        require_at_least(0, "--seed", self.seed)
-        require_threshold(self.theta)
-
-
-def require_threshold(theta: float) -> None:
-    """Raise a `UserError` for a threshold that white would pass more than once in a spike frame."""
-    if not theta >= 1:
-        raise UserError(f"--theta {theta}: must be at least 1, or white fires more than once a spike frame")
 
 
 @compiled()

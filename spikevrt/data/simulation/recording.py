@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from spikevrt.data.files.atomic import new_folder
 from spikevrt.data.files.video import Frame
-from spikevrt.data.simulation.camera import SpikeCamera, simulated, write_geometry
+from spikevrt.data.simulation.camera import simulated, write_geometry
+from spikevrt.data.simulation.settings import SpikeCamera
 from spikevrt.data.spikes.exposures import write_exposure_table
 from spikevrt.errors import UserError
 

@@ -14,16 +14,10 @@ from spikevrt.models.backends.trials import attention_trials
 from spikevrt.system.device import half_type
 from spikevrt_kernels.checks.fastest import Ask, Choice, choices, trial_count
 from spikevrt_kernels.checks.trials import Machine
-from spikevrt_kernels.core.backends import (
-    BACKENDS,
-    MAX_FRAMES,
-    TRITON_OPS,
-    BackendError,
-    resolve_backend,
-    takes_kernels,
-)
+from spikevrt_kernels.core.backends import MAX_FRAMES, TRITON_OPS, BackendError, resolve_backend, takes_kernels
 from spikevrt_kernels.core.case import mixed
 from spikevrt_kernels.core.launch import assemble_for
+from spikevrt_kernels.core.names import BACKENDS
 from spikevrt_kernels.core.processes import cores
 
 
@@ -52,14 +46,14 @@ def choose_backends(config: Config, device: torch.device | None = None, training
     Raises:
         UserError: a backend asked for by name cannot run or is wrong, or none is right.
     """
-    asked = config.model.attn_backend
+    attn_backend = config.model.attn_backend
     try:
-        named = resolve_backend(asked)
+        resolved = resolve_backend(attn_backend)
     except BackendError as error:
         raise UserError(str(error)) from None
-    check_clip_length(config, named)
-    if device is None or not tried_on(device) or asked in ("sdpa", "naive"):
-        return Backends(named, named)
+    check_clip_length(config, resolved)
+    if device is None or not tried_on(device) or attn_backend in ("sdpa", "naive"):
+        return Backends(resolved, resolved)
     try:
         return prove_on(device, config, training)
     except BackendError as error:
@@ -71,9 +65,9 @@ def tried_on(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def check_clip_length(config: Config, backend: str) -> None:
+def check_clip_length(config: Config, attn_backend: str) -> None:
     """Raise a `UserError` for clips longer than the kernels take."""
-    if backend == "triton" and config.model.use_spike and config.data.clip_len > MAX_FRAMES:
+    if attn_backend == "triton" and config.model.use_spike and config.data.clip_len > MAX_FRAMES:
         raise UserError(
             f"DATA.CLIP_LEN {config.data.clip_len}: attention backend triton takes at most {MAX_FRAMES} frames; "
             "use a shorter clip or MODEL.ATTN_BACKEND sdpa"
@@ -114,7 +108,7 @@ def try_backends(asked: Ask, device: torch.device) -> list[Choice]:
         return choices(asked, Machine(device, cores(), show))
 
 
-def decide(asked: str, found: Sequence[Choice], kept: bool = False) -> Backends:
+def decide(attn_backend: str, found: Sequence[Choice], kept: bool = False) -> Backends:
     """The backends that `auto` takes, with one line printed, or those of `triton`, which must be right.
 
     Raises:
@@ -122,7 +116,7 @@ def decide(asked: str, found: Sequence[Choice], kept: bool = False) -> Backends:
     """
     again = "; found at an earlier start, --prove-again tries again" if kept else ""
     try:
-        if asked == "triton":
+        if attn_backend == "triton":
             for choice in found:
                 choice.require("triton")
             return Backends("triton", "triton")

@@ -138,9 +138,6 @@ def temporal_blocks(config: Config, B: int) -> list[Block]:
 def window_groups(config: Config, B: int) -> Iterator[Windows]:
     """Both attention groups of stages 1-7, and the groups of stage 8."""
     model, shapes = config.model, stage_shapes(config, B)
-    assert model.window_size
-    assert model.vrt.num_heads
-    assert model.vrt.indep_reconsts is not None
     d, h, w = model.window_size
     last = len(shapes) - 1
     for i, heads in enumerate(model.vrt.num_heads):
@@ -167,7 +164,6 @@ def spike_shapes(config: Config, B: int) -> list[Shape]:
 def stage_shapes(config: Config, B: int) -> list[Shape]:
     """Features of the backbone's stages 1-7, and of stage 8."""
     widths = config.model.vrt.embed_dims
-    assert widths
     T, S = config.data.clip_len, config.data.crop_size
     shapes: list[Shape] = [(B, widths[i], T, S // p.scale, S // p.scale) for i, p in enumerate(PLACES)]
     return [*shapes, (B, widths[-1], T, S, S)]

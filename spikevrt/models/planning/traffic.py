@@ -10,7 +10,8 @@ from spikevrt.models.backends.choose import Backends
 from spikevrt.models.build import build_model, run_model
 from spikevrt.system.device import autocast
 from spikevrt.table import format_table
-from spikevrt_kernels.core.backends import BACKENDS, BackendError, planning
+from spikevrt_kernels.core.backends import BackendError, planning
+from spikevrt_kernels.core.names import BACKENDS
 from spikevrt_kernels.proof.memory import without_storage
 from spikevrt_kernels.proof.operator_counter import OperatorTraffic, count_operators
 from spikevrt_kernels.registry import DECLARED

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikevrt.models.checkpoint import keep_own_buffers
-from spikevrt.models.init import start_small
+from spikevrt.models.init import init_small
 from spikevrt_kernels.core.precision import at_least_fp32
 from spikevrt_kernels.flow_warp import flow_warp, pair
 
@@ -32,7 +32,7 @@ class BasicModule(nn.Module):
         for i, o in pairwise(widths):
             layers += [nn.Conv2d(i, o, 7, padding=3), nn.ReLU()]
         self.basic_module = nn.Sequential(*layers[:-1])
-        start_small(layers[-2])
+        init_small(layers[-2])
 
     def forward(self, x: Tensor) -> Tensor:
         """(N,8,h,w): reference, warped support, flow so far -> (N,2,h,w)."""

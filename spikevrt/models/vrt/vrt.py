@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spikevrt.config.limits import ENCODER_STAGES, LEAST_PIXELS, MULTIPLE, PLACES, WINDOWS_PER_SIDE, least_side
 from spikevrt.errors import UserError
 from spikevrt.models.checkpoint import unwrap_params
-from spikevrt.models.init import start_small
+from spikevrt.models.init import init_small
 from spikevrt.models.vrt.spynet import SpyNet
 from spikevrt.models.vrt.stage import RTMSA, Stage
 from spikevrt.models.vrt.window_block import BlockSettings
@@ -120,7 +120,7 @@ class VRT(nn.Module):
         self.norm = nn.LayerNorm(embed_dims[-1])
         self.conv_after_body = Linear(embed_dims[-1], embed_dims[0])
         self.conv_last = nn.Conv3d(embed_dims[0], out_chans, (1, 3, 3), padding=(0, 1, 1))
-        start_small(self.conv_last)
+        init_small(self.conv_last)
         self.register_load_state_dict_pre_hook(unwrap_params)
         if spynet_path is not None:
             load_spynet(self.spynet, spynet_path)

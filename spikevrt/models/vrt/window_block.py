@@ -57,7 +57,10 @@ class WindowAttention(nn.Module):
         attn_backend: str = "auto",
     ) -> None:
         super().__init__()
-        self.window, self.heads, self.mutual, self.attn_backend = window, heads, mutual, attn_backend
+        self.window = window
+        self.heads = heads
+        self.mutual = mutual
+        self.attn_backend = attn_backend
         rows = math.prod(2 * s - 1 for s in window)
         self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, heads))
         # Part of the published state; the operator knows it from the window.

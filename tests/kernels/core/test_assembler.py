@@ -8,7 +8,6 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import make_backend
 

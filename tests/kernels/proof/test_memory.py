@@ -6,7 +6,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 
-from spikevrt.models.temporal import TemporalCrossBlock
+from spikevrt.models.temporal import TemporalCrossBlock, TimeSettings
 from spikevrt_kernels.core.backends import BackendError
 from spikevrt_kernels.proof.memory import predicted_peak
 from spikevrt_kernels.temporal_attention import temporal_attention
@@ -66,7 +66,7 @@ def test_a_training_step_with_the_optimisers_state(on_meta):
 
 def peak_of_block(backend, chunk, T=5, training=True, for_cuda=False):
     def setup():
-        block = TemporalCrossBlock(32, 4, 0.0, 2, backend, chunk)
+        block = TemporalCrossBlock(32, TimeSettings(attn_backend=backend, chunk=chunk))
         x, context = (torch.randn(1, 32, T, 64, 64, requires_grad=training) for _ in range(2))
 
         def step():

@@ -1,0 +1,32 @@
+"""Values of keys that follow from other keys where a file leaves them out."""
+
+from typing import Any
+
+from spikevrt.config.data import DataConfig
+from spikevrt.config.model import U_STAGES, ModelConfig, VRTConfig, mirrored
+from spikevrt.config.train import DEFAULT_OVERLAP
+
+Values = dict[str, Any]
+"""Values by field, of nested sections; as typed as the dataclasses that are built of them, not yet checked."""
+WINDOW = (8, 8)
+"""Pixels of an attention window in space."""
+HEADS = 6
+
+
+def add_derived(values: Values) -> None:
+    """Fill what is missing and follows from what is there, or from the defaults; whatever is wrong stays wrong."""
+    model, test = values.setdefault("model", {}), values.setdefault("test", {})
+    vrt = model.setdefault("vrt", {})
+    clip_len = values.get("data", {}).get("clip_len", DataConfig.clip_len)
+    channels = model.get("channels_per_scale", ModelConfig.channels_per_scale)
+    groups = len(vrt.get("depths", VRTConfig.depths))
+    vrt.setdefault("embed_dims", mirrored(channels, groups))
+    vrt.setdefault("num_heads", tuple(default_heads(width) for width in vrt["embed_dims"]))
+    vrt.setdefault("indep_reconsts", tuple(i for i in (groups - 2, groups - 1) if i >= U_STAGES))
+    model.setdefault("window_size", (clip_len, *WINDOW))
+    test.setdefault("clip_overlap", min(DEFAULT_OVERLAP, clip_len - 1))
+
+
+def default_heads(width: int) -> int:
+    """6 where it divides the width, else the largest divisor below."""
+    return next(heads for heads in range(HEADS, 0, -1) if width % heads == 0)
