@@ -8,7 +8,7 @@ import torch
 
 from spikevrt.cli import add_config_arguments, command_parser, config_from_arguments, run_command
 from spikevrt.system.device import choose_device, half_type, settle_float32
-from spikevrt.system.out_of_memory import TRAINING_ADVICE, memory_advice
+from spikevrt.system.memory import TRAINING_ADVICE, memory_advice
 from spikevrt.training.step_cost import measured_step, predicted_training_peak
 
 DESCRIPTION = """Measure a training step at the configuration's crop and batch size, on random data.

@@ -119,9 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, evaluate, print."""
     args = make_parser().parse_args(argv)
     from spikevrt.data.files.images import write_png
-    from spikevrt.models.backends.kept import forget_choices
-    from spikevrt.restoration.picture import comparison
-    from spikevrt.restoration.report import PROTOCOL
+    from spikevrt.models.backends.choose import forget_choices
+    from spikevrt.restoration.report import PROTOCOL, comparison
 
     if args.prove_again:
         forget_choices()

@@ -23,13 +23,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     config = config_from_arguments(args)
-    from spikevrt.models.planning.summary import feature_table, parameter_table
+    from spikevrt.models.planning import feature_table, parameter_table
 
     print(parameter_table(config))
     print()
     print(feature_table(config))
     if args.traffic:
-        from spikevrt.models.planning.traffic import traffic_table
+        from spikevrt.models.planning import traffic_table
 
         print()
         print(traffic_table(config))

@@ -15,8 +15,8 @@ from bench.workloads.temporal import ATTENTION, CROSS, HEADS, RATIO, temporal_wo
 from bench.workloads.windows import HEADS as WINDOW_HEADS
 from bench.workloads.windows import WindowKind, window_workload
 from bench.workloads.workload import DIRECTIONS, Workload
-from spikevrt_kernels.core.cost import Cost
 from spikevrt_kernels.core.launch import Launch
+from spikevrt_kernels.core.operator import Cost
 from spikevrt_kernels.proof.roofline import GPUS, Bound, Gpu, Work, predict, total_work
 from spikevrt_kernels.proof.work import launch_work
 from spikevrt_kernels.temporal_attention import spec as attention_cost

@@ -12,8 +12,7 @@ from bench.workloads.windows import FULL_SIZE
 from bench.workloads.workload import DIRECTIONS
 from spikevrt_kernels.core.operator import FIRST_SCALE
 from spikevrt_kernels.proof.compile_all import Cell, Results, cells, key_of
-from spikevrt_kernels.proof.compiler import ASSEMBLERS, Resources, version_of
-from spikevrt_kernels.proof.compiler_amd import GFX942
+from spikevrt_kernels.proof.compiler import ASSEMBLERS, GFX942, Resources, version_of
 from spikevrt_kernels.proof.roofline import (
     BANDWIDTH_SHARE,
     EXPONENTIALS,

@@ -1,7 +1,6 @@
 """Every operator that has a kernel: an operator is added here, by one line."""
 
-from spikevrt_kernels.core.cost import Declared
-from spikevrt_kernels.core.operator import Operator, Plan
+from spikevrt_kernels.core.operator import Declared, Operator, Plan
 from spikevrt_kernels.temporal_attention.spec import OPERATOR as TEMPORAL_ATTENTION
 from spikevrt_kernels.temporal_block.spec import OPERATOR as TEMPORAL_BLOCK
 from spikevrt_kernels.voxelize.spec import OPERATOR as VOXELIZE

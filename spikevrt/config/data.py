@@ -4,8 +4,19 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from spikevrt.config import checks
-from spikevrt.config.keys import FINITE, FOLDER, NOT_NEGATIVE, POSITIVE, Rule, Section, at_least, between, key, one_of
+from spikevrt.config.keys import (
+    FINITE,
+    FOLDER,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Rule,
+    Section,
+    at_least,
+    between,
+    key,
+    one_of,
+    require,
+)
 from spikevrt.config.limits import LEAST_PIXELS, MULTIPLE
 
 NORM_MODES = ("rate", "counts")
@@ -58,7 +69,7 @@ class RecordingConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.require(
+        require(
             (self.spike_rate is None) == (self.frame_rate is None),
             "DATA.RECORDING.SPIKE_RATE, DATA.RECORDING.FRAME_RATE",
             (self.spike_rate, self.frame_rate),
@@ -119,13 +130,13 @@ class DataConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.require(
+        require(
             (self.spike_height is None) == (self.spike_width is None),
             "DATA.SPIKE_HEIGHT, DATA.SPIKE_WIDTH",
             (self.spike_height, self.spike_width),
             "given together, or both none",
         )
-        checks.require(
+        require(
             sum(self.spike_drop_columns) < (self.spike_width or math.inf),
             "DATA.SPIKE_DROP_COLUMNS",
             list(self.spike_drop_columns),

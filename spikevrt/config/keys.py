@@ -1,11 +1,28 @@
-"""A key of a section: its default, what it does, and which values are allowed, said once for checks and reference."""
+"""A key of a section: its default, its text, the values that it may have; and the checks of values."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from spikevrt.config import checks
+from spikevrt.errors import UserError
+
+
+def fail(key: str, value: Any, allowed: str) -> None:
+    """Raise the error every check gives: `KEY = value: must be ...`."""
+    raise UserError(f"{key} = {value}: must be {allowed}")
+
+
+def require(condition: bool, key: str, value: Any, allowed: str) -> None:
+    """`fail` unless `condition` holds."""
+    if not condition:
+        fail(key, value, allowed)
+
+
+def require_length(key: str, values: Sequence[Any], length: int) -> None:
+    """`values` has exactly `length` entries."""
+    require(len(values) == length, key, list(values), f"a list of exactly {length} values, not {len(values)}")
+
 
 T = TypeVar("T")
 ABOUT = "about"
@@ -66,7 +83,7 @@ class Section:
             rule = about(own).rule
             if rule is not None:
                 shown = list(value) if isinstance(value, tuple) else value
-                checks.require(rule.holds(value), f"{self.SECTION}.{own.name.upper()}", shown, rule.text)
+                require(rule.holds(value), f"{self.SECTION}.{own.name.upper()}", shown, rule.text)
 
 
 def at_least(least: float) -> Rule:

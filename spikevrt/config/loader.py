@@ -11,9 +11,8 @@ from typing import Any
 
 import yaml
 
-from spikevrt.config.derived import Values, add_derived
 from spikevrt.config.keys import about
-from spikevrt.config.schema import Config
+from spikevrt.config.schema import Config, Values, add_derived
 from spikevrt.errors import UserError
 
 Tree = dict[str, Any]

@@ -4,8 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from spikevrt.config import checks
-from spikevrt.config.keys import ALL_POSITIVE, POSITIVE, SHARE, Rule, Section, at_least, key, one_of, positives
+from spikevrt.config.keys import (
+    ALL_POSITIVE,
+    POSITIVE,
+    SHARE,
+    Rule,
+    Section,
+    at_least,
+    key,
+    one_of,
+    positives,
+    require,
+    require_length,
+)
 from spikevrt.config.limits import ENCODER_STAGES, PLACES
 from spikevrt_kernels.core.names import CHOICES as ATTN_BACKENDS
 
@@ -59,7 +70,7 @@ class VRTConfig(Section):
     def __post_init__(self) -> None:
         # Lists that may be derived are checked by `fit`, after what they are derived from.
         self.check({"depths", "deform_groups", "mlp_ratio", "drop_path"})
-        checks.require(
+        require(
             all(U_STAGES <= i < len(self.depths) for i in self.indep_reconsts),
             "MODEL.VRT.INDEP_RECONSTS",
             list(self.indep_reconsts),
@@ -70,22 +81,22 @@ class VRTConfig(Section):
         """Check widths against CHANNELS_PER_SCALE (4 widths), skips, heads and groups."""
         self.check({"embed_dims", "num_heads"})
         for name, values in (("EMBED_DIMS", self.embed_dims), ("NUM_HEADS", self.num_heads)):
-            checks.require_length(f"MODEL.VRT.{name}", values, len(self.depths))
+            require_length(f"MODEL.VRT.{name}", values, len(self.depths))
         widths = self.embed_dims
-        checks.require(
+        require(
             widths[:ENCODER_STAGES] == tuple(channels),
             "MODEL.VRT.EMBED_DIMS",
             list(widths),
             f"equal to MODEL.CHANNELS_PER_SCALE = {list(channels)} in stages 1-4",
         )
         for stage, place in enumerate(PLACES):
-            checks.require(
+            require(
                 place.skip is None or widths[stage] == widths[place.skip],
                 "MODEL.VRT.EMBED_DIMS",
                 list(widths),
                 f"of equal width in stages {stage + 1} and {(place.skip or 0) + 1}, whose outputs are added",
             )
-        checks.require(
+        require(
             len(set(widths[U_STAGES:])) == 1,
             "MODEL.VRT.EMBED_DIMS",
             list(widths),
@@ -97,11 +108,11 @@ class VRTConfig(Section):
 
     def fit_width(self, name: str, width: int, heads: int, deformable: bool) -> None:
         """Check one width, of a stage with parallel warping (`deformable`) or of a group of stage 8."""
-        checks.require(width % 4 == 0, name, width, "divisible by 4")
-        checks.require(width % heads == 0, name, width, f"divisible by its {heads} heads (MODEL.VRT.NUM_HEADS)")
+        require(width % 4 == 0, name, width, "divisible by 4")
+        require(width % heads == 0, name, width, f"divisible by its {heads} heads (MODEL.VRT.NUM_HEADS)")
         if deformable:
             groups = self.deform_groups
-            checks.require(width % groups == 0, name, width, f"divisible by MODEL.VRT.DEFORM_GROUPS = {groups}")
+            require(width % groups == 0, name, width, f"divisible by MODEL.VRT.DEFORM_GROUPS = {groups}")
 
 
 @dataclass(frozen=True)
@@ -136,7 +147,7 @@ class TemporalAttnConfig(Section):
     def fit(self, channels: Sequence[int]) -> None:
         """Check the widths of the four scales against the heads."""
         for index, width in enumerate(channels):
-            checks.require(
+            require(
                 width % self.heads == 0,
                 f"MODEL.CHANNELS_PER_SCALE[{index}]",
                 width,

@@ -1,12 +1,13 @@
-"""The whole configuration: four sections, and the checks that need more than one of them."""
+"""The whole configuration: four sections, what is derived between them, and the checks that need more than one."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from spikevrt.config import checks
 from spikevrt.config.data import DataConfig
+from spikevrt.config.keys import require
 from spikevrt.config.limits import WINDOWS_PER_SIDE, least_side
-from spikevrt.config.model import ModelConfig
-from spikevrt.config.train import TestConfig, TrainConfig
+from spikevrt.config.model import U_STAGES, ModelConfig, VRTConfig, mirrored
+from spikevrt.config.train import DEFAULT_OVERLAP, TestConfig, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,41 @@ class Config:
     def __post_init__(self) -> None:
         window = self.model.window_size
         least = least_side(max(window[1:]))
-        checks.require(
+        require(
             self.data.crop_size >= least,
             "DATA.CROP_SIZE",
             self.data.crop_size,
             f"at least {least}: {WINDOWS_PER_SIDE} windows of MODEL.WINDOW_SIZE = {list(window)}",
         )
-        checks.require(
+        require(
             self.test.clip_overlap < self.data.clip_len,
             "TEST.CLIP_OVERLAP",
             self.test.clip_overlap,
             f"below DATA.CLIP_LEN = {self.data.clip_len}",
         )
+
+
+Values = dict[str, Any]
+"""Values by field, of nested sections; as typed as the dataclasses that are built of them, not yet checked."""
+WINDOW = (8, 8)
+"""Pixels of an attention window in space."""
+HEADS = 6
+
+
+def add_derived(values: Values) -> None:
+    """Fill what is missing and follows from what is there, or from the defaults; whatever is wrong stays wrong."""
+    model, test = values.setdefault("model", {}), values.setdefault("test", {})
+    vrt = model.setdefault("vrt", {})
+    clip_len = values.get("data", {}).get("clip_len", DataConfig.clip_len)
+    channels = model.get("channels_per_scale", ModelConfig.channels_per_scale)
+    groups = len(vrt.get("depths", VRTConfig.depths))
+    vrt.setdefault("embed_dims", mirrored(channels, groups))
+    vrt.setdefault("num_heads", tuple(default_heads(width) for width in vrt["embed_dims"]))
+    vrt.setdefault("indep_reconsts", tuple(i for i in (groups - 2, groups - 1) if i >= U_STAGES))
+    model.setdefault("window_size", (clip_len, *WINDOW))
+    test.setdefault("clip_overlap", min(DEFAULT_OVERLAP, clip_len - 1))
+
+
+def default_heads(width: int) -> int:
+    """6 where it divides the width, else the largest divisor below."""
+    return next(heads for heads in range(HEADS, 0, -1) if width % heads == 0)

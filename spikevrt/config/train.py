@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from spikevrt.config import checks
-from spikevrt.config.keys import FOLDER, POSITIVE, SHARE, Section, at_least, key, one_of
+from spikevrt.config.keys import FOLDER, POSITIVE, SHARE, Section, at_least, key, one_of, require
 
 PROTOCOLS = ("rgb-float",)
 DEFAULT_OVERLAP = 2
@@ -72,7 +71,7 @@ class TrainConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.require(self.min_lr <= self.lr, "TRAIN.MIN_LR", self.min_lr, "between 0 and TRAIN.LR")
+        require(self.min_lr <= self.lr, "TRAIN.MIN_LR", self.min_lr, "between 0 and TRAIN.LR")
 
 
 @dataclass(frozen=True)

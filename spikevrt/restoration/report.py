@@ -1,4 +1,4 @@
-"""What an evaluation found: tables for people, JSON for programs."""
+"""What an evaluation found: tables and pictures for people, JSON for programs."""
 
 import json
 import math
@@ -6,6 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torch.nn import functional as F
 
 import spikevrt
 from spikevrt.data.files.atomic import replacing
@@ -76,3 +83,63 @@ def means(methods: Mapping[str, list[Scores]]) -> dict[str, Any]:
         | {k: v if v is None or math.isfinite(v) else None for k, v in mean_scores(scores).items()}
         for method, scores in methods.items()
     }
+
+
+PANEL = 256
+"""Width of a panel in pixels."""
+ZOOM = 4
+GAP, CAPTION, TEXT = 8, 26, 16
+FRAME = (255, 64, 64)
+
+Box = tuple[int, int, int, int]
+"""top, left, height, width."""
+
+
+def comparison(pictures: Mapping[str, Tensor]) -> NDArray[np.uint8]:
+    """Pictures (3,H,W) or (1,H,W) in [0,1] by caption -> one picture (H',W',3).
+
+    The first and the last are the blurred and the sharp one: the enlarged place is where they differ most.
+    """
+    first, *_, last = pictures.values()
+    H, W = last.shape[-2:]
+    height = round(PANEL * H / W)
+    box = busiest_box(first, last, max(H // ZOOM, 1), max(W // ZOOM, 1))
+    canvas = Image.new("RGB", (len(pictures) * (PANEL + GAP) + GAP, CAPTION + 2 * (height + GAP)), (255, 255, 255))
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(TEXT)
+    for number, (caption, picture) in enumerate(pictures.items()):
+        left = GAP + number * (PANEL + GAP)
+        image = to_image(picture)
+        draw.text((left, GAP // 2), caption, (0, 0, 0), font)
+        canvas.paste(framed(image, box, (PANEL, height)), (left, CAPTION))
+        top, x, h, w = box
+        part = image.crop((x, top, x + w, top + h)).resize((PANEL, height), Image.Resampling.NEAREST)
+        canvas.paste(part, (left, CAPTION + height + GAP))
+    return np.asarray(canvas)
+
+
+def busiest_box(a: Tensor, b: Tensor, height: int, width: int) -> Box:
+    """The box in which two pictures differ most."""
+    error = (a - b).abs().mean(0, keepdim=True)
+    total = F.avg_pool2d(error[None], (height, width), stride=1)[0, 0]
+    place = int(torch.argmax(total))
+    return place // total.shape[1], place % total.shape[1], height, width
+
+
+def to_image(picture: Tensor) -> Image.Image:
+    """(3,H,W) or (1,H,W) in [0,1] -> RGB."""
+    return Image.fromarray(to_bytes(picture))
+
+
+def to_bytes(picture: Tensor) -> NDArray[np.uint8]:
+    """(3,H,W) or (1,H,W) in [0,1] -> (H,W,3), rounded."""
+    values = (picture.clamp(0, 1) * 255).round().to(torch.uint8)
+    return values.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
+
+
+def framed(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
+    """The picture resized to (width, height), the box marked."""
+    scale = size[0] / image.width
+    shown = image.resize(size, Image.Resampling.BICUBIC)
+    top, left, h, w = (round(v * scale) for v in box)
+    ImageDraw.Draw(shown).rectangle((left, top, left + w, top + h), outline=FRAME, width=2)
+    return shown

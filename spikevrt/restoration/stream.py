@@ -12,9 +12,8 @@ from spikevrt.errors import UserError
 from spikevrt.models import run_model
 from spikevrt.restoration.padding import plan_padding
 from spikevrt.restoration.sources import Frame, Source
-from spikevrt.system.allocator import keep_freed_memory
 from spikevrt.system.device import autocast, half_type
-from spikevrt.system.out_of_memory import RESTORATION_ADVICE, memory_advice
+from spikevrt.system.memory import RESTORATION_ADVICE, keep_freed_memory, memory_advice
 
 
 def window_starts(frames: int, length: int, overlap: int) -> list[int]:

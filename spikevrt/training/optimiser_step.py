@@ -9,9 +9,8 @@ from spikevrt.config import TrainConfig
 from spikevrt.data.clips.batches import Batch
 from spikevrt.models import run_model
 from spikevrt.system.device import autocast, make_scaler
-from spikevrt.training.ema import WeightEMA
 from spikevrt.training.loss import make_loss
-from spikevrt.training.optimisation import make_optimizer
+from spikevrt.training.optimisation import WeightEMA, make_optimizer
 
 
 class OptimiserStep:

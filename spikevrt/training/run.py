@@ -4,7 +4,7 @@ from pathlib import Path
 
 from spikevrt.config import Config
 from spikevrt.errors import EXIT_INTERRUPTED, UserError
-from spikevrt.models.backends.kept import forget_choices
+from spikevrt.models.backends.choose import forget_choices
 from spikevrt.system.device import settle_float32
 from spikevrt.training.checkpoints import LAST
 from spikevrt.training.distributed import joined_processes

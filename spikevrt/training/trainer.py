@@ -21,10 +21,9 @@ from spikevrt.models import Backends, build_model, choose_backends
 from spikevrt.models.backends.compiled_kernels import compile_kernels
 from spikevrt.restoration.metrics import BEST_BY, summary
 from spikevrt.system.device import half_type
-from spikevrt.system.out_of_memory import TRAINING_ADVICE, memory_advice
+from spikevrt.system.memory import TRAINING_ADVICE, memory_advice
 from spikevrt.training import checkpoints
 from spikevrt.training.distributed import Processes
-from spikevrt.training.loading import load
 from spikevrt.training.optimisation import (
     freeze_flow,
     hold_flow_still,
@@ -34,7 +33,7 @@ from spikevrt.training.optimisation import (
 )
 from spikevrt.training.optimiser_step import OptimiserStep
 from spikevrt.training.run_log import RunLog
-from spikevrt.training.validation import validate, validation_windows
+from spikevrt.training.validation import load, validate, validation_windows
 
 
 def agreed_backends(config: Config, processes: Processes) -> Backends:

@@ -1,17 +1,42 @@
-"""The metrics on the validation split while training."""
+"""Batches from a loader, and the metrics on the validation split while training."""
+
+from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import Subset
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from spikevrt.config import Config
 from spikevrt.data.clips.batches import to_device
-from spikevrt.data.clips.dataset import ClipDataset
+from spikevrt.data.clips.dataset import ClipDataset, Sample, collate
 from spikevrt.models import run_model
 from spikevrt.restoration.metrics import METRICS
 from spikevrt.system.device import autocast, half_type
 from spikevrt.training.distributed import Processes
-from spikevrt.training.loading import load
+
+
+def load(
+    data: Dataset[Sample],
+    device: torch.device,
+    batch_size: int = 1,
+    sampler: Sampler[Any] | None = None,
+    workers: int = 0,
+) -> DataLoader[Sample]:
+    """Collated batches, in order or as `sampler` draws them, by so many workers (0 = this process); pinned for CUDA.
+
+    Workers are forked, where that is the start method: they touch no CUDA, start at once, and have this process's
+    handlers, so that Ctrl-C in a terminal does not end them before the step that needs them is saved.
+    """
+    return DataLoader(
+        data,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=device.type == "cuda",
+        persistent_workers=workers > 0,
+    )
+
 
 MOST_WINDOWS = 16
 """Windows of CLIP_LEN frames, spread evenly over the split."""

@@ -6,7 +6,7 @@ import torch
 from spikevrt.config import config_to_tree, load_config, preset_names
 from spikevrt.errors import UserError
 from spikevrt.models import VRT, VRTWithSpike, build_model, load_trained_model, load_weights, run_model
-from spikevrt.models.planning.summary import feature_table, model_without_storage, parameter_table
+from spikevrt.models.planning import feature_table, model_without_storage, parameter_table
 from spikevrt.plan import main as plan
 
 SMALL = [

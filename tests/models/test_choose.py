@@ -12,7 +12,7 @@ from spikevrt.models import Backends, build_model, choose_backends
 from spikevrt.models.backends import choose as backend_choice
 from spikevrt.models.backends import kept as kept_choices
 from spikevrt.models.backends import trials as attention_trials
-from spikevrt.models.backends.kept import forget_choices
+from spikevrt.models.backends.choose import forget_choices
 from spikevrt.models.temporal import TemporalSelfBlock
 from spikevrt.models.vrt.window_block import WindowAttention
 from spikevrt_kernels.checks import trials

@@ -5,7 +5,7 @@ import torch
 
 from spikevrt.config import load_config
 from spikevrt.models import Backends, build_model, run_model
-from spikevrt.models.planning.traffic import forward_traffic
+from spikevrt.models.planning import forward_traffic
 from spikevrt.plan import main as plan
 from spikevrt_kernels.proof.operator_counter import count_operators
 

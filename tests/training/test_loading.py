@@ -6,8 +6,8 @@ import torch
 from spikevrt.data.clips.dataset import ClipDataset
 from spikevrt.training import validation
 from spikevrt.training.distributed import Processes
-from spikevrt.training.loading import load
 from spikevrt.training.trainer import Trainer
+from spikevrt.training.validation import load
 from tests.small_data import small_config
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)

@@ -11,9 +11,9 @@ from torch import nn
 from spikevrt.config import TrainConfig
 from spikevrt.models import build_model
 from spikevrt.training.checkpoints import drop_old, numbered
-from spikevrt.training.ema import WeightEMA
 from spikevrt.training.loss import charbonnier
 from spikevrt.training.optimisation import (
+    WeightEMA,
     freeze_flow,
     hold_flow_still,
     is_flow,

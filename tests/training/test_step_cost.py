@@ -9,7 +9,7 @@ from bench import training_step as command
 from bench.training_step import main
 from spikevrt.config import load_config
 from spikevrt.models import build_model
-from spikevrt.models.planning.summary import count, model_without_storage
+from spikevrt.models.planning import count, model_without_storage
 from spikevrt.training.step_cost import CPU, StepFigures, make_step, predicted_training_peak
 
 SMALL = [

@@ -11,7 +11,7 @@ from spikevrt.data.clips.batches import Feed
 from spikevrt.data.clips.dataset import collate
 from spikevrt.errors import UserError
 from spikevrt.training.distributed import Processes
-from spikevrt.training.ema import WeightEMA
+from spikevrt.training.optimisation import WeightEMA
 from spikevrt.training.run_log import RunLog
 from spikevrt.training.trainer import Trainer
 from tests.small_data import small_config

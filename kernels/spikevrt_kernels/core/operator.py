@@ -1,13 +1,31 @@
-"""The record that describes an operator: its cases, costs and launches; each `spec.py` makes one."""
+"""The record that describes an operator (its cases, costs and launches; each `spec.py` makes one), and its costs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from spikevrt_kernels.core.case import Case
-from spikevrt_kernels.core.cost import Declared
 from spikevrt_kernels.core.launch import Launch
+
+
+class Cost(NamedTuple):
+    """What a custom operator declares for one call."""
+
+    bytes: int
+    launches: int
+
+
+Declared = Mapping[str, Callable[..., Cost]]
+"""From an operator's name (`spikevrt::temporal_block`) to its cost as a function of its arguments."""
+
+
+def feature_bytes(x: Tensor, dtype: torch.dtype | None = None) -> int:
+    """Bytes of a tensor of x's shape, in `dtype` or its own."""
+    return x.numel() * (dtype or x.dtype).itemsize
+
 
 Plan = Callable[[int, torch.dtype, int], dict[str, Launch]]
 """T, type and architecture (90 for sm_90) -> the launches of forward and backward by name."""

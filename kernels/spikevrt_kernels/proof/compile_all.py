@@ -20,11 +20,9 @@ import triton
 from spikevrt_kernels.core.keys import signature_of
 from spikevrt_kernels.core.launch import Launch
 from spikevrt_kernels.core.operator import Plan
-from spikevrt_kernels.proof.compiler import Assembled, Resources, compile_launch
-from spikevrt_kernels.proof.compiler_amd import GFX942, compile_for_amd
+from spikevrt_kernels.proof.compiler import GFX942, Assembled, Resources, compile_for_amd, compile_launch
 from spikevrt_kernels.proof.roofline import Work
-from spikevrt_kernels.proof.trips import UncountedError
-from spikevrt_kernels.proof.work import launch_work
+from spikevrt_kernels.proof.work import UncountedError, launch_work
 
 ARCHITECTURES = (90, 80, 120, 100, 89, 86)
 """Architectures, the most important first, because a run may be interrupted."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from spikevrt_kernels.core.cost import Declared
+from spikevrt_kernels.core.operator import Declared
 
 NOT_LAUNCHED = (
     "aten::empty",

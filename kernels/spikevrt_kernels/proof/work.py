@@ -3,8 +3,11 @@
 Code behind a condition counts as taken, a wait as one turn.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 import numpy as np
 from triton.backends.compiler import GPUTarget
@@ -13,7 +16,110 @@ from spikevrt_kernels.core.launch import Launch
 from spikevrt_kernels.proof.compiler import WARP, build, read_binary, signature_of
 from spikevrt_kernels.proof.machine_code import Instruction, Loop, float32_lanes, instructions_of, loop_tree
 from spikevrt_kernels.proof.roofline import Work, total_work
-from spikevrt_kernels.proof.trips import Numbers, Trips, UncountedError, trips_of
+
+
+class UncountedError(RuntimeError):
+    """The trips of a loop cannot be found."""
+
+
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
+"""A value for each program, or one for all programs."""
+FUNCTION = re.compile(r"tt\.func public @\w+\((.*)\)")
+ARGUMENT = re.compile(r"(%\w+): ")
+VALUE = re.compile(r"^\s*(%[\w]+) = ([\w.]+)\s+(.*?)(?: overflow<\w+>)? : ")
+LOOP = re.compile(r"^(\s*)(?:%[\w:]+ = )?scf\.for %\w+ = (%[\w#]+) to (%[\w#]+) step (%[\w#]+)")
+AXES = {"x": 0, "y": 1, "z": 2}
+ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "arith.addi": np.add,
+    "arith.subi": np.subtract,
+    "arith.muli": np.multiply,
+    "arith.divsi": np.floor_divide,
+    "arith.remsi": np.remainder,
+    "arith.minsi": np.minimum,
+    "arith.maxsi": np.maximum,
+}
+"""Arithmetic on numbers that are never negative here, so division rounds down."""
+
+
+@dataclass
+class Trips:
+    """A loop, or the whole kernel."""
+
+    count: Numbers
+    """How often it runs for each run of the loop around it."""
+    inner: list["Trips"] = field(default_factory=list)
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """The nesting of the loops."""
+        return tuple(loop.shape for loop in self.inner)
+
+
+def trips_of(ttgir: str, launch: Launch, constants: Sequence[str]) -> Trips:
+    """The loops of a compiled launch.
+
+    Args:
+        ttgir: `compiled.asm["ttgir"]`.
+        launch: whose numbers and grid count.
+        constants: parameters that the compiler took as constants.
+
+    Raises:
+        UncountedError: a loop's bound follows from what only a run knows, or a `while` is in it.
+    """
+    whole = Trips(np.ones((), dtype=np.int64))
+    open_loops = [(-1, whole)]
+    known = numbers_of(ttgir, launch, constants)
+    for line in ttgir.splitlines():
+        if "scf.while" in line:
+            raise UncountedError(f"{launch.kernel.__name__}: nothing says how often a while runs")
+        if found := LOOP.match(line):
+            indent = len(found[1])
+            while open_loops[-1][0] >= indent:
+                open_loops.pop()
+            loop = Trips(count_of(launch, known, found.groups()[1:]))
+            open_loops[-1][1].inner.append(loop)
+            open_loops.append((indent, loop))
+        elif value := VALUE.match(line):
+            note(known, launch, *value.groups())
+    return whole
+
+
+def numbers_of(ttgir: str, launch: Launch, constants: Sequence[str]) -> dict[str, Numbers]:
+    """The launch's integers by their names in the code."""
+    header = FUNCTION.search(ttgir)
+    assert header is not None
+    names = [p.name for p in launch.kernel.params if p.name not in constants]
+    found = {}
+    for argument, name in zip(ARGUMENT.findall(header[1]), names, strict=True):
+        value = launch.arguments.get(name)
+        if isinstance(value, int):
+            found[argument] = np.asarray(value)
+    return found
+
+
+def count_of(launch: Launch, known: dict[str, Numbers], bounds: Sequence[str]) -> Numbers:
+    """Trips from start, end and step."""
+    if not all(bound in known for bound in bounds):
+        raise UncountedError(f"{launch.kernel.__name__}: nothing says how often a loop over {' '.join(bounds)} runs")
+    first, last, step = (known[bound] for bound in bounds)
+    return np.maximum(0, -(-(last - first) // step))
+
+
+def note(known: dict[str, Numbers], launch: Launch, name: str, operation: str, operands: str) -> None:
+    """Store a value if it follows from known ones."""
+    if operation == "arith.constant" and re.fullmatch(r"-?\d+", operands):
+        known[name] = np.asarray(int(operands))
+    elif operation in ("tt.get_program_id", "tt.get_num_programs"):
+        axis = AXES[operands]
+        size = launch.grid[axis] if axis < len(launch.grid) else 1
+        each = np.arange(size).reshape([-1 if i == axis else 1 for i in range(3)])
+        known[name] = each if operation == "tt.get_program_id" else np.asarray(size)
+    elif operation in ("arith.extsi", "arith.trunci") and operands in known:
+        known[name] = known[operands]
+    elif operation in ARITHMETIC:
+        values = [known.get(operand) for operand in operands.split(", ")]
+        if all(value is not None for value in values):
+            known[name] = ARITHMETIC[operation](*values)
 
 
 def launch_work(launch: Launch, architecture: int) -> Work:

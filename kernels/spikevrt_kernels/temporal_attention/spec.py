@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from spikevrt_kernels.core.case import Case, Draw
-from spikevrt_kernels.core.cost import Cost, Declared, feature_bytes
 from spikevrt_kernels.core.launch import Launch
-from spikevrt_kernels.core.operator import FIRST_SCALE, Operator, Plan
+from spikevrt_kernels.core.operator import FIRST_SCALE, Cost, Declared, Operator, Plan, feature_bytes
 from spikevrt_kernels.temporal_attention.op import temporal_attention
 
 PRODUCTS_FORWARD, PRODUCTS_BACKWARD = 2, 5

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from spikevrt_kernels.core.case import Case, Draw
-from spikevrt_kernels.core.cost import Cost, Declared, feature_bytes
 from spikevrt_kernels.core.launch import Launch, architecture
-from spikevrt_kernels.core.operator import FIRST_SCALE, Operator, Plan
+from spikevrt_kernels.core.operator import FIRST_SCALE, Cost, Declared, Operator, Plan, feature_bytes
 from spikevrt_kernels.temporal_attention import spec as attention_cost
 from spikevrt_kernels.temporal_block.chunks import Chunking
 from spikevrt_kernels.temporal_block.op import temporal_block

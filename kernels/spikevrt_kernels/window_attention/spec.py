@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from spikevrt_kernels.core.case import Case, Draw
-from spikevrt_kernels.core.cost import Cost, Declared
 from spikevrt_kernels.core.launch import Launch
-from spikevrt_kernels.core.operator import FIRST_SCALE, Operator, Plan
+from spikevrt_kernels.core.operator import FIRST_SCALE, Cost, Declared, Operator, Plan
 from spikevrt_kernels.window_attention.call import Call
 from spikevrt_kernels.window_attention.op import window_attention
 from spikevrt_kernels.window_attention.relative_bias import KeptBias, RelativeBias
@@ -113,10 +112,10 @@ def window_launches(
         window: as configured; it shrinks on a short extent.
         shift: of a shifted block.
     """
-    from spikevrt_kernels.window_attention.triton.launch import forward_launches
-    from spikevrt_kernels.window_attention.triton.launch_backward import (
+    from spikevrt_kernels.window_attention.triton.launch import (
         Saved,
         bias_launch,
+        forward_launches,
         mutual_launch,
         self_launch,
         table_launch,

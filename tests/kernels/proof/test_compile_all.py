@@ -15,8 +15,7 @@ from spikevrt_kernels.proof.compile_all import (
     key_of,
     work_key,
 )
-from spikevrt_kernels.proof.compiler import Assembled, Resources
-from spikevrt_kernels.proof.compiler_amd import GFX942, compile_for_amd
+from spikevrt_kernels.proof.compiler import GFX942, Assembled, Resources, compile_for_amd
 from spikevrt_kernels.proof.roofline import Work
 from spikevrt_kernels.registry import PLANS
 from tests.toy_kernels import exponentials, product, row_product

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from spikevrt_kernels.core.cost import Cost
+from spikevrt_kernels.core.operator import Cost
 from spikevrt_kernels.proof.memory import without_storage
 from spikevrt_kernels.proof.operator_counter import count_operators, count_saved, tensor_bytes
 

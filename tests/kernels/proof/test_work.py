@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from spikevrt_kernels.proof.trips import UncountedError
-from spikevrt_kernels.proof.work import launch_work
+from spikevrt_kernels.proof.work import UncountedError, launch_work
 from spikevrt_kernels.registry import PLANS
 from tests.toy_kernels import exponentials, growing, row_product
 

@@ -84,7 +84,7 @@ def run_backward(
     lse: Tensor,
 ) -> list[Tensor]:
     """Gradients of qkv, offset, table and, where there is one, of the mutual offset."""
-    from spikevrt_kernels.window_attention.triton.launch_backward import (
+    from spikevrt_kernels.window_attention.triton.launch import (
         Saved,
         bias_launch,
         mutual_launch,

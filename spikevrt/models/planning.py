@@ -1,12 +1,14 @@
-"""Bytes and launches of a model's forward by attention backend, counted on tensors without storage."""
+"""What a configuration takes, counted without running it: parameters, feature shapes, bytes and launches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from spikevrt.config import Config
 from spikevrt.models.backends.choose import Backends
+from spikevrt.models.backends.trials import spike_shapes, stage_shapes
 from spikevrt.models.build import build_model, run_model
 from spikevrt.system.device import autocast
 from spikevrt.table import format_table
@@ -15,6 +17,63 @@ from spikevrt_kernels.core.names import BACKENDS
 from spikevrt_kernels.proof.memory import without_storage
 from spikevrt_kernels.proof.operator_counter import OperatorTraffic, count_operators
 from spikevrt_kernels.registry import DECLARED
+
+MIB = 2**20
+Row = tuple[str, tuple[int, ...]]
+"""A feature and its shape."""
+
+
+def model_without_storage(config: Config) -> nn.Module:
+    """The model on the meta device: shapes without memory or initialisation."""
+    with torch.device("meta"):
+        return build_model(config, pretrained=False)
+
+
+def parameter_table(config: Config) -> str:
+    """Parameters of every module, in the order of the data flow, with the total."""
+    model = model_without_storage(config)
+    rows = [(name, count(module)) for name, module in leading_modules(model)]
+    rows.append(("total", count(model)))
+    lines = [(name, f"{n:,}", f"{n * 4 / MIB:.1f}") for name, n in rows]
+    return format_table(("module", "parameters", "MiB in float32"), lines)
+
+
+def leading_modules(model: nn.Module) -> Iterable[tuple[str, nn.Module]]:
+    """The parts that a reader of the architecture knows by name."""
+    for name, child in model.named_children():
+        if name == "vrt":
+            yield from ((f"vrt.{part}", module) for part, module in child.named_children())
+        else:
+            yield name, child
+
+
+def count(module: nn.Module) -> int:
+    """Parameters of a module."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def feature_table(config: Config) -> str:
+    """Shape and size of the features that leave every stage, for one batch of training crops."""
+    B, T, S = config.train.batch_size, config.data.clip_len, config.data.crop_size
+    rows: list[Row] = [("input frames", (B, T, 3, S, S))]
+    if config.model.use_spike:
+        rows.append(("spike voxels (at the frames' size)", (B, T, config.data.k, S, S)))
+        rows += [(f"spike scale {i}", shape) for i, shape in enumerate(spike_shapes(config, B), 1)]
+    rows += [(f"stage{i}", shape) for i, shape in enumerate(stage_shapes(config, B), 1)]
+    rows.append(("output frames", (B, T, 3, S, S)))
+    lines = [(name, shape_text(shape), f"{elements(shape) * 4 / MIB:.1f}") for name, shape in rows]
+    return format_table(("feature", "shape", "MiB in float32"), lines)
+
+
+def elements(shape: Sequence[int]) -> int:
+    """Product of a shape."""
+    return torch.Size(shape).numel()
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """(2, 96, 5, 256, 256) -> `2x96x5x256x256`."""
+    return "x".join(str(s) for s in shape)
+
 
 CPU = torch.device("cpu")
 SHOWN = 4

@@ -9,7 +9,7 @@ import pytest
 MEASURE = """
 import sys, torch
 from bench.results.measure import status_kib
-from spikevrt.system.allocator import keep_freed_memory
+from spikevrt.system.memory import keep_freed_memory
 
 if sys.argv[1] == "keep":
     keep_freed_memory()

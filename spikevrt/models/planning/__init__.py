@@ -1,1 +1,0 @@
-"""What a model will take, before it runs."""
