@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from spikevrt.models.temporal import TemporalCrossBlock, TemporalSelfBlock
+from spikevrt.models.temporal import TemporalCrossBlock, TemporalSelfBlock, TimeSettings
 from spikevrt_kernels.temporal_block import op
 from spikevrt_kernels.temporal_block.triton.prepared import flatten, prepare
 
@@ -14,7 +14,7 @@ C = 16
 
 def make_block(cross):
     torch.manual_seed(0)
-    block = (TemporalCrossBlock if cross else TemporalSelfBlock)(C, 2, 0.0, 2, "naive", None)
+    block = (TemporalCrossBlock if cross else TemporalSelfBlock)(C, TimeSettings(heads=2, attn_backend="naive"))
     for parameter in block.parameters():
         nn.init.normal_(parameter)
     return block

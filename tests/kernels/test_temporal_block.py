@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from spikevrt.models.temporal import TemporalCrossBlock, TemporalSelfBlock
+from spikevrt.models.temporal import TemporalCrossBlock, TemporalSelfBlock, TimeSettings
 from spikevrt_kernels.core import sdpa as sdpa_parts
 from spikevrt_kernels.core.backends import BackendError, resolve_backend
 from spikevrt_kernels.temporal_attention import temporal_attention
@@ -30,7 +30,7 @@ def pixel_loop(x, context, block):
     cross = context is not None
     weights = block.attn.attn if cross else block.attn
     C = x.shape[1]
-    attention = nn.MultiheadAttention(C, block.heads, batch_first=True, dtype=x.dtype)
+    attention = nn.MultiheadAttention(C, block.settings.heads, batch_first=True, dtype=x.dtype)
     attention.load_state_dict(weights.state_dict())
     out = torch.empty_like(x)
     for h in range(x.shape[3]):
@@ -50,7 +50,7 @@ def pixel_loop(x, context, block):
 def test_block_and_all_gradients_equal_a_loop_over_pixels(T, Tk, backend, chunk):
     torch.manual_seed(0)
     kind = TemporalSelfBlock if Tk is None else TemporalCrossBlock
-    block = kind(24, 2, 0.0, 2, backend, chunk).double()
+    block = kind(24, TimeSettings(heads=2, attn_backend=backend, chunk=chunk)).double()
     for parameter in block.parameters():
         nn.init.normal_(parameter, std=0.3)
     # Channels last in memory: the op must not rely on strides.

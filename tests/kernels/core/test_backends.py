@@ -14,6 +14,7 @@ from spikevrt_kernels.core.backends import (
     takes_kernels,
     why_not_on,
 )
+from spikevrt_kernels.core.names import BACKENDS
 
 
 def on_cuda(dtype=torch.bfloat16, frames=5):
@@ -71,7 +72,7 @@ def test_plans_ask_nothing_of_the_machine():
 
 def test_sdpa_has_another_form_on_the_cpu_but_not_in_a_plan_for_cuda():
     x = torch.empty(1)
-    assert [form_of(backend, x) for backend in backends.BACKENDS] == ["triton", "cpu", "naive"]
+    assert [form_of(backend, x) for backend in BACKENDS] == ["triton", "cpu", "naive"]
     assert form_of("sdpa", x.to("meta")) == "sdpa"
     with backends.planning(for_cuda=True):
         assert form_of("sdpa", x) == "sdpa"
