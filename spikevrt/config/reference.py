@@ -131,9 +131,14 @@ def markdown(chosen: Sequence[Part], name: str) -> str:
         "YAML file (`--config FILE`) or on the command line (`--opts TRAIN.LR=5e-5 DATA.CROP_SIZE=192`).",
     ]
     for part in chosen:
-        lines += ["", f"## {part.name}", "", part.does, ""]
+        lines += ["", f"## {part.name}", "", escaped(part.does), ""]
         lines += [f"| key | type | {name} | what it does | allowed |", "| --- | --- | --- | --- | --- |"]
         for entry in part.entries:
             cells = (f"`{entry.name}`", entry.type, f"`{entry.value}`", entry.does, entry.allowed)
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+            lines.append("| " + " | ".join(map(escaped, cells)) + " |")
     return "\n".join(lines)
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown would take for a column or, outside of backquotes, for a tag."""
+    return text.replace("|", "\\|").replace("<", "&lt;")
