@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from spikevrt_kernels.checks.comparison import Comparison, Judge
+from spikevrt_kernels.core import names
 from spikevrt_kernels.core.case import Case, output_gradient, pure
 from spikevrt_kernels.proof.memory import without_storage
 
-BACKENDS = ("naive", "sdpa", "triton")
+BACKENDS = names.BACKENDS[::-1]
 PUBLISHED = "published"
 BY_HAND = "by hand"
 ALL_ENTRIES = (PUBLISHED, *BACKENDS)
