@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spikevrt.models.temporal import TemporalCrossBlock, TemporalSelfBlock
+from spikevrt.models.temporal import TemporalCrossBlock, TemporalSelfBlock, TimeSettings
 from spikevrt_kernels.proof.byte_counter import count_bytes
 from spikevrt_kernels.proof.operator_counter import count_operators
 from spikevrt_kernels.temporal_block import spec as cost
@@ -24,7 +24,7 @@ def test_declared_bytes_and_launches_are_those_of_the_interpreter(shape, archite
         monkeypatch.setattr(module, "architecture", lambda device: architecture)
     B, C, T, Tk, H, W, ratio = shape
     kind = TemporalSelfBlock if Tk is None else TemporalCrossBlock
-    block = kind(C, 2, 0.0, ratio, "triton", None)
+    block = kind(C, TimeSettings(heads=2, mlp_ratio=ratio, attn_backend="triton"))
     inputs = [torch.randn(B, C, t, H, W, requires_grad=True) for t in (T, Tk) if t is not None]
     context = None if Tk is None else inputs[1]
     with count_bytes() as launches, count_operators(DECLARED) as traffic:

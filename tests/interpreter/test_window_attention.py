@@ -10,7 +10,7 @@ from spikevrt.models.vrt.window_block import BlockSettings, WindowBlock
 from spikevrt_kernels.core.backends import BackendError
 from spikevrt_kernels.proof.operator_counter import count_saved
 from spikevrt_kernels.window_attention import RelativeBias, effective_window, window_attention
-from spikevrt_kernels.window_attention.triton import launch_backward
+from spikevrt_kernels.window_attention.triton import launch
 from spikevrt_kernels.window_attention.triton import registered as fused
 from tests.conformance.test_modules_reference import GROUPS, WINDOWS, group_error, weights_of, window_error
 
@@ -33,8 +33,8 @@ MORE = {
 @pytest.fixture(autouse=True)
 def few_programs(monkeypatch):
     """Few programs share the windows, so that each walks over several."""
-    monkeypatch.setattr(launch_backward, "MUTUAL_SPLITS", 3)
-    monkeypatch.setattr(launch_backward, "BIAS_PROGRAMS", 4)
+    monkeypatch.setattr(launch, "MUTUAL_SPLITS", 3)
+    monkeypatch.setattr(launch, "BIAS_PROGRAMS", 4)
 
 
 def make_inputs(case, dtype=torch.float64):
