@@ -158,8 +158,8 @@ GFX942 = 942
 """Stands for gfx942 among architectures."""
 WAVE = 64
 MATRIX = re.compile(r"\bv_mfma_")
-WIDE_LOAD = re.compile(r"\b(?:global|buffer|flat)_load_dwordx4\b")
-LOCAL_LOAD, LOCAL_STORE = re.compile(r"\bscratch_load"), re.compile(r"\bscratch_store")
+AMD_WIDE_LOAD = re.compile(r"\b(?:global|buffer|flat)_load_dwordx4\b")
+AMD_LOCAL_LOAD, AMD_LOCAL_STORE = re.compile(r"\bscratch_load"), re.compile(r"\bscratch_store")
 
 
 def compile_for_amd(launch: Launch, fresh: bool = False) -> Resources:
@@ -174,10 +174,10 @@ def compile_for_amd(launch: Launch, fresh: bool = False) -> Resources:
         registers=metadata(code, "vgpr_count"),
         stack=metadata(code, "private_segment_fixed_size"),
         shared=compiled.metadata.shared,
-        local_loads=len(LOCAL_LOAD.findall(code)),
-        local_stores=len(LOCAL_STORE.findall(code)),
+        local_loads=len(AMD_LOCAL_LOAD.findall(code)),
+        local_stores=len(AMD_LOCAL_STORE.findall(code)),
         tensor_core=len(MATRIX.findall(code)),
-        wide_loads=len(WIDE_LOAD.findall(code)),
+        wide_loads=len(AMD_WIDE_LOAD.findall(code)),
         seconds=seconds,
     )
 

@@ -1,7 +1,6 @@
 """The registered operator of the `triton` backend: forward in one or two kernels, backward by recomputation in more."""
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -11,52 +10,7 @@ from spikevrt_kernels.core.direct import differentiated, followed
 from spikevrt_kernels.core.launch import draw_seed, flat_pixels, noting
 from spikevrt_kernels.temporal_block.chunks import Chunking
 from spikevrt_kernels.temporal_block.reference import BlockWeights
-from spikevrt_kernels.temporal_block.triton.launch import Call, forward_launches
-from spikevrt_kernels.temporal_block.triton.launch_backward import (
-    Saved,
-    attend_backward_launch,
-    dy_launch,
-    mlp_backward_launch,
-    project_backward_launches,
-)
 from spikevrt_kernels.temporal_block.triton.prepared import Prepared, flatten, prepare
-
-
-def run_launches(call: Call, keep: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """out (B,C,T,H,W); for the backward: o, statistics of x and of the context (empty in self-attention)."""
-    launches, out, o, stats_q, stats_kv = forward_launches(call, keep)
-    for launch in launches.values():
-        launch.run()
-    return out, o, stats_q, stats_q.new_empty(0) if call.context is None else stats_kv
-
-
-def run_backward_launches(call: Call, saved: Saved, grad: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Gradients of x and of the context where there is one; of every weight in the order of `flatten`.
-
-    Those of weights are accumulated, and may be views of one piece of memory.
-    """
-    launch, dy, z, out_sums = dy_launch(call, saved, grad)
-    launch.run()
-    launch, mlp_sums = mlp_backward_launch(call, z, grad)
-    launch.run()
-    del z, launch
-    launch, found = attend_backward_launch(call, saved, dy)
-    launch.run()
-    del dy
-    norms, projections = [], []
-    for launch, projection in project_backward_launches(call, saved, found):
-        launch.run()
-        dw, db, *norm = projection.gradients()
-        norms.append(norm)
-        projections.append((dw, db))
-    dwo, dbo, dgamma, dbeta = out_sums.gradients()
-    dw1, dw2, db1, db2 = mlp_sums.gradients()
-    in_proj = (
-        projections[0] if len(projections) == 1 else [torch.cat(parts) for parts in zip(*projections, strict=True)]
-    )
-    weights = [*chain(*norms), *in_proj, dwo.t(), dbo, dgamma, dbeta, dw1, db1, dw2.t(), db2]
-    return [dx for dx in (found.dx, found.dcontext) if dx is not None], weights
-
 
 if TYPE_CHECKING:
     from spikevrt_kernels.temporal_block.triton.launch import Call
@@ -94,7 +48,7 @@ def gradients(
     saved: tuple[Tensor, Tensor, Tensor],
 ) -> list[Tensor]:
     """As `run_backward`; those of weights may be views of one piece of memory."""
-    from spikevrt_kernels.temporal_block.triton.registered import Saved, run_backward_launches
+    from spikevrt_kernels.temporal_block.triton.execution import Saved, run_backward_launches
 
     o, stats_q, stats_kv = saved
     kept = Saved(o, stats_q, stats_q if context is None else stats_kv)
@@ -117,7 +71,7 @@ def run_forward(
 
     Without `keep` there is no backward, and o is empty.
     """
-    from spikevrt_kernels.temporal_block.triton.registered import run_launches
+    from spikevrt_kernels.temporal_block.triton.execution import run_launches
 
     numbers = Numbers(heads, dropout_p, seed, max_pixels, dot)
     return run_launches(call_of(x, context, prepare(weights, dot), numbers), keep)
@@ -206,7 +160,7 @@ class Direct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, context: Tensor | None, numbers: Numbers, *weights: Tensor) -> tuple[Tensor, ...]:
-        from spikevrt_kernels.temporal_block.triton.registered import run_launches
+        from spikevrt_kernels.temporal_block.triton.execution import run_launches
 
         prepared = prepare(weights, numbers.dot)
         output = run_launches(call_of(x, context, prepared, numbers), True)
@@ -246,7 +200,7 @@ def temporal_block_fused(
 
 def without_gradients(x: Tensor, context: Tensor | None, weights: Sequence[Tensor], numbers: Numbers) -> Tensor:
     """The block past the dispatcher."""
-    from spikevrt_kernels.temporal_block.triton.registered import run_launches
+    from spikevrt_kernels.temporal_block.triton.execution import run_launches
 
     with torch.no_grad():
         return run_launches(call_of(x, context, prepare(weights, numbers.dot), numbers), False)[0]
