@@ -12,8 +12,8 @@ from spikevrt_kernels.checks.comparison import Comparison, Judge, excess
 from spikevrt_kernels.checks.selftest import huge_trials
 from spikevrt_kernels.checks.trials import RIGHT, WRONG, Trial, verdict
 from spikevrt_kernels.checks.trials import Row as TrialRow
-from spikevrt_kernels.core.backends import TRITON_OPS
 from spikevrt_kernels.core.case import Case, Precision
+from spikevrt_kernels.registry import TRITON_OPS
 from spikevrt_kernels.temporal_attention import temporal_attention
 
 DERIVATIVE_ERROR = 0.02

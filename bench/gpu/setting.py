@@ -102,7 +102,7 @@ def odd_cases(setting: Setting, op: str, precision: str) -> tuple[Case, ...]:
     """Shapes that tiles do not divide; in the type of training also longer clips and more channels."""
     if setting.dry:
         return OPERATORS[op].tiny
-    return (*OPERATORS[op].odd, *(MORE_ODD_CASES[op] if precision == TRAINING_PRECISION_NAME else ()))
+    return (*OPERATORS[op].odd, *(MORE_ODD_CASES.get(op, ()) if precision == TRAINING_PRECISION_NAME else ()))
 
 
 def own_cases(setting: Setting, op: str) -> tuple[Case, ...]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from bench.gpu.board import Outcome, Task
 from bench.gpu.part import NO_GPU, NO_TIME, ONE_THREAD, WELL
 from bench.gpu.setting import PRECISIONS, Setting, own_cases
-from spikevrt_kernels.core.backends import TRITON_OPS
 from spikevrt_kernels.core.processes import cores
+from spikevrt_kernels.registry import TRITON_OPS
 
 JUDGED = "bench.gpu.correctness."
 """Start of the names of jobs that run again under the sanitizer if they fail."""

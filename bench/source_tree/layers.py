@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from spikevrt_kernels.core.names import operator_names
+
 COMMANDS = {
     "demo",
     "prepare",
@@ -16,15 +18,7 @@ COMMANDS = {
     "config.__main__",
     "selftest",
 }
-OPERATORS = {
-    "linear",
-    "deform_conv",
-    "flow_warp",
-    "temporal_attention",
-    "temporal_block",
-    "voxelize",
-    "window_attention",
-}
+OPERATORS = {"linear", "deform_conv", "flow_warp", *operator_names()}
 BENCH_COMMANDS = {
     "conftest",
     "gpu_report",

@@ -9,6 +9,7 @@ from spikevrt_kernels.window_attention.spec import OPERATOR as WINDOW_ATTENTION
 OPERATORS: dict[str, Operator] = {
     operator.name: operator for operator in (TEMPORAL_ATTENTION, TEMPORAL_BLOCK, WINDOW_ATTENTION, VOXELIZE)
 }
+TRITON_OPS = tuple(name for name, operator in OPERATORS.items() if "triton" in operator.backends)
 DECLARED: Declared = {name: cost for operator in OPERATORS.values() for name, cost in operator.declared.items()}
 """Functions that give the declared bytes of every registered operator."""
 PLANS: dict[str, Plan] = {name: plan for operator in OPERATORS.values() for name, plan in operator.plans.items()}

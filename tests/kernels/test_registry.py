@@ -8,10 +8,9 @@ import pytest
 import torch
 from triton.backends.compiler import GPUTarget
 
-from spikevrt_kernels.core.backends import TRITON_OPS
 from spikevrt_kernels.proof.compile_all import ARCHITECTURES, DTYPES, FRAMES
 from spikevrt_kernels.proof.compiler import build
-from spikevrt_kernels.registry import DECLARED, PLANS
+from spikevrt_kernels.registry import DECLARED, OPERATORS, PLANS, TRITON_OPS
 from spikevrt_kernels.temporal_block.spec import block_launches
 
 BARRIERS = {  # architecture, kernel: what is read again after a barrier
@@ -42,6 +41,15 @@ def test_a_program_waits_before_it_reads_what_it_wrote(architecture, kernel, cro
 def test_forward_and_backward_are_declared(op):
     # A count of operators would miss the kernels of one that is not.
     assert {f"spikevrt::{op}", f"spikevrt::{op}_backward"} <= set(DECLARED)
+
+
+@pytest.mark.parametrize("op", TRITON_OPS)
+def test_a_triton_operator_has_cases_and_plans(op):
+    # Reports compile plans; the self-test and the interpreter take the cases.
+    operator = OPERATORS[op]
+    assert operator.plans
+    assert operator.odd
+    assert operator.tiny
 
 
 WITHOUT_TRITON = """

@@ -6,10 +6,10 @@ import torch
 
 from spikevrt_kernels.checks.comparison import EXACT, LARGE
 from spikevrt_kernels.checks.trials import Trial
-from spikevrt_kernels.core.backends import TRITON_OPS, why_no_kernels
+from spikevrt_kernels.core.backends import why_no_kernels
 from spikevrt_kernels.core.case import Case, Precision, mixed, pure
 from spikevrt_kernels.core.launch import interpreted
-from spikevrt_kernels.registry import OPERATORS
+from spikevrt_kernels.registry import OPERATORS, TRITON_OPS
 
 CPU_TYPES = (pure(torch.float64), pure(torch.float32), mixed(torch.bfloat16))
 INTERPRETER_TYPES = (pure(torch.float64), pure(torch.float32), pure(torch.float16))

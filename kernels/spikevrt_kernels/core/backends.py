@@ -15,8 +15,7 @@ from spikevrt_kernels.core.launch import constant, interpreted
 from spikevrt_kernels.core.names import CHOICES
 
 TIME_OPS = ("temporal_attention", "temporal_block")
-TRITON_OPS = (*TIME_OPS, "window_attention")
-"""Operators that have a Triton kernel; the first ones run along the T of features (B,C,T,H,W)."""
+"""Operators along the T of features (B,C,T,H,W)."""
 MAX_FRAMES = 8
 """T is exact in their kernels and its square lives in registers."""
 MAX_HEAD_WIDTH = 64

@@ -15,20 +15,14 @@ from spikevrt.system.device import half_type
 from spikevrt.system.machine import driver, installed
 from spikevrt_kernels.checks.fastest import Ask, Choice, Finding, choices, trial_count
 from spikevrt_kernels.checks.trials import Machine
-from spikevrt_kernels.core.backends import (
-    MAX_FRAMES,
-    TRITON_OPS,
-    BackendError,
-    resolve_backend,
-    takes_kernels,
-    why_not_triton,
-)
+from spikevrt_kernels.core.backends import MAX_FRAMES, BackendError, resolve_backend, takes_kernels, why_not_triton
 from spikevrt_kernels.core.case import mixed
 from spikevrt_kernels.core.launch import assemble_for
 from spikevrt_kernels.core.names import BACKENDS
 from spikevrt_kernels.core.processes import cores
 from spikevrt_kernels.core.tuned import fingerprint
 from spikevrt_kernels.core.user_cache import cache_folder, keep, read_kept, sources
+from spikevrt_kernels.registry import TRITON_OPS
 
 FOLDER = "attention"
 

@@ -7,11 +7,12 @@ from spikevrt.config import Config
 from spikevrt.models.backends.trials import attention_trials
 from spikevrt.system.device import half_type
 from spikevrt_kernels.checks.needed import needed_launches
-from spikevrt_kernels.core.backends import TRITON_OPS, takes_kernels
+from spikevrt_kernels.core.backends import takes_kernels
 from spikevrt_kernels.core.case import mixed, pure
 from spikevrt_kernels.core.keys import by_key
 from spikevrt_kernels.core.launch import Launch, architecture
 from spikevrt_kernels.core.tuned import rows_on, trying
+from spikevrt_kernels.registry import TRITON_OPS
 
 
 def model_launches(config: Config, device: torch.device, training: bool = True) -> list[Launch]:
