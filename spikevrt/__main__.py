@@ -1,4 +1,4 @@
-"""`python -m spikevrt`, or `spikevrt` where it is installed: the list of all commands, and the way to each."""
+"""`python -m spikevrt`, or `spikevrt` where it is installed: lists the commands and runs them."""
 
 import sys
 from collections.abc import Sequence
@@ -11,32 +11,32 @@ from spikevrt.cli import run_command
 from spikevrt.errors import UserError
 
 COMMANDS = {
-    "demo": "the main job on small data: prepare, train with and without spikes, evaluate, deblur",
+    "demo": "try everything on small data: prepare, train with and without spikes, evaluate, deblur",
     "prepare": "turn sharp video into a data set, link a downloaded one, or check one",
     "simulate": "simulate a spike camera that watches a video",
-    "identify": "say what an unknown spike recording is",
-    "plan": "print parameters, feature shapes and traffic of a configuration",
+    "identify": "find out what an unknown spike recording is",
+    "plan": "print parameters, feature shapes and memory traffic of a configuration",
     "train": "train on a data set, on one GPU or many",
-    "evaluate": "measure a trained model beside the blurred frames and the spikes alone",
+    "evaluate": "compare a trained model with the blurred frames and with the spikes alone",
     "deblur": "restore a clip of any length and size",
-    "config": "print all configuration keys: what each does, its default, its values",
-    "selftest": "compare every kernel on this machine with float64",
+    "config": "print all configuration keys: meaning, default, allowed values",
+    "selftest": "check every kernel on this machine against a float64 reference",
 }
-"""Modules of `spikevrt` by the name that a person types, in the order in which they are met."""
+"""Modules of `spikevrt` that are commands, by name, in the order in which a new user needs them."""
 
 
 def usage() -> str:
-    """The list of commands."""
+    """The text that lists all commands."""
     lines = [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
     return "\n".join(
         [
             "usage: spikevrt COMMAND [OPTIONS]        (or: python -m spikevrt.COMMAND [OPTIONS])",
             "",
-            "Restores video: an RGB camera blurs what moves, a spike camera recorded what moved where.",
+            "Restores blurred video from an RGB camera with the help of a spike camera that saw the same motion.",
             "",
             *lines,
             "",
-            "spikevrt COMMAND --help has the options and examples; spikevrt --version the version.",
+            "spikevrt COMMAND --help prints options and examples; spikevrt --version prints the version.",
         ]
     )
 
@@ -69,7 +69,7 @@ def command_module(name: str) -> ModuleType:
 
 
 def console() -> None:
-    """What the console script calls."""
+    """Entry point of the console script `spikevrt`."""
     run_command(main)
 
 

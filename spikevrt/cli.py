@@ -20,7 +20,7 @@ Record = TypeVar("Record", bound="DataclassInstance")
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults that say something, and keeps the examples of a description as written."""
+    """Shows defaults other than None, false and empty lists, and keeps the line breaks of descriptions."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         silent = action.default in (None, False, []) or "(default" in (action.help or "")
@@ -28,14 +28,14 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments in one line, as for every other bad input."""
+    """An argument parser that reports bad arguments as one `UserError` line."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} ({self.prog} --help lists all options)")
 
 
 class Subcommand(Parser):
-    """Refuses what it does not know itself, so that the message names the `--help` that has its options."""
+    """A parser that refuses unknown arguments itself, so that the message names the sub-command's own `--help`."""
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -52,19 +52,19 @@ def command_parser(module: str, description: str) -> Parser:
 
 
 def add_subcommands(parser: Parser) -> "Subcommands":
-    """Make `parser` one of several commands; which of them was typed is the argument `command`."""
+    """Give `parser` sub-commands; the name of the chosen one becomes the argument `command`."""
     return parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", title="commands", parser_class=Subcommand
     )
 
 
 def add_subcommand(commands: "Subcommands", name: str, summary: str, description: str) -> Parser:
-    """The parser of one of several commands; `summary` stands in the list of all."""
+    """Add the parser of one sub-command; `summary` is its line in the list of all sub-commands."""
     return commands.add_parser(name, help=summary, description=description, formatter_class=HelpFormatter)
 
 
 def positive(text: str) -> int:
-    """An argument that counts something: an integer of at least 1."""
+    """Parse a count: an integer of at least 1."""
     value = int(text)
     if value < 1:
         raise ValueError
@@ -72,14 +72,14 @@ def positive(text: str) -> int:
 
 
 def positive_number(text: str) -> float:
-    """An argument that measures something: a finite number above 0."""
+    """Parse a measure: a finite number above 0."""
     value = float(text)
     if not 0 < value < math.inf:
         raise ValueError
     return value
 
 
-# What argparse calls them in its messages.
+# argparse prints these names in its messages.
 positive.__name__, positive_number.__name__ = "positive integer", "positive number"
 
 
@@ -115,31 +115,31 @@ def add_prove_again(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prove-again",
         action="store_true",
-        help="on CUDA: try all attention backends anew, instead of taking what an earlier start found on this machine",
+        help="on CUDA: try all attention backends again instead of using the choice stored on this machine",
     )
 
 
 def from_arguments(kind: type[Record], args: argparse.Namespace, **others: object) -> Record:
-    """A dataclass whose fields are arguments of the same names, but for `others`."""
+    """Build a dataclass from the arguments that have its fields' names; `others` gives the remaining fields."""
     parsed = {field.name: getattr(args, field.name) for field in fields(kind) if field.name not in others}
     return kind(**parsed, **others)
 
 
 def config_from_arguments(args: argparse.Namespace) -> Config:
-    """The configuration that `add_config_arguments` describes."""
+    """The configuration from the options that `add_config_arguments` adds."""
     return load_config(args.config, config_options(args))
 
 
 def config_options(args: argparse.Namespace) -> list[str]:
-    """`--opts` with `--attn-backend` folded in (the flag wins)."""
+    """The values of `--opts`, followed by `--attn-backend`, which therefore wins."""
     backend = [f"MODEL.ATTN_BACKEND={args.attn_backend}"] if args.attn_backend else []
     return [*args.opts, *backend]
 
 
 def run_command(main: Callable[[Sequence[str] | None], int | None]) -> None:
-    """Run `main` and leave with its exit code.
+    """Run `main` and exit with its code.
 
-    A `UserError`, or a file that cannot be read or written, is one line on stderr and exit code 2.
+    A `UserError`, or a file that cannot be read or written, prints one line on stderr and exits with code 2.
     """
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:

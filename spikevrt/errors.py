@@ -1,19 +1,19 @@
-"""The one exception that users see, what most often raises it, and the exit codes of commands."""
+"""The exception for errors of the user, a common check that raises it, and the exit codes of commands."""
 
 EXIT_USER_ERROR = 2
-"""Bad input."""
+"""Exit code for bad input."""
 EXIT_INTERRUPTED = 130
-"""Stopped by Ctrl-C, as shells report it: 128 + SIGINT."""
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
 
 
 class UserError(Exception):
-    """Bad input, said in one line that names the thing and the remedy.
+    """Bad input, described in one line that names the thing, its value and the remedy.
 
-    Commands print it without a traceback and exit with `EXIT_USER_ERROR` (`spikevrt.cli.run_command`).
+    Commands print it without a traceback and exit with `EXIT_USER_ERROR` (see `spikevrt.cli.run_command`).
     """
 
 
 def require_at_least(least: int, option: str, value: float) -> None:
-    """Raise a `UserError` where the value of an option is too small, or no number."""
+    """Raise a `UserError` if the value of an option is less than `least` or not a number."""
     if not value >= least:
         raise UserError(f"{option} {value}: must be at least {least}")

@@ -1,4 +1,4 @@
-"""`python -m spikevrt.evaluate`: PSNR and SSIM of restored frames, beside the blurred ones and the spikes alone."""
+"""`python -m spikevrt.evaluate`: PSNR and SSIM of restored frames, of the blurred ones and of the spikes alone."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ DESCRIPTION = """Measure a trained model on the validation split of a data set.
   python -m spikevrt.evaluate --checkpoint runs/first/best.pt --opts DATA.ROOT=data --json scores.json
   python -m spikevrt.evaluate --checkpoint rgb=runs/rgb/best.pt spikes=runs/spikes/best.pt --crop 256 --picture a.png
 
-Prints, for every clip and in all, the blurred input, the picture of the spikes alone (TFP, in grey) and what each
-checkpoint restores. A checkpoint brings its configuration; --opts changes keys of all of them.
+Prints PSNR and SSIM per clip and over all clips: of the blurred input, of a picture made from the spikes alone (TFP, in
+grey), and of the frames restored by each checkpoint. A checkpoint contains its configuration; --opts changes keys of
+all of them.
 """
 
 
@@ -38,24 +39,26 @@ def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = command_parser("spikevrt.evaluate", DESCRIPTION)
     parser.add_argument(
-        "--checkpoint", nargs="+", required=True, metavar="[NAME=]PATH", help="models to compare; NAME is for the table"
+        "--checkpoint", nargs="+", required=True, metavar="[NAME=]PATH", help="models to compare; NAME labels the table"
     )
     add_config_arguments(parser, default=None)
     add_prove_again(parser)
-    parser.add_argument("--crop", type=positive, help="the centre CROP x CROP pixels instead of whole frames")
-    parser.add_argument("--json", type=Path, help="write all figures there")
-    parser.add_argument("--picture", type=Path, help="write a PNG to look at: the middle frame by every method")
-    parser.add_argument("--picture-frame", metavar="CLIP/STEM", help="the frame of --picture")
-    parser.add_argument("--tfp-window", type=positive, help="spike frames of the TFP picture (default: half of them)")
+    parser.add_argument("--crop", type=positive, help="use only the centre CROP x CROP pixels of each frame")
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.add_argument("--picture", type=Path, help="PNG file that compares all methods on the middle frame")
+    parser.add_argument("--picture-frame", metavar="CLIP/STEM", help="use this frame for --picture")
     parser.add_argument(
-        "--tfp-rate", type=positive_number, help="firing rate of white (default: from clip.json, else 0.6)"
+        "--tfp-window", type=positive, help="spike frames that TFP averages (default: half of the exposure)"
     )
-    parser.add_argument("--device", help="cuda:N or cpu; CUDA where there is one if not given")
+    parser.add_argument(
+        "--tfp-rate", type=positive_number, help="firing rate of a white pixel (default: from clip.json, else 0.6)"
+    )
+    parser.add_argument("--device", help="cuda:N or cpu (default: CUDA if there is a GPU)")
     return parser
 
 
 def named_checkpoints(arguments: Sequence[str]) -> dict[str, Path]:
-    """`NAME=PATH` or `PATH` (called `restored`, or by its folder where there are several)."""
+    """Checkpoints by name: `NAME=PATH`, or `PATH`, which is called `restored` or, among several, by its folder."""
     named: dict[str, Path] = {}
     for argument in arguments:
         name, equals, path = argument.partition("=")
@@ -68,7 +71,7 @@ def named_checkpoints(arguments: Sequence[str]) -> dict[str, Path]:
 
 
 def pictured(wanted: str | None, clips: dict[str, tuple[str, ...]]) -> tuple[str, str]:
-    """Clip and stem of the frame to draw: the one asked for, else the middle of the first clip."""
+    """Clip and stem of the frame to draw: the requested one, or the middle of the first clip."""
     if wanted is None:
         name, stems = next(iter(clips.items()))
         return name, stems[len(stems) // 2]
@@ -79,7 +82,7 @@ def pictured(wanted: str | None, clips: dict[str, tuple[str, ...]]) -> tuple[str
 
 
 def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
-    """All figures, and the pictures of one frame by every method, with a progress bar."""
+    """Compute all figures, and the pictures of one frame by every method, behind a progress bar."""
     from tqdm import tqdm
 
     from spikevrt.data.clips.clip import find_clips
@@ -116,7 +119,7 @@ def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, evaluate, print."""
+    """Parse the arguments, evaluate and print the tables."""
     args = make_parser().parse_args(argv)
     from spikevrt.data.files.images import write_png
     from spikevrt.models.backends.choose import forget_choices

@@ -1,4 +1,4 @@
-"""`python -m spikevrt.identify`: what is this spike recording?"""
+"""`python -m spikevrt.identify`: finds out what an unknown spike recording is."""
 
 import argparse
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ DESCRIPTION = """Say what an unknown spike recording is: size, geometry, firing 
   python -m spikevrt.identify recording.dat --picture sharp.png    # and says whether its rows are upside down
   python -m spikevrt.identify recording.dat --height 360 --width 640
 
-A .dat file has no header: one bit per pixel, least significant first, frames one after the other. The score (0 to 1)
-says how much the frames of a geometry look like one picture: neighbouring pixels that agree without the noise. A
-vertical flip leaves it unchanged, so it is stated only where a picture of the scene is given.
+A .dat file has no header: it holds one frame after the other, one bit per pixel, least significant bit first. The score
+(0 to 1) measures how much the frames look like one picture under a geometry: how well neighbouring pixels agree when
+noise is removed. A vertical flip does not change it, so the flip is reported only if --picture is given.
 
-The PNG shows the TFP picture (mean of 41 spike frames: brightness), the TFI picture (1 / distance of the two spikes
-around the middle: sharper, noisier) and the firing rate over time.
+The PNG shows the TFP picture (mean of 41 spike frames: brightness), the TFI picture (1 / distance of the spikes before
+and after the middle: sharper, noisier) and the firing rate over time.
 """
 
 
@@ -27,16 +27,16 @@ def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = command_parser("spikevrt.identify", DESCRIPTION)
     parser.add_argument("file", type=Path, metavar="FILE", help="a .dat or .npz recording")
-    parser.add_argument("--height", type=int, help="of a stored frame, where it is known")
-    parser.add_argument("--width", type=int, help="of a stored frame, where it is known")
-    parser.add_argument("--format", choices=SPIKE_FORMATS, help="where it is known")
-    parser.add_argument("--picture", type=Path, metavar="GT", help="a picture of the scene at the recording's middle")
-    parser.add_argument("--out", type=Path, metavar="PNG", help="(default: FILE's name with .identified.png, here)")
+    parser.add_argument("--height", type=int, help="pixel rows of a stored frame, if known")
+    parser.add_argument("--width", type=int, help="pixels per stored row, if known")
+    parser.add_argument("--format", choices=SPIKE_FORMATS, help="packed bits or one byte per pixel, if known")
+    parser.add_argument("--picture", type=Path, metavar="GT", help="a picture of the scene, halfway through FILE")
+    parser.add_argument("--out", type=Path, metavar="PNG", help="PNG to write (default: ./NAME.identified.png)")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and print."""
+    """Parse the arguments and print the report."""
     args = make_parser().parse_args(argv)
     for name in ("height", "width"):
         value = getattr(args, name)

@@ -1,25 +1,25 @@
-"""`python -m spikevrt.plan`: parameters, feature shapes and traffic of a configuration, before any run."""
+"""`python -m spikevrt.plan`: prints parameters, feature shapes and memory traffic of a configuration."""
 
 from collections.abc import Sequence
 
 from spikevrt.cli import add_config_arguments, command_parser, config_from_arguments, run_command
 
-DESCRIPTION = """Print the parameters and the feature shapes of a model, by module and by stage.
+DESCRIPTION = """Print a model's parameters per module, and the shape of its features after each stage.
 
-Nothing is allocated: the model is built without storage, whatever its size.
+No memory is allocated: the model is built without storage, whatever its size.
 
   python -m spikevrt.plan --config default
   python -m spikevrt.plan --config fast --opts DATA.CROP_SIZE=192 TRAIN.BATCH_SIZE=1
-  python -m spikevrt.plan --config default --traffic    # also what a forward moves, by attention backend
+    python -m spikevrt.plan --config default --traffic    # also memory traffic of a forward, per attention backend
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, build, print."""
+    """Parse the arguments, build the model without storage, and print the tables."""
     parser = command_parser("spikevrt.plan", DESCRIPTION)
     add_config_arguments(parser)
     parser.add_argument(
-        "--traffic", action="store_true", help="bytes and launches of a forward by attention backend; no GPU needed"
+        "--traffic", action="store_true", help="also print bytes and launches of a forward per backend; needs no GPU"
     )
     args = parser.parse_args(argv)
     config = config_from_arguments(args)

@@ -1,4 +1,4 @@
-"""`python -m spikevrt.prepare`: data sets made, linked and checked, and their voxel caches."""
+"""`python -m spikevrt.prepare`: makes, links and checks data sets, and makes voxel caches."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -31,16 +31,16 @@ VIDEO = """Turn sharp video into blurred frames, sharp frames and simulated spik
 
   python -m spikevrt.prepare video bikes.mp4 --out data      # the first 70% trains, the last 20% is held out
 
-SOURCE is a video file or a folder of consecutive sharp frames; it becomes a clip of its name. Frames are cropped to
-multiples of 8 pixels. With --split-by clip, each of several sources trains or is held out as a whole.
+SOURCE is a video file or a folder of consecutive sharp frames; its clip has the same name. Frames are cropped to
+multiples of 8 pixels. With --split-by clip, each source is used either for training or for validation.
 """
-PHOTOS = """Add clips of moving photos, to train on: every sub-frame is rendered, none interpolated.
+PHOTOS = """Add training clips of moving photos: every sub-frame is rendered, none is interpolated.
 
   python -m spikevrt.prepare photos astronaut rocket --out data
 
-The photos are those of the scikit-image package (pip install 'spikevrt[demo]'); all of them without a NAME.
+The photos come with the scikit-image package (pip install 'spikevrt[demo]'); without NAME, all of them are used.
 """
-IMPORT = """Link a downloaded data set as it is unpacked in FOLDER, and check it.
+IMPORT = """Link a downloaded data set that was unpacked in FOLDER into the unified layout, and check it.
 
   python -m spikevrt.prepare import spk-gopro DOWNLOAD --out data
 
@@ -49,52 +49,54 @@ spk-x4k:   {split}_blurry_N, {split}_spike_2xds_N, {split}_fullRGB
 sreds:     .dat and .png files of one stem
 s-sdm:     GOPRO/{split}/spike_data/<clip>/
 
-The check looks at counts, stems and sizes, and whether the spikes show what the frames show.
+The check compares counts, names and sizes of the files, and whether spikes and frames show the same scene.
 """
-VOXELS = """Make the voxel caches of a data set. Training needs none: it reads the spikes themselves.
+VOXELS = """Make the voxel caches of a data set. They are optional: training can read the spike files themselves.
 
   python -m spikevrt.prepare voxels data --opts DATA.K=32
 
-What is whole and valid already stays; an interrupted run goes on where it stopped.
+Valid cache files are kept; an interrupted run continues where it stopped.
 """
-CHECK = """Say what is wrong with a data set, file by file; the exit code is 2 where something is.
+CHECK = """List what is wrong with a data set, file by file; the exit code is 2 if there is a problem.
 
   python -m spikevrt.prepare check data
 
-It looks at counts, stems and sizes, and whether the spikes show what the frames show.
+It compares counts, names and sizes of the files, and whether spikes and frames show the same scene.
 """
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
-    """`--out`, and how blurred frames and spikes are made."""
+    """Add `--out` and the options that say how blurred frames and spikes are made."""
     recipe = Recipe()
     camera = recipe.camera
-    parser.add_argument("--out", type=Path, required=True, help="root of the data set to write")
-    parser.add_argument("--factor", type=int, default=camera.factor, help="sub-frames between source frames")
-    parser.add_argument("--exposure", type=int, default=recipe.exposure, help="source frames in a blurred frame")
-    parser.add_argument("--stride", type=int, default=recipe.stride, help="source frames between blurred frames")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the data set to write")
+    parser.add_argument("--factor", type=int, default=camera.factor, help="sub-frames per source frame")
+    parser.add_argument("--exposure", type=int, default=recipe.exposure, help="source frames per blurred frame")
+    parser.add_argument("--stride", type=int, default=recipe.stride, help="source frames between starts of exposures")
     parser.add_argument("--theta", type=float, default=camera.theta, help="threshold of the spike camera")
     parser.add_argument(
         "--spike-scale", dest="scale", type=int, default=camera.scale, help="RGB pixels per spike pixel"
     )
-    parser.add_argument("--linear-light", action="store_true", help="average light instead of pixel values")
-    parser.add_argument("--noise", action="store_true", help="spurious spikes")
-    parser.add_argument("--seed", type=int, default=camera.seed, help="of the camera, the motion and the split")
+    parser.add_argument("--linear-light", action="store_true", help="average light (gamma 2.2), not pixel values")
+    parser.add_argument("--noise", action="store_true", help="add spurious spikes")
+    parser.add_argument("--seed", type=int, default=camera.seed, help="seed of the camera, the motion and the split")
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
-    """What `add_recipe` describes."""
+    """The recipe from the options that `add_recipe` adds."""
     require_at_least(1, "--spike-scale", args.scale)
     return from_arguments(Recipe, args, camera=from_arguments(SpikeCamera, args, flip=True))
 
 
 def add_video(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `video`."""
+    """Add the arguments of `video`."""
     parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="a video file or a folder of frames")
     add_recipe(parser)
-    parser.add_argument("--split-by", choices=("time", "clip"), default="time", help="what trains and what is held out")
-    parser.add_argument("--train", type=float, default=0.7, help="share of the time that trains")
-    parser.add_argument("--val", type=float, default=0.2, help="share of the time, or of the clips, that is held out")
+    parser.add_argument(
+        "--split-by", choices=("time", "clip"), default="time", help="split each source, or the sources"
+    )
+    parser.add_argument("--train", type=float, default=0.7, help="share of the time for training (--split-by time)")
+    parser.add_argument("--val", type=float, default=0.2, help="share of the time or of the clips for validation")
 
 
 def video(args: argparse.Namespace, data: DataConfig) -> int:
@@ -107,10 +109,10 @@ def video(args: argparse.Namespace, data: DataConfig) -> int:
 
 
 def add_photos(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `photos`."""
+    """Add the arguments of `photos`."""
     parser.add_argument("names", nargs="*", metavar="NAME", help="a photo (default: all of them)")
     add_recipe(parser)
-    parser.add_argument("--split", help="where they go (default: the training split)")
+    parser.add_argument("--split", help="split to add the clips to (default: the training split)")
 
 
 def photos(args: argparse.Namespace, data: DataConfig) -> int:
@@ -122,10 +124,10 @@ def photos(args: argparse.Namespace, data: DataConfig) -> int:
 
 
 def add_import(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `import`."""
+    """Add the arguments of `import`."""
     parser.add_argument("dataset", choices=DATASET_NAMES, metavar="DATASET", help=", ".join(DATASET_NAMES))
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the download was unpacked")
-    parser.add_argument("--out", type=Path, required=True, help="root of the data set to make")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder in which the download was unpacked")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the data set to make")
 
 
 def import_download(args: argparse.Namespace, data: DataConfig) -> int:
@@ -136,8 +138,8 @@ def import_download(args: argparse.Namespace, data: DataConfig) -> int:
 
 
 def add_voxels(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `voxels`."""
-    parser.add_argument("root", type=Path, metavar="ROOT", help="root of the data set")
+    """Add the arguments of `voxels`."""
+    parser.add_argument("root", type=Path, metavar="ROOT", help="folder of the data set")
     parser.add_argument("--workers", type=int, help="threads (default: one per core)")
 
 
@@ -151,8 +153,8 @@ def voxels(args: argparse.Namespace, data: DataConfig) -> int:
 
 
 def add_check(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `check`."""
-    parser.add_argument("root", type=Path, metavar="ROOT", help="root of the data set")
+    """Add the arguments of `check`."""
+    parser.add_argument("root", type=Path, metavar="ROOT", help="folder of the data set")
 
 
 def check(args: argparse.Namespace, data: DataConfig) -> int:
@@ -163,29 +165,29 @@ def check(args: argparse.Namespace, data: DataConfig) -> int:
 
 
 class Job(NamedTuple):
-    """A sub-command."""
+    """One sub-command."""
 
     help: str
-    """For the list of all."""
+    """Its line in the list of all sub-commands."""
     description: str
     add: Callable[[argparse.ArgumentParser], None]
-    """Its arguments, but for the configuration."""
+    """Adds its arguments, without those of the configuration."""
     run: Callable[[argparse.Namespace, DataConfig], int]
-    """Does it; returns the exit code."""
+    """Runs it and returns the exit code."""
 
 
 JOBS = {
-    "video": Job("a data set from sharp video", VIDEO, add_video, video),
-    "photos": Job("clips of moving photos, for training", PHOTOS, add_photos, photos),
-    "import": Job("a downloaded data set, by links", IMPORT, add_import, import_download),
-    "voxels": Job("voxel caches of a data set (optional)", VOXELS, add_voxels, voxels),
-    "check": Job("what is wrong with a data set", CHECK, add_check, check),
+    "video": Job("make a data set from sharp video", VIDEO, add_video, video),
+    "photos": Job("add training clips of moving photos", PHOTOS, add_photos, photos),
+    "import": Job("link a downloaded data set", IMPORT, add_import, import_download),
+    "voxels": Job("make voxel caches of a data set (optional)", VOXELS, add_voxels, voxels),
+    "check": Job("list what is wrong with a data set", CHECK, add_check, check),
 }
-"""By the word that a person types."""
+"""The sub-commands by name."""
 
 
 def make_parser() -> Parser:
-    """All sub-commands with their options and defaults."""
+    """A parser with all sub-commands, their options and defaults."""
     parser = command_parser("spikevrt.prepare", DESCRIPTION)
     commands = add_subcommands(parser)
     for name, job in JOBS.items():
@@ -196,7 +198,7 @@ def make_parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run the job asked for."""
+    """Parse the arguments and run the sub-command."""
     args = make_parser().parse_args(argv)
     return JOBS[args.command].run(args, load_config(args.config, args.opts).data)
 

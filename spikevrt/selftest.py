@@ -1,4 +1,4 @@
-"""`python -m spikevrt.selftest`: every kernel against its reference on this machine."""
+"""`python -m spikevrt.selftest`: compares every kernel with its reference on this machine."""
 
 import argparse
 from collections.abc import Sequence
@@ -14,14 +14,15 @@ DESCRIPTION = """Compare every kernel with its reference in float64, outputs and
   python -m spikevrt.selftest --config fast                  # the shapes of another model
   TRITON_INTERPRET=1 python -m spikevrt.selftest             # no GPU: kernels in Triton's interpreter, small shapes
 
-Random inputs, odd shapes in every type; on CUDA the shapes of the model of --config, too, the large ones beside sdpa
-in float32. Errors are relative, ||a - exact|| / ||exact||, of the whole and of its worst 16 neighbours; a backend may
-make twice the error that plain PyTorch makes in the same type (three times in gradients). A kernel runs three times
-into memory of NaN and must give the same bits; of more than 2^31 elements the last clip must be what it is alone,
-where memory allows. Every operator and type has a process of its own: what crashes or
-hangs there is one wrong row. Times are one run forward and backward, beside those of the reference in the same type.
+It uses random inputs of odd shapes in every type; on CUDA also the shapes of the model of --config, of which large
+ones are compared with sdpa in float32. Errors are relative, ||a - exact|| / ||exact||, of the whole result and of its
+worst 16 neighbouring values. A backend's error may be twice that of plain PyTorch in the same type (three times for
+gradients). Every kernel runs three times into memory filled with NaN and must give the same bits. For more than 2^31
+elements, the last clip must equal the result for that clip alone, if memory allows. Every operator and type runs in a
+process of its own, so a crash or hang is one wrong row. Times are for one forward and backward pass, next to those of
+the reference.
 
-Prints a table to paste into a bug report. Exit code 1 when something is wrong, 0 otherwise.
+Prints a table to paste into a bug report. The exit code is 1 if something is wrong, else 0.
 """
 
 
@@ -29,14 +30,14 @@ def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     operators = operator_names()
     parser = command_parser("spikevrt.selftest", DESCRIPTION)
-    parser.add_argument("--op", nargs="+", choices=operators, metavar="NAME", help=f"some of {', '.join(operators)}")
-    parser.add_argument("--device", help="cuda:N or cpu; CUDA where there is one if not given")
+    parser.add_argument("--op", nargs="+", choices=operators, metavar="NAME", help=f"any of {', '.join(operators)}")
+    parser.add_argument("--device", help="cuda:N or cpu (default: CUDA if there is a GPU)")
     add_config_arguments(parser, backend=False)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, try, print."""
+    """Parse the arguments, run the self-test and print its table."""
     args = make_parser().parse_args(argv)
     config = load_config(args.config, args.opts)
     from spikevrt.models.backends.selftest import selftest

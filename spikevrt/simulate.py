@@ -1,4 +1,4 @@
-"""`python -m spikevrt.simulate`: the spikes that a camera would have recorded of a video."""
+"""`python -m spikevrt.simulate`: simulates the spikes that a camera would have recorded of a video."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ from spikevrt.data.simulation.settings import SpikeCamera
 
 DESCRIPTION = """Simulate a spike camera that watches a video: A += I / 255; fire where A >= theta; A -= theta.
 
-  python -m spikevrt.simulate video.mp4 --out spikes                    # 8 spike frames from frame to frame
+    python -m spikevrt.simulate video.mp4 --out spikes                    # 8 spike frames per video frame
   python -m spikevrt.simulate frames/ --out spikes --scale 2 --theta 1  # half the resolution, twice the spikes
-  python -m spikevrt.simulate fast/ --out spikes --factor 1 --noise     # the source is fast already
+    python -m spikevrt.simulate fast/ --out spikes --factor 1 --noise     # SOURCE has a spike camera's frame rate
 
-SOURCE is a video file or a folder of sharp frames. The folder --out gets one packed recording.dat, its config.yaml
-(spike_h, spike_w) and a windows.csv with the spikes of every frame: what DATA.RECORDING.LAYOUT=continuous reads.
-spikevrt.prepare makes whole data sets (blurred and sharp frames too) with the same simulator.
+SOURCE is a video file or a folder of sharp frames. The folder --out receives one packed recording.dat, its config.yaml
+(spike_h, spike_w) and a windows.csv with the spike frames of every video frame, as DATA.RECORDING.LAYOUT=continuous
+reads them. spikevrt.prepare uses the same simulator to make whole data sets, with blurred and sharp frames.
 """
 
 
@@ -25,12 +25,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser = command_parser("spikevrt.simulate", DESCRIPTION)
     parser.add_argument("source", type=Path, metavar="SOURCE", help="a video file, or a folder of sharp frames")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
-    parser.add_argument("--theta", type=float, default=camera.theta, help="threshold; white fires every theta frames")
-    parser.add_argument("--noise", action="store_true", help="OR spurious spikes in, at Gaussian intervals (140, 50)")
+    parser.add_argument("--theta", type=float, default=camera.theta, help="threshold; white fires once per theta steps")
+    parser.add_argument("--noise", action="store_true", help="add spurious spikes at Gaussian intervals (140, 50)")
     parser.add_argument("--scale", type=int, default=camera.scale, help="RGB pixels per spike pixel, along each axis")
     parser.add_argument("--linear-light", action="store_true", help="integrate light (gamma 2.2), not pixel values")
-    parser.add_argument("--factor", type=int, default=camera.factor, help="spike frames from one frame to the next")
-    parser.add_argument("--seed", type=int, default=camera.seed, help="of the first charge and the noise")
+    parser.add_argument("--factor", type=int, default=camera.factor, help="spike frames per video frame")
+    parser.add_argument("--seed", type=int, default=camera.seed, help="seed of the initial charge and the noise")
     parser.add_argument(
         "--no-flip",
         dest="flip",
@@ -41,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, simulate, and print the rate beside the one to expect."""
+    """Parse the arguments, simulate, and print the firing rate next to the expected one."""
     args = make_parser().parse_args(argv)
     camera = from_arguments(SpikeCamera, args)
     from tqdm import tqdm

@@ -1,4 +1,4 @@
-"""Tables as plain text."""
+"""Formats tables as plain text."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ NUMERIC = "0123456789+-."
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned: text left, numbers right."""
+    """Align columns: text to the left, numbers to the right."""
     columns = list(zip(header, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     numbers = [i > 0 and all(not cell or cell[0] in NUMERIC for cell in c[1:]) for i, c in enumerate(columns)]

@@ -1,4 +1,4 @@
-"""`python -m spikevrt.train`: train VRT+Spike, or plain VRT."""
+"""`python -m spikevrt.train`: trains VRT+Spike, or plain VRT."""
 
 import argparse
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ DESCRIPTION = """Train on a data set in the unified layout (spikevrt.prepare mak
   python -m spikevrt.train --config default --opts DATA.ROOT=data TRAIN.OUTPUT_DIR=runs/first --resume auto
   torchrun --nproc-per-node 4 -m spikevrt.train --config default --opts DATA.ROOT=data
 
-Ctrl-C finishes the step, saves and leaves; --resume auto goes on where the run stopped.
+Ctrl-C finishes the current step, saves and exits; --resume auto continues where the run stopped.
 """
 
 
@@ -19,14 +19,14 @@ def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = command_parser("spikevrt.train", DESCRIPTION)
     add_config_arguments(parser)
-    parser.add_argument("--resume", metavar="auto|PATH", help="go on from the run's last checkpoint, or from PATH")
-    parser.add_argument("--device", help="cuda:N or cpu; CUDA where there is one if not given")
+    parser.add_argument("--resume", metavar="auto|PATH", help="continue from the run's last checkpoint, or from PATH")
+    parser.add_argument("--device", help="cuda:N or cpu (default: CUDA if there is a GPU)")
     add_prove_again(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, train."""
+    """Parse the arguments and train."""
     args = make_parser().parse_args(argv)
     config = config_from_arguments(args)
     from spikevrt.training.run import train

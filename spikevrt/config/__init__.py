@@ -1,4 +1,4 @@
-"""Frozen dataclasses validated where they are built, read from YAML and `KEY=VALUE` options."""
+"""The configuration: frozen dataclasses that check their values, read from YAML and `KEY=VALUE` options."""
 
 from spikevrt.config.data import DataConfig, NormConfig, RecordingConfig
 from spikevrt.config.loader import (

@@ -1,4 +1,4 @@
-"""A key of a section: its default, its text, the values that it may have; and the checks of values."""
+"""Configuration keys (default, description, allowed values) and the checks of their values."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -9,18 +9,18 @@ from spikevrt.errors import UserError
 
 
 def fail(key: str, value: Any, allowed: str) -> None:
-    """Raise the error every check gives: `KEY = value: must be ...`."""
+    """Raise the `UserError` of every failed check: `KEY = value: must be ...`."""
     raise UserError(f"{key} = {value}: must be {allowed}")
 
 
 def require(condition: bool, key: str, value: Any, allowed: str) -> None:
-    """`fail` unless `condition` holds."""
+    """Call `fail` unless `condition` holds."""
     if not condition:
         fail(key, value, allowed)
 
 
 def require_length(key: str, values: Sequence[Any], length: int) -> None:
-    """`values` has exactly `length` entries."""
+    """Fail unless `values` has exactly `length` entries."""
     require(len(values) == length, key, list(values), f"a list of exactly {length} values, not {len(values)}")
 
 
@@ -29,33 +29,33 @@ ABOUT = "about"
 
 
 class Rule(NamedTuple):
-    """Which values a key may have."""
+    """The values that a key may have."""
 
     text: str
-    """Follows `must be`."""
+    """Completes the sentence `must be ...`."""
     holds: Callable[[Any], bool]
 
 
 class About(NamedTuple):
-    """What is known of a key besides its type and default."""
+    """What describes a key besides its type and its default."""
 
     does: str
-    """What it does, with its unit; a sentence or a few."""
+    """One or a few sentences: what the key does, with its unit."""
     rule: Rule | None
-    """None = every value of the type."""
+    """None = every value of the type is allowed."""
     derived: bool
-    """`none` in a file stands for a value that follows from other keys."""
+    """Whether `none` in a file means: compute the value from other keys."""
     free: bool
-    """May change when a run goes on: it is no part of what the weights mean."""
+    """Whether the value may change when a run resumes, because the weights do not depend on it."""
 
 
 def key(default: T, does: str, rule: Rule | None = None, *, derived: bool = False, free: bool = False) -> T:
-    """The field of a section for one key; arguments as in `About`."""
+    """Make the dataclass field of one key; the arguments are those of `About`."""
     return field(default=default, metadata={ABOUT: About(does, rule, derived, free)})
 
 
 def about(own: Field[Any]) -> About:
-    """What `key` was told."""
+    """The `About` record that `key` stored in a field."""
     return own.metadata[ABOUT]
 
 
@@ -68,13 +68,13 @@ class Section:
     """
 
     SECTION: ClassVar[str]
-    """Where it stands, dotted: `MODEL.VRT`."""
+    """Dotted name of the section, for example `MODEL.VRT`."""
 
     def __post_init__(self) -> None:
         self.check(own.name for own in fields(self))
 
     def check(self, names: Iterable[str]) -> None:
-        """Hold the keys called `names` against their rules."""
+        """Check the keys called `names` against their rules."""
         wanted = set(names)
         for own in fields(self):
             value = getattr(self, own.name)
@@ -87,22 +87,22 @@ class Section:
 
 
 def at_least(least: float) -> Rule:
-    """A number (not NaN) with a lower bound."""
+    """Rule for a number (not NaN) with a lower bound."""
     return Rule(f"at least {least}", lambda value: value >= least)
 
 
 def between(low: float, high: float) -> Rule:
-    """A number with both bounds."""
+    """Rule for a number with a lower and an upper bound, both allowed."""
     return Rule(f"between {low} and {high}", lambda value: low <= value <= high)
 
 
 def one_of(choices: Sequence[str]) -> Rule:
-    """One of some words."""
+    """Rule for a word out of a list."""
     return Rule("one of " + ", ".join(choices), lambda value: value in choices)
 
 
 def positives(length: int) -> Rule:
-    """A list of so many positive integers."""
+    """Rule for a list of exactly `length` positive integers."""
     return Rule(
         f"a list of exactly {length} values, all positive",
         lambda values: len(values) == length and all(value > 0 for value in values),

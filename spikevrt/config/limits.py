@@ -1,24 +1,24 @@
-"""What sizes VRT can take, and how its stages hang together: the one place where the model's geometry stands."""
+"""The sizes that VRT accepts, and how its stages are connected: the only place where its geometry is written down."""
 
 from typing import NamedTuple
 
 MULTIPLE = 8
-"""H and W are multiples of it: the deepest stage works at 1/8."""
+"""H and W must be multiples of this, because the deepest stage works at 1/8 of the resolution."""
 LEAST_PIXELS = 33
-"""SpyNet's coarsest level must hold 2 pixels."""
+"""Smallest H and W: SpyNet's coarsest level must hold 2 pixels."""
 WINDOWS_PER_SIDE = 8
-"""At 1/8 one attention window must fit."""
+"""H and W must hold this many attention windows, so that one window fits at 1/8 of the resolution."""
 
 
 class Place(NamedTuple):
-    """Of a stage in the encoder-decoder."""
+    """Where a stage stands in the encoder-decoder."""
 
     reshape: str
-    """Before it: none, down or up."""
+    """How features are resized before the stage: none, down or up."""
     scale: int
-    """Downsampling factor."""
+    """Downsampling factor at which the stage works."""
     skip: int | None = None
-    """The stage (from 0) whose output is added to this one's."""
+    """The stage (from 0) whose output is added to this stage's output."""
 
 
 PLACES = (
@@ -30,11 +30,11 @@ PLACES = (
     Place("up", 2, skip=1),
     Place("up", 1, skip=0),
 )
-"""VRT's stages 1-7; the groups after them form stage 8."""
+"""Stages 1-7 of VRT; stage 8 consists of the groups that follow."""
 ENCODER_STAGES = 4
-"""The first ones, one for each scale: spike features are fused after each."""
+"""Number of encoder stages, one per scale; spike features are fused after each of them."""
 
 
 def least_side(window: int) -> int:
-    """Pixels that H or W must have at least, for attention windows of `window` pixels along it."""
+    """The smallest H or W in pixels along which the attention window has `window` pixels."""
     return max(LEAST_PIXELS, WINDOWS_PER_SIDE * window)

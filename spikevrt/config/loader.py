@@ -1,4 +1,4 @@
-"""From YAML and `KEY=VALUE` options to a `Config`, and back."""
+"""Builds a `Config` from YAML and `KEY=VALUE` options, and writes it back as YAML."""
 
 import difflib
 import types
@@ -17,13 +17,13 @@ from spikevrt.errors import UserError
 
 Tree = dict[str, Any]
 ALIASES = {"DATA.NUM_VOXEL_BINS": "DATA.K"}
-"""Old names of keys; a file that gives both must give them the same value."""
+"""Old name -> current name of a key; a file that has both must give them the same value."""
 NONE = (None, "none")
-"""What stands for no value."""
+"""How YAML and options write that a key has no value."""
 
 
 def preset_names() -> list[str]:
-    """The configurations that ship inside the package."""
+    """Names of the configurations that are part of the package."""
     folder = resources.files("spikevrt.config") / "presets"
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
@@ -41,7 +41,7 @@ def load_config(name_or_path: str, options: Sequence[str] = ()) -> Config:
 
 
 def read_yaml(name_or_path: str) -> Tree:
-    """The tree of upper-case keys of a preset or a file, unvalidated."""
+    """Read a preset or a file as a tree of upper-case keys; values are not checked."""
     if name_or_path in preset_names():
         text = (resources.files("spikevrt.config") / "presets" / f"{name_or_path}.yaml").read_text("utf-8")
     else:
@@ -56,7 +56,7 @@ def read_yaml(name_or_path: str) -> Tree:
 
 
 class UniqueKeys(yaml.SafeLoader):
-    """A key that stands twice is an error: YAML's last one would silently win, of whole sections too."""
+    """Refuses keys that occur twice: plain YAML would silently keep the last one, even for whole sections."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -69,7 +69,7 @@ class UniqueKeys(yaml.SafeLoader):
 
 
 def parse_yaml(text: str, source: str) -> Tree:
-    """Parse `text`; `source` names it in errors."""
+    """Parse YAML; `source` names the text in error messages."""
     try:
         tree = yaml.load(text, UniqueKeys)
     except yaml.YAMLError as error:
@@ -85,7 +85,7 @@ def parse_yaml(text: str, source: str) -> Tree:
 
 
 def apply_option(tree: Tree, option: str) -> None:
-    """Set one `SECTION.KEY=VALUE` in `tree`; the value is read as YAML (numbers, lists, none)."""
+    """Set `SECTION.KEY=VALUE` in `tree`; the value is parsed as YAML (numbers, lists, none)."""
     key, equals, text = option.partition("=")
     path = key.strip().split(".")
     if not equals or not all(path):
@@ -104,7 +104,7 @@ def apply_option(tree: Tree, option: str) -> None:
         node = child
     full = ".".join(path)
     for alias, name in ALIASES.items():
-        # An option replaces the file's value under either name.
+        # An option replaces the value of the file, whichever of the two names the file uses.
         if full in (alias, name):
             node.pop(alias.rpartition(".")[2], None)
             node.pop(name.rpartition(".")[2], None)
@@ -119,7 +119,7 @@ def config_from_tree(tree: Mapping[str, Any]) -> Config:
 
 
 def resolve_aliases(tree: Mapping[str, Any]) -> Tree:
-    """`tree` with old key names replaced by today's."""
+    """A copy of `tree` with old key names replaced by the current ones."""
     result = dict(tree)
     for alias, name in ALIASES.items():
         section, _, old = alias.partition(".")
@@ -136,8 +136,10 @@ def resolve_aliases(tree: Mapping[str, Any]) -> Tree:
 
 
 def typed_values(cls: type, tree: Mapping[str, Any], prefix: str) -> Values:
-    """What `tree` gives of the dataclass `cls`, by field; nested dataclasses are sections, derived keys without a value
-    are left out."""
+    """The values that `tree` holds for the dataclass `cls`, by field name and with the field's type.
+
+    Nested dataclasses are sections; keys whose value is derived from others are left out where they have none.
+    """
     hints = typing.get_type_hints(cls)
     known = {own.name.upper(): own for own in fields(cls)}
     values: Values = {}
@@ -158,7 +160,7 @@ def typed_values(cls: type, tree: Mapping[str, Any], prefix: str) -> Values:
 
 
 def build(cls: type, values: Values) -> Any:
-    """An instance of the dataclass `cls`, its sections built in their order."""
+    """Build the dataclass `cls` from `values`; its nested sections are built first."""
     hints = typing.get_type_hints(cls)
     sections = {own.name: hints[own.name] for own in fields(cls) if is_dataclass(hints[own.name])}
     built = {name: build(section, values.get(name, {})) for name, section in sections.items()}
@@ -166,17 +168,17 @@ def build(cls: type, values: Values) -> Any:
 
 
 def all_keys() -> list[str]:
-    """Every key that a configuration may hold, dotted."""
+    """Dotted names of all keys of a configuration."""
     return [name for name, _ in walk(Config)]
 
 
 def free_keys() -> frozenset[str]:
-    """Keys that may change when a run goes on, dotted."""
+    """Dotted names of the keys that may change when a run resumes."""
     return frozenset(name for name, own in walk(Config) if about(own).free)
 
 
 def walk(cls: type, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
-    """Dotted name and field of every key of a section and of those below it."""
+    """Dotted name and field of every key of a section and of the sections inside it."""
     hints = typing.get_type_hints(cls)
     for own in fields(cls):
         name = f"{prefix}{own.name.upper()}"
@@ -187,18 +189,18 @@ def walk(cls: type, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
 
 
 def unknown_key(key: str) -> str:
-    """The message for a key that does not exist, with the nearest one that does."""
+    """The error message for an unknown key; it names the most similar existing key."""
     sections = {k.rpartition(".")[0] for k in all_keys()} - {""}
     candidates = [*all_keys(), *sections, *ALIASES]
     nearest = difflib.get_close_matches(key, candidates, n=1, cutoff=0.0)[0]
-    # A right name in the wrong section is nearer to what was meant than a look-alike.
+    # The right name in the wrong section is a better guess than a name with similar letters.
     leaf = key.rpartition(".")[2]
     same_leaf = [c for c in candidates if c.rpartition(".")[2] == leaf]
     return f"{key}: unknown configuration key; did you mean {same_leaf[0] if same_leaf else nearest}?"
 
 
 def convert(key: str, value: Any, hint: Any) -> Any:
-    """`value` as the type `hint` says (bool, int, float, str, a tuple of int, or optional)."""
+    """Convert `value` to the type `hint` (bool, int, float, str, tuple of int, or one of them or None)."""
     if isinstance(hint, types.UnionType):
         if value in NONE:
             return None
@@ -213,7 +215,7 @@ def convert(key: str, value: Any, hint: Any) -> Any:
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
         return value
     if hint is float and not isinstance(value, bool):
-        # YAML 1.1 reads 1e-4 (no dot) as text.
+        # YAML 1.1 reads 1e-4 (without a dot) as text.
         try:
             return float(value)
         except (TypeError, ValueError):

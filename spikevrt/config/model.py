@@ -68,7 +68,7 @@ class VRTConfig(Section):
     use_checkpoint_ffn: bool = key(True, "Recompute the MLPs in the backward pass: less memory, more time.", free=True)
 
     def __post_init__(self) -> None:
-        # Lists that may be derived are checked by `fit`, after what they are derived from.
+        # Lists that may be derived are checked in `fit`, after the values they are derived from.
         self.check({"depths", "deform_groups", "mlp_ratio", "drop_path"})
         require(
             all(U_STAGES <= i < len(self.depths) for i in self.indep_reconsts),
@@ -78,7 +78,7 @@ class VRTConfig(Section):
         )
 
     def fit(self, channels: Sequence[int]) -> None:
-        """Check widths against CHANNELS_PER_SCALE (4 widths), skips, heads and groups."""
+        """Check the widths of stages and groups against CHANNELS_PER_SCALE, skips, heads and deformable groups."""
         self.check({"embed_dims", "num_heads"})
         for name, values in (("EMBED_DIMS", self.embed_dims), ("NUM_HEADS", self.num_heads)):
             require_length(f"MODEL.VRT.{name}", values, len(self.depths))
@@ -107,7 +107,7 @@ class VRTConfig(Section):
             self.fit_width(f"{own}[{index}]", width, heads, deformable=index < U_STAGES)
 
     def fit_width(self, name: str, width: int, heads: int, deformable: bool) -> None:
-        """Check one width, of a stage with parallel warping (`deformable`) or of a group of stage 8."""
+        """Check the width of one stage with parallel warping (`deformable`) or of one group of stage 8."""
         require(width % 4 == 0, name, width, "divisible by 4")
         require(width % heads == 0, name, width, f"divisible by its {heads} heads (MODEL.VRT.NUM_HEADS)")
         if deformable:
@@ -145,7 +145,7 @@ class TemporalAttnConfig(Section):
     chunk_shape: str = key("square", "Shape of a chunk of as many pixels.", one_of(CHUNK_SHAPES), free=True)
 
     def fit(self, channels: Sequence[int]) -> None:
-        """Check the widths of the four scales against the heads."""
+        """Check that the heads divide the widths of the four scales."""
         for index, width in enumerate(channels):
             require(
                 width % self.heads == 0,
@@ -204,7 +204,7 @@ class ModelConfig(Section):
 
 
 def mirrored(channels: Sequence[int], count: int) -> tuple[int, ...]:
-    """Widths of stages 1-7, which go down the scales and up again, and of groups of stage 8 at the first scale."""
+    """Widths of stages 1-7, which go down the scales and up again, then of the groups of stage 8 at the first scale."""
     down_and_up = (*channels, *reversed(channels[:-1]))
     last = (channels[0],) if channels else ()
     return down_and_up + last * (count - len(down_and_up))

@@ -1,4 +1,4 @@
-"""The reference of all keys: type, default, what each does and which values it may have."""
+"""The reference of all configuration keys: type, value, description and allowed values."""
 
 import types
 import typing
@@ -18,19 +18,19 @@ WIDTH, INDENT = 100, " " * 6
 
 
 class Entry(NamedTuple):
-    """One key."""
+    """One line of the reference: a key."""
 
     name: str
     type: str
     value: str
-    """As YAML has it."""
+    """The value, written as in YAML."""
     does: str
     allowed: str
-    """Empty = every value of the type."""
+    """The allowed values; empty = every value of the type."""
 
 
 class Part(NamedTuple):
-    """One section, without the sections below it."""
+    """One section, without the sections inside it."""
 
     name: str
     does: str
@@ -38,18 +38,18 @@ class Part(NamedTuple):
 
     @property
     def keys(self) -> list[str]:
-        """Dotted names of its entries."""
+        """Dotted names of the section's entries."""
         return [f"{self.name}.{entry.name}" for entry in self.entries]
 
 
 def parts(config: Config) -> Iterator[Part]:
-    """All sections in the order of the files, with the values of `config`."""
+    """All sections in the order of the configuration files, with the values of `config`."""
     for own in fields(config):
         yield from parts_of(getattr(config, own.name))
 
 
 def parts_of(section: Section) -> Iterator[Part]:
-    """A section and those below it."""
+    """A section, then the sections inside it."""
     hints = typing.get_type_hints(type(section))
     entries: list[Entry] = []
     below: list[Section] = []
@@ -68,7 +68,7 @@ def parts_of(section: Section) -> Iterator[Part]:
 
 
 def type_text(hint: Any, derived: bool) -> str:
-    """`integer or none`."""
+    """The type as text, for example `integer or none`."""
     optional = isinstance(hint, types.UnionType)
     plain = next(h for h in typing.get_args(hint) if h is not types.NoneType) if optional else hint
     is_list = typing.get_origin(plain) is tuple
@@ -77,7 +77,7 @@ def type_text(hint: Any, derived: bool) -> str:
 
 
 def value_text(value: Any) -> str:
-    """As a file or an option has it."""
+    """The value as text, as a file or an option writes it."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -88,10 +88,12 @@ def value_text(value: Any) -> str:
 
 
 def select(every: Iterable[Part], names: Sequence[str]) -> list[Part]:
-    """The sections and keys called `names` (dotted; a section brings those below it); without names, all of them.
+    """The sections and keys called `names`; all of them where `names` is empty.
+
+    Names are dotted; a section includes the sections inside it.
 
     Raises:
-        UserError: a name that is neither; the message says the nearest.
+        UserError: a name is neither a section nor a key; the message suggests the most similar one.
     """
     every = list(every)
     chosen: set[str] = set()
@@ -110,7 +112,7 @@ def select(every: Iterable[Part], names: Sequence[str]) -> list[Part]:
 
 
 def plain_text(chosen: Sequence[Part]) -> str:
-    """For a terminal: a paragraph for each section, a few lines for each key."""
+    """Format the reference for a terminal: a paragraph per section, a few lines per key."""
     lines: list[str] = []
     for part in chosen:
         lines += [part.name, *(f"  {line}".rstrip() for line in part.does.splitlines()), ""]
@@ -123,7 +125,7 @@ def plain_text(chosen: Sequence[Part]) -> str:
 
 
 def markdown(chosen: Sequence[Part], name: str) -> str:
-    """For a document: a table for each section, with the values of the configuration called `name`."""
+    """Format the reference as Markdown, a table per section, with the values of the configuration called `name`."""
     lines = [
         "# Configuration",
         "",

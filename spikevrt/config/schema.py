@@ -1,4 +1,4 @@
-"""The whole configuration: four sections, what is derived between them, and the checks that need more than one."""
+"""The whole configuration: its four sections, the values derived from others, and the checks across sections."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +12,10 @@ from spikevrt.config.train import DEFAULT_OVERLAP, TestConfig, TrainConfig
 
 @dataclass(frozen=True)
 class Config:
-    """A run's configuration, without gaps: `config_from_tree` fills in what follows from other keys.
+    """A run's configuration. Every key has a value: `config_from_tree` computes the derived ones.
 
     Raises:
-        UserError: a value outside what is allowed, naming key, value and the allowed range.
+        UserError: a value is not allowed; the message names key, value and allowed range.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -41,14 +41,14 @@ class Config:
 
 
 Values = dict[str, Any]
-"""Values by field, of nested sections; as typed as the dataclasses that are built of them, not yet checked."""
+"""Field values of nested sections, with the right types but not checked yet."""
 WINDOW = (8, 8)
-"""Pixels of an attention window in space."""
+"""Default height and width of an attention window, in pixels."""
 HEADS = 6
 
 
 def add_derived(values: Values) -> None:
-    """Fill what is missing and follows from what is there, or from the defaults; whatever is wrong stays wrong."""
+    """Compute missing derived values from the given values or their defaults; wrong values are left to the checks."""
     model, test = values.setdefault("model", {}), values.setdefault("test", {})
     vrt = model.setdefault("vrt", {})
     clip_len = values.get("data", {}).get("clip_len", DataConfig.clip_len)
@@ -62,5 +62,5 @@ def add_derived(values: Values) -> None:
 
 
 def default_heads(width: int) -> int:
-    """6 where it divides the width, else the largest divisor below."""
+    """6 where it divides the width, else the largest smaller divisor."""
     return next(heads for heads in range(HEADS, 0, -1) if width % heads == 0)

@@ -79,7 +79,7 @@ class TestConfig(Section):
     """How long clips are restored and how results are measured."""
 
     SECTION: ClassVar[str] = "TEST"
-    __test__ = False  # pytest would collect a class of this name
+    __test__ = False  # Otherwise pytest would collect this class, because of its name.
 
     clip_overlap: int = key(
         DEFAULT_OVERLAP,

@@ -1,1 +1,1 @@
-"""Spike files, voxels, clips and samples."""
+"""Spike recordings, voxels, clips and training samples."""

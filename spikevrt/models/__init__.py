@@ -1,4 +1,4 @@
-"""The models and what builds them."""
+"""The models, and the functions that build and load them."""
 
 from spikevrt.models.backends.choose import Backends, choose_backends
 from spikevrt.models.build import build_model, load_trained_model, run_model

@@ -1,4 +1,4 @@
-"""From a configuration, or a trained checkpoint, to a model."""
+"""Builds a model from a configuration or a trained checkpoint."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,15 +17,15 @@ from spikevrt.models.vrt_with_spike import VRTWithSpike
 
 
 def build_model(config: Config, pretrained: bool = True, backends: Backends | None = None) -> nn.Module:
-    """The model of a configuration: `VRTWithSpike`, or plain `VRT` with MODEL.USE_SPIKE false.
+    """Build the model of a configuration: `VRTWithSpike`, or plain `VRT` if MODEL.USE_SPIKE is false.
 
     Args:
-        config: of the model.
+        config: configuration of the model.
         pretrained: whether MODEL.VRT.PRETRAINED is loaded into the backbone.
-        backends: what `choose_backends` found for a device; None = by MODEL.ATTN_BACKEND alone, nothing is tried.
+        backends: result of `choose_backends`; None = MODEL.ATTN_BACKEND, without any trial.
 
     Raises:
-        UserError: a backend that cannot run, or pretrained weights that do not fit.
+        UserError: a backend cannot run, or the pretrained weights do not fit.
     """
     backends = backends or choose_backends(config)
     vrt = build_vrt(config.model, config.data.crop_size, backends.window_attention)
@@ -37,7 +37,7 @@ def build_model(config: Config, pretrained: bool = True, backends: Backends | No
 
 
 def build_vrt(model: ModelConfig, crop_size: int, attn_backend: str) -> VRT:
-    """The RGB backbone."""
+    """Build the RGB backbone."""
     vrt = model.vrt
     return VRT(
         upscale=1,
@@ -57,7 +57,7 @@ def build_vrt(model: ModelConfig, crop_size: int, attn_backend: str) -> VRT:
 
 
 def add_spikes(vrt: VRT, config: Config, attn_backend: str) -> VRTWithSpike:
-    """The backbone with spike encoder, self-attention and fusion."""
+    """Add spike encoder, self-attention and fusion to the backbone."""
     model = config.model
     widths, strides = model.channels_per_scale, model.spike_encoder
     return VRTWithSpike.of_parts(
@@ -69,23 +69,23 @@ def add_spikes(vrt: VRT, config: Config, attn_backend: str) -> VRTWithSpike:
 
 
 def run_model(model: nn.Module, rgb: Tensor, voxels: Tensor | None) -> Tensor:
-    """rgb (B,T,3,H,W) and, unless the model is plain VRT, voxels (B,T,K,h,w) -> (B,T,3,H,W)."""
+    """Restore rgb (B,T,3,H,W) to (B,T,3,H,W); voxels (B,T,K,h,w) are ignored by a plain VRT."""
     return model(rgb) if voxels is None else model(rgb, voxels)
 
 
 def load_trained_model(
     path: str | Path, options: Sequence[str] = (), config: str | None = None, device: torch.device | None = None
 ) -> tuple[nn.Module, Config]:
-    """A model in eval mode, on the CPU, with a checkpoint's weights (their EMA where there is one).
+    """Load a trained model in eval mode on the CPU; it gets the EMA of the weights if the checkpoint has one.
 
     Args:
         path: a checkpoint of this project, or bare weights together with `config`.
-        options: `KEY=VALUE` on top of the checkpoint's configuration.
-        config: a preset or a YAML file that describes bare weights; a checkpoint of this project brings its own.
-        device: where the model will run: attention backends are chosen for it.
+        options: `KEY=VALUE` changes to the checkpoint's configuration.
+        config: a preset or YAML file for bare weights; ignored for a checkpoint of this project.
+        device: device for which attention backends are chosen.
 
     Raises:
-        UserError: no such file, no configuration, weights that do not fit, or a backend that cannot run.
+        UserError: the file or the configuration is missing, the weights do not fit, or a backend cannot run.
     """
     state = read_state(path)
     tree = state.get("config")

@@ -1,4 +1,4 @@
-"""Reading weights: official and published files, with a report of what did not fit."""
+"""Reads weights of this project and of the published ones, and reports what does not fit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from spikevrt.errors import UserError
 
-SHOWN = 5
+SHOWN_NAMES = 5
 COMPUTED = (".relative_position_index", ".position_bias", "spynet.mean", "spynet.std")
-"""Buffers that a checkpoint may leave out: the model computes them."""
+"""Endings of buffers that a checkpoint may omit, because the model computes them."""
 OLD_NAMES = {
     "spike_temporal_sa.sa_blocks.": "spike_temporal_sa.blocks.",
     "cross_attn_fuse.cross_attn_blocks.": "cross_attn_fuse.fuse_blocks.",
 }
-"""The quick reference's names, and what its code and ours call them."""
+"""Other names of parameters -> the names in this model."""
 
 
 def rename(key: str) -> str:
-    """Today's name of a parameter: without the wrapper of a distributed run, old names replaced."""
+    """The current name of a parameter, without the prefix of a distributed run."""
     key = key.removeprefix("module.")
     for old, new in OLD_NAMES.items():
         key = key.replace(old, new)
@@ -30,14 +30,14 @@ def rename(key: str) -> str:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a load left out; empty where everything fitted."""
+    """What could not be loaded; false if everything fitted."""
 
     missing: tuple[str, ...]
-    """Names of the model that the file lacks; they keep their values."""
+    """Parameters that the file lacks; they keep their values."""
     unexpected: tuple[str, ...]
-    """Names of the file that the model lacks."""
+    """Entries of the file that the model lacks."""
     reshaped: tuple[str, ...]
-    """`name: shape in the file != shape in the model`."""
+    """`name: shape in the file != shape in the model`, per parameter."""
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.unexpected or self.reshaped)
@@ -52,15 +52,15 @@ class LoadReport:
 
 
 def abbreviate(names: tuple[str, ...]) -> str:
-    """The first few names."""
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    """The first few names, as text."""
+    return ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
 
 
 def read_state(path: str | Path) -> dict[str, Any]:
-    """The dictionary inside a `.pth`, `.pt` or `.safetensors` file, on the CPU.
+    """Read the dictionary in a `.pth`, `.pt` or `.safetensors` file to the CPU; no code of the file is run.
 
     Raises:
-        UserError: no such file, or not a checkpoint.
+        UserError: the file is missing or not a checkpoint.
     """
     path = Path(path)
     if not path.is_file():
@@ -71,7 +71,7 @@ def read_state(path: str | Path) -> dict[str, Any]:
 
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # any reader may fail in its own way on a damaged file
+    except Exception as error:  # A damaged file can raise almost any exception.
         raise UserError(
             f"checkpoint {path}: cannot be read ({type(error).__name__}); it is damaged, "
             "cut short or not a file of weights"
@@ -87,16 +87,16 @@ def load_weights(
     strict: bool = True,
     name: str | None = None,
 ) -> LoadReport:
-    """Load a file or a state, with or without the `params` wrapper and the computed buffers.
+    """Load a file or a state; the `params` wrapper and the computed buffers are optional in it.
 
     Args:
-        model: takes the weights.
-        source: a path, or a state.
-        strict: anything that does not fit is an error; otherwise it is printed and the rest loaded.
-        name: names `source` in messages.
+        model: receives the weights.
+        source: a path or a state.
+        strict: True = anything that does not fit is an error; False = it is printed and the rest is loaded.
+        name: what messages call `source`.
 
     Raises:
-        UserError: `strict` and something does not fit, or nothing fits at all.
+        UserError: something does not fit and `strict` is set, or nothing fits at all.
     """
     label = name or (str(source) if isinstance(source, (str, Path)) else "state")
     state = read_state(source) if isinstance(source, (str, Path)) else dict(source)
@@ -122,12 +122,12 @@ def load_weights(
 
 
 def unwrap_params(module: nn.Module, state: dict[str, object], prefix: str, *_: object) -> None:
-    """Official files wrap the state in `params`."""
+    """Before loading: unwrap the state that official files store in `params`."""
     if prefix == "" and isinstance(state.get("params"), dict):
         state.update(state.pop("params"))  # type: ignore[call-overload]
 
 
 def keep_own_buffers(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Checkpoints may come without the computed buffers: put the module's own in their place."""
+    """Before loading: insert the module's own computed buffers, which a checkpoint may omit."""
     for name, own in module.named_buffers(recurse=False):
         state.setdefault(prefix + name, own)

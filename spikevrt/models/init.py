@@ -12,7 +12,7 @@ BINS_A_WAVE = 8
 
 
 def init_small(layer: nn.Module) -> None:
-    """A hundredth of the default weights and no bias: an untrained layer hardly changes what it is added to."""
+    """Scale the default weights by 1/100 and zero the bias, so that a residual branch adds little at first."""
     assert isinstance(layer, (nn.Conv2d, nn.Conv3d, nn.Linear))
     with torch.no_grad():
         layer.weight.mul_(SMALL)
@@ -21,7 +21,7 @@ def init_small(layer: nn.Module) -> None:
 
 
 def init_framewise(layer: nn.Conv3d) -> None:
-    """Along time, large weights for the centre tap and small ones for the others: a feature is mostly of its frame."""
+    """Enlarge the weights of the centre tap in time and reduce the others, so that features mostly show their frame."""
     with torch.no_grad():
         centre = layer.weight.shape[2] // 2
         own = layer.weight[:, :, centre] * CENTRE
@@ -30,10 +30,10 @@ def init_framewise(layer: nn.Conv3d) -> None:
 
 
 def init_smooth(layer: nn.Conv3d) -> None:
-    """Low-pass the weights along the K bins (half of them also over space), and keep their norm.
+    """Low-pass the weights along the K bins (half of them also over space), keeping their norm.
 
-    A spike bit is mostly noise, and a random combination of bits hides the picture. Sums of neighbouring bits show it
-    from the first step. The lowest K / 8 frequencies of a cosine transform along the bins are kept.
+    A single spike bit is mostly noise, and a random combination of bits hides the picture, while a sum of neighbouring
+    bits shows it from the first step. The lowest K / 8 frequencies of a cosine transform along the bins are kept.
     """
     with torch.no_grad():
         weight = layer.weight
@@ -48,10 +48,10 @@ def init_smooth(layer: nn.Conv3d) -> None:
 
 
 def init_selective(in_proj_weight: nn.Parameter) -> None:
-    """Three times the default weights for queries and keys, the first 2C of 3C rows.
+    """Scale the default weights of queries and keys by 3: the first 2C of 3C rows.
 
-    With default weights the scores are so small that attention without positional encoding averages all frames, and
-    it learns only slowly to tell them apart.
+    With default weights the attention scores are so small that attention without positional encoding averages all
+    frames, and learns only slowly to distinguish them.
     """
     with torch.no_grad():
         in_proj_weight[: 2 * in_proj_weight.shape[1]].mul_(SELECTIVE)

@@ -1,4 +1,4 @@
-"""What a configuration takes, counted without running it: parameters, feature shapes, bytes and launches."""
+"""Counts what a configuration needs without running it: parameters, feature shapes, bytes and launches."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -20,17 +20,17 @@ from spikevrt_kernels.registry import DECLARED
 
 MIB = 2**20
 Row = tuple[str, tuple[int, ...]]
-"""A feature and its shape."""
+"""Name and shape of a feature."""
 
 
 def model_without_storage(config: Config) -> nn.Module:
-    """The model on the meta device: shapes without memory or initialisation."""
+    """The model on the meta device: shapes only, without memory or initialisation."""
     with torch.device("meta"):
         return build_model(config, pretrained=False)
 
 
 def parameter_table(config: Config) -> str:
-    """Parameters of every module, in the order of the data flow, with the total."""
+    """Table of the parameters per module, in the order of the data flow, with the total."""
     model = model_without_storage(config)
     rows = [(name, count(module)) for name, module in leading_modules(model)]
     rows.append(("total", count(model)))
@@ -39,7 +39,7 @@ def parameter_table(config: Config) -> str:
 
 
 def leading_modules(model: nn.Module) -> Iterable[tuple[str, nn.Module]]:
-    """The parts that a reader of the architecture knows by name."""
+    """The modules that the table lists."""
     for name, child in model.named_children():
         if name == "vrt":
             yield from ((f"vrt.{part}", module) for part, module in child.named_children())
@@ -48,12 +48,12 @@ def leading_modules(model: nn.Module) -> Iterable[tuple[str, nn.Module]]:
 
 
 def count(module: nn.Module) -> int:
-    """Parameters of a module."""
+    """Number of parameters of a module."""
     return sum(p.numel() for p in module.parameters())
 
 
 def feature_table(config: Config) -> str:
-    """Shape and size of the features that leave every stage, for one batch of training crops."""
+    """Table of the shape and size of every stage's output, for one batch of training crops."""
     B, T, S = config.train.batch_size, config.data.clip_len, config.data.crop_size
     rows: list[Row] = [("input frames", (B, T, 3, S, S))]
     if config.model.use_spike:
@@ -66,51 +66,51 @@ def feature_table(config: Config) -> str:
 
 
 def elements(shape: Sequence[int]) -> int:
-    """Product of a shape."""
+    """Number of elements of a shape."""
     return torch.Size(shape).numel()
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    """(2, 96, 5, 256, 256) -> `2x96x5x256x256`."""
+    """A shape as text: (2, 96, 5, 256, 256) -> `2x96x5x256x256`."""
     return "x".join(str(s) for s in shape)
 
 
 CPU = torch.device("cpu")
-SHOWN = 4
-"""Operators that a line names."""
-HEADER = ("backend", "type", "GB", "launches", "most of it, GB")
+SHOWN_OPERATORS = 4
+"""Number of operators that a line of the traffic table names."""
+TRAFFIC_HEADER = ("backend", "type", "GB", "launches", "most of it, GB")
 LEGEND = (
-    "GB: 10^9 bytes in and out of every operator that is not a view, in the forms that operators have on CUDA and\n"
-    "with the casts of CUDA's autocast; Triton's by what their kernels declare. Counted without running anything."
+    "GB: 10^9 bytes read and written by all operators that are not views, in their CUDA form and with the casts of\n"
+    "CUDA's autocast; for Triton, as its kernels declare. Counted without running anything."
 )
 
 
 class ForwardTraffic(NamedTuple):
-    """One forward."""
+    """The traffic of one forward pass."""
 
     backend: str
     half: torch.dtype | None
     """Autocast's type, or None for float32."""
     found: OperatorTraffic | str
-    """Or why the backend cannot run the model."""
+    """The traffic, or why the backend cannot run the model."""
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """A line of the table."""
+        """The cells of its line in the table."""
         name = "float32" if self.half is None else f"{str(self.half).removeprefix('torch.')} autocast"
         if isinstance(self.found, str):
             return self.backend, name, "-", "-", self.found
-        most = self.found.by_operator.most_common(SHOWN)
+        most = self.found.by_operator.most_common(SHOWN_OPERATORS)
         shares = ", ".join(f"{operator.partition('::')[2]} {size / 1e9:.1f}" for operator, size in most)
         return self.backend, name, f"{self.found.bytes / 1e9:.1f}", str(self.found.launches), shares
 
 
 def forward_traffic(config: Config, backend: str, half: torch.dtype | None) -> OperatorTraffic:
-    """What restoring one clip of CLIP_LEN frames of CROP_SIZE moves.
+    """The memory traffic of restoring one clip of CLIP_LEN frames of CROP_SIZE.
 
     Args:
-        config: of model and clip, spikes at the frames' size.
-        backend: triton, sdpa or naive, on any machine.
+        config: configuration of the model; spikes have the frames' size.
+        backend: triton, sdpa or naive; works on any machine.
         half: autocast's type, or None for float32.
 
     Raises:
@@ -129,7 +129,7 @@ def forward_traffic(config: Config, backend: str, half: torch.dtype | None) -> O
 
 
 def all_traffic(config: Config) -> Iterator[ForwardTraffic]:
-    """By type and backend: in float32, and as a GPU would run it with TRAIN.MIXED_PRECISION."""
+    """Traffic by type and backend: in float32, and with TRAIN.MIXED_PRECISION as a GPU would run it."""
     for half in (None, torch.bfloat16) if config.train.mixed_precision else (None,):
         for backend in reversed(BACKENDS):
             try:
@@ -139,7 +139,7 @@ def all_traffic(config: Config) -> Iterator[ForwardTraffic]:
 
 
 def traffic_table(config: Config) -> str:
-    """One forward by backend and type."""
+    """Table of the traffic of one forward pass, by type and backend."""
     T, S = config.data.clip_len, config.data.crop_size
-    table = format_table(HEADER, [traffic.cells for traffic in all_traffic(config)])
+    table = format_table(TRAFFIC_HEADER, [traffic.cells for traffic in all_traffic(config)])
     return f"forward of one clip, {T}x3x{S}x{S}\n{table}\n{LEGEND}"

@@ -1,6 +1,6 @@
 """The spike encoder: a pyramid of 3-D convolutions over spike voxels.
 
-B clips, T steps of time, K spike bins, H x W spike pixels, C_i channels of scale i.
+B clips, T frames, K spike bins, H x W spike pixels, C_i channels at scale i.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from spikevrt.models.init import init_framewise, init_smooth
 
 
 class ResidualBlock3D(nn.Module):
-    """relu(x + conv2(relu(conv1(x)))), 3x3x3, no norm."""
+    """relu(x + conv2(relu(conv1(x)))) with 3x3x3 convolutions and no norm."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -25,13 +25,13 @@ class ResidualBlock3D(nn.Module):
 
 
 class SpikeEncoder3D(nn.Module):
-    """Voxels to four scales; each stride halves space by default and keeps time.
+    """Encodes voxels into features at four scales; by default each scale halves the size and keeps all frames.
 
     Args:
         in_bins: K.
         channels_per_scale: C_1..C_4.
-        temporal_strides: of the three downsamplings; None = (1,1,1).
-        spatial_strides: None = (2,2,2).
+        temporal_strides: strides of the three downsamplings along time; None = (1,1,1).
+        spatial_strides: their strides in space; None = (2,2,2).
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Attention along time: the spike features to themselves, and RGB features to the spikes'."""
+"""Attention along time: self-attention of spike features, and cross-attention from RGB to spike features."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Pair = tuple[Tensor, Tensor]
 
 
 class AttentionWeights(nn.Module):
-    """The four tensors of `torch.nn.MultiheadAttention`, with its names and its initialisation."""
+    """The parameters of `torch.nn.MultiheadAttention`, with its names and its initialisation."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -30,12 +30,12 @@ class AttentionWeights(nn.Module):
 
 
 def affine(layer: nn.Linear | nn.LayerNorm) -> Pair:
-    """Weight and bias of a layer that has both."""
+    """Weight and bias of a layer."""
     return layer.weight, layer.bias
 
 
 def make_mlp(dim: int, ratio: float) -> nn.Sequential:
-    """dim -> ratio * dim -> dim with exact GELU; `0` and `2` hold the parameters."""
+    """An MLP dim -> ratio * dim -> dim with exact GELU; its modules `0` and `2` hold the parameters."""
     hidden = int(dim * ratio)
     return nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
 
@@ -43,7 +43,7 @@ def make_mlp(dim: int, ratio: float) -> nn.Sequential:
 def gather(
     norm_q: Pair, norm_kv: Pair | None, attn: AttentionWeights, norm_mlp: Pair, mlp: nn.Sequential
 ) -> BlockWeights:
-    """The parameters of a block as the operator takes them; `norm_kv` None = self-attention."""
+    """Collect a block's parameters in the operator's record; `norm_kv` None = self-attention."""
     return BlockWeights(
         norm_q=norm_q,
         norm_kv=norm_kv,
@@ -56,7 +56,7 @@ def gather(
 
 
 def chunking(section: TemporalAttnConfig) -> Chunking | None:
-    """The chunks that a section asks for; ADAPTIVE_CHUNK false = none."""
+    """The chunks of a section, or None if its ADAPTIVE_CHUNK is false."""
     if not section.adaptive_chunk:
         return None
     return Chunking(section.max_batch_tokens, section.chunk_size, section.chunk_shape)
@@ -64,18 +64,18 @@ def chunking(section: TemporalAttnConfig) -> Chunking | None:
 
 @dataclass(frozen=True)
 class TimeSettings:
-    """What all blocks along time of one kind share; the keywords of the modules that hold them."""
+    """Settings of all blocks along time of one kind; the fields are also the keyword arguments of their modules."""
 
     heads: int = 4
-    """Divides every width."""
+    """Number of heads; must divide every width."""
     dropout: float = 0.0
-    """Of the attention probabilities, in training."""
+    """Dropout probability of the attention probabilities, in training only."""
     mlp_ratio: float = 2
     """Hidden width of the MLP, as a multiple of the width."""
     attn_backend: str = "auto"
     """auto, triton, sdpa or naive."""
     chunk: Chunking | None = None
-    """Pixels that are computed together, or None = all at once."""
+    """Pixels that are computed together; None = all at once."""
 
     @classmethod
     def of(cls, section: TemporalAttnConfig, attn_backend: str) -> Self:
@@ -91,11 +91,11 @@ class TemporalBlock(nn.Module):
         self.settings = settings
 
     def block_weights(self) -> BlockWeights:
-        """The parameters, as the operator takes them."""
+        """The parameters in the form that the operator takes."""
         raise NotImplementedError
 
     def run(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """Features (B,C,T,H,W), and what they attend to (B,C,T',H,W), None = themselves -> (B,C,T,H,W)."""
+        """Apply the block to features (B,C,T,H,W) and a context (B,C,T',H,W), None = the features -> (B,C,T,H,W)."""
         own = self.settings
         dropout = own.dropout if self.training else 0.0
         return temporal_block(x, context, self.block_weights(), own.heads, dropout, own.chunk, own.attn_backend)
@@ -115,7 +115,7 @@ class TemporalSelfBlock(TemporalBlock):
         init_small(self.mlp[2])
 
     def block_weights(self) -> BlockWeights:
-        """Queries, keys and values are of the same normalised features."""
+        """The parameters; queries, keys and values come from the same normalised features."""
         return gather(affine(self.ln1), None, self.attn, affine(self.ln2), self.mlp)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -124,15 +124,15 @@ class TemporalSelfBlock(TemporalBlock):
 
 
 class SpikeTemporalSA(nn.Module):
-    """One self-attention block for each scale.
+    """One self-attention block per scale.
 
     Args:
         channels_per_scale: width of every scale.
-        heads: as in `TimeSettings`, and so are the others.
-        dropout: see there.
-        mlp_ratio: see there.
-        attn_backend: see there.
-        chunk: see there.
+        heads: as in `TimeSettings`.
+        dropout: as in `TimeSettings`.
+        mlp_ratio: as in `TimeSettings`.
+        attn_backend: as in `TimeSettings`.
+        chunk: as in `TimeSettings`.
 
     Raises:
         BackendError: the backend cannot run on this machine.
@@ -153,12 +153,12 @@ class SpikeTemporalSA(nn.Module):
         self.register_load_state_dict_pre_hook(partial(accept_old_name, "sa_blocks", "blocks"))
 
     def forward(self, spike_feats: list[Tensor]) -> list[Tensor]:
-        """4 of (B,C_i,T_i,H_i,W_i) -> the same shapes."""
+        """Features at 4 scales, (B,C_i,T_i,H_i,W_i) -> the same shapes."""
         return [block(x) for block, x in zip(self.blocks, spike_feats, strict=True)]
 
 
 class CrossAttention(nn.Module):
-    """Holds `attn`, as the published state names it."""
+    """Holds the weights as `attn`, so that the state has the published names."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -178,16 +178,16 @@ class TemporalCrossBlock(TemporalBlock):
         init_selective(self.attn.attn.in_proj_weight)
 
     def block_weights(self) -> BlockWeights:
-        """Queries are of the RGB features, keys and values of the spikes'."""
+        """The parameters; queries come from the RGB features, keys and values from the spike features."""
         return gather(affine(self.ln_q), affine(self.ln_kv), self.attn.attn, affine(self.ln_ffn), self.ffn)
 
     def forward(self, rgb_feat: Tensor, spike_feat: Tensor) -> Tensor:
-        """(B,C,T',h,w) and (B,C,T,h,w) -> (B,C,T',h,w)."""
+        """Attend from RGB features (B,C,T',h,w) to spike features (B,C,T,h,w) -> (B,C,T',h,w)."""
         return self.run(rgb_feat, spike_feat)
 
 
 class MultiScaleTemporalCrossAttnFuse(nn.Module):
-    """One cross-attention block for each scale; arguments and errors as `SpikeTemporalSA`."""
+    """One cross-attention block per scale; arguments and errors as in `SpikeTemporalSA`."""
 
     def __init__(
         self,
@@ -204,11 +204,11 @@ class MultiScaleTemporalCrossAttnFuse(nn.Module):
         self.register_load_state_dict_pre_hook(partial(accept_old_name, "cross_attn_blocks", "fuse_blocks"))
 
     def forward(self, rgb_feat: Tensor, spike_feat: Tensor, scale_idx: int) -> Tensor:
-        """Fuse one scale.
+        """Fuse spike features into RGB features at one scale.
 
         Args:
             rgb_feat: (B,C,T',h,w).
-            spike_feat: (B,C,T,h',w'); another spatial size is resized to (h,w) frame by frame.
+            spike_feat: (B,C,T,h',w'); resized frame by frame if (h',w') is not (h,w).
             scale_idx: 0..3.
 
         Returns:
@@ -218,7 +218,7 @@ class MultiScaleTemporalCrossAttnFuse(nn.Module):
 
 
 def resize_frames(x: Tensor, size: Sequence[int]) -> Tensor:
-    """(B,C,T,h,w) -> (B,C,T,*size), bilinear with align_corners False; time is never resampled."""
+    """Resize (B,C,T,h,w) to (B,C,T,*size), bilinear with align_corners False; the frames stay as they are."""
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     B, _, T = x.shape[:3]
@@ -228,6 +228,6 @@ def resize_frames(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def accept_old_name(old: str, new: str, module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Load what the quick reference calls `old` as `new`."""
+    """Before loading: rename the entries of a module that other implementations call `old` to `new`."""
     for key in [k for k in state if k.startswith(f"{prefix}{old}.")]:
         state[f"{prefix}{new}." + key.removeprefix(f"{prefix}{old}.")] = state.pop(key)

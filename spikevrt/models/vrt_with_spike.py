@@ -1,4 +1,4 @@
-"""VRT with a spike branch: features of the spikes are fused after each encoder stage of the backbone.
+"""VRT with a spike branch: spike features are fused after each encoder stage of the backbone.
 
 B clips, T frames, H x W RGB pixels, K spike bins, h x w spike pixels.
 """
@@ -19,23 +19,23 @@ DEFAULT_CHANNELS = (96, 96, 96, 96)
 
 
 class VRTWithSpike(nn.Module):
-    """The whole model.
+    """VRT with spike encoder, self-attention of the spike features along time, and fusion.
 
     Args:
         vrt_backbone: the RGB backbone.
         spike_bins: K.
         channels_per_scale: widths of the backbone's stages 1-4; None = 96 each.
-        temporal_strides: of the spike encoder; None = (1,1,1).
-        spatial_strides: None = (2,2,2).
-        tsa_heads: heads of self-attention on the spike features, and so on for its dropout and MLP ratio.
-        tsa_dropout: on the attention probabilities.
-        tsa_mlp_ratio: hidden width of the MLP in widths.
-        fuse_heads: heads of the fusion's cross-attention, and so on.
-        fuse_dropout: on the attention probabilities.
-        fuse_mlp_ratio: hidden width of the MLP in widths.
-        attn_backend: auto, triton, sdpa or naive, for the spike branch and the fusion.
-        tsa_chunk: pixels at a time in self-attention, or None = all at once.
-        fuse_chunk: pixels at a time in the fusion, or None = all at once.
+        temporal_strides: strides of the spike encoder along time; None = (1,1,1).
+        spatial_strides: strides of the spike encoder in space; None = (2,2,2).
+        tsa_heads: heads of the spike features' self-attention.
+        tsa_dropout: dropout of its attention probabilities.
+        tsa_mlp_ratio: hidden width of its MLP, as a multiple of the width.
+        fuse_heads: heads of the fusion's cross-attention.
+        fuse_dropout: dropout of its attention probabilities.
+        fuse_mlp_ratio: hidden width of its MLP, as a multiple of the width.
+        attn_backend: auto, triton, sdpa or naive, for spike branch and fusion.
+        tsa_chunk: pixels that self-attention computes together; None = all at once.
+        fuse_chunk: pixels that the fusion computes together; None = all at once.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class VRTWithSpike(nn.Module):
         attention: SpikeTemporalSA,
         fusion: MultiScaleTemporalCrossAttnFuse,
     ) -> Self:
-        """The model of parts that were built already; their widths must agree."""
+        """Build the model from existing parts, whose widths must agree."""
         model = cls.__new__(cls)
         model._join(vrt, encoder, attention, fusion)
         return model
@@ -95,14 +95,14 @@ class VRTWithSpike(nn.Module):
         """Restore a clip.
 
         Args:
-            rgb_clip: (B,T,3,H,W) in [0,1]; sizes as `VRT.forward`.
-            spike_vox: (B,T,K,h,w) normalised voxels, in register with the frames.
+            rgb_clip: (B,T,3,H,W) in [0,1]; sizes as in `VRT.forward`.
+            spike_vox: (B,T,K,h,w) normalised voxels that show the same view as the frames.
 
         Returns:
             (B,T,3,H,W), not clamped.
 
         Raises:
-            UserError: sizes that the model cannot take.
+            UserError: the model cannot take these sizes.
         """
         self.vrt.check_input(rgb_clip)
         self.check_voxels(rgb_clip, spike_vox)

@@ -1,1 +1,1 @@
-"""Restoring long clips, metrics and reports."""
+"""Restores long clips, measures the results and reports them."""

@@ -1,4 +1,4 @@
-"""Pictures of a clip by every method, and how close each comes to the sharp frame."""
+"""Applies every method to a clip and scores the results against the sharp frames."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ BLURRED, TFP = "blurred", "TFP"
 
 @dataclass(frozen=True)
 class Compared:
-    """One frame: the sharp one (3,H,W) and what every method makes of it, float in [0,1]; TFP is (1,H,W)."""
+    """One sharp frame (3,H,W) and its restorations by method, float32 in [0,1]; TFP is (1,H,W)."""
 
     stem: str
     sharp: Tensor
@@ -28,32 +28,32 @@ class Compared:
 
 
 Scores = dict[str, float | None]
-"""Of one picture, or means over many, by the names of `SCORES`; a grey picture has no RGB figures."""
+"""Figures of one picture, or means over many, with the names of `SCORES`; grey pictures have no RGB figures."""
 GREY = "_grey"
 SCORES = {
     **{name: metric._replace(title=f"{metric.title} RGB") for name, metric in METRICS.items()},
     **{name + GREY: metric._replace(title=f"{metric.title} grey") for name, metric in METRICS.items()},
 }
-"""All figures of a picture: `psnr`, `psnr_grey`."""
+"""All figures of a picture, for example `psnr` and `psnr_grey`."""
 
 
 @dataclass(frozen=True)
 class TfpSettings:
     """How TFP pictures are made."""
 
-    window: int | None = None
-    """Spike frames around the middle of the exposure; None = half of the exposure."""
+    span: int | None = None
+    """Spike frames around the middle of the exposure that are averaged; None = half of the exposure."""
     rate: float | None = None
-    """Firing rate of white; None = what the clip says, else 0.6."""
+    """Firing rate of a white pixel; None = from the clip's notes, else 0.6."""
 
 
 def compare(
     clip: Clip, data: DataConfig, restorers: Mapping[str, Restorer], crop: int | None, tfp: TfpSettings
 ) -> Iterator[Compared]:
-    """The frames of a clip, whole or its centre `crop` x `crop` pixels, by every method."""
+    """Apply every method to the frames of a clip, whole or only the centre `crop` x `crop` pixels."""
     source = clip_source(clip, data, crop)
     inputs = [clip_source(clip, restorer.config.data, crop) for restorer in restorers.values()]
-    # All methods move in step, from output to output: no more frames are held than the longest window has.
+    # All methods advance frame by frame, so no more frames are in memory than the longest temporal window needs.
     blurred, *frames = read_together([source, *inputs])
     restored = [r.restore(of, taken) for r, of, taken in zip(restorers.values(), inputs, frames, strict=True)]
     box = source.crop or (0, 0, *source.size)
@@ -62,22 +62,22 @@ def compare(
         pictures = {BLURRED: frame.blur.float() / 255}
         if clip.spikes is not None:
             rate = tfp.rate or white_rate(clip.folder)
-            whole = enlarged(picture_of_spikes(clip.spikes, stem, data, rate, tfp.window), source.size)
+            whole = enlarged(picture_of_spikes(clip.spikes, stem, data, rate, tfp.span), source.size)
             top, left, h, w = box
             pictures[TFP] = whole[:, top : top + h, left : left + w]
         yield Compared(stem, sharp.float() / 255, pictures | dict(zip(restorers, outputs, strict=True)))
 
 
-def picture_of_spikes(spikes: SpikeFolder, stem: str, data: DataConfig, rate: float, window: int | None) -> Tensor:
-    """(1,h,w) TFP picture of one exposure; `rate` and `window` as in `TfpSettings`."""
+def picture_of_spikes(spikes: SpikeFolder, stem: str, data: DataConfig, rate: float, span: int | None) -> Tensor:
+    """(1,h,w) TFP picture of one exposure; `rate` and `span` as in `TfpSettings`."""
     recording = spikes.recording(stem)
     exposure = recording.exposure(data.spike_time_offset)
     frames = recording.read(start=exposure.start, count=exposure.stop - exposure.start)
-    return tfp_picture(frames, rate, window)
+    return tfp_picture(frames, rate, span)
 
 
 def score(picture: Tensor, sharp: Tensor) -> Scores:
-    """A picture (3,H,W) or (1,H,W) against the sharp frame (3,H,W)."""
+    """Score a picture (3,H,W) or (1,H,W) against the sharp frame (3,H,W)."""
     rgb = picture if picture.shape[0] == 3 else None
     grey_picture, grey_sharp = picture if rgb is None else grey(picture), grey(sharp)
     scores: Scores = {}
@@ -88,11 +88,11 @@ def score(picture: Tensor, sharp: Tensor) -> Scores:
 
 
 def mean_scores(scores: list[Scores]) -> Scores:
-    """Means over pictures of one method."""
+    """The mean of every figure over the pictures of one method."""
     return {name: mean([of[name] for of in scores]) for name in SCORES}
 
 
 def mean(values: list[float | None]) -> float | None:
-    """None where some picture has no such figure."""
+    """The mean, or None if a value is missing."""
     there = [value for value in values if value is not None]
     return sum(there) / len(there) if len(there) == len(values) else None

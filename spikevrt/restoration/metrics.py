@@ -1,4 +1,4 @@
-"""Metrics of restored frames: float, no border, range 1. `METRICS` is the one list of them."""
+"""Metrics of restored frames, in float, without borders, for values in [0,1]; `METRICS` lists them."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,21 +7,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-WINDOW = 11
+KERNEL_SIDE = 11
 SIGMA = 1.5
 K1, K2 = 0.01, 0.03
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """(...,C,H,W) in [0,1] -> (...) decibels over all channels and pixels; equal images give inf."""
+    """PSNR in dB over all channels and pixels: (...,C,H,W) in [0,1] -> (...) float64; inf for equal images."""
     error = (a.double() - b.double()).square().mean((-3, -2, -1))
     return -10 * error.log10()
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """(...,C,H,W) in [0,1] -> (...) mean structural similarity (Wang et al. 2004).
+    """Mean structural similarity (Wang et al. 2004): (...,C,H,W) in [0,1] -> (...) float64.
 
-    Gaussian window 11, sigma 1.5, places where the window lies inside the image, channels averaged.
+    The Gaussian kernel has 11 x 11 pixels and sigma 1.5; only positions where it lies inside the image count, and
+    channels are averaged.
     """
     shape = a.shape
     a, b = (x.double().reshape(-1, 1, *shape[-2:]) for x in (a, b))
@@ -29,7 +30,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     def blur(x: Tensor) -> Tensor:
         return F.conv2d(F.conv2d(x, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
 
-    place = torch.arange(WINDOW, dtype=torch.float64, device=a.device) - WINDOW // 2
+    place = torch.arange(KERNEL_SIDE, dtype=torch.float64, device=a.device) - KERNEL_SIDE // 2
     kernel = torch.exp(-place.square() / (2 * SIGMA**2))
     kernel = kernel / kernel.sum()
     mean_a, mean_b = blur(a), blur(b)
@@ -43,25 +44,25 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 class Metric(NamedTuple):
-    """One metric: a number for every image, higher is better."""
+    """A metric that gives one number per image; higher is better."""
 
     function: Callable[[Tensor, Tensor], Tensor]
-    """Two batches of images (...,C,H,W) in [0,1], C any -> (...)."""
+    """Takes two batches of images (...,C,H,W) in [0,1] with any C; returns (...)."""
     title: str
     decimals: int
     unit: str = ""
 
     def text(self, value: float | None) -> str:
-        """A value without its unit; nothing where there is none."""
+        """A value as text without its unit; empty for None."""
         return "" if value is None else f"{value:.{self.decimals}f}"
 
 
 METRICS = {"psnr": Metric(psnr, "PSNR", 2, " dB"), "ssim": Metric(ssim, "SSIM", 4)}
-"""What validation and evaluation measure, by its name in logs and JSON."""
+"""The metrics of validation and evaluation, by their names in logs and JSON."""
 BEST_BY = "psnr"
-"""Decides which weights of a run are its best."""
+"""The metric that decides which weights of a run are saved as the best."""
 
 
 def summary(values: dict[str, float]) -> str:
-    """`PSNR 30.12 dB, SSIM 0.9034`."""
+    """The values as text, for example `PSNR 30.12 dB, SSIM 0.9034`."""
     return ", ".join(f"{m.title} {m.text(values[name])}{m.unit}" for name, m in METRICS.items())

@@ -1,4 +1,4 @@
-"""What an evaluation found: tables and pictures for people, JSON for programs."""
+"""The results of an evaluation: tables and pictures to look at, JSON for programs."""
 
 import json
 import math
@@ -24,33 +24,33 @@ PROTOCOL = "RGB and grey (0.3 R + 0.59 G + 0.11 B), float in [0, 1] without roun
 
 @dataclass
 class Report:
-    """Scores of every frame by clip and method, with what they were measured on."""
+    """Scores of every frame, by clip and method, and what they were measured on."""
 
     about: dict[str, Any]
     """Data set, split, folders, crop, models."""
     clips: dict[str, dict[str, list[Scores]]] = field(default_factory=dict)
 
     def add(self, clip: str, scores: Mapping[str, Scores]) -> None:
-        """One frame's scores."""
+        """Add one frame's scores."""
         methods = self.clips.setdefault(clip, {})
         for method, value in scores.items():
             methods.setdefault(method, []).append(value)
 
     def overall(self) -> dict[str, list[Scores]]:
-        """All frames of all clips, for the methods that every clip has."""
+        """The scores of all frames, for the methods that are present in every clip."""
         common = set.intersection(*(set(methods) for methods in self.clips.values()))
         first = next(iter(self.clips.values()))
         return {m: [s for methods in self.clips.values() for s in methods[m]] for m in first if m in common}
 
     def tables(self) -> str:
-        """A table for each clip, and one for all where there are several."""
+        """One table per clip, and one for all clips if there are several."""
         parts = {f"{name} ({frame_count(methods)} frames)": methods for name, methods in self.clips.items()}
         if len(self.clips) > 1:
             parts[f"all {len(self.clips)} clips ({frame_count(self.overall())} frames)"] = self.overall()
         return "\n\n".join(scores_table(title, methods) for title, methods in parts.items())
 
     def write_json(self, path: Path) -> None:
-        """Everything, frame means by clip and in all; an infinite PSNR is written as null."""
+        """Write means per clip and over all clips as JSON; an infinite PSNR becomes null."""
         tree = {
             "spikevrt": spikevrt.__version__,
             "protocol": PROTOCOL,
@@ -63,12 +63,12 @@ class Report:
 
 
 def frame_count(methods: Mapping[str, list[Scores]]) -> int:
-    """Frames that every method has."""
+    """Number of frames, which is the same for every method."""
     return len(next(iter(methods.values())))
 
 
 def scores_table(title: str, methods: Mapping[str, list[Scores]]) -> str:
-    """One row per method."""
+    """Table of mean scores, one row per method."""
     rows = []
     for method, scores in methods.items():
         averages = mean_scores(scores)
@@ -77,7 +77,7 @@ def scores_table(title: str, methods: Mapping[str, list[Scores]]) -> str:
 
 
 def means(methods: Mapping[str, list[Scores]]) -> dict[str, Any]:
-    """Number of frames and mean scores of every method; an infinite mean becomes None."""
+    """Number of frames and mean scores of every method; infinite means become None."""
     return {
         method: {"frames": len(scores)}
         | {k: v if v is None or math.isfinite(v) else None for k, v in mean_scores(scores).items()}
@@ -92,13 +92,13 @@ GAP, CAPTION, TEXT = 8, 26, 16
 FRAME = (255, 64, 64)
 
 Box = tuple[int, int, int, int]
-"""top, left, height, width."""
+"""(top, left, height, width)."""
 
 
 def comparison(pictures: Mapping[str, Tensor]) -> NDArray[np.uint8]:
-    """Pictures (3,H,W) or (1,H,W) in [0,1] by caption -> one picture (H',W',3).
+    """Draw captioned pictures (3,H,W) or (1,H,W) in [0,1] side by side -> (H',W',3) uint8.
 
-    The first and the last are the blurred and the sharp one: the enlarged place is where they differ most.
+    The first picture is the blurred, the last the sharp one; below, the box in which these two differ most is enlarged.
     """
     first, *_, last = pictures.values()
     H, W = last.shape[-2:]
@@ -118,7 +118,7 @@ def comparison(pictures: Mapping[str, Tensor]) -> NDArray[np.uint8]:
 
 
 def busiest_box(a: Tensor, b: Tensor, height: int, width: int) -> Box:
-    """The box in which two pictures differ most."""
+    """The box of a given size in which two pictures differ most."""
     error = (a - b).abs().mean(0, keepdim=True)
     total = F.avg_pool2d(error[None], (height, width), stride=1)[0, 0]
     place = int(torch.argmax(total))
@@ -126,18 +126,18 @@ def busiest_box(a: Tensor, b: Tensor, height: int, width: int) -> Box:
 
 
 def to_image(picture: Tensor) -> Image.Image:
-    """(3,H,W) or (1,H,W) in [0,1] -> RGB."""
+    """Convert (3,H,W) or (1,H,W) in [0,1] to an RGB image."""
     return Image.fromarray(to_bytes(picture))
 
 
 def to_bytes(picture: Tensor) -> NDArray[np.uint8]:
-    """(3,H,W) or (1,H,W) in [0,1] -> (H,W,3), rounded."""
+    """Convert (3,H,W) or (1,H,W) in [0,1] to uint8 (H,W,3), rounded."""
     values = (picture.clamp(0, 1) * 255).round().to(torch.uint8)
     return values.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
 
 
 def framed(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
-    """The picture resized to (width, height), the box marked."""
+    """Resize a picture to (width, height) and draw the box into it."""
     scale = size[0] / image.width
     shown = image.resize(size, Image.Resampling.BICUBIC)
     top, left, h, w = (round(v * scale) for v in box)

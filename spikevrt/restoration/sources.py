@@ -1,4 +1,4 @@
-"""Where the frames of a clip come from, one at a time: a data set's clip, a folder of pictures, a video.
+"""Sources that provide the frames of a clip one at a time: a clip of a data set, a folder of pictures, a video.
 
 T frames of H x W pixels, K bins of h x w spike pixels.
 """
@@ -28,11 +28,11 @@ Voxels = tuple[Tensor, Tensor]
 
 
 class Frame:
-    """One blurred frame; its voxels are computed when a model first asks for them.
+    """One blurred frame; its voxels are computed when a model first needs them.
 
     Args:
         blur: (3,H,W) uint8.
-        count: makes the voxels that the DATA section of a configuration describes.
+        count: computes the voxels for a DATA section.
     """
 
     def __init__(self, blur: Tensor, count: Callable[[DataConfig], Voxels]) -> None:
@@ -41,7 +41,7 @@ class Frame:
         self._voxels: dict[tuple[int, int], Voxels] = {}
 
     def voxels(self, data: DataConfig) -> Voxels:
-        """The spikes of this frame; models that agree in DATA.K and DATA.SPIKE_TIME_OFFSET share them."""
+        """The voxels of this frame; they are computed once per DATA.K and DATA.SPIKE_TIME_OFFSET."""
         key = data.k, data.spike_time_offset
         if key not in self._voxels:
             self._voxels[key] = self._count(data)
@@ -50,35 +50,35 @@ class Frame:
 
 @dataclass(frozen=True)
 class Source:
-    """A clip to restore; iterating decodes it once more from the start."""
+    """A clip to restore; every iteration decodes it again from the start."""
 
     label: str
-    """For messages."""
+    """Name of the clip in messages."""
     names: tuple[str, ...]
     """Stems of the frames, in order."""
     frames: Path
-    """A folder of pictures, or a video file."""
+    """Path of a folder of pictures or of a video file."""
     size: tuple[int, int]
-    """(H,W) of the whole frames."""
+    """(H,W) of the frames before cropping."""
     grid: Grid
-    """How frames and spikes lie over each other."""
+    """How the pixel grids of frames and spikes are related."""
     spikes: SpikeFolder | None = None
-    """By the names of the frames."""
+    """Recordings by the names of the frames, or None."""
     crop: Crop | None = None
-    """In RGB pixels, on whole spike pixels."""
+    """Crop in RGB pixels, at whole spike pixels; None = whole frames."""
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames in order; only one is held."""
+        """Iterate over the frames in order; only one is in memory."""
         crop = self.crop or (0, 0, *self.size)
         for name, image in zip(self.names, read_frames(self.frames), strict=True):
             blur = to_tensor(cut(image, crop, self.size, f"{self.label}: frame {name}"))
             yield Frame(blur, partial(self.voxels, name))
 
     def voxels(self, name: str, data: DataConfig) -> Voxels:
-        """The spikes of the frame `name`; only of a source with spikes.
+        """The voxels of the frame `name`; only for a source with spikes.
 
         Raises:
             UserError: its recording cannot be read.
@@ -90,9 +90,9 @@ class Source:
 
 
 def read_together(sources: Sequence[Source]) -> list[Iterator[Frame]]:
-    """The frames of several sources of one clip and crop, each picture decoded once for all that read it.
+    """One iterator per source of the same clip and crop; each picture is decoded once for all of them.
 
-    A frame is held until the slowest reader has taken it: readers should move in step.
+    A frame stays in memory until the slowest iterator has passed it, so the iterators should advance together.
     """
     readers: dict[Path, list[Iterator[Frame]]] = {}
     for source in sources:
@@ -103,12 +103,12 @@ def read_together(sources: Sequence[Source]) -> list[Iterator[Frame]]:
 
 
 def to_tensor(image: NDArray[np.uint8]) -> Tensor:
-    """(H,W,3) -> (3,H,W)."""
+    """Convert (H,W,3) to (3,H,W)."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 def clip_source(clip: Clip, data: DataConfig, crop: int | None = None) -> Source:
-    """A clip of a data set, whole or its centre `crop` x `crop` pixels."""
+    """The source of a data set's clip, whole or only its centre `crop` x `crop` pixels."""
     return Source(
         label=str(clip.folder),
         names=clip.stems,
@@ -123,22 +123,24 @@ def clip_source(clip: Clip, data: DataConfig, crop: int | None = None) -> Source
 def recording_source(
     frames: Path, spikes: Path | None, data: DataConfig, progress: Callable[[], object] = lambda: None
 ) -> Source:
-    """A folder of pictures, or a video, with a folder of spike files: one per frame, by stem or (video) in order, or
-    one continuous recording (DATA.RECORDING). All of it is read once, to be counted and checked.
+    """The source of a folder of pictures or a video, with a folder of spike recordings.
+
+    There is one recording per frame, matched by stem or, for a video, in order; or one continuous recording
+    (DATA.RECORDING). Everything is read once, to count and check it.
 
     Args:
         frames: a folder of pictures, or a video file.
-        spikes: their folder; None for a model without spikes.
-        data: what is set about the spikes.
+        spikes: folder of the recordings; None for a model without spikes.
+        data: the DATA section.
         progress: called after every frame.
 
     Raises:
-        UserError: nothing there, frames or spikes that cannot be read, or that do not belong together.
+        UserError: frames or spikes are missing, cannot be read, or do not belong together.
     """
     if spikes is not None and not spikes.is_dir():
         raise UserError(f"{spikes}: no such folder; --spikes names a folder with one .dat file for every frame")
     stems = frame_names(frames)
-    # What is missing beside a folder of pictures is named before the first of them is decoded.
+    # For a folder of pictures, missing recordings are reported before the first picture is decoded.
     found = SpikeFolder.open(spikes, stems, data, frames) if spikes is not None and stems is not None else None
     names, size = survey(frames, stems, progress)
     if spikes is not None and stems is None:
@@ -153,15 +155,15 @@ def recording_source(
 def survey(
     path: Path, stems: Sequence[str] | None, progress: Callable[[], object]
 ) -> tuple[tuple[str, ...], tuple[int, int]]:
-    """Names of the frames and their size (H,W), by decoding all of them.
+    """Decode all frames and return their names and size (H,W).
 
     Args:
         path: a folder of pictures, or a video file.
-        stems: of the pictures; None for a video, whose frames are numbered from 1.
+        stems: stems of the pictures; None for a video, whose frames are numbered from 1.
         progress: called after every frame.
 
     Raises:
-        UserError: there are none, or one does not decode or is of another size.
+        UserError: there are no frames, or one cannot be decoded or has another size.
     """
     names: list[str] = []
     size = (0, 0)
@@ -176,7 +178,7 @@ def survey(
 
 
 def spikes_of_video(folder: Path, names: Sequence[str], data: DataConfig, frames: Path) -> SpikeFolder:
-    """Spikes of frames without stems: files belong to them in order. Arguments as of `SpikeFolder.open`."""
+    """The recordings of a video's frames, which have no stems: files are matched in order."""
     if data.recording.layout == "continuous":
         return SpikeFolder.open(folder, names, data, frames)
     stems = sorted(by_stem(folder, SUFFIXES))

@@ -1,4 +1,4 @@
-"""Clips of any length and size through the model: windows of frames, a few held at a time."""
+"""Restores clips of any length and size in temporal windows of a few frames each."""
 
 from collections.abc import Iterator
 
@@ -17,18 +17,18 @@ from spikevrt.system.memory import RESTORATION_ADVICE, keep_freed_memory, memory
 
 
 def window_starts(frames: int, length: int, overlap: int) -> list[int]:
-    """First frames of windows that cover 0 .. frames-1; neighbours share `overlap`, the last two perhaps more."""
+    """First frames of the temporal windows that cover 0 .. frames-1; neighbours share `overlap` frames or more."""
     last = frames - length
     return [*range(0, last, length - overlap), last]
 
 
 class Restorer:
-    """Runs a model over clips, window by window.
+    """Applies a model to clips, one temporal window of CLIP_LEN frames after the other.
 
     Args:
-        model: as built by `config`, with its weights.
-        config: of the model; DATA.CLIP_LEN and TEST.CLIP_OVERLAP shape the windows.
-        device: to run on.
+        model: a model with its weights.
+        config: its configuration; DATA.CLIP_LEN and TEST.CLIP_OVERLAP define the temporal windows.
+        device: where it runs.
     """
 
     def __init__(self, model: nn.Module, config: Config, device: torch.device) -> None:
@@ -40,15 +40,15 @@ class Restorer:
             keep_freed_memory()
 
     def restore(self, source: Source, frames: Iterator[Frame] | None = None) -> Iterator[Tensor]:
-        """Restored frames (3,H,W), float32 in [0,1] on the CPU, in order; those of several windows are averaged.
+        """Restored frames (3,H,W), float32 in [0,1] on the CPU, in order; where windows overlap, they are averaged.
 
         Args:
             source: the clip.
-            frames: of the clip, where others read them too; None = decode them.
+            frames: the clip's frames, if another reader shares them; None = decode them.
 
         Raises:
-            UserError: at once: the clip is shorter than a window, or has no spikes and the model needs them; while
-                iterating: no memory left.
+            UserError: at once if the clip is shorter than a temporal window, or has no spikes and the model needs them;
+                while iterating if memory runs out.
         """
         self._check(source)
         return self._restore(source, iter(source) if frames is None else frames)
@@ -80,13 +80,13 @@ class Restorer:
             for i, restored in zip(held, self._window(list(held.values()), source.grid), strict=True):
                 sums[i] = sums[i] + restored if i in sums else restored
                 counts[i] = counts.get(i, 0) + 1
-            # No later window reaches back behind its own start.
+            # No later window starts before the next one, so these frames are final.
             for i in range(start, following):
                 yield (sums.pop(i) / counts.pop(i)).clamp(0, 1)
 
     @torch.no_grad()
     def _window(self, frames: list[Frame], grid: Grid) -> Tensor:
-        """T frames -> (T,3,H,W) float32 on the CPU."""
+        """Restore one temporal window: T frames -> (T,3,H,W) float32 on the CPU."""
         blur = torch.stack([frame.blur for frame in frames])
         window, use_spike = self.config.model.window_size, self.config.model.use_spike
         padding = plan_padding((blur.shape[-2], blur.shape[-1]), window, (grid if use_spike else Grid()).ratio)

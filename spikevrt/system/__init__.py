@@ -1,1 +1,1 @@
-"""The machine: devices, memory, processes."""
+"""The machine that a command runs on: devices, memory, processes, versions."""

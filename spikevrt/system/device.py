@@ -1,4 +1,4 @@
-"""Where to run and in what precision: bf16 where the CUDA device has it, else fp16 with a scaler; fp32 on CPU."""
+"""Chooses device and precision: on CUDA bf16 if supported, else fp16 with a gradient scaler; float32 on the CPU."""
 
 import torch
 
@@ -7,12 +7,12 @@ from spikevrt_kernels.core.precision import settle_products
 
 
 def choose_device(name: str | None = None, index: int = 0) -> torch.device:
-    """The device called `name`; without one, CUDA device `index`, or the CPU where there is none.
+    """The device called `name`; without a name, CUDA device `index`, or the CPU if there is no GPU.
 
-    A device called `cuda` is CUDA device `index`: all that a run asks of it needs a number.
+    The name `cuda` also means CUDA device `index`, because later calls need the number.
 
     Raises:
-        UserError: no such device here.
+        UserError: this machine has no such device.
     """
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -25,13 +25,13 @@ def choose_device(name: str | None = None, index: int = 0) -> torch.device:
 
 
 def settle_float32(few_sizes: bool = False) -> None:
-    """Settle for the whole process how CUDA's libraries compute in float32: with all 24 bits, never in TF32's 11.
+    """Make CUDA's libraries compute float32 with all 24 bits in the whole process, never with the 11 bits of TF32.
 
-    PyTorch starts with TF32 in convolutions. What stays in float32, TRAIN.MIXED_PRECISION says.
+    By default PyTorch uses TF32 in convolutions. TRAIN.MIXED_PRECISION says which parts stay in float32.
 
     Args:
-        few_sizes: inputs have few sizes, as a training's crops do: cuDNN times its algorithms at the first input of
-            each size and keeps the fastest. Another run may keep another one, whose last bits differ.
+        few_sizes: inputs have few sizes, as in training: cuDNN then times its algorithms at the first input of
+            each size and keeps the fastest. Another run may choose another algorithm, whose last bits differ.
     """
     settle_products()
     torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
@@ -39,7 +39,7 @@ def settle_float32(few_sizes: bool = False) -> None:
 
 
 def half_type(device: torch.device, wanted: bool) -> torch.dtype | None:
-    """The type of autocast, or None for float32."""
+    """Autocast's type on a device, or None for float32."""
     if not wanted or device.type != "cuda":
         return None
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
@@ -51,10 +51,10 @@ def autocast(device: torch.device, half: torch.dtype | None) -> torch.autocast:
 
 
 def still_busy(device: torch.device) -> bool:
-    """Whether CUDA has work of the current stream left; the host does not wait for the answer."""
+    """Whether work of the current CUDA stream is unfinished; the host does not wait for the answer."""
     return device.type == "cuda" and not torch.cuda.current_stream(device).query()
 
 
 def make_scaler(device: torch.device, half: torch.dtype | None) -> torch.amp.GradScaler:
-    """A gradient scaler that works for fp16 only."""
+    """A gradient scaler, which does nothing except for fp16."""
     return torch.amp.GradScaler(device.type, enabled=half is torch.float16)

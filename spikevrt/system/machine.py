@@ -1,4 +1,4 @@
-"""What a figure or a report of a fault belongs to: versions and machine."""
+"""Versions and machine, to print next to figures and bug reports."""
 
 import platform
 import subprocess
@@ -12,7 +12,7 @@ NO_DRIVER = "unknown (nvidia-smi does not run)"
 
 
 def machine_lines(device: torch.device | None = None) -> list[str]:
-    """One line a fact, to stand above a table; the GPU is that of `device`, or the first one."""
+    """Lines about versions and machine, to stand above a table; the GPU is `device`, or the first one."""
     packages = ", ".join(f"{name} {installed(name)}" for name in ("torch", "triton", "numba", "numpy"))
     lines = [
         f"spikevrt {spikevrt.__version__}, python {platform.python_version()}, {packages}",
@@ -37,7 +37,7 @@ def installed(package: str) -> str:
 
 
 def driver() -> str:
-    """Version of NVIDIA's driver."""
+    """Version of the NVIDIA driver."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]

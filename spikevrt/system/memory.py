@@ -1,4 +1,4 @@
-"""The memory of a process: how it is allocated on the CPU, and what to change where it runs out."""
+"""Memory of a process: how it is allocated on the CPU, and advice when it runs out."""
 
 import ctypes
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ CPU_MESSAGE = "can't allocate memory"
 
 @contextmanager
 def memory_advice(advice: str) -> Iterator[None]:
-    """Turn an out-of-memory error into one line with advice."""
+    """Turn an out-of-memory error into a `UserError` with advice."""
     try:
         yield
     except torch.OutOfMemoryError:
@@ -31,14 +31,14 @@ def memory_advice(advice: str) -> Iterator[None]:
 
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""Options of glibc's mallopt(3)."""
+"""Parameters of glibc's mallopt(3)."""
 
 
 def keep_freed_memory() -> None:
-    """Use freed memory again instead of returning it to the system; without glibc, change nothing.
+    """Make the process reuse freed memory instead of returning it to the system; does nothing without glibc.
 
-    The tensors of whole frames come and go with every operator. Otherwise each is mapped anew, and clearing its pages
-    takes as long as half of the arithmetic.
+    Operators on whole frames allocate and free large tensors. Otherwise the system maps and clears their pages every
+    time, which takes about half as long as the arithmetic.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

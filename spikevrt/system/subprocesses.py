@@ -1,4 +1,4 @@
-"""The package's commands as processes, one after the other or side by side."""
+"""Runs commands of this package as processes, one after the other or side by side."""
 
 import ctypes
 import os
@@ -18,12 +18,12 @@ from spikevrt_kernels.core.processes import cores
 POLL_SECONDS = 0.1
 FORWARDED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 PR_SET_PDEATHSIG = 1
-"""Linux: the signal that a process gets when its parent has ended."""
+"""Option of Linux's prctl(2): the signal that a process gets when its parent ends."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """`python -m spikevrt.<module> <arguments>`; with a log, it prints there instead of to the terminal."""
+    """`python -m spikevrt.<module> <arguments>`; its output goes to `log`, or to the terminal without one."""
 
     module: str
     arguments: tuple[object, ...]
@@ -31,14 +31,14 @@ class Command:
 
     @property
     def line(self) -> list[str]:
-        """What follows `python`."""
+        """The arguments of `python`."""
         return ["-m", f"spikevrt.{self.module}", *map(str, self.arguments)]
 
     @contextmanager
     def running(self, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-        """The process, in a session of its own, so that Ctrl-C reaches it through its parent and once only.
+        """Start the process in its own session, so that Ctrl-C reaches it only once, through its parent.
 
-        It is killed where it is left running, and interrupted where its parent ends without a word.
+        On leaving the context it is killed if it still runs; on Linux it gets SIGINT if its parent is killed.
         """
         with ExitStack() as stack:
             output = stack.enter_context(self.log.open("wb")) if self.log else None
@@ -57,21 +57,21 @@ class Command:
 
 
 def interrupted_with_parent() -> Callable[[], object] | None:
-    """To be called in a new process on Linux: it gets SIGINT when this process ends, even by SIGKILL."""
+    """A function for a new process on Linux: the process then gets SIGINT when its parent ends, even by SIGKILL."""
     if sys.platform != "linux":
         return None
-    prctl = ctypes.CDLL(None).prctl  # Found here: the new process should do as little as it can.
+    prctl = ctypes.CDLL(None).prctl  # Looked up here, because the new process should do as little as possible.
     return lambda: prctl(PR_SET_PDEATHSIG, int(signal.SIGINT))
 
 
 def call(*commands: Command) -> None:
-    """Show and run commands, all at once, with an equal share of the cores each; stop where one ends badly.
+    """Print and run commands side by side, each with an equal share of the cores; stop all if one fails.
 
-    Ctrl-C, SIGTERM and SIGHUP are passed on as one SIGINT to every command, which saves and leaves; the same happens
-    to the others where one of them is stopped or fails. A second signal is passed on too and ends them at once.
+    Ctrl-C, SIGTERM and SIGHUP are passed on as one SIGINT to every command, which saves and exits; the same happens to
+    the others if one command stops or fails. A second signal is passed on too and ends them at once.
 
     Raises:
-        SystemExit: exit code of the first command that ended badly; the last line of its log is shown.
+        SystemExit: with the exit code of the first command that failed; the last line of its log is printed.
     """
     share = {} if len(commands) == 1 else {"OMP_NUM_THREADS": str(max(1, cores() // len(commands)))}
     for command in commands:
@@ -91,7 +91,7 @@ def call(*commands: Command) -> None:
     if log is not None:
         print(*log.read_text().splitlines()[-1:], file=sys.stderr)
     code = group.processes[failed].returncode
-    raise SystemExit(code if code > 0 else 128 - code)  # A shell's way to name the signal that ended it.
+    raise SystemExit(code if code > 0 else 128 - code)  # Shells report a signal as 128 + its number.
 
 
 class Group:
@@ -102,13 +102,13 @@ class Group:
         self.signalled, self.stopping = False, False
 
     def add(self, process: subprocess.Popen[bytes]) -> None:
-        """One more; it is interrupted at once where all are."""
+        """Add a process; it is interrupted at once if the group is being stopped."""
         self.processes.append(process)
         if self.stopping:
             process.send_signal(signal.SIGINT)
 
     def wait(self) -> int | None:
-        """Wait for all; the first that ended badly, after which the others were interrupted, or None."""
+        """Wait for all processes; returns the first one that failed, or None. A failure interrupts the others."""
         first: int | None = None
         while True:
             ended = [i for i, process in enumerate(self.processes) if process.poll() is not None]
@@ -121,14 +121,14 @@ class Group:
             time.sleep(POLL_SECONDS)
 
     def interrupt(self) -> None:
-        """SIGINT to all that run. A second one does not let them save: it is sent only for a second signal."""
+        """Send SIGINT to all processes. A second SIGINT keeps them from saving, so it only follows a second signal."""
         self.stopping = True
         for process in self.processes:
             process.send_signal(signal.SIGINT)
 
     @contextmanager
     def passing_on_signals(self) -> Iterator[None]:
-        """Signals to this process go to the others; this one waits for them."""
+        """While active, signals to this process are passed on to the group; this process keeps waiting."""
 
         def pass_on(*_: object) -> None:
             self.signalled = True

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, readable without running code, checked against the configuration."""
+"""Training checkpoints: written whole or not at all, read without running code, checked against the configuration."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ LAST, BEST = "last.pt", "best.pt"
 
 
 def save_checkpoint(path: Path, config: Config, state: dict[str, Any]) -> None:
-    """Write `state` with the configuration and versions; an interrupted save leaves the old file."""
+    """Write `state` with configuration and versions; an interrupted save leaves the old file intact."""
     versions = {"spikevrt": spikevrt.__version__, "torch": torch.__version__.split("+")[0]}
     whole = {"format": FORMAT, "versions": versions, "config": config_to_tree(config), **state}
     with replacing(path) as temporary:
@@ -24,10 +24,10 @@ def save_checkpoint(path: Path, config: Config, state: dict[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path, config: Config) -> dict[str, Any]:
-    """A training checkpoint that fits `config`.
+    """Read a training checkpoint that fits `config`.
 
     Raises:
-        UserError: missing, damaged, not of a training run, or of another configuration (names the first key).
+        UserError: the file is missing, damaged or no training checkpoint, or its configuration differs (names the key).
     """
     state = read_state(path)
     if state.get("format") != FORMAT or "training" not in state:
@@ -45,7 +45,7 @@ def read_checkpoint(path: Path, config: Config) -> dict[str, Any]:
 
 
 def first_difference(there: dict[str, Any], here: dict[str, Any], prefix: str) -> str | None:
-    """The first key whose value differs and may not, with both values."""
+    """The first key that differs although it must not, with both values; None if there is none."""
     free = free_keys()
     for key, value in there.items():
         if isinstance(value, dict):
@@ -58,12 +58,12 @@ def first_difference(there: dict[str, Any], here: dict[str, Any], prefix: str) -
 
 
 def numbered(folder: Path, step: int) -> Path:
-    """The checkpoint of one step."""
+    """Path of the numbered checkpoint of a step."""
     return folder / f"step_{step:08}.pt"
 
 
 def drop_old(folder: Path, keep: int) -> None:
-    """Keep the newest numbered checkpoints."""
+    """Delete all but the newest `keep` numbered checkpoints."""
     files = sorted(folder.glob("step_*.pt"))
     for path in files[: len(files) - keep]:
         path.unlink()

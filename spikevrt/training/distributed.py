@@ -1,4 +1,4 @@
-"""One process, or many under torchrun."""
+"""Training in one process, or in several under torchrun."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -16,47 +16,47 @@ from spikevrt.system.device import choose_device
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)
-"""How long a process waits for the others: the first one may have every kernel to compile."""
+"""How long a process waits for the others; the first one may have to compile all kernels."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among all."""
+    """This process and its relation to the others."""
 
     rank: int
     world: int
     device: torch.device
     local: int = 0
-    """Rank among those of this machine."""
+    """Rank among the processes of this machine."""
 
     @property
     def first(self) -> bool:
-        """The process that writes files and bars."""
+        """Whether this process writes files and progress bars."""
         return self.rank == 0
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model whose gradients are averaged over all processes."""
+        """Wrap the model so that gradients are averaged over all processes."""
         if self.world == 1:
             return model
         ids = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=ids)
 
     def mean(self, value: Tensor) -> Tensor:
-        """Mean over all processes."""
+        """The mean of a value over all processes."""
         if self.world > 1:
             distributed.all_reduce(value)
             value = value / self.world
         return value
 
     def any(self, *flags: Tensor) -> list[bool]:
-        """Which of the flags (0-d, bool) are set on one process at least: all take the same turn.
+        """Which flags (0-d, bool) are set on at least one process; all processes get the same answer.
 
         The host waits for the device here, once.
         """
         return [share > 0 for share in self.mean(torch.stack(flags).float()).tolist()]
 
     def decide(self, make: Callable[[], T]) -> T:
-        """What `make` gives on the first process, on all of them; its `UserError` is raised on all, too."""
+        """Run `make` on the first process and return its result on all; its `UserError` is raised on all, too."""
         if self.world == 1:
             return make()
         found: list[Any] = [None, None]
@@ -71,7 +71,7 @@ class Processes:
         return found[0]
 
     def on_other_machines(self, work: Callable[[], object]) -> None:
-        """`work` by the first process of every machine but the first one's; all wait for them."""
+        """Run `work` on one process of every other machine; all processes wait for it."""
         if self.local == 0 and not self.first:
             work()
         self.barrier()
@@ -84,7 +84,7 @@ class Processes:
 
 @contextmanager
 def joined_processes(device: str | None = None) -> Iterator[Processes]:
-    """Join torchrun's group if there is one, and leave it at the end; the device is CUDA's where there is one."""
+    """Join torchrun's group if there is one, and leave it at the end; the device is a CUDA device if there is one."""
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local = int(os.environ.get("LOCAL_RANK", 0))
     chosen = choose_device(device, local)
@@ -98,6 +98,6 @@ def joined_processes(device: str | None = None) -> Iterator[Processes]:
         yield Processes(rank, world, chosen, local)
         failed = False
     finally:
-        # Gloo's threads abort a process that ends without leaving; NCCL waits for processes that may wait for this one.
+        # Gloo aborts a process that exits without leaving the group; NCCL waits for processes that wait for this one.
         if world > 1 and not (failed and backend == "nccl"):
             distributed.destroy_process_group()

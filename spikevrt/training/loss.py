@@ -1,4 +1,4 @@
-"""The training loss."""
+"""Losses of training, and the choice among them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,11 +12,11 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def charbonnier(output: Tensor, target: Tensor, eps: float) -> Tensor:
-    """mean sqrt(d^2 + eps^2), in float32: eps^2 underflows in half precision."""
+    """mean sqrt(d^2 + eps^2), computed in float32, because eps^2 underflows in half precision."""
     difference = output.float() - target.float()
     return (difference.square() + eps**2).sqrt().mean()
 
 
 def make_loss(train: TrainConfig) -> Loss:
-    """The loss of a run."""
+    """The loss that a TRAIN section selects."""
     return partial(charbonnier, eps=train.charbonnier_eps)

@@ -1,4 +1,4 @@
-"""Parameter groups, learning rate, the frozen flow, and the EMA of the weights."""
+"""Parameter groups, learning rate, freezing of the flow, and the EMA of the weights."""
 
 import math
 from collections.abc import Iterator
@@ -13,17 +13,17 @@ from spikevrt.models.vrt.spynet import SpyNet
 
 BETAS = (0.9, 0.99)
 FLOW_NAMES = ("spynet", "pa_deform")
-"""Parts of the names of parameters that flow fine-tuning treats apart."""
+"""Parts of parameter names; these parameters have their own learning rate and can be frozen."""
 
 
 def total_steps(train: TrainConfig, samples: int, world: int) -> int:
-    """Optimiser steps of a run: MAX_STEPS, else EPOCHS * ceil(samples / draws a step)."""
+    """Optimiser steps of a run: MAX_STEPS, else EPOCHS * ceil(samples / samples per step)."""
     draws = train.batch_size * world * train.accumulate_grad
     return train.max_steps or train.epochs * math.ceil(samples / draws)
 
 
 def learning_rate(train: TrainConfig, step: int, steps: int) -> float:
-    """Rate of step 0..steps-1: linear warm-up from 0, then a cosine from LR to MIN_LR."""
+    """Learning rate of step 0..steps-1: linear warm-up from 0, then a cosine from LR to MIN_LR."""
     warmup = min(train.warmup_steps, steps - 1)
     if step < warmup:
         return train.lr * (step + 1) / warmup
@@ -32,12 +32,12 @@ def learning_rate(train: TrainConfig, step: int, steps: int) -> float:
 
 
 def is_flow(name: str) -> bool:
-    """SpyNet and the deformable layers."""
+    """Whether a parameter belongs to SpyNet or to the deformable layers."""
     return any(part in name for part in FLOW_NAMES)
 
 
 def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with two groups: everything else, then flow (`scale` is its share of the rate)."""
+    """AdamW with two parameter groups: all others, then flow; `scale` multiplies a group's learning rate."""
     named = list(model.named_parameters())
     groups = [
         {"params": [p for n, p in named if not is_flow(n)], "scale": 1.0},
@@ -47,13 +47,13 @@ def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.AdamW:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Apply a rate to all groups, each with its share."""
+    """Set the learning rate of all groups, each multiplied by its `scale`."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["scale"]
 
 
 def hold_flow_still(model: nn.Module, config: Config) -> None:
-    """Start from no flow where SpyNet is frozen at a random start: it is not computed until it trains."""
+    """Set the flow to zero if SpyNet is frozen at random weights; it is then not computed until it trains."""
     if config.train.freeze_flow_steps and config.model.vrt.pretrained is None:
         for module in model.modules():
             if isinstance(module, SpyNet):
@@ -61,7 +61,7 @@ def hold_flow_still(model: nn.Module, config: Config) -> None:
 
 
 def freeze_flow(model: nn.Module, frozen: bool) -> None:
-    """Freeze or thaw SpyNet and the deformable layers; frozen parts cost no backward."""
+    """Freeze or unfreeze SpyNet and the deformable layers; frozen parts need no backward pass."""
     for name, parameter in model.named_parameters():
         if is_flow(name):
             parameter.requires_grad_(not frozen)
@@ -70,11 +70,11 @@ def freeze_flow(model: nn.Module, frozen: bool) -> None:
 
 
 class WeightEMA:
-    """EMA <- d * EMA + (1 - d) * weights after every step, d = min(decay, (1 + step) / (10 + step)).
+    """EMA of the weights: after each step EMA <- d * EMA + (1 - d) * weights, d = min(decay, (1 + step) / (10 + step)).
 
     Args:
         model: its weights change in place; its integer buffers never change.
-        decay: the largest d.
+        decay: largest value of d.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -88,13 +88,13 @@ class WeightEMA:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Update the average after `step`; decay is smaller early on, so that the initial weights fade quickly."""
+        """Update the EMA after `step`; d is smaller early on, so that the initial weights fade quickly."""
         decay = min(self.decay, (1 + step) / (10 + step))
         get_ema_multi_avg_fn(decay)(self._averages, self._weights, step)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Inside, the model has the average in place of its weights."""
+        """While active, the model has the EMA in place of its weights."""
         own = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.model.load_state_dict(self.state)
         try:

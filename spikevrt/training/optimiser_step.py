@@ -1,4 +1,4 @@
-"""One optimiser step: forward, loss and backward of every micro-batch, then clipping, AdamW and EMA."""
+"""One optimiser step: forward, loss and backward of each micro-batch, then clipping, AdamW and EMA."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ from spikevrt.training.optimisation import WeightEMA, make_optimizer
 
 
 class OptimiserStep:
-    """What a step does to a model, for the trainer and for whoever measures or plans a step.
+    """Performs optimiser steps on a model, for the trainer and for measuring or planning a step.
 
     Args:
-        model: on `device`.
-        train: loss, optimiser, clipping, EMA.
-        device: of the model and its batches.
+        model: a model on `device`.
+        train: the TRAIN section: loss, optimiser, clipping, EMA.
+        device: device of the model and its batches.
         half: autocast's type, or None for float32.
     """
 
@@ -34,10 +34,10 @@ class OptimiserStep:
         self.ema = WeightEMA(model, train.ema_decay) if train.ema_decay else None
 
     def micro_batch(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Forward, loss and backward; its part of the loss, which nobody has waited for.
+        """Run forward, loss and backward; returns this micro-batch's part of the loss, without waiting for it.
 
         Args:
-            model: the one of this step, as it is called: compiled or distributed.
+            model: the model as it is called in this step: compiled or distributed.
             batch: on the device.
         """
         with autocast(self.device, self.half):
@@ -47,14 +47,14 @@ class OptimiserStep:
         return loss.detach()
 
     def clip(self, loss: Tensor) -> Tensor:
-        """Clip the gradients; whether they and the loss are finite, on the device."""
+        """Clip the gradients; returns on the device whether they and the loss are finite."""
         self.scaler.unscale_(self.optimizer)
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.clip_grad_norm_(parameters, self.train.clip_grad_norm or float("inf"))
         return torch.isfinite(norm) & torch.isfinite(loss)
 
     def finish(self, step: int, taken: bool) -> None:
-        """Move the weights, unless the step is skipped, and drop the gradients; `step` counts from 1."""
+        """Update the weights, unless the step is skipped, and clear the gradients; `step` counts from 1."""
         if taken:
             self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -63,11 +63,11 @@ class OptimiserStep:
             self.ema.update(step)
 
     def state(self) -> dict[str, Any]:
-        """Of optimiser and scaler, for a checkpoint."""
+        """State of optimiser and scaler, for a checkpoint."""
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
     def load(self, state: dict[str, Any], ema: dict[str, Tensor] | None) -> None:
-        """Go on from what `state` gave and from the EMA that was saved beside it."""
+        """Restore the result of `state`, and the EMA that was saved with it."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None and ema is not None:

@@ -1,4 +1,4 @@
-"""A training from its configuration to its exit code."""
+"""Runs a training from its configuration to its exit code."""
 
 from pathlib import Path
 
@@ -12,29 +12,29 @@ from spikevrt.training.trainer import Trainer
 
 
 def find_resume(resume: str | None, folder: Path) -> Path | None:
-    """The checkpoint to go on from: none, the run's last one (`auto`, if there is one), or a path."""
+    """The checkpoint to continue from: none, the run's last one (`auto`, if it exists), or a path."""
     last = folder / LAST
     if resume == "auto":
         return last if last.is_file() else None
     if resume is None and last.is_file():
-        raise UserError(f"{last}: a run lives here; go on with --resume auto, or set another TRAIN.OUTPUT_DIR")
+        raise UserError(f"{last}: holds a run already; continue it with --resume auto, or set another TRAIN.OUTPUT_DIR")
     return Path(resume) if resume else None
 
 
 def train(config: Config, resume: str | None, device: str | None, prove_again: bool) -> int:
-    """Train by `config`, in this process and those that torchrun started beside it.
+    """Train a configuration, in this process and in those that torchrun started with it.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         resume: `auto`, the path of a checkpoint, or None for a new run.
-        device: `cuda:N` or `cpu`; None = CUDA where there is one.
-        prove_again: choose attention backends anew.
+        device: `cuda:N` or `cpu`; None = CUDA if there is a GPU.
+        prove_again: whether attention backends are tried again instead of read from an earlier run.
 
     Returns:
         The exit code: 0, or `EXIT_INTERRUPTED` after Ctrl-C.
 
     Raises:
-        UserError: no such device, data set or checkpoint, or a run lives in TRAIN.OUTPUT_DIR already.
+        UserError: device, data set or checkpoint is missing, or TRAIN.OUTPUT_DIR holds a run already.
     """
     if prove_again:
         forget_choices()
@@ -55,5 +55,5 @@ def train(config: Config, resume: str | None, device: str | None, prove_again: b
             )
         if trainer.run():
             return 0
-    print(f"stopped at step {trainer.step} and saved; go on with the same command and --resume auto")
+    print(f"stopped at step {trainer.step} and saved; continue with the same command and --resume auto")
     return EXIT_INTERRUPTED

@@ -1,4 +1,4 @@
-"""What a run writes as it goes: a line a row in `log.jsonl`, a progress bar, TensorBoard where it is installed."""
+"""The log of a run: rows in `log.jsonl`, a progress bar, and TensorBoard if it is installed."""
 
 import json
 import time
@@ -13,7 +13,7 @@ LOG = "log.jsonl"
 
 
 class RunLog:
-    """Rows of a run; rows after the step that a run resumes from are dropped, so that none stands twice."""
+    """The rows of a run; rows after the step from which a run resumes are dropped, so that none occurs twice."""
 
     def __init__(self, folder: Path, step: int, steps: int, shown: bool) -> None:
         self.path = folder / LOG
@@ -27,7 +27,7 @@ class RunLog:
         self._row_step, self._row_time = step, time.monotonic()
 
     def row(self, kind: str, step: int, **values: float) -> None:
-        """Write one row of `kind`: train, with the mean `seconds` of its steps, or val."""
+        """Write one row: `train`, with the mean `seconds` per step, or `val`."""
         if not self.shown:
             return
         now = time.monotonic()
@@ -41,27 +41,27 @@ class RunLog:
                 self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def advance(self, loss: float | None, wait_share: float) -> None:
-        """One step further on the bar (rate and time left are the bar's own)."""
+        """Advance the bar by one step; it shows rate and remaining time itself."""
         if loss is not None:
             self.bar.set_postfix(loss=f"{loss:.4f}", data_wait=f"{wait_share:.0%}", refresh=False)
         self.bar.update()
 
     def close(self) -> None:
-        """End the bar."""
+        """Close the bar and the TensorBoard writer."""
         self.bar.close()
         if self._board is not None:
             self._board.close()
 
 
 def read_lines(path: Path) -> list[str]:
-    """Whole lines of a log; a last line cut short by a crash is left out."""
+    """The complete lines of a log; a last line that a crash cut off is left out."""
     if not path.is_file():
         return []
     return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
 
 
 def tensorboard(folder: Path) -> Any | None:
-    """A TensorBoard writer, or None where the extra `log` is not installed."""
+    """A TensorBoard writer, or None if the extra `log` is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -1,4 +1,4 @@
-"""What one optimiser step on random frames costs: its time, its peak memory, and that peak predicted without a GPU."""
+"""Measures or predicts the time and the peak memory of one optimiser step on random frames."""
 
 import statistics
 from collections.abc import Callable
@@ -17,32 +17,32 @@ from spikevrt_kernels.core.backends import planning
 from spikevrt_kernels.proof.memory import predicted_peak
 
 CPU = torch.device("cpu")
-STEPS = 3
+TIMED_STEPS = 3
 
 
 class StepFigures(NamedTuple):
-    """What one step takes."""
+    """What one step costs."""
 
     seconds: float
-    """Median of a few steps, after one that compiles and warms up."""
+    """Median over a few steps, after one that compiles and warms up."""
     peak: int | None
-    """Bytes allocated at once at most, as CUDA's allocator counts them; None on the CPU."""
+    """Largest number of bytes allocated at a time, by CUDA's allocator; None on the CPU."""
 
 
 def make_step(model: nn.Module, config: Config, device: torch.device, half: torch.dtype | None) -> Callable[[], None]:
-    """A step as the trainer takes it, on data that are there, with nobody asking whether it is finite.
+    """A function that performs the trainer's step on data in memory, but does not ask whether the loss is finite.
 
     Args:
-        model: on `device`.
-        config: TRAIN.BATCH_SIZE crops of DATA.CROP_SIZE, spikes at the frames' size.
-        device: of model and batch.
+        model: a model on `device`.
+        config: gives TRAIN.BATCH_SIZE crops of DATA.CROP_SIZE; spikes have the frames' size.
+        device: device of the model and the batch.
         half: autocast's type, or None for float32.
     """
     B, T, S = config.train.batch_size, config.data.clip_len, config.data.crop_size
     model.train()
     one = OptimiserStep(model, config.train, device, half)
-    one.scaler = torch.amp.GradScaler(device.type, enabled=False)  # It asks its device, which a plan does not have.
-    # CUDA's default, whose temporaries a plan on the CPU must see.
+    one.scaler = torch.amp.GradScaler(device.type, enabled=False)  # A scaler needs its device, which a plan lacks.
+    # The default on CUDA; a plan on the CPU must count its temporary tensors.
     one.optimizer.param_groups[0]["foreach"] = one.optimizer.param_groups[1]["foreach"] = True
     blur, sharp = torch.rand(2, B, T, 3, S, S, device=device)
     voxels = torch.rand(B, T, config.data.k, S, S, device=device) if config.model.use_spike else None
@@ -56,18 +56,18 @@ def make_step(model: nn.Module, config: Config, device: torch.device, half: torc
 
 
 def predicted_training_peak(config: Config, half: torch.dtype | None) -> int:
-    """Bytes of a training step at its peak on CUDA: predicted, on any machine, for any backend but `auto`."""
+    """Predict the peak memory of a training step on CUDA in bytes, on any machine, for any backend but `auto`."""
     with planning(), torch.device("meta"):
         model = build_model(config, pretrained=False)
     return predicted_peak(lambda: make_step(model.to_empty(device="cpu"), config, CPU, half), for_cuda=True)
 
 
 def measured_step(config: Config, device: torch.device) -> StepFigures:
-    """Build the model, train a few steps, and measure.
+    """Build the model, train a few steps and measure them.
 
     Raises:
-        UserError: a backend asked for by name cannot run or is wrong.
-        torch.OutOfMemoryError: the step does not fit.
+        UserError: the named backend cannot run or is wrong.
+        torch.OutOfMemoryError: the step does not fit into memory.
     """
     backends = choose_backends(config, device)
     if device.type == "cuda":
@@ -75,5 +75,5 @@ def measured_step(config: Config, device: torch.device) -> StepFigures:
     model = build_model(config, False, backends).to(device)
     step = make_step(model, config, device, half_type(device, config.train.mixed_precision))
     step()
-    seconds = statistics.median(elapsed(step, device) for _ in range(STEPS))
+    seconds = statistics.median(elapsed(step, device) for _ in range(TIMED_STEPS))
     return StepFigures(seconds, torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None)

@@ -33,11 +33,11 @@ from spikevrt.training.optimisation import (
 )
 from spikevrt.training.optimiser_step import OptimiserStep
 from spikevrt.training.run_log import RunLog
-from spikevrt.training.validation import load, validate, validation_windows
+from spikevrt.training.validation import load, validate, validation_samples
 
 
 def agreed_backends(config: Config, processes: Processes) -> Backends:
-    """What the first process chose; its kernels are on disk then on every machine, for all of its processes."""
+    """The backends that the first process chose; afterwards their kernels are on the disk of every machine."""
     backends = processes.decide(lambda: choose_backends(config, processes.device))
     if "triton" in backends:
         processes.on_other_machines(lambda: compile_kernels(config, processes.device))
@@ -45,10 +45,10 @@ def agreed_backends(config: Config, processes: Processes) -> Backends:
 
 
 class Trainer:
-    """A run in TRAIN.OUTPUT_DIR; `step` counts optimiser steps that were taken or skipped.
+    """A run in TRAIN.OUTPUT_DIR; `step` counts optimiser steps, including skipped ones.
 
-    All randomness of a step follows from TRAIN.SEED and the step's number, so that a resumed run repeats
-    exactly what an uninterrupted one does (bit for bit on one process on CPU).
+    All randomness of a step depends only on TRAIN.SEED and the step's number, so a resumed run repeats exactly what an
+    uninterrupted run does (bit by bit in one process on the CPU).
     """
 
     def __init__(self, config: Config, processes: Processes, resume: Path | None = None) -> None:
@@ -71,7 +71,7 @@ class Trainer:
             seed=config.train.seed,
             crop=config.data.crop_size,
         )
-        self.validation = validation_windows(config)
+        self.validation = validation_samples(config)
         self.steps = total_steps(config.train, len(self.dataset), processes.world)
         self.model = build_model(config, backends=agreed_backends(config, processes)).to(processes.device)
         hold_flow_still(self.model, config)
@@ -81,7 +81,7 @@ class Trainer:
             self.load(resume)
 
     def run(self) -> bool:
-        """Train to the last step; False where a signal stopped it. The state is saved, after an error too."""
+        """Train to the last step; returns False if a signal stopped the run. The state is saved, after an error too."""
         if self.processes.first:
             with replacing(self.folder / "config.yaml") as temporary:
                 temporary.write_text(config_to_yaml(self.config))
@@ -91,7 +91,7 @@ class Trainer:
             with memory_advice(TRAINING_ADVICE):
                 self._steps()
         except UserError:
-            # The other processes may be anywhere: there is no waiting for them here.
+            # The other processes may be anywhere, so this one must not wait for them.
             if self.processes.first and self.step > self.saved_step and not self.bad_steps:
                 checkpoints.save_checkpoint(self.folder / checkpoints.LAST, self.config, self.state())
             raise
@@ -118,7 +118,7 @@ class Trainer:
                 self.save()
 
     def _wrap(self) -> nn.Module:
-        """The model as it is called: flow frozen or not, compiled, distributed."""
+        """The model as the step calls it: with frozen or trainable flow, compiled, distributed."""
         train = self.config.train
         freeze_flow(self.model, self.step < train.freeze_flow_steps)
         model = torch.compile(self.model) if train.compile else self.model
@@ -140,7 +140,7 @@ class Trainer:
         for _ in range(train.accumulate_grad):
             loss += self.optimiser_step.micro_batch(model, feed.take())
         finite = self.optimiser_step.clip(loss)
-        # The host asks when all of the step is under way, and the next one's data too.
+        # The host waits only now, when the whole step is queued and the next batch is being copied.
         feed.fetch()
         bad, self.told = self.processes.any(~finite, torch.full_like(finite, self.signalled))
         self.optimiser_step.finish(self.step + 1, taken=not bad)
@@ -149,7 +149,7 @@ class Trainer:
         self._log(loss, rate, (feed.waited - waited) / (time.perf_counter() - start))
 
     def _count(self, bad: bool) -> None:
-        """Steps in a row whose figures were not finite in some process."""
+        """Count consecutive steps whose loss or gradients were not finite in some process; too many are an error."""
         train = self.config.train
         self.bad_steps = self.bad_steps + 1 if bad else 0
         if self.bad_steps >= train.max_bad_steps:
@@ -180,9 +180,9 @@ class Trainer:
             self._write(self.folder / checkpoints.BEST)
 
     def save(self) -> None:
-        """Write `last` and, if wanted, a numbered checkpoint."""
+        """Write `last.pt` and, where TRAIN.SAVE_EVERY says so, a numbered checkpoint."""
         if self.bad_steps:
-            return  # `last` stays the last good state
+            return  # `last.pt` keeps the last good state.
         self._write(self.folder / checkpoints.LAST)
         self.saved_step = self.step
         if self.config.train.keep_last and self.step % self.config.train.save_every == 0:
@@ -196,7 +196,7 @@ class Trainer:
         self.processes.barrier()
 
     def state(self) -> dict[str, Any]:
-        """Everything that decides how the run goes on."""
+        """Everything that the rest of the run depends on."""
         ema = self.optimiser_step.ema
         return {
             "params": self.model.state_dict(),
@@ -210,7 +210,7 @@ class Trainer:
         }
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint of the same configuration."""
+        """Continue from a checkpoint of the same configuration."""
         state = checkpoints.read_checkpoint(path, self.config)
         self.model.load_state_dict(state["params"])
         training = state["training"]
@@ -219,7 +219,7 @@ class Trainer:
         self.optimiser_step.load(training, state["params_ema"])
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """A signal: finish the step, save, leave. A second one leaves at once."""
+        """Signal handler: finish the step, save, exit. A second signal exits at once."""
         if self.signalled:
             raise KeyboardInterrupt
         self.signalled = True

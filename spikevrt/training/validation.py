@@ -1,4 +1,4 @@
-"""Batches from a loader, and the metrics on the validation split while training."""
+"""Loads batches, and computes the metrics on the validation split during training."""
 
 from typing import Any
 
@@ -22,10 +22,10 @@ def load(
     sampler: Sampler[Any] | None = None,
     workers: int = 0,
 ) -> DataLoader[Sample]:
-    """Collated batches, in order or as `sampler` draws them, by so many workers (0 = this process); pinned for CUDA.
+    """Load collated batches, in order or as `sampler` draws them; memory is pinned for CUDA.
 
-    Workers are forked, where that is the start method: they touch no CUDA, start at once, and have this process's
-    handlers, so that Ctrl-C in a terminal does not end them before the step that needs them is saved.
+    Worker processes (0 = this process) are forked where that is the default: they do not use CUDA, start quickly, and
+    inherit the signal handlers, so that Ctrl-C in a terminal does not end them before the current step is saved.
     """
     return DataLoader(
         data,
@@ -38,21 +38,21 @@ def load(
     )
 
 
-MOST_WINDOWS = 16
-"""Windows of CLIP_LEN frames, spread evenly over the split."""
+MOST_SAMPLES = 16
+"""Largest number of samples that are validated; they are spread evenly over the split."""
 
 
-def validation_windows(config: Config) -> Subset:
-    """Centre crops of at most `MOST_WINDOWS` windows."""
+def validation_samples(config: Config) -> Subset:
+    """The validation samples: centre crops of at most `MOST_SAMPLES` samples."""
     data = ClipDataset(config.data, config.data.val_split, False, config.model.use_spike, crop=config.data.crop_size)
-    count = min(MOST_WINDOWS, len(data))
+    count = min(MOST_SAMPLES, len(data))
     return Subset(data, [i * len(data) // count for i in range(count)])
 
 
 @torch.no_grad()
-def validate(model: nn.Module, windows: Subset, config: Config, processes: Processes) -> dict[str, float]:
-    """Means of `METRICS` over all frames (RGB), shared out over the processes."""
-    mine = Subset(windows, range(processes.rank, len(windows), processes.world))
+def validate(model: nn.Module, samples: Subset, config: Config, processes: Processes) -> dict[str, float]:
+    """Means of `METRICS` over all frames (RGB) of the samples, which are divided among the processes."""
+    mine = Subset(samples, range(processes.rank, len(samples), processes.world))
     half = half_type(processes.device, config.train.mixed_precision)
     totals = torch.zeros(len(METRICS) + 1, dtype=torch.float64, device=processes.device)
     model.eval()

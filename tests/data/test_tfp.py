@@ -6,7 +6,7 @@ import torch
 
 from spikevrt.data.clips.clip import white_rate
 from spikevrt.data.simulation.camera import SpikeSimulator
-from spikevrt.data.spikes.tfp import default_window, enlarged, grey, middle_window, tfp_picture
+from spikevrt.data.spikes.tfp import default_span, enlarged, grey, middle_span, tfp_picture
 from spikevrt.errors import UserError
 
 
@@ -20,18 +20,18 @@ def test_brightness_comes_back(theta):
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7, 40, 56, 88, 97])
-def test_the_window_is_the_middle_half(frames):
-    window = middle_window(frames, default_window(frames))
-    assert 0 <= window.start < window.stop <= frames
-    assert window.start <= frames // 2 < window.stop
-    assert window.stop - window.start == pytest.approx(frames / 2, abs=1)
-    assert abs((window.start + window.stop - 1) / 2 - frames // 2) <= 0.5
+def test_the_span_is_the_middle_half(frames):
+    span = middle_span(frames, default_span(frames))
+    assert 0 <= span.start < span.stop <= frames
+    assert span.start <= frames // 2 < span.stop
+    assert span.stop - span.start == pytest.approx(frames / 2, abs=1)
+    assert abs((span.start + span.stop - 1) / 2 - frames // 2) <= 0.5
 
 
-@pytest.mark.parametrize("window", [-1, 9])
-def test_a_window_longer_than_the_exposure_is_refused(window):
+@pytest.mark.parametrize("span", [-1, 9])
+def test_a_span_longer_than_the_exposure_is_refused(span):
     with pytest.raises(UserError, match="must be between 1 and the 8 spike frames"):
-        middle_window(8, window)
+        middle_span(8, span)
 
 
 def test_the_rate_of_white_is_the_clips_or_usual(tree, tmp_path):

@@ -90,7 +90,7 @@ def test_a_broken_kernel_costs_itself_alone(tried, monkeypatch, capsys, fault, r
         choose_backends(config("triton"), CPU)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert "python -m spikevrt.selftest says more" in str(caught.value)
+    assert "run python -m spikevrt.selftest for details" in str(caught.value)
 
 
 def test_half_precision_hides_what_float32_shows(tried, monkeypatch, capsys):
@@ -111,7 +111,7 @@ def test_a_second_start_costs_nothing_until_something_changes(tried, monkeypatch
     assert torch.equal(torch.randn(3), wanted), "the run's random state is left alone"
     monkeypatch.setattr(backend_choice, "choices", None)
     second, again = started(capsys)
-    assert (second, again) == (first, line.rstrip() + "; found at an earlier start, --prove-again tries again\n")
+    assert (second, again) == (first, line.rstrip() + "; stored by an earlier run, --prove-again tries again\n")
     with monkeypatch.context() as context:
         context.setattr(kept_choices, "sources", lambda: "other kernels")
         with pytest.raises(TypeError):

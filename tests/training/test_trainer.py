@@ -117,7 +117,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_workers_too(tree, tmp_path):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
-    assert "and saved; go on with the same command and --resume auto" in output
+    assert "and saved; continue with the same command and --resume auto" in output
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -261,7 +261,7 @@ def test_where_a_run_goes_on(tmp_path):
     (tmp_path / "last.pt").touch()
     assert find_resume("auto", tmp_path) == tmp_path / "last.pt"
     assert find_resume("other.pt", tmp_path) == Path("other.pt")
-    with pytest.raises(UserError, match="a run lives here; go on with --resume auto"):
+    with pytest.raises(UserError, match="holds a run already; continue it with --resume auto"):
         find_resume(None, tmp_path)
 
 

@@ -1,1 +1,1 @@
-"""Clips of a tree, and training samples of them."""
+"""The clips of a data set, and training samples cut from them."""

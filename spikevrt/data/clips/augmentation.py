@@ -1,6 +1,6 @@
-"""Crops, flips, quarter turns and time reversal of frames and voxels together.
+"""Crops, flips, quarter turns and time reversal, applied to frames and voxels together.
 
-T frames of H x W pixels, K bins of h x w spike pixels; one spike pixel covers `pitch` RGB pixels.
+T frames of H x W pixels, K bins of h x w spike pixels.
 """
 
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from spikevrt.errors import UserError
 
 Crop = tuple[int, int, int, int]
-"""top, left, height, width."""
+"""(top, left, height, width)."""
 
 
 class Grid(NamedTuple):
-    """How the pixels of frames and of spikes lie over each other."""
+    """How the pixel grids of frames and spikes are related."""
 
     step: int = 1
     """Smallest step in RGB pixels that is a whole number of spike pixels."""
@@ -26,10 +26,10 @@ class Grid(NamedTuple):
 
     @classmethod
     def of(cls, frame: tuple[int, int], spikes: tuple[int, int]) -> "Grid":
-        """Of frames (H,W) and spikes (h,w) of one view.
+        """The grid of frames (H,W) and spikes (h,w) that show the same view.
 
         Raises:
-            UserError: they differ in shape.
+            UserError: their aspect ratios differ.
         """
         ratio, other = Fraction(spikes[0], frame[0]), Fraction(spikes[1], frame[1])
         if ratio != other:
@@ -41,9 +41,9 @@ class Grid(NamedTuple):
 
 
 def check_crop(size: int, frame: tuple[int, int], step: int, name: str = "DATA.CROP_SIZE =") -> None:
-    """Raise a `UserError` for a crop that does not fit the frames or ends inside a spike pixel.
+    """Raise a `UserError` for a crop that is larger than the frames or ends inside a spike pixel.
 
-    `name` is what the user called the size, for the message.
+    The message calls the size `name`, as the user does.
     """
     if size > min(frame):
         raise UserError(f"{name} {size}: larger than the frames of {frame[0]}x{frame[1]}; choose at most {min(frame)}")
@@ -52,34 +52,34 @@ def check_crop(size: int, frame: tuple[int, int], step: int, name: str = "DATA.C
 
 
 def random_crop(size: int, frame: tuple[int, int], step: int, random: np.random.Generator) -> Crop:
-    """A square crop of `size` RGB pixels at a multiple of `step`."""
+    """A random square crop of `size` RGB pixels; its corner is at multiples of `step`."""
     check_crop(size, frame, step)
     top, left = (int(random.integers(0, (s - size) // step + 1)) * step for s in frame)
     return top, left, size, size
 
 
 def centre_crop(size: int, frame: tuple[int, int], step: int, name: str = "DATA.CROP_SIZE =") -> Crop:
-    """The square crop nearest to the middle, at a multiple of `step`; `name` as in `check_crop`."""
+    """The square crop nearest to the centre with its corner at multiples of `step`; `name` as in `check_crop`."""
     check_crop(size, frame, step, name)
     top, left = ((s - size) // 2 // step * step for s in frame)
     return top, left, size, size
 
 
 def scaled(crop: Crop, ratio: Fraction) -> Crop:
-    """The same view in spike pixels."""
+    """The crop in spike pixels."""
     top, left, h, w = (int(v * ratio) for v in crop)
     return top, left, h, w
 
 
 def cut(image: NDArray[np.uint8], crop: Crop, size: tuple[int, int], name: object) -> NDArray[np.uint8]:
-    """A crop of a frame (H,W,3), which must be of its clip's `size`; `name` is for the message."""
+    """Crop a frame (H,W,3), which must have its clip's `size`; error messages call it `name`."""
     require_size(image, size, name)
     top, left, h, w = crop
     return image[top : top + h, left : left + w]
 
 
 def require_size(image: NDArray[np.uint8], size: tuple[int, int], name: object) -> None:
-    """Raise a `UserError` for a frame (H,W,3) that is not of its clip's `size`; `name` is for the message."""
+    """Raise a `UserError` for a frame (H,W,3) that does not have its clip's `size`; the message calls it `name`."""
     if image.shape[:2] != size:
         raise UserError(
             f"{name}: {image.shape[0]}x{image.shape[1]} pixels, the clip's first frame {size[0]}x{size[1]}; "
@@ -89,7 +89,7 @@ def require_size(image: NDArray[np.uint8], size: tuple[int, int], name: object) 
 
 @dataclass(frozen=True)
 class Flips:
-    """Which of the symmetries a sample takes."""
+    """The symmetries that are applied to a sample."""
 
     horizontal: bool = False
     vertical: bool = False
@@ -98,11 +98,11 @@ class Flips:
 
     @classmethod
     def draw(cls, random: np.random.Generator) -> "Flips":
-        """Each with probability one half."""
+        """Draw each symmetry with probability 1/2."""
         return cls(*(bool(b) for b in random.integers(0, 2, 4)))
 
     def in_space(self, x: NDArray) -> NDArray:
-        """(...,H,W), quarter turn last."""
+        """Flip, then turn an array (...,H,W)."""
         if self.horizontal:
             x = x[..., ::-1]
         if self.vertical:
@@ -110,12 +110,12 @@ class Flips:
         return x.swapaxes(-1, -2)[..., ::-1] if self.quarter_turn else x
 
     def frames(self, x: NDArray) -> NDArray:
-        """(T,3,H,W)."""
+        """Apply all symmetries to frames (T,3,H,W)."""
         x = self.in_space(x)
         return x[::-1] if self.reverse_time else x
 
     def voxels(self, counts: NDArray, bin_frames: NDArray) -> tuple[NDArray, NDArray]:
-        """(T,K,h,w) and frames per bin (T,K): reversed time reverses the frames and the bins inside each."""
+        """Apply all to counts (T,K,h,w) and spike frames per bin (T,K); time reversal also reverses the bins."""
         counts = self.in_space(counts)
         if self.reverse_time:
             return counts[::-1, ::-1], bin_frames[::-1, ::-1]

@@ -1,4 +1,4 @@
-"""From uint8 batches to the model's input, on the device."""
+"""Moves uint8 batches to the device and turns them into the model's input."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from spikevrt.system.device import still_busy
 
 @dataclass(frozen=True)
 class Batch:
-    """Frames (B,T,3,H,W) float in [0,1]; voxels (B,T,K,h,w) float, or None without spikes."""
+    """Frames (B,T,3,H,W) float32 in [0,1]; voxels (B,T,K,h,w) float32, or None without spikes."""
 
     blur: Tensor
     sharp: Tensor
@@ -23,14 +23,14 @@ class Batch:
 
 
 class Feed:
-    """Batches on the device; the next one is fetched and copied there while one is at work.
+    """Provides batches on the device; the next one is copied there while the current one is used.
 
-    An error of the data waits until its batch is asked for: no step before it is lost.
+    An error in the data is raised only when its batch is requested, so that no earlier step is lost.
 
     Args:
-        batches: collated samples, in pinned memory where the device is CUDA.
-        device: where they go.
-        norm: of the voxels.
+        batches: collated samples, in pinned memory if the device is CUDA.
+        device: where the batches go.
+        norm: how the voxels are normalised.
     """
 
     def __init__(self, batches: Iterator[dict[str, Any]], device: torch.device, norm: NormConfig) -> None:
@@ -38,7 +38,7 @@ class Feed:
         self.device = device
         self.norm = norm
         self.waited = 0.0
-        """Seconds in which the data kept the device waiting."""
+        """Seconds for which the device had nothing to do because data was missing."""
         self._next: dict[str, Tensor] | Exception | None = None
 
     def take(self) -> Batch:
@@ -46,7 +46,7 @@ class Feed:
 
         Raises:
             UserError: its data cannot be read.
-            StopIteration: there was none left.
+            StopIteration: there is no further batch.
         """
         self.fetch()
         taken, self._next = self._next, None
@@ -57,7 +57,7 @@ class Feed:
         return scale(taken, self.norm)
 
     def fetch(self) -> None:
-        """Wait for the next sample, if there is one, and start its way to the device."""
+        """Load the next batch, if there is one, and start copying it to the device."""
         if self._next is not None:
             return
         start = time.perf_counter()
@@ -71,40 +71,40 @@ class Feed:
 
 
 def next_batch(batches: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
-    """The next collated sample, None after the last.
+    """The next collated batch, or None after the last.
 
     Raises:
-        UserError: also one of a worker process, said as one of this process would be.
+        UserError: a sample cannot be read; an error of a worker process is reduced to the same single line.
     """
     try:
         return next(batches, None)
     except UserError as error:
-        # The loader puts the worker's whole traceback in the message; its last line ends with ours.
+        # The loader puts the worker's traceback into the message; the last line of it ends with the original message.
         raise UserError(str(error).strip().splitlines()[-1].rpartition(f"{UserError.__name__}: ")[2]) from None
 
 
 def to_device(raw: dict[str, Any], device: torch.device, norm: NormConfig) -> Batch:
-    """Move a collated sample and scale it; the bus carries bytes."""
+    """Move a collated batch to the device and scale it there; only bytes are copied."""
     return scale(send(raw, device), norm)
 
 
 def send(raw: dict[str, Any], device: torch.device) -> dict[str, Tensor]:
-    """The tensors of a collated sample on their way to the device; the host does not wait for pinned memory."""
+    """Start copying the tensors of a collated batch to the device; from pinned memory the host does not wait."""
     return {name: x.to(device, non_blocking=True) for name, x in raw.items() if isinstance(x, Tensor)}
 
 
 def scale(moved: dict[str, Tensor], norm: NormConfig) -> Batch:
-    """What `send` moved, as real numbers."""
+    """Turn the uint8 tensors that `send` moved into a `Batch`."""
     blur, voxels = model_input(moved, norm)
     return Batch(blur, moved["sharp"].float() / 255, voxels)
 
 
 def model_input(moved: dict[str, Tensor], norm: NormConfig) -> tuple[Tensor, Tensor | None]:
-    """What the model takes, of what `send` moved.
+    """The model's input from the uint8 tensors that `send` moved.
 
     Args:
         moved: `blur` uint8 (B,T,3,H,W); with spikes also `counts` (B,T,K,h,w) and `bin_frames` (B,T,K).
-        norm: of the voxels.
+        norm: how the voxels are normalised.
 
     Returns:
         Frames (B,T,3,H,W) float32 in [0,1], and voxels (B,T,K,h,w) float32 or None.
@@ -114,15 +114,15 @@ def model_input(moved: dict[str, Tensor], norm: NormConfig) -> tuple[Tensor, Ten
 
 
 def normalise_voxels(counts: Tensor, bin_frames: Tensor, norm: NormConfig) -> Tensor:
-    """DATA.NORM: rate or counts, then log1p, then (x - mean) / std, on the device of the counts.
+    """Normalise voxels as DATA.NORM says: rate or counts, then log1p, then (x - mean) / std.
 
     Args:
-        counts: (...,K,h,w) integers.
-        bin_frames: (...,K) spike frames in each bin; a bin of none gives 0.
-        norm: the section of the configuration.
+        counts: (...,K,h,w) integers, on any device.
+        bin_frames: (...,K) spike frames per bin; an empty bin gives 0.
+        norm: DATA.NORM.
 
     Returns:
-        (...,K,h,w) float32; with mode `rate` and nothing else, in [0,1].
+        (...,K,h,w) float32 on the device of `counts`; with mode `rate` and the defaults otherwise, in [0,1].
     """
     x = counts.to(torch.float32)
     if norm.mode == "rate":

@@ -18,43 +18,43 @@ from spikevrt.data.spikes.tfp import WHITE_RATE
 from spikevrt.errors import UserError
 
 NOTES = "clip.json"
-"""How `spikevrt.prepare` made a clip, beside its folders."""
+"""File in a clip's folder that says how `spikevrt.prepare` made the clip."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of a split; frames are found by their stem."""
+    """One clip of a split; files are found by the stem of their frame."""
 
     folder: Path
     stems: tuple[str, ...]
     blurred: dict[str, Path]
     sharp: dict[str, Path]
-    """Empty where sharp frames were not asked for."""
+    """Stem -> file; empty where sharp frames are not needed."""
     spikes: SpikeFolder | None
-    """None where spikes were not asked for."""
+    """None where spikes are not needed."""
     frame_size: tuple[int, int]
     """(H,W) of the frames."""
 
     @property
     def name(self) -> str:
-        """The clip's folder."""
+        """The name of the clip's folder."""
         return self.folder.name
 
     @cached_property
     def grid(self) -> Grid:
-        """How frames and spikes lie over each other; without spikes any crop fits.
+        """How the pixel grids of frames and spikes are related; without spikes every crop fits.
 
         Raises:
-            UserError: they differ in shape.
+            UserError: their aspect ratios differ.
         """
         return Grid() if self.spikes is None else Grid.of(self.frame_size, self.spikes.size)
 
 
 def find_clips(data: DataConfig, split: str, need_sharp: bool = True, need_spikes: bool = True) -> list[Clip]:
-    """All clips of a split, checked for matching frames, their length and whole spike files, before any work.
+    """All clips of a split; before any work, their frames, lengths and spike files are checked.
 
     Raises:
-        UserError: DATA.ROOT missing, no such split, no clips, or a clip that is not whole.
+        UserError: DATA.ROOT is missing, the split does not exist or is empty, or a clip is incomplete.
     """
     if data.root is None:
         raise UserError("DATA.ROOT: required here; give --opts DATA.ROOT=PATH")
@@ -77,7 +77,7 @@ def find_clips(data: DataConfig, split: str, need_sharp: bool = True, need_spike
 
 
 def open_clip(folder: Path, data: DataConfig, need_sharp: bool = True, need_spikes: bool = True) -> Clip:
-    """One clip, with the frames of its folders matched by their stems."""
+    """Open one clip and match the files of its folders by their stems."""
     blurred = by_stem(folder / data.blur_dir, None)
     if not blurred:
         raise UserError(f"{folder / data.blur_dir}: holds no pictures")
@@ -91,7 +91,7 @@ def open_clip(folder: Path, data: DataConfig, need_sharp: bool = True, need_spik
 
 
 def clip_notes(folder: Path) -> dict[str, Any]:
-    """How a clip was made, or nothing where that is not written down."""
+    """The notes on how a clip was made; empty where there are none."""
     try:
         notes = json.loads((folder / NOTES).read_text("utf-8"))
     except (OSError, ValueError):
@@ -100,6 +100,6 @@ def clip_notes(folder: Path) -> dict[str, Any]:
 
 
 def white_rate(folder: Path) -> float:
-    """Firing rate of white: 1 / theta where the simulator made the clip (`clip.json`), else `WHITE_RATE`."""
+    """Firing rate of a white pixel: 1 / theta if `clip.json` names the simulator's theta, else `WHITE_RATE`."""
     theta = clip_notes(folder).get("theta")
     return 1 / float(theta) if theta else WHITE_RATE

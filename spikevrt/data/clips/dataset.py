@@ -1,6 +1,6 @@
-"""Samples: T neighbouring frames of a clip with their spikes, cropped and augmented.
+"""Training samples: T consecutive frames of a clip with their spikes, cropped and augmented.
 
-Everything stays uint8 until it is on the device.
+All arrays stay uint8 until they are on the device.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,15 +24,18 @@ Sample = dict[str, Any]
 
 
 class ClipDataset(Dataset[Sample]):
-    """Windows of CLIP_LEN frames, one every CLIP_STRIDE starts.
+    """Samples of CLIP_LEN consecutive frames; in each clip one sample starts every CLIP_STRIDE frames.
 
     Args:
-        data: the section of the configuration.
+        data: the DATA section.
         split: TRAIN_SPLIT or VAL_SPLIT.
-        augment: random crops, flips, quarter turns and time reversal; otherwise the centre crop.
-        use_spike: read spikes.
-        seed: of the augmentation.
-        crop: side in RGB pixels; None = whole frames (without augmentation only).
+        augment: whether crops, flips, quarter turns and time reversal are random; otherwise the centre crop is used.
+        use_spike: whether spikes are read.
+        seed: seed of the augmentation.
+        crop: side in RGB pixels; None = whole frames (only without augmentation).
+
+    Raises:
+        UserError: the split is missing or incomplete, or the crop does not fit.
     """
 
     def __init__(
@@ -55,19 +58,19 @@ class ClipDataset(Dataset[Sample]):
                 check_crop(crop, clip.frame_size, clip.grid.step)
         self.caches = [VoxelCache(clip.folder, clip.spikes, data) for clip in self.clips if clip.spikes is not None]
         self.ram = picture_cache(self.clips, data) if augment and data.ram_cache_gb else None
-        self.windows = [
+        self.samples = [
             (c, start)
             for c, clip in enumerate(self.clips)
             for start in range(0, len(clip.stems) - data.clip_len + 1, data.clip_stride)
         ]
 
     def __len__(self) -> int:
-        return len(self.windows)
+        return len(self.samples)
 
     def __getitem__(self, index: int | tuple[int, int]) -> Sample:
-        """A sample by its index, or by (index, draw): the draw alone decides the augmentation."""
+        """The sample with an index, or for (index, draw), where only `draw` decides the augmentation."""
         index, draw = index if isinstance(index, tuple) else (index, index)
-        c, start = self.windows[index]
+        c, start = self.samples[index]
         clip = self.clips[c]
         stems = clip.stems[start : start + self.data.clip_len]
         random = np.random.default_rng((self.seed, draw))
@@ -97,18 +100,18 @@ class ClipDataset(Dataset[Sample]):
 
 
 def picture_cache(clips: Sequence[Clip], data: DataConfig) -> RamCache:
-    """Shared memory for the blurred and sharp frames of all clips, within DATA.RAM_CACHE_GB."""
+    """A cache in shared memory for the blurred and sharp frames of all clips, of at most DATA.RAM_CACHE_GB."""
     files = [(path, clip.frame_size) for clip in clips for path in (*clip.blurred.values(), *clip.sharp.values())]
     return RamCache([path for path, _ in files], [size for _, size in files], machine_share(data.ram_cache_gb))
 
 
 def as_tensor(x: NDArray) -> torch.Tensor:
-    """A contiguous copy as a tensor."""
+    """Copy an array into a contiguous tensor."""
     return torch.from_numpy(np.ascontiguousarray(x))
 
 
 def collate(samples: Sequence[Sample]) -> Sample:
-    """Stack tensors, list the rest; nothing is dropped."""
+    """Stack the tensors of samples and list everything else; no sample is dropped."""
     return {
         key: torch.stack([s[key] for s in samples]) if isinstance(value, torch.Tensor) else [s[key] for s in samples]
         for key, value in samples[0].items()
@@ -116,13 +119,13 @@ def collate(samples: Sequence[Sample]) -> Sample:
 
 
 class DrawSampler(Sampler[tuple[int, int]]):
-    """(index, draw) pairs of a training run, a pure function of seed and position: any run resumes exactly.
+    """The (index, draw) pairs of a training run; they depend on seed and position only, so every run resumes exactly.
 
     Args:
         samples: size of the data set.
-        seed: of the permutation of every epoch.
-        start: the first draw of this process group's next batch.
-        rank: of this process; draws are dealt out in turn.
+        seed: seed of each epoch's permutation.
+        start: first draw of the next batch, counted over all processes.
+        rank: number of this process; the processes take draws in turn.
         world: number of processes.
     """
 

@@ -1,6 +1,7 @@
-"""Decoded pictures in memory that all workers share: optional, within one budget for the machine.
+"""An optional cache of decoded pictures in memory that all workers share, with one budget per machine.
 
-Spikes need none: their packed bytes stay in the system's page cache, and voxels are made faster than they are copied.
+Spikes need no such cache: the system keeps their packed bytes in its page cache, and voxels are computed faster than
+they could be copied.
 """
 
 import multiprocessing
@@ -16,19 +17,19 @@ ABSENT, BUSY = -1, -2
 
 
 class RamCache:
-    """Pictures of uint8 in shared memory; what no longer fits is decoded anew each time.
+    """Keeps uint8 pictures in shared memory; pictures that do not fit are decoded again each time.
 
     Args:
-        files: every picture that may be asked for.
-        sizes: (H,W) of each.
-        budget: bytes, of this process and its workers together.
+        files: all pictures that may be requested.
+        sizes: (H,W) of each picture.
+        budget: bytes for this process and its workers together.
     """
 
     def __init__(self, files: Sequence[Path], sizes: Sequence[tuple[int, int]], budget: int) -> None:
         self._number = {path: i for i, path in enumerate(files)}
         self._sizes = list(sizes)
         wanted = sum(3 * h * w for h, w in sizes)
-        # Shared memory takes no place before it is written to.
+        # The system provides pages of shared memory only when they are first written.
         self._memory = torch.empty(max(1, min(budget, wanted)), dtype=torch.uint8).share_memory_()
         self._places = torch.full((max(1, len(files)),), ABSENT, dtype=torch.int64).share_memory_()
         self._used = torch.zeros(1, dtype=torch.int64).share_memory_()
@@ -36,11 +37,11 @@ class RamCache:
 
     @property
     def used(self) -> int:
-        """Bytes taken so far, by all processes."""
+        """Bytes used so far by all processes."""
         return int(self._used)
 
     def get(self, path: Path, decode: Callable[[Path], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """(H,W,3) of a picture, read-only where it comes from memory."""
+        """The picture (H,W,3) of a file; an array from the cache is read-only."""
         number = self._number.get(path)
         if number is None:
             return decode(path)
@@ -68,5 +69,5 @@ class RamCache:
 
 
 def machine_share(gigabytes: float) -> int:
-    """Bytes for this process: the machine's budget over the training processes on it (torchrun's LOCAL_WORLD_SIZE)."""
+    """This process's bytes: the machine's budget divided by its training processes (torchrun's LOCAL_WORLD_SIZE)."""
     return int(gigabytes * 1e9) // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

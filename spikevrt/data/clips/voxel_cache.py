@@ -1,7 +1,7 @@
-"""The voxel cache: counts of whole frames beside a clip, `<clip>/spike_vox/<key>/<stem>.npy`.
+"""The voxel cache: counts of whole frames inside the clip's folder, `<clip>/spike_vox/<key>/<stem>.npy`.
 
-The key is a digest of all that shapes the counts; each file's source is remembered by size, time of change and
-exposure, and its counts by a checksum. Training needs no cache.
+The key is a digest of all settings that affect the counts. For every file, `meta.json` holds size, modification time
+and exposure of its recording, and a checksum of the counts. Training works without the cache.
 """
 
 import hashlib
@@ -25,16 +25,16 @@ from spikevrt.errors import UserError
 VERSION = 2
 META = "meta.json"
 SAVE_EVERY = 1.0
-"""Seconds between two writes of `meta.json`: what an interruption can cost."""
+"""Seconds between two writes of `meta.json`; an interruption loses at most the entries of this time."""
 
 
 class VoxelCache:
     """The cache of one clip for one configuration.
 
     Args:
-        clip: its folder, where the cache stands.
-        spikes: its spikes.
-        data: the section of the configuration.
+        clip: folder of the clip, which also holds the cache.
+        spikes: recordings of the clip.
+        data: the DATA section.
     """
 
     def __init__(self, clip: Path, spikes: SpikeFolder, data: DataConfig) -> None:
@@ -44,7 +44,7 @@ class VoxelCache:
         self._entries = self._read_entries()
 
     def settings(self) -> dict[str, Any]:
-        """All that shapes the counts of every frame."""
+        """All settings that affect the counts."""
         g = self.spikes.geometry
         return {
             "version": VERSION,
@@ -63,11 +63,11 @@ class VoxelCache:
         return hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode()).hexdigest()[:12]
 
     def voxels(self, stem: str, crop: Crop) -> tuple[NDArray, NDArray[np.int64]]:
-        """Counts (K,h,w) of a crop and frames per bin (K,): cached ones, or straight from the recording."""
+        """Counts (K,h,w) of a crop and spike frames per bin (K,), from the cache or from the recording."""
         return self.load(stem, crop) or self.spikes.voxels(stem, self.data, crop)
 
     def load(self, stem: str, crop: Crop) -> tuple[NDArray, NDArray[np.int64]] | None:
-        """Counts (K,h,w) of a crop and frames per bin (K,), or None where they are absent or stale."""
+        """Counts (K,h,w) of a crop and spike frames per bin (K,) from the cache; None if missing or outdated."""
         counts = self._valid(stem)
         if counts is None:
             return None
@@ -75,9 +75,9 @@ class VoxelCache:
         return np.array(counts[:, top : top + h, left : left + w]), np.array(self._entries[stem]["bin_frames"])
 
     def build(self, progress: Callable[[str], None] = lambda stem: None, workers: int = 1) -> int:
-        """Make what is absent, stale or damaged, on `workers` threads; returns how many files were made.
+        """Make the files that are missing, outdated or damaged on `workers` threads; returns their number.
 
-        An interrupted build goes on where it stopped.
+        An interrupted build continues where it stopped.
         """
         made, saved = 0, time.monotonic()
         pool = ThreadPoolExecutor(workers)
@@ -97,7 +97,7 @@ class VoxelCache:
         return made
 
     def _make(self, stem: str) -> dict[str, Any] | None:
-        """Write one file, unless a whole one is there; returns its entry."""
+        """Write the file of one frame unless a valid one exists; returns its entry for `meta.json`."""
         counts = self._valid(stem)
         if counts is not None and zlib.crc32(counts.data) == self._entries[stem]["crc32"]:
             return None
@@ -108,7 +108,7 @@ class VoxelCache:
         return {"source": source, "bin_frames": bin_frames.tolist(), "crc32": zlib.crc32(counts.data)}
 
     def _valid(self, stem: str) -> NDArray | None:
-        """The counts of a frame as a memory map, where its source has not changed and the shape is right."""
+        """The counts of a frame as a memory map, or None if the recording has changed or the shape is wrong."""
         entry = self._entries.get(stem)
         if entry is None or entry["source"] != self._source(stem):
             return None
@@ -121,7 +121,7 @@ class VoxelCache:
         return counts if right else None
 
     def _source(self, stem: str) -> list[int]:
-        """What the counts were made from: size and time of change of the recording, and the exposure inside it."""
+        """What identifies the source of the counts: size and modification time of the recording, and the exposure."""
         exposure = self.spikes.exposures.get(stem)
         return [*fingerprint(self.spikes.files[stem]), *((exposure.start, exposure.stop) if exposure else ())]
 
@@ -139,10 +139,10 @@ class VoxelCache:
 
 
 def fingerprint(path: Path) -> list[int]:
-    """Size and time of change of a file.
+    """Size and modification time of a file.
 
     Raises:
-        UserError: it is gone.
+        UserError: the file does not exist.
     """
     try:
         stat = path.stat()

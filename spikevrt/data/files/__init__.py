@@ -1,1 +1,1 @@
-"""Files of any kind: atomic writes, pictures, videos."""
+"""Reading and writing files of any kind: atomic writes, pictures, videos."""

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there."""
+"""Writes files and folders so that they appear completely or not at all."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place at the end, or vanishes on an error."""
+    """A temporary path in the same folder; it replaces `path` at the end and is removed after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
     os.close(handle)
@@ -19,7 +19,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        # mkstemp gives 0600; a result is as readable as any other file.
+        # mkstemp creates files with mode 0600; results get the usual permissions.
         temporary.chmod(0o666 & ~umask())
         os.replace(temporary, path)
     finally:
@@ -28,10 +28,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path` that takes its place at the end, or vanishes on an error.
+    """A temporary folder next to `path`; it is renamed to `path` at the end and removed after an error.
 
     Raises:
-        OSError: at the end, where `path` is there by then and not an empty folder.
+        OSError: at the end, if `path` exists by then and is not an empty folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
@@ -44,7 +44,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def umask() -> int:
-    """What new files of this process do not permit."""
+    """The permission bits that this process removes from new files."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

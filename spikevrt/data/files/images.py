@@ -1,4 +1,4 @@
-"""Pictures: 8-bit RGB in and out."""
+"""Reads and writes pictures as 8-bit RGB."""
 
 import re
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from spikevrt.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 GREY = np.array([0.3, 0.59, 0.11], np.float32)
-"""Weights of R, G, B in the brightness."""
+"""Weights of R, G and B in the brightness."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """The picture inside a file, or one line that says why there is none."""
+    """Open a picture; an error becomes one `UserError` line."""
     try:
         with Image.open(path) as image:
             yield image
@@ -28,14 +28,14 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """(H,W,3) RGB; of 16 bits a channel the upper eight, grey ones three times.
+    """Read a picture as RGB (H,W,3); of 16-bit channels the upper 8 bits are kept, grey is copied to 3 channels.
 
     Raises:
-        UserError: the file is missing, does not decode, or holds 32-bit values.
+        UserError: the file is missing, cannot be decoded, or holds 32-bit values.
     """
     with opened(path) as image:
         if image.mode.startswith("I;16"):
-            # Pillow itself would cut off above 255.
+            # Pillow itself would clip values above 255.
             return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
         if image.mode in ("I", "F"):
             raise ValueError("32-bit values, whose white is unknown")
@@ -48,13 +48,13 @@ def to_grey(rgb: NDArray) -> NDArray[np.float32]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(H,W) from the header alone."""
+    """(H,W) of a picture; only its header is read."""
     with opened(path) as image:
         return image.height, image.width
 
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write (H,W,3) or (H,W) as PNG; atomic."""
+    """Write a picture (H,W,3) or (H,W) as PNG, completely or not at all."""
     with replacing(path.with_suffix(".png")) as temporary:
         Image.fromarray(image).save(temporary, compress_level=1)
 
@@ -66,6 +66,6 @@ def picture_files(folder: Path) -> list[Path]:
 
 
 def natural_order(stem: str) -> list[tuple[int, str]]:
-    """Sorting key: numbers inside a name count as numbers, so that frame 10 follows frame 9."""
+    """Sorting key that compares numbers inside a name by value, so that frame 10 follows frame 9."""
     parts = re.findall(r"\d+|\D+", stem)
     return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]

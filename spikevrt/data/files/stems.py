@@ -1,4 +1,4 @@
-"""Files of a clip: a frame and its spikes have one stem, in folders side by side."""
+"""Matches the files of a clip: a frame and its spikes have the same stem in neighbouring folders."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -7,12 +7,12 @@ from spikevrt.data.files.images import picture_files
 from spikevrt.errors import UserError
 
 EXPECTED = "<root>/<split>/<clip>/{blur,sharp,spike}/000001.{png,png,dat}"
-"""The unified layout."""
+"""The unified layout, for error messages."""
 SHOWN_STEMS = 3
 
 
 def by_stem(folder: Path, suffix: str | tuple[str, ...] | None) -> dict[str, Path]:
-    """Files of a folder by stem: pictures, or files of the given suffixes; empty where there is no folder."""
+    """The files of a folder by stem: pictures, or files with the given suffixes; empty if the folder is missing."""
     if not folder.is_dir():
         return {}
     if suffix is None:
@@ -31,7 +31,7 @@ def by_stem(folder: Path, suffix: str | tuple[str, ...] | None) -> dict[str, Pat
 
 
 def require_same(folder: Path, stems: Collection[str], other: Path, wanted: Collection[str]) -> None:
-    """Raise a `UserError` where two folders do not hold the same stems."""
+    """Raise a `UserError` unless two folders hold files of the same stems."""
     missing, extra = sorted(set(wanted) - set(stems)), sorted(set(stems) - set(wanted))
     if missing or extra:
         parts = [f"missing {', '.join(missing[:SHOWN_STEMS])}"] if missing else []

@@ -1,4 +1,4 @@
-"""Frames from a video file or a folder of pictures, and a video from frames."""
+"""Reads frames from a video file or a folder of pictures, and writes videos."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ DEFAULT_RATE = 24.0
 
 
 def require_av() -> ModuleType:
-    """PyAV, or one line that says how to get it."""
+    """Import PyAV, or raise one line that says how to install it."""
     try:
         import av
     except ImportError:
@@ -28,10 +28,10 @@ def require_av() -> ModuleType:
 
 
 def read_frames(path: Path) -> Iterator[Frame]:
-    """(H,W,3) RGB frames of a video file or of a folder of pictures, in order.
+    """Iterate over the RGB frames (H,W,3) of a video file or of a folder of pictures, in order.
 
     Raises:
-        UserError: nothing there, or it does not decode.
+        UserError: the path does not exist, holds no frames, or cannot be decoded.
     """
     if path.is_dir():
         files = picture_files(path)
@@ -53,7 +53,7 @@ def read_frames(path: Path) -> Iterator[Frame]:
 
 
 def frame_rate(path: Path) -> float:
-    """Frames a second of a video; 24 for a folder of pictures."""
+    """Frames per second of a video; 24 for a folder of pictures."""
     if path.is_dir():
         return DEFAULT_RATE
     with require_av().open(str(path)) as container:
@@ -62,18 +62,18 @@ def frame_rate(path: Path) -> float:
 
 
 def frame_names(path: Path) -> list[str] | None:
-    """Stems of a folder's pictures; None for a video."""
+    """Stems of the pictures of a folder; None for a video."""
     return [p.stem for p in picture_files(path)] if path.is_dir() else None
 
 
 def count_frames(path: Path) -> int:
-    """Frames of a video (decoded once: containers often do not say) or pictures of a folder."""
+    """Number of frames of a video, or of pictures of a folder; a video is decoded, as files often do not say."""
     names = frame_names(path)
     return len(names) if names is not None else sum(1 for _ in read_frames(path))
 
 
 def of_one_size(frames: Iterable[Frame]) -> Iterator[Frame]:
-    """The frames (H,W,3) themselves; a `UserError` for one of another size than the first."""
+    """Pass frames (H,W,3) on; raises a `UserError` for a frame whose size differs from the first one's."""
     first: tuple[int, ...] | None = None
     for index, frame in enumerate(frames):
         first = first or frame.shape
@@ -83,15 +83,15 @@ def of_one_size(frames: Iterable[Frame]) -> Iterator[Frame]:
 
 
 class Writer(Protocol):
-    """Takes frames one by one."""
+    """Accepts frames one by one."""
 
     def __call__(self, frame: Frame) -> None:
-        """Append (H,W,3)."""
+        """Append a frame (H,W,3)."""
 
 
 @contextmanager
 def video_writer(path: Path, fps: float) -> Iterator[Writer]:
-    """Write frames to an H.264 video (MPEG-4 where the encoder is missing); the file appears when it is whole."""
+    """Write an H.264 video (MPEG-4 if the encoder is missing); the file appears once it is complete."""
     av = require_av()
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     with replacing(path) as temporary, av.open(str(temporary), "w") as container:
@@ -99,7 +99,7 @@ def video_writer(path: Path, fps: float) -> Iterator[Writer]:
         stream.pix_fmt = "yuv420p"
 
         def write(frame: Frame) -> None:
-            # Chroma is stored at half the size: odd rows and columns are repeated once.
+            # Chroma is stored at half the resolution, so odd sizes are made even by repeating the last row or column.
             H, W = frame.shape[:2]
             even = np.pad(frame, ((0, H % 2), (0, W % 2), (0, 0)), mode="edge")
             if not stream.codec_context.is_open:

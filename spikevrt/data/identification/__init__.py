@@ -1,1 +1,1 @@
-"""What an unknown spike recording is: geometries that would fit, ranked, and pictures to look at."""
+"""Finds out what an unknown spike recording is: ranks possible geometries and draws pictures of them."""

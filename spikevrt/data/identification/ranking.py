@@ -1,12 +1,12 @@
-"""Geometries that fit a file, ranked by how much its frames look like one picture.
+"""Ranks the geometries that fit a file by how much its frames look like one picture.
 
-A and B are the means of the even and of the odd frames: what they share is the scene, their noise is independent. The
-score is min over both axes of cov(A at a pixel, B at its neighbour) / variance, near 1 for a smooth picture in any
-light. A wrong width shears rows apart, so that neighbours below no longer agree; a frame too short or too long mixes
-places. A vertical flip changes nothing.
+A is the mean of the even frames, B the mean of the odd ones: both show the scene, and their noise is independent. The
+score is the minimum over both axes of cov(A at a pixel, B at its neighbour) / variance. It is near 1 for a smooth
+picture in any light. A wrong width shifts rows against each other, so vertical neighbours no longer agree; a wrong
+frame size mixes pixels of different places. A vertical flip does not change the score.
 
-Sizes have many factorisations: a part of the frame, whose correlation at all distances is one Fourier transform, sorts
-out all but the best.
+Many sizes fit one file. Most are ruled out on a part of the frame, whose correlation at all distances takes a single
+Fourier transform; only the best are scored on whole frames.
 """
 
 from collections.abc import Iterator
@@ -24,41 +24,41 @@ from spikevrt_kernels.voxelize import voxelize
 
 SIDES = (32, 1280)
 ASPECT = 3.0
-"""Longest side over shortest."""
+"""Largest ratio of the longer to the shorter side."""
 SAMPLED = 128
-"""Frames that are scored, from the middle of the file."""
+"""Frames that are scored; they are taken from the middle of the file."""
 PART = 1 << 17
-"""Pixels of the part that sorts candidates out."""
+"""Pixels of the part of a frame on which candidates are compared first."""
 CHECKED = 30
-"""Best candidates that are scored on whole frames, and searched for a scene shown twice."""
+"""Number of best candidates that are scored on whole frames and searched for a scene shown twice."""
 REPEATS = 0.8
-"""Correlation of two parts of a mean picture that says that it shows one scene twice."""
+"""Two parts of a mean picture with at least this correlation show the same scene."""
 PAGE = 1 << 16
 Halves = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Mean of the even frames, mean of the odd ones."""
+"""Mean of the even frames and mean of the odd frames."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One geometry, how many frames it would make, and its score (1 is a picture, 0 is none)."""
+    """One geometry, the number of frames it gives, and its score (1 = a picture, 0 = noise)."""
 
     geometry: SpikeGeometry
     frames: int
     score: float
     shows_a_scene_twice: bool = False
-    """It takes two or more frames for one: ranked last."""
+    """Whether one of its frames seems to hold two or more real ones; such candidates are ranked last."""
 
     @property
     def is_known(self) -> bool:
-        """A size that a camera or a data set of the field has."""
+        """Whether a common camera or data set has this size."""
         return (self.geometry.height, self.geometry.width) in KNOWN
 
 
 def rank(path: Path, height: int | None = None, width: int | None = None, format: str | None = None) -> list[Candidate]:
-    """The likeliest geometries that fit `path` and what is given, best first. The flip is left at `False`.
+    """The most likely geometries of `path` that agree with the given values, best first. Their flip is `False`.
 
     Raises:
-        UserError: no such file, an empty one, or none that fits.
+        UserError: the file is missing or empty, or no geometry fits.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such spike file")
@@ -85,7 +85,7 @@ def rank(path: Path, height: int | None = None, width: int | None = None, format
 
 
 def candidate(path: Path, size: tuple[int, int], format: str, pixels: int) -> Candidate:
-    """One geometry, scored on whole frames."""
+    """Score one geometry on whole frames."""
     h, w = size
     even, odd = mean_frames(path, h * w, format, slice(0, h * w))
     twice = shows_a_scene_twice((even + odd).reshape(h, w))
@@ -93,7 +93,7 @@ def candidate(path: Path, size: tuple[int, int], format: str, pixels: int) -> Ca
 
 
 def best_of(path: Path, fitting: list[tuple[int, int]], format: str) -> list[tuple[int, int]]:
-    """The `CHECKED` sizes whose neighbours agree best in a part of the frame; all where there are few."""
+    """The `CHECKED` sizes with the best score on a part of the frame; all sizes if there are not more than that."""
     if len(fitting) <= CHECKED:
         return fitting
     agreement: dict[tuple[int, int], float] = {}
@@ -106,7 +106,7 @@ def best_of(path: Path, fitting: list[tuple[int, int]], format: str) -> list[tup
 
 
 def correlation_at(halves: Halves) -> NDArray[np.float64]:
-    """(n,) covariance of even[i] and odd[i + distance] over the variance, for all distances, by Fourier transform."""
+    """(n,) covariance of even[i] and odd[i + distance] divided by the variance, at all distances, by an FFT."""
     even, odd = (half - half.mean() for half in halves)
     n = len(even)
     variance = float((((even + odd) / 2) ** 2).mean())
@@ -117,7 +117,7 @@ def correlation_at(halves: Halves) -> NDArray[np.float64]:
 
 
 def format_of(path: Path) -> str:
-    """`uint8` where every sampled byte is 0 or 1, and some is 1; else `packed`."""
+    """`uint8` if every sampled byte is 0 or 1 and at least one is 1, else `packed`."""
     data = np.memmap(path, np.uint8, "r")
     pages = [data[at : at + PAGE] for at in np.linspace(0, max(len(data) - PAGE, 0), 16, dtype=np.int64)]
     most = max(int(page.max()) for page in pages)
@@ -125,7 +125,7 @@ def format_of(path: Path) -> str:
 
 
 def sizes(pixels: int, height: int | None, width: int | None, format: str) -> Iterator[tuple[int, int]]:
-    """All (H,W) that divide a file of so many pixels into two or more frames of whole bytes."""
+    """All (H,W) that divide a file of `pixels` pixels into at least two frames of whole bytes."""
     low, high = (1, pixels) if height and width else SIDES
     for h in [height] if height else range(low, min(high, pixels) + 1):
         if pixels % h:
@@ -137,7 +137,7 @@ def sizes(pixels: int, height: int | None, width: int | None, format: str) -> It
 
 
 def mean_frames(path: Path, pixels: int, format: str, part: slice) -> Halves:
-    """Means of the even and the odd of up to `SAMPLED` frames around the middle of the file; `part` of each frame."""
+    """Means of the even and of the odd of up to `SAMPLED` frames in the middle of the file, in `part` of a frame."""
     frame_bytes = pixels // 8 if format == "packed" else pixels
     stored = np.memmap(path, np.uint8, "r").reshape(-1, frame_bytes)
     start = max(0, (len(stored) - SAMPLED) // 2)
@@ -153,7 +153,7 @@ def mean_frames(path: Path, pixels: int, format: str, part: slice) -> Halves:
 
 
 def score(halves: Halves, size: tuple[int, int]) -> float:
-    """Correlation of neighbours without the noise, the smaller of both axes; 0 for what shows nothing."""
+    """Correlation of neighbouring pixels without the noise, the smaller of both axes; 0 for a constant picture."""
     even, odd = ((half - half.mean()).reshape(size) for half in halves)
     variance = float((((even + odd) / 2) ** 2).mean())
     if variance <= 0 or min(size) < 2:
@@ -164,7 +164,7 @@ def score(halves: Halves, size: tuple[int, int]) -> float:
 
 
 def shows_a_scene_twice(picture: NDArray[np.float32]) -> bool:
-    """Two or more frames taken for one stand one above the other."""
+    """Whether a picture shows the same scene two or more times, one above the other."""
     height = len(picture)
     for parts in range(2, height // SIDES[0] + 1):
         if height % parts == 0:
@@ -175,7 +175,7 @@ def shows_a_scene_twice(picture: NDArray[np.float32]) -> bool:
 
 
 def read_frames(path: Path, geometry: SpikeGeometry, frames: slice) -> NDArray[np.uint8]:
-    """(n,frame bytes) as stored, without a copy of a `.dat`."""
+    """The stored frames (n,frame bytes); a `.dat` is not copied."""
     if path.suffix.lower() == ".npz":
         return read_array(path, frames)
     return np.memmap(path, np.uint8, "r").reshape(-1, geometry.frame_bytes)[frames]

@@ -1,4 +1,4 @@
-"""From a file to the lines and the picture that say what it is."""
+"""Describes a recording in lines of text and one picture."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,13 +13,13 @@ from spikevrt.data.spikes.recording import SpikeFile
 
 SHOWN_CANDIDATES = 5
 CLEAR = 0.6
-"""Score of what certainly is a picture."""
+"""A score from which a candidate certainly is a picture."""
 MARGIN = 0.05
-"""Lead over the second candidate that settles it."""
+"""Lead over the second candidate from which the choice is clear."""
 
 
 def describe(path: Path, candidates: list[Candidate], picture: Path | None, png: Path) -> Iterator[str]:
-    """Lines about the file and its likeliest geometry; writes the PNG on the way."""
+    """Lines about the file and its most likely geometry; also writes the PNG."""
     best = candidates[0]
     geometry = best.geometry
     yield f"{path}: {path.stat().st_size} bytes"
@@ -52,7 +52,7 @@ def describe(path: Path, candidates: list[Candidate], picture: Path | None, png:
 
 
 def ranking(candidates: list[Candidate]) -> Iterator[str]:
-    """The table, and how sure it is."""
+    """The table of candidates, and a warning where the choice is not clear."""
     yield f"{'geometry':>22} {'frames':>8} {'score':>7}"
     for candidate in candidates[:SHOWN_CANDIDATES]:
         note = "  known" if candidate.is_known else ""
@@ -65,14 +65,14 @@ def ranking(candidates: list[Candidate]) -> Iterator[str]:
 
 
 def recorded_size(path: Path, best: Candidate) -> Iterator[str]:
-    """What a `config.yaml` beside the file says, where it says something else."""
+    """A line if a `config.yaml` in the same folder names another size."""
     size = read_recording_config(path.parent / "config.yaml")
     if size is not None and size != (best.geometry.height, best.geometry.width):
         yield f"config.yaml beside it says {size[0]}x{size[1]}, which does not look right: give the geometry yourself"
 
 
 def advice(best: Candidate, flip: bool | None) -> Iterator[str]:
-    """The options that read the file this way."""
+    """A line with the options that read the file with this geometry."""
     geometry = replace(best.geometry, flip=bool(flip))
     options = [f"DATA.SPIKE_FORMAT={geometry.format}"]
     options += [f"DATA.SPIKE_HEIGHT={geometry.height}", f"DATA.SPIKE_WIDTH={geometry.width}"]
@@ -83,5 +83,5 @@ def advice(best: Candidate, flip: bool | None) -> Iterator[str]:
 def identify(
     path: Path, height: int | None, width: int | None, format: str | None, picture: Path | None, png: Path
 ) -> Iterator[str]:
-    """All lines about `path`."""
+    """All lines about `path`; writes the PNG `png`."""
     yield from describe(path, rank(path, height, width, format), picture, png)

@@ -1,1 +1,1 @@
-"""Turning sharp video into the unified layout, and checking a layout."""
+"""Makes data sets in the unified layout from sharp video or downloads, and checks them."""

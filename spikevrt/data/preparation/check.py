@@ -1,4 +1,4 @@
-"""What is wrong with an existing tree, file by file."""
+"""Finds what is wrong with an existing data set, file by file."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from spikevrt.errors import UserError
 
 
 def problems(root: Path, data: DataConfig, progress: Callable[[], None] = lambda: None) -> Iterator[str]:
-    """One line for everything wrong below `<root>/<split>/<clip>`; reads every file."""
+    """One line for each problem below `<root>/<split>/<clip>`; every file is read."""
     clips = sorted(p.parent for p in root.glob(f"*/*/{data.blur_dir}"))
     if not clips:
         yield f"{root}: holds no <split>/<clip>/{data.blur_dir} folders"
@@ -27,7 +27,7 @@ def problems(root: Path, data: DataConfig, progress: Callable[[], None] = lambda
 
 
 def clip_problems(clip: Clip, data: DataConfig, progress: Callable[[], None]) -> Iterator[str]:
-    """Files of one clip that do not decode, differ in size, are not whole, or do not belong together."""
+    """Files of one clip that cannot be decoded, differ in size, are incomplete, or do not belong together."""
     try:
         _ = clip.grid
     except UserError as error:
@@ -46,7 +46,7 @@ def clip_problems(clip: Clip, data: DataConfig, progress: Callable[[], None]) ->
 
 
 def picture_problems(path: Path, size: tuple[int, int]) -> Iterator[str]:
-    """A picture that does not decode or is of another size."""
+    """A picture that cannot be decoded or has another size."""
     try:
         found = read_image(path).shape[:2]
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Data sets as they are downloaded, into the unified layout by links."""
+"""Links downloaded data sets into the unified layout."""
 
 import json
 import os
@@ -22,15 +22,15 @@ from spikevrt.data.spikes.tfp import WHITE_RATE
 from spikevrt.errors import UserError
 
 SPLITS = {"train": "train", "test": "val", "val": "val", "valid": "val"}
-"""Names of the splits in the data sets, and in the unified layout."""
+"""Name of a split in the data sets -> its name in the unified layout."""
 SDM_FRAMES, SDM_MARGIN = 137, 20
-"""Spike frames of a file of S-SDM; those before and after the exposure."""
+"""Spike frames in a file of S-SDM, and how many of them lie before (and after) the exposure."""
 SREDS_STEM = re.compile(r"(?P<sequence>.+)_part\d+_key_id\d+$")
 
 
 @dataclass(frozen=True)
 class DownloadedClip:
-    """Files of one clip, by stem, and what they are."""
+    """The files of one clip by stem, and how they are stored."""
 
     split: str
     name: str
@@ -41,13 +41,13 @@ class DownloadedClip:
     """(h,w) of the spikes."""
     notes: dict[str, object] = field(default_factory=dict)
     exposures: dict[str, slice] = field(default_factory=dict)
-    """Spike frames of each exposure inside its file; empty where every file is one exposure."""
+    """Spike frames of each exposure inside its file; empty if every file is one exposure."""
     blur_from_spikes: bool = False
-    """No blurred frames exist: the mean of all spikes of a file is the long exposure."""
+    """Whether blurred frames are missing: the mean of all spikes of a file then serves as the long exposure."""
 
 
 def spk_gopro(source: Path) -> Iterator[DownloadedClip]:
-    """`GOPRO_Large/{train,test}/<clip>/{blur,blur_gamma,sharp}` beside `GOPRO_Large_spike_seq/.../<clip>/spike`."""
+    """Clips in `GOPRO_Large/{train,test}/<clip>/{blur,blur_gamma,sharp}`, `GOPRO_Large_spike_seq/.../<clip>/spike`."""
     frames, spikes = source / "GOPRO_Large", source / "GOPRO_Large_spike_seq"
     for split, folder in split_folders(require_folder(spikes)):
         for clip in sorted(p for p in folder.iterdir() if (p / "spike").is_dir()):
@@ -67,7 +67,7 @@ def spk_gopro(source: Path) -> Iterator[DownloadedClip]:
 
 
 def spk_x4k(source: Path) -> Iterator[DownloadedClip]:
-    """`{split}_blurry_{N}`, `{split}_spike_2xds_{N}`, `{split}_fullRGB`, with N spike frames for each blurred one."""
+    """Clips in `{split}_blurry_{N}`, `{split}_spike_2xds_{N}`, `{split}_fullRGB`; N spike frames per blurred frame."""
     for blurry in sorted(require_folder(source).glob("*_blurry_*")):
         split, _, count = blurry.name.partition("_blurry_")
         spikes, sharp = source / f"{split}_spike_2xds_{count}", source / f"{split}_fullRGB"
@@ -90,7 +90,7 @@ def spk_x4k(source: Path) -> Iterator[DownloadedClip]:
 
 
 def sreds(source: Path) -> Iterator[DownloadedClip]:
-    """`<seq>_part<k>_key_id<centre>.dat` and a picture of the same stem, anywhere in a split; a sequence is a clip."""
+    """Clips of `<seq>_part<k>_key_id<centre>.dat` and pictures of the same stem in a split; one clip per sequence."""
     for split, folder in split_folders(require_folder(source)):
         sequences: dict[str, dict[str, Path]] = {}
         for path in sorted(folder.rglob("*.dat")):
@@ -114,7 +114,7 @@ def sreds(source: Path) -> Iterator[DownloadedClip]:
 
 
 def s_sdm(source: Path) -> Iterator[DownloadedClip]:
-    """`GOPRO/{split}/spike_data/<clip>/*.dat` beside folders named `*blur*` and `*sharp*` (or `*gt*`)."""
+    """Clips in `GOPRO/{split}/spike_data/<clip>/*.dat` next to folders named `*blur*` and `*sharp*` (or `*gt*`)."""
     root = source / "GOPRO" if (source / "GOPRO").is_dir() else source
     for split, folder in split_folders(require_folder(root)):
         sides = {"blur": ("blur",), "sharp": ("sharp", "gt")}
@@ -146,28 +146,28 @@ DATASETS: dict[str, Callable[[Path], Iterator[DownloadedClip]]] = {
     "sreds": sreds,
     "s-sdm": s_sdm,
 }
-"""What finds the clips of a download, by the name that a person types."""
+"""The functions that find the clips of a download, by the data set's name on the command line."""
 
 
 def split_folders(root: Path) -> list[tuple[str, Path]]:
-    """(our name, folder) of the splits below `root`; without any, all of it is held out."""
+    """(name in the unified layout, folder) of the splits below `root`; without splits, all is validation data."""
     found = [(ours, root / theirs) for theirs, ours in SPLITS.items() if (root / theirs).is_dir()]
     return found or [("val", root)]
 
 
 def picture_folders(root: Path) -> list[Path]:
-    """All folders at or below `root` that hold pictures themselves."""
+    """The folders at or below `root` that contain pictures."""
     folders = [root, *(p for p in root.rglob("*") if p.is_dir())]
     return sorted((p for p in folders if by_stem(p, None)), key=lambda p: natural_order(str(p)))
 
 
 def first_size(files: dict[str, Path]) -> tuple[int, int]:
-    """(H,W) of the first picture."""
+    """(H,W) of the first picture of a folder."""
     return image_size(files[min(files)])
 
 
 def spike_size(path: Path, frame: tuple[int, int], count: int) -> tuple[int, int]:
-    """(h,w) of the same shape as the RGB frames, so that a file holds `count` packed frames."""
+    """(h,w) of the spikes: the aspect ratio of the RGB frames, and a file holds `count` packed frames."""
     bits = path.stat().st_size * 8
     pixels = bits // count
     height = round((pixels * frame[0] / frame[1]) ** 0.5)
@@ -181,14 +181,14 @@ def spike_size(path: Path, frame: tuple[int, int], count: int) -> tuple[int, int
 
 
 def require_folder(folder: Path) -> Path:
-    """`folder`, which must exist."""
+    """Return `folder`, or raise a `UserError` if it does not exist."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name the folder that the download was unpacked in")
     return folder
 
 
 def require_pictures(folder: Path, pictures: dict[str, dict[str, Path]], blurred: bool = True) -> None:
-    """Raise a `UserError` where sharp or blurred frames are missing altogether."""
+    """Raise a `UserError` if there are no sharp frames, or no blurred ones where they are needed."""
     has_blurred = not blurred or any(name.startswith("blur") for name in pictures)
     if "sharp" not in pictures or not has_blurred:
         missing = "blurred frames" if "sharp" in pictures else "sharp frames"
@@ -196,7 +196,7 @@ def require_pictures(folder: Path, pictures: dict[str, dict[str, Path]], blurred
 
 
 def link_clip(clip: DownloadedClip, root: Path) -> bool:
-    """Make `<root>/<split>/<clip>`; False where it is there already. It appears whole or not at all."""
+    """Make `<root>/<split>/<clip>` completely or not at all; False if it exists already."""
     target = root / clip.split / clip.name
     if target.exists():
         return False
@@ -208,7 +208,7 @@ def link_clip(clip: DownloadedClip, root: Path) -> bool:
                 link(path, folder / name / f"{stem}{path.suffix}")
         if clip.blur_from_spikes:
             long_exposures(clip, folder / "blur")
-        # A config.yaml that was downloaded may be wrong (Spk-GoPro's is): the data set's own geometry stands here.
+        # A downloaded config.yaml may be wrong (Spk-GoPro's is), so the known geometry is written instead.
         write_geometry(folder / "spike", "spike", clip.size)
         if clip.exposures:
             write_exposure_table(folder / "spike", clip.exposures)
@@ -217,7 +217,7 @@ def link_clip(clip: DownloadedClip, root: Path) -> bool:
 
 
 def link(source: Path, target: Path) -> None:
-    """A symbolic link, or a copy where the file system has none."""
+    """Make a symbolic link, or a copy if the file system has no links."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.symlink(source.resolve(), target)
@@ -226,7 +226,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def long_exposures(clip: DownloadedClip, folder: Path) -> None:
-    """Write the mean of all spikes of every file as its blurred frame."""
+    """Write the mean of all spikes of each file as its blurred frame."""
     for stem, path in clip.spikes.items():
         file = SpikeFile(path, SpikeGeometry(*clip.size))
         light = file.voxels(1)[0] / (file.frames * WHITE_RATE)

@@ -1,4 +1,4 @@
-"""The jobs of the prepare command, with their progress bars."""
+"""What the sub-commands of `prepare` do, with progress bars."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ from spikevrt_kernels.core.processes import cores
 
 PHOTO_SIZE = (160, 160)
 PHOTO_EXPOSURES = 12
-"""Blurred frames of every moving photo."""
+"""Blurred frames per moving photo."""
 
 
 def prepare_videos(
@@ -32,7 +32,7 @@ def prepare_videos(
     val: float,
     splits: tuple[str, str],
 ) -> None:
-    """Each source becomes one clip a split (by time) or one clip in one split (by clip)."""
+    """Make clips from each source: one per split (split by time), or one in a single split (split by clip)."""
     names = [source.stem for source in sources]
     if len(set(names)) < len(names):
         raise UserError(f"sources share a name ({', '.join(sorted(names))}): rename them, clips are named by source")
@@ -49,7 +49,7 @@ def prepare_videos(
 
 
 def prepare_photos(out: Path, names: Sequence[str], recipe: Recipe, split: str) -> None:
-    """Moved photos as further clips: every sub-frame is rendered, none interpolated."""
+    """Make clips of moving photos; every sub-frame is rendered, none is interpolated."""
     exposure, stride = recipe.subframes, recipe.stride * recipe.camera.factor
     frames = exposure + 1 + stride * (PHOTO_EXPOSURES - 1)
     for number, path in enumerate(tqdm(scikit_image_photos(names), desc="prepare photos", unit="clip")):
@@ -60,13 +60,13 @@ def prepare_photos(out: Path, names: Sequence[str], recipe: Recipe, split: str) 
 
 
 def report(targets: list[Target]) -> None:
-    """Print one line for each clip."""
+    """Print one line per clip."""
     for target in targets:
         print(f"{target.folder}: {len(target.centres)} blurred frames")
 
 
 def check_tree(root: Path, data: DataConfig) -> int:
-    """Print every problem on a line of its own; 2 where there are any."""
+    """Print each problem on a line of its own; returns exit code 2 if there are any."""
     with tqdm(desc="check", unit="frame") as bar:
 
         def advance() -> None:
@@ -80,7 +80,7 @@ def check_tree(root: Path, data: DataConfig) -> int:
 
 
 def import_dataset(name: str, source: Path, out: Path, data: DataConfig) -> int:
-    """A downloaded data set into the unified layout by links, then the check of all of it."""
+    """Link a downloaded data set into the unified layout, then check all of it; returns the exit code."""
     made = kept = 0
     for clip in tqdm(DATASETS[name](source), f"import {name}", unit="clip"):
         if link_clip(clip, out):
@@ -96,7 +96,7 @@ def import_dataset(name: str, source: Path, out: Path, data: DataConfig) -> int:
 
 
 def build_caches(root: Path, data: DataConfig, workers: int | None = None) -> int:
-    """Voxel caches of every clip, on all cores unless told otherwise; what is whole and valid already stays."""
+    """Make the voxel caches of all clips, on all cores unless `workers` is given; valid files are kept."""
     folders = sorted(p.parent for p in root.glob(f"*/*/{data.blur_dir}"))
     if not folders:
         raise UserError(f"{root}: holds no <split>/<clip>/{data.blur_dir} folders")

@@ -1,4 +1,4 @@
-"""Sharp frames in, clips of the unified layout out; a long video never lives in memory."""
+"""Makes clips of the unified layout from sharp frames; a long video is never in memory as a whole."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ from spikevrt.errors import UserError
 
 @dataclass(frozen=True)
 class Target:
-    """A clip to be made: where, and the middle source frames of its exposures."""
+    """A clip to make: its folder, and the middle source frame of each exposure."""
 
     folder: Path
     centres: list[int]
@@ -33,10 +33,10 @@ def make_clips(
     recipe: Recipe,
     source: str,
 ) -> None:
-    """Make clips from one sequence of sharp (H,W,3) frames in one pass; each appears whole or not at all.
+    """Make clips in one pass over a sequence of sharp frames (H,W,3); each clip appears completely or not at all.
 
     Raises:
-        UserError: a clip exists already, or frames change their size.
+        UserError: a clip exists already, or the frames differ in size.
     """
     for target in targets:
         if target.folder.exists():
@@ -54,7 +54,7 @@ def write_exposures(
     workplaces: list[Path],
     recipe: Recipe,
 ) -> tuple[int, int]:
-    """Write every exposure as soon as its last sub-frame has passed; returns the spikes' (h,w)."""
+    """Write every exposure as soon as its last sub-frame is known; returns the spikes' (h,w)."""
     factor = recipe.camera.factor
     waiting = sorted(
         (centre, number, workplace)
@@ -68,7 +68,7 @@ def write_exposures(
     for index, shot in enumerate(shots):
         sources[index] = shot.frame
         size = shot.light.shape[0], shot.light.shape[1]
-        # What lies between the frame before and this one.
+        # The spikes between the previous frame and this one.
         spikes.update(enumerate(shot.spikes, (index - 1) * factor))
         while waiting and recipe.sources(waiting[0][0])[1] <= index and recipe.exposure_at(waiting[0][0])[-1] in spikes:
             centre, number, workplace = waiting.pop(0)
@@ -82,7 +82,7 @@ def write_exposures(
 
 
 def with_last_twice(frames: Iterable[Frame]) -> Iterator[Frame]:
-    """The frames, and the last one once more: spikes lie between frames, and an exposure may end on the last."""
+    """Repeat the last frame: spikes lie between two frames, and an exposure may end on the last one."""
     frame: Frame | None = None
     for frame in frames:
         yield frame
@@ -98,7 +98,7 @@ def write_exposure(
     spikes: dict[int, NDArray[np.uint8]],
     recipe: Recipe,
 ) -> None:
-    """Blurred frame, sharp middle frame and all spikes of one exposure."""
+    """Write the blurred frame, the sharp middle frame and all spikes of one exposure."""
     exposure = recipe.exposure_at(centre)
     write_png(folder / "blur" / f"{number:06}.png", average(sources, exposure, recipe))
     write_png(folder / "sharp" / f"{number:06}.png", sources[centre])
@@ -107,7 +107,7 @@ def write_exposure(
 
 
 def whole_blocks(frames: Iterable[Frame], multiple: int) -> Iterator[Frame]:
-    """Frames of one size, cropped to multiples of `multiple` pixels."""
+    """Crop frames of the same size to multiples of `multiple` pixels."""
     for frame in of_one_size(frames):
         H, W = (s // multiple * multiple for s in frame.shape[:2])
         if min(H, W) == 0:
@@ -116,7 +116,7 @@ def whole_blocks(frames: Iterable[Frame], multiple: int) -> Iterator[Frame]:
 
 
 def write_notes(folder: Path, spike_size: tuple[int, int], target: Target, recipe: Recipe, source: str) -> None:
-    """The recordings' geometry in SpikeCV's form, and how the clip was made."""
+    """Write the geometry of the recordings in SpikeCV's format, and how the clip was made."""
     write_geometry(folder / "spike", "spike", spike_size)
     notes: dict[str, Any] = {"source": source, "centres": target.centres, **recipe.settings()}
     (folder / NOTES).write_text(json.dumps(notes, indent=1) + "\n")
@@ -125,7 +125,7 @@ def write_notes(folder: Path, spike_size: tuple[int, int], target: Target, recip
 def split_by_time(
     out: Path, name: str, frames: int, recipe: Recipe, train: float, val: float, splits: tuple[str, str]
 ) -> list[Target]:
-    """The first `train` of the source frames and the last `val` of them; what lies between is left out."""
+    """Two targets: the first share `train` of the source frames and the last share `val`; the rest is unused."""
     if not 0 < train <= 1 or not 0 <= val <= 1 or train + val > 1 + 1e-9:
         raise UserError(f"--train {train} --val {val}: two shares of the time that sum to at most 1")
     edges = ((0, int(frames * train)), (frames - int(frames * val), frames))
@@ -140,7 +140,7 @@ def split_by_time(
 
 
 def split_by_clip(names: list[str], val: float, seed: int) -> set[str]:
-    """The names that are held out: a share `val` of the clips, at least one and not all, drawn by `seed`."""
+    """The names of the validation clips: a share `val`, at least one and not all, chosen at random by `seed`."""
     if len(names) < 2:
         raise UserError("--split-by clip: needs at least two sources; use --split-by time for one")
     if not 0 < val < 1:
@@ -151,14 +151,14 @@ def split_by_clip(names: list[str], val: float, seed: int) -> set[str]:
 
 
 def whole_clip(folder: Path, frames: int, recipe: Recipe) -> Target:
-    """All of a source in one split."""
+    """The target for a whole source in one split."""
     target = Target(folder, recipe.centres(0, frames))
     require_exposures(target, frames, recipe)
     return target
 
 
 def require_exposures(target: Target, frames: int, recipe: Recipe) -> None:
-    """Raise a `UserError` where no exposure fits."""
+    """Raise a `UserError` if the target has no exposure."""
     if not target.centres:
         raise UserError(
             f"{target.folder}: no exposure of {recipe.exposure} frames fits in its share of {frames} source frames; "

@@ -1,4 +1,4 @@
-"""Do RGB frames and spikes show the same? Catches a wrong flip, a wrong geometry and spikes of other frames."""
+"""Checks that RGB frames and spikes show the same scene: finds wrong flips, geometries and spikes of other frames."""
 
 from collections.abc import Iterator
 
@@ -12,22 +12,22 @@ from spikevrt.data.spikes.folder import SpikeFolder
 from spikevrt.errors import UserError
 
 FLAT = 2.0
-"""A frame that varies by less (of 255) tells nothing."""
+"""A frame with a smaller standard deviation (of 255) has too little contrast to decide."""
 PHASE_NOISE = 1 / 6
-"""Variance of a count of spikes about its expectation, the phase being random: mean of f (1 - f), f its fraction."""
+"""Variance of a spike count around its mean for a random phase: the mean of f (1 - f), f its fractional part."""
 WEAK = 0.2
-"""Spikes so few that not even the right ones could correlate by more tell nothing."""
+"""If noise limits even a correct correlation to less than this, the spikes cannot decide."""
 
 
 def similarity_problems(clip: Clip, spikes: SpikeFolder, data: DataConfig) -> Iterator[str]:
-    """A line where the spikes do not look like the frames of the clip."""
+    """A line if the spikes of a clip do not look like its frames."""
     found = []
-    # The first, the middle and the last.
+    # The first, the middle and the last frame.
     for index in sorted({0, len(clip.stems) // 2, len(clip.stems) - 1}):
         try:
             pair = exposure_similarity(clip, spikes, clip.stems[index], data)
         except UserError:
-            return  # named already, file by file
+            return  # The check of single files reports it.
         if pair is not None:
             found.append(pair)
     if not found:

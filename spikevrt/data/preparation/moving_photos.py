@@ -1,4 +1,4 @@
-"""A photo moved along a smooth sub-pixel path: sharp frames whose motion is known exactly."""
+"""Moves a photo along a smooth sub-pixel path, which gives sharp frames with exactly known motion."""
 
 from collections.abc import Iterator, Sequence
 from importlib import resources
@@ -11,17 +11,17 @@ from spikevrt.data.files.images import read_image
 from spikevrt.errors import UserError
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
-"""Colour photos that ship inside the scikit-image wheel."""
+"""Colour photos that are part of the scikit-image package."""
 WAVES = 3
 SPEED = 0.25
-"""Typical speed in pixels per sub-frame: an exposure of 40 blurs over some 10 pixels, as much as a passing cyclist."""
+"""Typical speed in pixels per sub-frame: an exposure of 40 sub-frames blurs over some 10 pixels, like a cyclist."""
 
 
 def scikit_image_photos(names: Sequence[str] = ()) -> list[Path]:
-    """Photos of the installed scikit-image by name (`chelsea`); all of `PHOTOS` without names.
+    """The files of the photos with these names (`chelsea`); all `PHOTOS` if `names` is empty.
 
     Raises:
-        UserError: it is not installed, or has no such photo.
+        UserError: scikit-image is not installed, or has no such photo.
     """
     try:
         folder = Path(str(resources.files("skimage") / "data"))
@@ -35,7 +35,7 @@ def scikit_image_photos(names: Sequence[str] = ()) -> list[Path]:
 
 
 def moving_photo(path: Path, size: tuple[int, int], frames: int, seed: int) -> Iterator[NDArray[np.uint8]]:
-    """`frames` views (h,w,3) of a photo along a random smooth path, bilinear at sub-pixel places."""
+    """`frames` views (h,w,3) of a photo along a random smooth path, interpolated bilinearly."""
     photo = read_image(path).astype(np.float32)
     height, width = size
     room = np.array(photo.shape[:2]) - size - 1
@@ -50,13 +50,13 @@ def moving_photo(path: Path, size: tuple[int, int], frames: int, seed: int) -> I
 
 
 def smooth_path(frames: int, room: NDArray, random: np.random.Generator) -> NDArray[np.float64]:
-    """(frames,2) places (y,x) in [0,room]: a sum of slow waves with a typical speed of `SPEED`."""
+    """(frames,2) positions (y,x) in [0,room]: a sum of slow waves with a typical speed of `SPEED`."""
     time = np.arange(frames)[:, None, None]
     period = random.uniform(60, 240, (1, 2, WAVES))
     phase = random.uniform(0, 2 * np.pi, (1, 2, WAVES))
     amplitude = SPEED * period / (2 * np.pi) * random.uniform(0.5, 1.5, (1, 2, WAVES))
     waves = (amplitude * np.sin(2 * np.pi * time / period + phase)).sum(-1)
     middle = random.uniform(0.3, 0.7, 2) * room
-    # Reflected at the borders, so that the path stays inside.
+    # Reflect at the borders, so that the path stays inside.
     place = np.mod(middle + waves, 2 * np.maximum(room, 1e-6))
     return np.minimum(place, 2 * room - place).clip(0, room)

@@ -1,4 +1,4 @@
-"""What the command line offers, for parsers that import nothing heavy."""
+"""Names for the command line, for parsers that must not import heavy modules."""
 
 DATASET_NAMES = ("spk-gopro", "spk-x4k", "sreds", "s-sdm")
-"""Keys of `downloads.DATASETS`."""
+"""The keys of `downloads.DATASETS`."""

@@ -1,6 +1,6 @@
-"""How blurred frames and spikes are made from sharp frames.
+"""Settings that say how blurred frames and spikes are made from sharp frames.
 
-Between neighbouring source frames lie `factor` sub-frames; sub-frame j shows time j / factor in source frames.
+There are `factor` sub-frames per source frame; sub-frame j shows the time j / factor, in source frames.
 """
 
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ HALF_RESOLUTION = SpikeCamera(scale=2)
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a preparation; all are written into every clip's `clip.json`."""
+    """Settings of a preparation; all of them are written to every clip's `clip.json`."""
 
     exposure: int = 5
-    """Source frames that one blurred frame integrates."""
+    """Number of source frames that are averaged for one blurred frame."""
     stride: int = 3
     """Source frames from one blurred frame to the next."""
     camera: SpikeCamera = HALF_RESOLUTION
-    """With linear light, blurred frames average light too; a factor of 1 says that the source is fast already."""
+    """The spike camera; its `linear_light` also applies to the blurred frames. Use factor 1 if the source is fast."""
 
     def __post_init__(self) -> None:
         require_at_least(1, "--exposure", self.exposure)
@@ -33,31 +33,31 @@ class Recipe:
 
     @property
     def subframes(self) -> int:
-        """Sub-frames, and so spike frames, of one exposure."""
+        """Number of sub-frames, and therefore of spike frames, of one exposure."""
         return self.exposure * self.camera.factor
 
     @property
     def multiple(self) -> int:
-        """Frames are cropped to multiples of this, so that the model and the spike pixels fit."""
+        """Frames are cropped to multiples of this many pixels, as the model and the spike pixels need."""
         return int(np.lcm(MULTIPLE, self.camera.scale))
 
     def exposure_at(self, centre: int) -> range:
-        """Sub-frames of the exposure whose middle is source frame `centre`."""
+        """The sub-frames of the exposure around source frame `centre`."""
         start = centre * self.camera.factor - self.subframes // 2
         return range(start, start + self.subframes)
 
     def sources(self, centre: int) -> tuple[int, int]:
-        """First and last source frame that the exposure touches."""
+        """First and last source frame of the exposure around `centre`."""
         exposure, factor = self.exposure_at(centre), self.camera.factor
         return exposure[0] // factor, -(-exposure[-1] // factor)
 
     def centres(self, start: int, stop: int) -> list[int]:
-        """Middle frames of all exposures that lie inside source frames [start, stop)."""
+        """Middle frames of all exposures that fit into the source frames [start, stop)."""
         inside = [c for c in range(start, stop) if self.sources(c)[0] >= start and self.sources(c)[1] < stop]
         return inside[:: self.stride]
 
     def settings(self) -> dict[str, Any]:
-        """All settings, under the names that they have in `clip.json`."""
+        """All settings, by their names in `clip.json`."""
         return {
             "factor": self.camera.factor,
             "exposure": self.exposure,
@@ -72,14 +72,14 @@ class Recipe:
 
 
 def average(sources: dict[int, NDArray[np.uint8]], exposure: range, recipe: Recipe) -> NDArray[np.uint8]:
-    """Mean of the sub-frames of an exposure (H,W,3), in pixel values or in light, rounded; from the source frames."""
+    """The blurred frame (H,W,3): the rounded mean of an exposure's sub-frames, in pixel values or in linear light."""
     total = np.zeros(next(iter(sources.values())).shape, np.float64)
     factor = recipe.camera.factor
     if recipe.camera.linear_light:
         for j in exposure:
             total += (subframe(sources, j, factor) / np.float32(255)) ** np.float32(GAMMA)
         return np.rint(255.0 * (total / len(exposure)) ** (1 / GAMMA)).astype(np.uint8)
-    # Interpolation is linear: the mean of all sub-frames is a weighted mean of few source frames.
+    # Interpolation is linear, so the mean of all sub-frames is a weighted mean of a few source frames.
     weights: dict[int, float] = {}
     for j in exposure:
         base, step = divmod(j, factor)
@@ -92,7 +92,7 @@ def average(sources: dict[int, NDArray[np.uint8]], exposure: range, recipe: Reci
 
 
 def subframe(sources: dict[int, NDArray[np.uint8]], j: int, factor: int) -> NDArray[np.float32]:
-    """(H,W,3) sub-frame j, which lies between two source frames or on one."""
+    """Sub-frame j (H,W,3): a source frame, or the interpolation of two."""
     base, step = divmod(j, factor)
     frame = sources[base].astype(np.float32)
     return frame + (sources[base + 1] - frame) * np.float32(step / factor) if step else frame

@@ -1,4 +1,4 @@
-"""The integrate-and-fire spike camera."""
+"""Simulates an integrate-and-fire spike camera."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,19 +15,19 @@ from spikevrt_kernels.core.numba_jit import compiled
 
 NOISE_INTERVAL = 140.0
 NOISE_SIGMA = 50.0
-"""Spurious spikes come at Gaussian intervals of so many steps (S-SDM's noise)."""
+"""Mean and standard deviation of the intervals between spurious spikes, in steps (the noise of S-SDM)."""
 
 
 @compiled()
 def integrate_kernel(
     start: NDArray[np.float32],  # (H, W) brightness / 255 of the first step
-    slope: NDArray[np.float32],  # (H, W) its change from step to step
-    charge: NDArray[np.float32],  # (H, W), carried on
+    slope: NDArray[np.float32],  # (H, W) change of it per step
+    charge: NDArray[np.float32],  # (H, W) updated in place
     spikes: NDArray[np.uint8],  # (n, H, W)
     theta: np.float32,
     flip: bool,
 ) -> None:
-    """n steps of A += I; fire if A >= theta; A -= theta, with rows upside down where they are to be stored so."""
+    """Simulate n steps of A += I; fire if A >= theta; A -= theta. With `flip`, rows are stored upside down."""
     n, height, width = spikes.shape
     for t in range(n):
         step = np.float32(t)
@@ -52,11 +52,11 @@ def pack_kernel(spikes: NDArray[np.uint8], packed: NDArray[np.uint8]) -> None:
 @compiled()
 def grey_kernel(
     frame: NDArray[np.uint8],  # (H, W, 3)
-    weights: NDArray[np.float32],  # (3, 256) a channel's share of the brightness, of every value
+    weights: NDArray[np.float32],  # (3, 256) contribution to the brightness, by channel and pixel value
     small: NDArray[np.float32],  # (H / factor, W / factor)
     factor: int,
 ) -> None:
-    """Brightness, averaged over blocks of factor x factor pixels."""
+    """Average the brightness over blocks of factor x factor pixels."""
     share = np.float32(1.0 / (factor * factor))
     for y in range(small.shape[0]):
         for x in range(small.shape[1]):
@@ -68,14 +68,17 @@ def grey_kernel(
 
 
 class SpikeSimulator:
-    """A += I / 255; fire if A >= theta, then A -= theta; A(0) ~ U(0, theta). The charge is carried on.
+    """A += I / 255; fire if A >= theta, then A -= theta; A(0) ~ U(0, theta). The charge A is kept between calls.
 
     Args:
-        height: of the sensor, pixels.
-        width: of the sensor, pixels.
-        theta: threshold; the mean rate of brightness I is I / 255 / theta.
-        seed: of the initial charge and the noise.
-        noise: OR spurious spikes in.
+        height: pixels of the sensor.
+        width: pixels of the sensor.
+        theta: threshold; brightness I fires at the mean rate I / 255 / theta.
+        seed: seed of the initial charge and of the noise.
+        noise: whether spurious spikes are added.
+
+    Raises:
+        UserError: theta is below 1.
     """
 
     def __init__(self, height: int, width: int, theta: float = 2.0, seed: int = 0, noise: bool = False) -> None:
@@ -88,7 +91,7 @@ class SpikeSimulator:
         self._next_noise = self._random.uniform(0, NOISE_INTERVAL, (height, width)) if noise else None
 
     def run(self, grey: NDArray) -> NDArray[np.uint8]:
-        """(n,H,W) brightness in 0..255 -> (n,H,W) spikes of 0 and 1."""
+        """The spikes (n,H,W), 0 or 1, of n frames of brightness (n,H,W) in 0..255."""
         spikes = np.empty(grey.shape, np.uint8)
         for t, frame in enumerate(grey):
             light = np.ascontiguousarray(frame, np.float32) / np.float32(255)
@@ -96,16 +99,16 @@ class SpikeSimulator:
         return spikes
 
     def run_between(self, first: NDArray, last: NDArray, steps: int, flip: bool = True) -> NDArray[np.uint8]:
-        """Steps s = 0 .. steps - 1 at brightness first + (last - first) s / steps, as they are stored.
+        """Simulate n steps s at brightness first + (last - first) s / n, and return the spikes as they are stored.
 
         Args:
             first: (H,W) brightness in 0..255.
-            last: (H,W) brightness in 0..255, `steps` steps later.
+            last: (H,W) brightness in 0..255 after n steps.
             steps: n.
-            flip: rows upside down.
+            flip: whether rows are stored upside down.
 
         Returns:
-            (n,H*W/8) bytes, one bit per pixel, least significant first.
+            (n,H*W/8) uint8, one bit per pixel, least significant bit first.
 
         Raises:
             UserError: H * W is not a multiple of 8.
@@ -136,23 +139,24 @@ class SpikeSimulator:
 
 
 class SpikeSensor:
-    """RGB frames in, their brightness at the spike camera's resolution out.
+    """Computes the brightness of RGB frames at the spike camera's resolution.
 
     Args:
         scale: RGB pixels per spike pixel, along each axis.
-        linear_light: 255 (value / 255)^2.2 of every channel, rather than its value.
+        linear_light: whether every channel is first converted to light, 255 (value / 255)^2.2.
     """
 
     def __init__(self, scale: int, linear_light: bool = False) -> None:
         values = np.arange(256, dtype=np.float32)
         light = 255 * (values / 255) ** np.float32(GAMMA) if linear_light else values
-        self.scale, self._weights = scale, GREY[:, None] * light.astype(np.float32)
+        self.scale = scale
+        self._weights = GREY[:, None] * light.astype(np.float32)
 
     def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(H,W,3) -> (H/scale,W/scale) in 0..255, averaged over blocks; what is beyond whole blocks is left out.
+        """Brightness (H/scale,W/scale) in 0..255 of RGB (H,W,3), averaged over blocks; incomplete blocks are cut off.
 
         Raises:
-            UserError: no whole block fits.
+            UserError: the frame is smaller than one block.
         """
         if min(frame.shape[:2]) < self.scale:
             raise UserError(
@@ -165,21 +169,21 @@ class SpikeSensor:
 
 
 class Shot(NamedTuple):
-    """A sharp frame, and what the simulated camera recorded up to it."""
+    """A sharp frame, and what the simulated camera recorded before it."""
 
     frame: Frame
-    """(H,W,3)"""
+    """(H,W,3) uint8."""
     light: NDArray[np.float32]
-    """(h,w) its brightness in 0..255."""
+    """(h,w) brightness in 0..255, at the spike camera's resolution."""
     spikes: NDArray[np.uint8]
-    """(n,h*w/8) spike frames as they are stored, from the frame before up to this one: `factor`, none for the first."""
+    """(n,h*w/8) spike frames as stored, from the previous frame to this one: n = `factor`, or 0 for the first."""
 
 
 def simulated(frames: Iterable[Frame], camera: SpikeCamera) -> Iterator[Shot]:
-    """What a camera records of sharp frames (H,W,3); its charge is carried on from frame to frame.
+    """Simulate a camera on sharp frames (H,W,3); its charge is kept from frame to frame.
 
     Raises:
-        UserError: frames change their size, or do not suit the camera's scale.
+        UserError: the frames differ in size, or do not fit the camera's scale.
     """
     sensor = SpikeSensor(camera.scale, camera.linear_light)
     simulator: SpikeSimulator | None = None
@@ -196,12 +200,12 @@ def simulated(frames: Iterable[Frame], camera: SpikeCamera) -> Iterator[Shot]:
 
 
 def area_downsample(image: NDArray, factor: int) -> NDArray[np.float32]:
-    """(H,W) -> (H/factor,W/factor) by averaging; H and W are multiples of the factor."""
+    """Average (H,W) over blocks to (H/factor,W/factor); H and W must be multiples of `factor`."""
     H, W = image.shape
     blocks = image.astype(np.float32).reshape(H // factor, factor, W // factor, factor)
     return blocks.mean((1, 3))
 
 
 def write_geometry(folder: Path, name: str, size: tuple[int, int]) -> None:
-    """SpikeCV's `config.yaml` beside recordings of (H,W)."""
+    """Write SpikeCV's `config.yaml` for recordings of size (H,W) in `folder`."""
     (folder / "config.yaml").write_text(f"filename: {name}\nspike_h: {size[0]}\nspike_w: {size[1]}\n")

@@ -1,4 +1,4 @@
-"""Sharp frames in, one continuous spike recording out, with the spike frames that belong to each of them."""
+"""Turns sharp frames into one continuous spike recording, and notes which spike frames belong to which frame."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ RECORDING = "recording.dat"
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a simulation gave."""
+    """The result of a simulation."""
 
     size: tuple[int, int]
     """(H,W) of the spikes."""
     frames: int
-    """Spike frames."""
+    """Number of spike frames."""
     rate: float
-    """Spikes per pixel and frame."""
+    """Spikes per pixel and spike frame."""
     expected: float
-    """The same from the brightness: mean I / 255 / theta, without noise."""
+    """The rate that the brightness predicts: mean I / 255 / theta, without noise."""
 
 
 def record(
@@ -37,16 +37,16 @@ def record(
     out: Path,
     camera: SpikeCamera,
 ) -> Recorded:
-    """Write `recording.dat`, `config.yaml` and `windows.csv` into the new folder `out`; whole or not at all.
+    """Write `recording.dat`, `config.yaml` and `windows.csv` into the new folder `out`, completely or not at all.
 
     Args:
-        frames: (H,W,3) sharp frames; two are held at a time.
-        names: the stem of frame i.
-        out: must not exist, or be empty.
-        camera: its settings.
+        frames: (H,W,3) sharp frames; only two are in memory at a time.
+        names: maps the number of a frame to its stem.
+        out: a folder that does not exist yet or is empty.
+        camera: settings of the camera.
 
     Raises:
-        UserError: `out` holds files already, or fewer than two frames.
+        UserError: `out` already holds files, or there are fewer than two frames.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists already; remove it, or choose another --out")
@@ -61,10 +61,10 @@ def record(
 
 
 def write_spikes(frames: Iterable[Frame], write: Callable[[bytes], object], camera: SpikeCamera) -> Recorded:
-    """`factor` spike frames from every frame towards the next, stored as they are made."""
+    """Write `factor` spike frames from each frame to the next as soon as they are simulated."""
     before: NDArray[np.float32] | None = None
     spikes, light, steps = 0, 0.0, 0
-    # The mean of start + (end - start) s / n over s = 0 .. n - 1.
+    # Weight of the end brightness: the mean of s / n over s = 0 .. n - 1.
     end = (camera.factor - 1) / (2 * camera.factor)
     for shot in simulated(frames, camera):
         if before is not None:
@@ -74,7 +74,7 @@ def write_spikes(frames: Iterable[Frame], write: Callable[[bytes], object], came
             steps += camera.factor
         before = shot.light
     if before is None or steps == 0:
-        raise UserError("fewer than two frames: nothing lies between them")
+        raise UserError("fewer than two frames: spikes lie between two frames; use a longer source")
     return Recorded(
         size=(before.shape[0], before.shape[1]),
         frames=steps,

@@ -5,27 +5,27 @@ from dataclasses import dataclass
 from spikevrt.errors import UserError, require_at_least
 
 GAMMA = 2.2
-"""Of linear light: light = value^2.2."""
+"""Exponent of linear light: light = value^2.2."""
 
 
 @dataclass(frozen=True)
 class SpikeCamera:
-    """Settings of a simulated camera."""
+    """Settings of a simulated spike camera."""
 
     theta: float = 2.0
-    """Threshold: white fires every theta spike frames."""
+    """Threshold; a white pixel fires every theta spike frames."""
     noise: bool = False
-    """Spurious spikes."""
+    """Whether spurious spikes are added."""
     scale: int = 1
     """RGB pixels per spike pixel, along each axis."""
     linear_light: bool = False
-    """Integrate light (gamma 2.2) rather than pixel values."""
+    """Whether light (gamma 2.2) is integrated instead of pixel values."""
     factor: int = 8
-    """Spike frames from one video frame to the next; brightness between them is interpolated linearly."""
+    """Spike frames per video frame; the brightness between video frames is interpolated linearly."""
     seed: int = 0
-    """Of the first charge and the noise."""
+    """Seed of the initial charge and of the noise."""
     flip: bool = True
-    """Store rows upside down, as cameras do."""
+    """Whether rows are stored upside down, as cameras do."""
 
     def __post_init__(self) -> None:
         require_at_least(1, "--scale", self.scale)
@@ -35,6 +35,6 @@ class SpikeCamera:
 
 
 def require_threshold(theta: float) -> None:
-    """Raise a `UserError` for a threshold that white would pass more than once in a spike frame."""
+    """Raise a `UserError` for a threshold at which white would fire more than once per spike frame."""
     if not theta >= 1:
         raise UserError(f"--theta {theta}: must be at least 1, or white fires more than once a spike frame")

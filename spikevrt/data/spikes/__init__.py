@@ -1,1 +1,1 @@
-"""Spike recordings and what is read from them."""
+"""Reads spike recordings: exposures, voxels and TFP pictures."""

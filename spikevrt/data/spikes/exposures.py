@@ -1,4 +1,4 @@
-"""Which spike frames belong to which RGB frame, where a recording holds more than one exposure."""
+"""Finds the exposure of each RGB frame in recordings that hold more than one."""
 
 import csv
 from collections.abc import Sequence
@@ -9,21 +9,23 @@ from spikevrt.config import RecordingConfig
 from spikevrt.errors import UserError
 
 TABLE = "windows.csv"
-"""Beside the recordings: `stem,start,length`, in spike frames of the frame's recording."""
+"""Table next to the recordings: `stem,start,length`, in spike frames of the recording."""
 COLUMNS = ["stem", "start", "length"]
 
 
 def exposures_for(folder: Path, stems: Sequence[str], recording: RecordingConfig) -> dict[str, slice]:
-    """The exposure of every frame: from `windows.csv`, else (one continuous recording) from the rates of both clocks;
-    empty where every file is one exposure.
+    """The exposure of every frame, from `windows.csv` or from the two frame rates of a continuous recording.
 
     Args:
-        folder: of the recordings.
-        stems: of the RGB frames, in order of time.
+        folder: folder of the recordings.
+        stems: stems of the RGB frames, in order of time.
         recording: DATA.RECORDING.
 
+    Returns:
+        Spike frames by stem; empty if every file is one exposure.
+
     Raises:
-        UserError: a frame without an exposure, or a continuous recording without rates.
+        UserError: a frame has no exposure, or a continuous recording has no rates.
     """
     if (folder / TABLE).is_file():
         exposures = read_exposure_table(folder / TABLE)
@@ -43,7 +45,7 @@ def exposures_for(folder: Path, stems: Sequence[str], recording: RecordingConfig
 
 
 def clock_exposures(frames: int, step: Fraction, length: int | None) -> list[slice]:
-    """Frame i starts at spike frame round(i * step), and lasts `length` or until the next one starts."""
+    """Exposures from the rates: frame i starts at spike frame round(i * step) and lasts `length` or until the next."""
     starts = [round(i * step) for i in range(frames + 1)]
     stops = starts[1:] if length is None else [start + length for start in starts]
     if length is None and step < 1:
@@ -52,7 +54,7 @@ def clock_exposures(frames: int, step: Fraction, length: int | None) -> list[sli
 
 
 def read_exposure_table(path: Path) -> dict[str, slice]:
-    """The table of a `windows.csv`."""
+    """Read the table in a `windows.csv`."""
     exposures: dict[str, slice] = {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -73,7 +75,7 @@ def read_exposure_table(path: Path) -> dict[str, slice]:
 
 
 def write_exposure_table(folder: Path, exposures: dict[str, slice]) -> None:
-    """Write `windows.csv` beside the recordings in `folder`."""
+    """Write `windows.csv` into the folder of the recordings."""
     with (folder / TABLE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

@@ -1,4 +1,4 @@
-"""A folder of spikes: which recording, and which spike frames in it, belong to each RGB frame."""
+"""The recordings in a folder, and which spike frames of them belong to each RGB frame."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,26 +18,26 @@ from spikevrt_kernels.voxelize import frames_per_bin
 
 @dataclass(frozen=True)
 class SpikeFolder:
-    """The spikes of a clip, by the stems of its frames and in their order."""
+    """The recordings of a clip by the stems of its frames, in the order of the frames."""
 
     geometry: SpikeGeometry
     files: dict[str, Path]
-    """The same recording for every frame where it is continuous."""
+    """Stem -> recording; a continuous recording stands there for every frame."""
     exposures: dict[str, slice]
-    """Spike frames of each exposure inside its recording; empty where every file is one exposure."""
+    """Stem -> spike frames inside its recording; empty if every file is one exposure."""
 
     @classmethod
     def open(cls, folder: Path, stems: Sequence[str], data: DataConfig, frames: Path) -> "SpikeFolder":
-        """The recordings that `folder` holds for the frames `stems`; none of them is read.
+        """Find the recordings in `folder` for the frames `stems`; their spikes are not read yet.
 
         Args:
-            folder: of `.dat` or `.npz` files, perhaps with `config.yaml` and `windows.csv`.
-            stems: of the RGB frames, in order of time.
-            data: DATA.RECORDING, and what is set about the geometry.
-            frames: where the RGB frames are, for messages.
+            folder: holds `.dat` or `.npz` files, and optionally `config.yaml` and `windows.csv`.
+            stems: stems of the RGB frames, in order of time.
+            data: the DATA section: recordings and geometry.
+            frames: folder of the RGB frames, for error messages.
 
         Raises:
-            UserError: recordings that are missing, too many or without a counterpart; no geometry; exposures unknown.
+            UserError: recordings are missing, too many or without a frame, or geometry or exposures are unknown.
         """
         found = find_recordings(folder, stems, data)
         exposures = exposures_for(folder, stems, data.recording)
@@ -45,7 +45,7 @@ class SpikeFolder:
         return cls(geometry_for(folder, data), {stem: found[stem] for stem in stems}, exposures)
 
     def renamed(self, stems: Sequence[str]) -> "SpikeFolder":
-        """The same recordings in the same order, for frames of other stems."""
+        """The same recordings in the same order, for frames with other stems."""
         names = dict(zip(self.files, stems, strict=True))
         return replace(
             self,
@@ -59,20 +59,20 @@ class SpikeFolder:
         return self.geometry.height, self.geometry.width
 
     def recording(self, stem: str) -> SpikeFile:
-        """The spikes of one exposure.
+        """The recording of one exposure.
 
         Raises:
-            UserError: its file is gone, not whole, or holds no such exposure.
+            UserError: its file is missing or incomplete, or does not hold the exposure.
         """
         return SpikeFile(self.files[stem], self.geometry, self.exposures.get(stem))
 
     def check(self, time_offset: int) -> None:
-        """Raise a `UserError` where a file is not whole or an exposure lies outside; only sizes are read."""
+        """Raise a `UserError` if a file is incomplete or does not hold its exposure; only file sizes are read."""
         for stem in self.files:
             self.recording(stem).exposure(time_offset)
 
     def voxels(self, stem: str, data: DataConfig, crop: Crop | None = None) -> tuple[NDArray, NDArray[np.int64]]:
-        """Counts (K,h,w) and spike frames per bin (K,) of one exposure, straight from its recording."""
+        """Counts (K,h,w) and spike frames per bin (K,) of one exposure, computed from the recording."""
         recording = self.recording(stem)
         exposure = recording.exposure(data.spike_time_offset)
         counts = recording.voxels(data.k, crop, data.spike_time_offset)
@@ -80,10 +80,10 @@ class SpikeFolder:
 
 
 def find_recordings(folder: Path, stems: Sequence[str], data: DataConfig) -> dict[str, Path]:
-    """The recording of every frame.
+    """Stem -> recording for every frame.
 
     Raises:
-        UserError: no recordings, or several where DATA.RECORDING.LAYOUT says that one holds all.
+        UserError: there are no recordings, or several although DATA.RECORDING.LAYOUT is continuous.
     """
     files = by_stem(folder, SUFFIXES)
     continuous = data.recording.layout == "continuous"

@@ -1,4 +1,4 @@
-"""How a spike recording is laid out, and where that is written down."""
+"""How the frames of a spike recording are stored, and the files that say so."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,21 +10,21 @@ from spikevrt.data.spikes.npz import array_shape
 from spikevrt.errors import UserError
 
 KNOWN = ((250, 400), (250, 416), (1000, 1000), (360, 640), (384, 384), (256, 256), (180, 320), (500, 800))
-"""Stored sizes (height, width) of the cameras and data sets of the field."""
+"""Stored sizes (height, width) of common cameras and data sets."""
 
 
 @dataclass(frozen=True)
 class SpikeGeometry:
-    """How a spike frame is stored: `packed`, one bit per pixel (least significant first), or `uint8`, one byte."""
+    """How a spike frame is stored: `packed`, one bit per pixel (least significant bit first), or `uint8`, one byte."""
 
     height: int
     width: int
-    """Without the columns that are dropped."""
+    """Columns of pixels, without the dropped columns."""
     format: str = "packed"
     flip: bool = True
-    """Rows are stored upside down."""
+    """Whether rows are stored upside down."""
     drop: tuple[int, int] = (0, 0)
-    """Columns without pixels at the left and at the right of every stored row."""
+    """Columns without pixels at the left and right end of every stored row."""
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1 or min(self.drop) < 0:
@@ -40,7 +40,7 @@ class SpikeGeometry:
 
     @property
     def stored_width(self) -> int:
-        """Columns of a stored row."""
+        """Columns of a stored row, with the dropped ones."""
         return self.drop[0] + self.width + self.drop[1]
 
     @property
@@ -55,17 +55,16 @@ class SpikeGeometry:
 
 
 def fitting_geometries(size: int) -> str:
-    """The known packed geometries whose frames divide `size` bytes, in words."""
+    """The known packed geometries whose frames divide `size` bytes, as text."""
     fits = [f"{h}x{w} ({size * 8 // (h * w)} frames)" for h, w in KNOWN if size and size * 8 % (h * w) == 0]
     return ", ".join(fits) or "none of the known ones"
 
 
 def geometry_for(folder: Path, data: DataConfig) -> SpikeGeometry:
-    """Geometry of the recordings in `folder`: DATA.SPIKE_HEIGHT and SPIKE_WIDTH, else `config.yaml` there, else the
-    shape of the first `.npz` there.
+    """Geometry of the recordings in `folder`: by DATA.SPIKE_HEIGHT and SPIKE_WIDTH, `config.yaml` or an `.npz`.
 
     Raises:
-        UserError: none says.
+        UserError: none of them states the size.
     """
     size: tuple[int, int] | None = None
     if data.spike_height is not None and data.spike_width is not None:

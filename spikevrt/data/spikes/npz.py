@@ -1,6 +1,6 @@
-"""Spikes in an `.npz`: an array (n,H,W) of 0 and 1, one byte per pixel, named `spk` or the only one there.
+"""Reads spikes from an `.npz`: an array (n,H,W) of 0 and 1, one byte per pixel, named `spk` or the only one.
 
-Frames are read one after the other: a compressed array never lives in memory as a whole.
+Frames are read one after the other, so a compressed array is never in memory as a whole.
 """
 
 import zipfile
@@ -19,10 +19,10 @@ DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.err
 
 
 def array_shape(path: Path) -> tuple[int, int, int]:
-    """(n,H,W) from the header alone.
+    """(n,H,W) of the array; only its header is read.
 
     Raises:
-        UserError: no such array, or one of another kind.
+        UserError: there is no such array, or it has another shape or type.
     """
     try:
         with zipfile.ZipFile(path) as archive, archive.open(member(path, archive)) as file:
@@ -32,7 +32,7 @@ def array_shape(path: Path) -> tuple[int, int, int]:
 
 
 def read_array(path: Path, frames: slice) -> NDArray[np.uint8]:
-    """(n,H*W) bytes of the frames `frames.start` .. `frames.stop`; values are not checked."""
+    """Read the frames `frames.start` .. `frames.stop` as uint8 (n,H*W); the values are not checked."""
     try:
         with zipfile.ZipFile(path) as archive, archive.open(member(path, archive)) as file:
             _, height, width = read_header(path, file)
@@ -50,7 +50,7 @@ def read_array(path: Path, frames: slice) -> NDArray[np.uint8]:
 
 
 def member(path: Path, archive: zipfile.ZipFile) -> str:
-    """The name of the array inside the archive."""
+    """The name of the spike array inside the archive."""
     names = [name for name in archive.namelist() if name.endswith(".npy")]
     if f"{NAME}.npy" in names:
         return f"{NAME}.npy"
@@ -61,7 +61,7 @@ def member(path: Path, archive: zipfile.ZipFile) -> str:
 
 
 def read_header(path: Path, file: IO[bytes]) -> tuple[int, int, int]:
-    """(n,H,W) from the start of an `.npy`; afterwards the file stands at the first value."""
+    """(n,H,W) from the header of an `.npy`; afterwards the file position is at the first value."""
     version = npy.read_magic(file)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = read(file)
@@ -74,7 +74,7 @@ def read_header(path: Path, file: IO[bytes]) -> tuple[int, int, int]:
 
 
 def unreadable(path: Path, error: Exception) -> UserError:
-    """The one line for a file that is no archive, or a damaged one."""
+    """The error for a file that is missing, damaged or not an archive."""
     if not path.is_file():
         return UserError(f"{path}: no such spike file")
     return UserError(f"{path}: {path.stat().st_size} bytes that do not read as an .npz ({error}); fetch it again")

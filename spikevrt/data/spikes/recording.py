@@ -1,6 +1,6 @@
-"""Reading and writing spike recordings.
+"""Reads and writes spike recordings.
 
-n frames of H x W pixels; arrays are upright (row 0 on top) whatever the file holds.
+n frames of H x W pixels; arrays are upright (row 0 on top), whatever the order in the file.
 """
 
 import warnings
@@ -21,16 +21,15 @@ SUFFIXES = (".dat", ".npz")
 
 
 class SpikeFile:
-    """One recording, a `.dat` file read through a memory map (only what a crop and an exposure touch is loaded) or an
-    `.npz` with one byte per pixel.
+    """One recording: a `.dat` file (a memory map, of which only the needed parts are loaded) or an `.npz`.
 
     Args:
-        path: of the file.
-        geometry: of its frames; with `uint8` every byte is 0 or 1.
-        exposure: the spike frames of one RGB frame, where the recording holds more; None = all.
+        path: path of the file.
+        geometry: how its frames are stored; with `uint8` every byte is 0 or 1.
+        exposure: spike frames of one RGB frame if the recording holds more; None = all.
 
     Raises:
-        UserError: no such file, a size that is not a whole number of frames, or an exposure that it does not hold.
+        UserError: the file is missing or not a whole number of frames, or does not hold the exposure.
     """
 
     def __init__(self, path: Path, geometry: SpikeGeometry, exposure: slice | None = None) -> None:
@@ -41,7 +40,7 @@ class SpikeFile:
             raise UserError(f"{path}: no such spike file")
         self._is_array = path.suffix.lower() == ".npz"
         self.frames = self._count_array() if self._is_array else self._count_frames()
-        """Spike frames in the file (n)."""
+        """Number of spike frames in the file (n)."""
         if exposure is not None and not 0 <= exposure.start < exposure.stop <= self.frames:
             raise UserError(
                 f"{path}: {self.frames} spike frames, asked for {exposure.start} to {exposure.stop}; check "
@@ -49,10 +48,10 @@ class SpikeFile:
             )
 
     def read(self, crop: Crop | None = None, start: int = 0, count: int | None = None) -> NDArray[np.uint8]:
-        """(n,h,w) of 0 and 1: frames `start` .. `start + count` of the crop."""
+        """(n,h,w) uint8, 0 or 1: frames `start` .. `start + count` of the crop; without `count`, up to the last."""
         geometry = self.geometry
         top, left, h, w = self._checked_crop(crop)
-        # In stored rows: only those of the crop are unpacked.
+        # Rows as stored: only those inside the crop are unpacked.
         first = geometry.height - top - h if geometry.flip else top
         stop = self.frames if count is None else start + count
         stored = self._load(slice(*slice(start, stop).indices(self.frames)[:2]))
@@ -70,10 +69,14 @@ class SpikeFile:
         return frames
 
     def voxels(self, bins: int, crop: Crop | None = None, time_offset: int = 0) -> NDArray:
-        """(K,h,w) counts of the spike frames `exposure(time_offset)`."""
+        """Spike counts (K,h,w), uint8 or uint16, of the spike frames `exposure(time_offset)`.
+
+        Raises:
+            UserError: the exposure or the crop lies outside the recording, or counts are too large for `bins`.
+        """
         geometry, exposure = self.geometry, self.exposure(time_offset)
         if exposure.stop - exposure.start < bins:
-            # Without the path: said once, not for every file.
+            # The path is left out, so that Python shows the warning once and not for every file.
             warnings.warn(
                 f"{exposure.stop - exposure.start} spike frames for {bins} bins leave empty bins; lower DATA.K",
                 stacklevel=2,
@@ -88,24 +91,26 @@ class SpikeFile:
             raise UserError(f"{self.path}: {error}; raise DATA.K") from None
 
     def exposure(self, time_offset: int) -> slice:
-        """The spike frames of the exposure: the one given, moved by `time_offset`; or else all but the first
-        `time_offset`, all but the last where it is negative.
+        """The spike frames of the exposure, moved by `time_offset`.
+
+        If the whole file is one exposure, an offset removes frames: the first ones, or the last ones if it is negative.
 
         Raises:
-            UserError: the recording does not hold it, or nothing is left.
+            UserError: the recording does not hold the exposure, or no frame is left.
         """
         if self._exposure is not None:
             start, stop = self._exposure.start + time_offset, self._exposure.stop + time_offset
             if start < 0 or stop > self.frames:
                 raise UserError(
                     f"{self.path}: {self.frames} spike frames, DATA.SPIKE_TIME_OFFSET = {time_offset} moves an "
-                    f"exposure to {start} .. {stop}"
+                    f"exposure to {start} .. {stop}; choose a smaller one"
                 )
             return slice(start, stop)
         start, stop = max(time_offset, 0), self.frames + min(time_offset, 0)
         if start >= stop:
             raise UserError(
-                f"{self.path}: {self.frames} spike frames, none left by DATA.SPIKE_TIME_OFFSET = {time_offset}"
+                f"{self.path}: {self.frames} spike frames, none left by DATA.SPIKE_TIME_OFFSET = {time_offset}; "
+                "choose a smaller one"
             )
         return slice(start, stop)
 
@@ -120,7 +125,7 @@ class SpikeFile:
         frames = size // geometry.frame_bytes
         self._stored = np.memmap(self.path, np.uint8, "r", shape=(frames, geometry.frame_bytes))
         if geometry.format == "uint8":
-            # A crop may be dark: a few pages of the file tell packed bytes from spikes.
+            # Every value in a dark crop may be 0, so a few pages of the file decide whether the bytes are packed.
             pages = self._stored.reshape(-1)
             if any(pages[at : at + 4096].max() > 1 for at in (0, size // 2, max(size - 4096, 0))):
                 raise self._not_bytes()
@@ -137,7 +142,7 @@ class SpikeFile:
         return frames
 
     def _load(self, frames: slice) -> NDArray[np.uint8]:
-        """(n,frame bytes): a view of the file, or the frames of an array."""
+        """(n,frame bytes) as stored: a view of the file, or frames of the array."""
         return read_array(self.path, frames) if self._is_array else self._stored[frames]
 
     def _checked_crop(self, crop: Crop | None) -> Crop:
@@ -158,7 +163,7 @@ class SpikeFile:
 
 
 def write_packed(path: Path, frames: NDArray[np.uint8], flip: bool = True) -> None:
-    """Write (n,H,W) of 0 and 1, upright, as one bit per pixel; atomic."""
+    """Write (n,H,W) of 0 and 1, upright, with one bit per pixel, completely or not at all."""
     stored = frames[:, ::-1] if flip else frames
     packed = np.packbits(stored.reshape(len(frames), -1), axis=1, bitorder="little")
     with replacing(path) as temporary:

@@ -13,48 +13,52 @@ from spikevrt.data.files.images import GREY
 from spikevrt.errors import UserError
 
 WHITE_RATE = 0.6
-"""Firing rate of white in SREDS, and in recordings that do not say."""
+"""Firing rate of a white pixel in SREDS; assumed for recordings that do not state it."""
 
 
 def grey(rgb: Tensor) -> Tensor:
-    """(...,3,H,W) -> (...,1,H,W) brightness on the same scale: 0.3 R + 0.59 G + 0.11 B."""
+    """Brightness (...,1,H,W) of RGB (...,3,H,W), in the same range: 0.3 R + 0.59 G + 0.11 B."""
     weights = torch.from_numpy(GREY).to(rgb).view(3, 1, 1)
     return (rgb * weights).sum(-3, keepdim=True)
 
 
-def default_window(frames: int) -> int:
+def default_span(frames: int) -> int:
     """Default number of spike frames to average: half of the exposure, made odd."""
     return min(frames // 2 | 1, frames)
 
 
-def middle_window(frames: int, window: int) -> slice:
-    """`window` frames around frame `frames // 2`, the one at the middle of the exposure."""
-    if not 1 <= window <= frames:
-        raise UserError(f"--tfp-window {window}: must be between 1 and the {frames} spike frames of the exposure")
-    start = min(max(frames // 2 - window // 2, 0), frames - window)
-    return slice(start, start + window)
+def middle_span(frames: int, span: int) -> slice:
+    """The `span` frames around frame `frames // 2`, the middle of the exposure.
+
+    Raises:
+        UserError: `span` is below 1 or above `frames`.
+    """
+    if not 1 <= span <= frames:
+        raise UserError(f"--tfp-window {span}: must be between 1 and the {frames} spike frames of the exposure")
+    start = min(max(frames // 2 - span // 2, 0), frames - span)
+    return slice(start, start + span)
 
 
-def tfp_picture(spikes: NDArray[np.uint8], rate: float, window: int | None = None) -> Tensor:
-    """Mean firing around the middle of the exposure, as brightness.
+def tfp_picture(spikes: NDArray[np.uint8], rate: float, span: int | None = None) -> Tensor:
+    """The TFP picture of an exposure: the mean of the spikes around its middle, as brightness.
 
     Args:
-        spikes: (n,h,w) of 0 and 1, the exposure.
-        rate: firing rate of white.
-        window: spike frames around the middle; None = `default_window`.
+        spikes: (n,h,w) of 0 and 1, one exposure.
+        rate: firing rate of a white pixel, in spikes per spike frame.
+        span: spike frames that are averaged; None = `default_span`.
 
     Returns:
         (1,h,w) float32 in [0,1].
     """
-    part = spikes[middle_window(len(spikes), window or default_window(len(spikes)))]
+    part = spikes[middle_span(len(spikes), span or default_span(len(spikes)))]
     return torch.from_numpy(mean_firing(part) / np.float32(rate)).clamp(0, 1)[None]
 
 
 def mean_firing(spikes: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(n,h,w) of 0 and 1 -> (h,w) spikes per frame, in [0,1]."""
+    """(n,h,w) of 0 and 1 -> (h,w) float32 spikes per spike frame, in [0,1]."""
     return spikes.mean(0, dtype=np.float32)
 
 
 def enlarged(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    """(1,h,w) -> (1,H,W), bilinear, corners not aligned."""
+    """Enlarge (1,h,w) to (1,H,W), bilinear, with align_corners False."""
     return F.interpolate(picture[None], size, mode="bilinear", align_corners=False)[0]

@@ -1,1 +1,1 @@
-"""Which backend a model's attention takes."""
+"""Chooses the attention backends of a model and proves them right."""

@@ -1,4 +1,4 @@
-"""Which attention backends a model takes: by name, or on CUDA the fastest ones that prove right there."""
+"""Chooses the attention backends of a model: by name, or on CUDA the fastest that are proved right there."""
 
 import hashlib
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ FOLDER = "attention"
 
 
 def read_choices(asked: Ask, device: torch.device) -> list[Choice] | None:
-    """What an earlier start found, or None where there was none, or something has changed since."""
+    """The stored choices of an earlier run, or None if there are none for the same machine, versions and model."""
     found = read_kept(FOLDER, file_name(asked, device))
     try:
         return [Choice(op, tuple(Finding(*finding) for finding in findings)) for op, findings in found["choices"]]
@@ -37,7 +37,7 @@ def read_choices(asked: Ask, device: torch.device) -> list[Choice] | None:
 
 
 def keep_choices(found: Sequence[Choice], asked: Ask, device: torch.device) -> None:
-    """Keep what was found, unless it tells of the moment: a kernel had no memory, or PyTorch's own fail, too."""
+    """Store the choices, unless a failure may be temporary: a kernel was out of memory, or a PyTorch backend failed."""
     findings = [finding for choice in found for finding in choice.findings]
     if any(f.short_of_memory if f.backend == "triton" else not (f.right or f.short_of_memory) for f in findings):
         return
@@ -46,19 +46,19 @@ def keep_choices(found: Sequence[Choice], asked: Ask, device: torch.device) -> N
 
 
 def forget_choices() -> None:
-    """Prove again: whatever is kept is removed."""
+    """Delete all stored choices, so that backends are tried again."""
     for path in cache_folder().joinpath(FOLDER).glob("*.json"):
         path.unlink(missing_ok=True)
 
 
 def file_name(asked: Ask, device: torch.device) -> str:
-    """One file for everything that decides what would be found."""
+    """Name of the file for everything that the choices depend on."""
     facts = "\n".join([*machine_facts(device), *asked_facts(asked)])
     return f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.json"
 
 
 def machine_facts(device: torch.device) -> list[str]:
-    """Device, driver, versions, assembler, the kernels' sources, and the rows that were tuned for them."""
+    """Device, driver, versions, assembler, source of the kernels, and tile sizes tuned for the device."""
     gpu = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
     name = f"{gpu.name} sm_{gpu.major}{gpu.minor} {gpu.total_memory}" if gpu else "cpu"
     assembler = assemble_for(device) if gpu and why_not_triton() is None else "no assembler"
@@ -67,7 +67,7 @@ def machine_facts(device: torch.device) -> list[str]:
 
 
 def asked_facts(asked: Ask) -> list[str]:
-    """Shapes, backends and precision."""
+    """Shapes, backends and precision of the trials."""
     trials = [" ".join(case.key) for own in asked.trials.values() for cases in own for case in cases]
     backends = [f"{op} {' '.join(own)}" for op, own in asked.backends.items()]
     return [*trials, *backends, asked.precision.name, f"backward {asked.backward}", f"timed {asked.timed}"]
@@ -77,26 +77,26 @@ class Backends(NamedTuple):
     """The backend of each attention operator of a model."""
 
     temporal_block: str
-    """Of the spike branch and the fusion."""
+    """For the spike branch and the fusion."""
     window_attention: str
-    """Of the backbone."""
+    """For the RGB backbone."""
 
 
 def choose_backends(config: Config, device: torch.device | None = None, training: bool = True) -> Backends:
-    """The backends of MODEL.ATTN_BACKEND on a device.
+    """The backends that MODEL.ATTN_BACKEND selects on a device.
 
-    On CUDA the kernels are compiled on all cores; then `auto` tries each backend on the model's own shapes, takes the
-    fastest that is right, operator by operator, and prints one line about it; `triton` is held against float64 there,
-    too. Trials have processes of their own: a kernel that crashes or hangs is left out with its reason. What was found
-    is kept for the next start on the same machine. Anywhere else nothing is tried, and `auto` is `sdpa`.
+    On CUDA the kernels are compiled on all cores. Then `auto` tries each backend on the model's own shapes, selects
+    the fastest correct one for each operator, and prints one line about it; `triton` is only checked against float64.
+    Trials run in separate processes, so a kernel that crashes or hangs is only excluded, with a reason. The result is
+    stored for the next run on the same machine. On other devices nothing is tried, and `auto` is `sdpa`.
 
     Args:
-        config: of the model.
-        device: where it will run, or None for what needs no trial.
-        training: whether gradients count.
+        config: configuration of the model.
+        device: where the model will run; None = try nothing.
+        training: whether gradients are needed.
 
     Raises:
-        UserError: a backend asked for by name cannot run or is wrong, or none is right.
+        UserError: the named backend cannot run or is wrong, or no backend is right.
     """
     attn_backend = config.model.attn_backend
     try:
@@ -109,16 +109,16 @@ def choose_backends(config: Config, device: torch.device | None = None, training
     try:
         return prove_on(device, config, training)
     except BackendError as error:
-        raise UserError(f"{error}; python -m spikevrt.selftest says more") from None
+        raise UserError(f"{error}; run python -m spikevrt.selftest for details") from None
 
 
 def tried_on(device: torch.device) -> bool:
-    """Whether backends are tried on a device before they are taken."""
+    """Whether backends are tried on a device before they are used."""
     return device.type == "cuda"
 
 
 def check_clip_length(config: Config, attn_backend: str) -> None:
-    """Raise a `UserError` for clips longer than the kernels take."""
+    """Raise a `UserError` if clips are longer than the kernels allow."""
     if attn_backend == "triton" and config.model.use_spike and config.data.clip_len > MAX_FRAMES:
         raise UserError(
             f"DATA.CLIP_LEN {config.data.clip_len}: attention backend triton takes at most {MAX_FRAMES} frames; "
@@ -127,7 +127,7 @@ def check_clip_length(config: Config, attn_backend: str) -> None:
 
 
 def prove_on(device: torch.device, config: Config, training: bool) -> Backends:
-    """Try the backends of a configuration on a device, or read what an earlier start found out there."""
+    """Try the backends of a configuration on a device, or read the stored choices."""
     if takes_kernels(device):
         print(assemble_for(device))
     asked = wanted(device, config, training)
@@ -141,7 +141,7 @@ def prove_on(device: torch.device, config: Config, training: bool) -> Backends:
 
 
 def wanted(device: torch.device, config: Config, training: bool) -> Ask:
-    """What is asked: `triton` by name is only proved, `auto` also times it beside the others."""
+    """The trials to run: `triton` is only checked, `auto` also compares the speed of all backends."""
     trials = attention_trials(config, config.train.batch_size if training else 1, training)
     own = {op: some for op, some in trials.items() if some.checked}
     auto = config.model.attn_backend == "auto"
@@ -150,7 +150,7 @@ def wanted(device: torch.device, config: Config, training: bool) -> Ask:
 
 
 def try_backends(asked: Ask, device: torch.device) -> list[Choice]:
-    """Prove and time in processes of their own; a bar says that something happens."""
+    """Check and time the backends in separate processes, behind a progress bar."""
     with tqdm(total=trial_count(asked), desc="attention backends", unit="trial", leave=False) as bar:
 
         def show(name: str) -> None:
@@ -161,12 +161,12 @@ def try_backends(asked: Ask, device: torch.device) -> list[Choice]:
 
 
 def decide(attn_backend: str, found: Sequence[Choice], kept: bool = False) -> Backends:
-    """The backends that `auto` takes, with one line printed, or those of `triton`, which must be right.
+    """Select the backends from the results of the trials; for `auto`, print one line about them.
 
     Raises:
-        BackendError: `triton` is wrong, or no backend is right.
+        BackendError: MODEL.ATTN_BACKEND is `triton` and it is wrong, or no backend is right.
     """
-    again = "; found at an earlier start, --prove-again tries again" if kept else ""
+    again = "; stored by an earlier run, --prove-again tries again" if kept else ""
     try:
         if attn_backend == "triton":
             for choice in found:
@@ -180,5 +180,5 @@ def decide(attn_backend: str, found: Sequence[Choice], kept: bool = False) -> Ba
 
 
 def candidates(op: str) -> tuple[str, ...]:
-    """The backends that an operator has."""
+    """The backends that an operator offers."""
     return tuple(b for b in BACKENDS if b != "triton" or op in TRITON_OPS)

@@ -1,4 +1,4 @@
-"""A model's kernels compiled before they are tried or run, on all cores."""
+"""Compiles a model's kernels on all cores before they are tried or run."""
 
 import torch
 from tqdm import tqdm
@@ -16,7 +16,7 @@ from spikevrt_kernels.registry import TRITON_OPS
 
 
 def model_launches(config: Config, device: torch.device, training: bool = True) -> list[Launch]:
-    """One launch for every Triton kernel that a configuration needs on a device, and that its trials check."""
+    """One launch per Triton kernel that a configuration runs on a device, or that its trials run."""
     trials = attention_trials(config, config.train.batch_size if training else 1, training)
     own = [trials[op] for op in TRITON_OPS if op in trials]
     precision, target = mixed(half_type(device, config.train.mixed_precision)), architecture(device)
@@ -29,18 +29,18 @@ def model_launches(config: Config, device: torch.device, training: bool = True) 
 
 
 def compile_kernels(config: Config, device: torch.device, training: bool = True) -> None:
-    """Compile the Triton kernels of a model into Triton's cache on disk, all cores at once, behind a bar.
+    """Compile a model's Triton kernels into Triton's disk cache, on all cores, behind a progress bar.
 
-    A kernel that fails costs one line here; whether it is needed is for the trials to say.
+    A kernel that fails to compile prints one line; the trials decide whether it is needed.
 
     Args:
-        config: of the model.
+        config: configuration of the model.
         device: the CUDA device that will run it.
-        training: with gradients, on crops; else without, on frames of any size.
+        training: True = with gradients, on crops; False = without gradients, on frames of any size.
     """
     if not takes_kernels(device):
         return
-    # Triton is not installed everywhere.
+    # Imported here because Triton is not installed everywhere.
     from spikevrt_kernels.warmup import compile_all
 
     launches = model_launches(config, device, training)

@@ -1,4 +1,4 @@
-"""Every operator against its reference, also at the shapes of a model: what is tried, the table, the summary."""
+"""The self-test: compares every operator with its reference, also at a model's shapes, and prints a table."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -20,12 +20,12 @@ from spikevrt_kernels.core.launch import interpreted
 from spikevrt_kernels.core.processes import cores
 from spikevrt_kernels.registry import OPERATORS, TRITON_OPS
 
-HEADER = ("operator", "type", "backend", "output error", "worst gradient", "ms", "reference ms", "verdict")
+SELFTEST_HEADER = ("operator", "type", "backend", "output error", "worst gradient", "ms", "reference ms", "verdict")
 INTERPRETER = "TRITON_INTERPRET=1 python -m spikevrt.selftest tries small ones in Triton's interpreter"
 
 
 def trials(config: Config, device: torch.device, ops: Sequence[str]) -> list[Trial]:
-    """Everything to try."""
+    """All trials of the self-test on a device."""
     found = list(odd_trials(device, ops))
     if device.type != "cuda":
         return found
@@ -41,8 +41,8 @@ def trials(config: Config, device: torch.device, ops: Sequence[str]) -> list[Tri
 
 
 def try_all(wanted: Sequence[Trial], huge: Sequence[Trial], device: torch.device) -> list[Row]:
-    """Prove side by side, then take times and try the huge ones; a bar says how far it is."""
-    # What the interpreter takes says nothing about a kernel.
+    """Check all trials side by side, then time them and run the huge ones, behind a progress bar."""
+    # Times in the interpreter say nothing about a kernel.
     timed = [not (trial.backend == "triton" and interpreted()) for trial in wanted]
     with tqdm(total=len(wanted), desc="selftest", unit="trial", leave=False) as bar:
         machine = Machine(device, cores(), partial(show, bar))
@@ -55,13 +55,13 @@ def try_all(wanted: Sequence[Trial], huge: Sequence[Trial], device: torch.device
 
 
 def show(bar: tqdm, name: str) -> None:
-    """One answer more."""
+    """Advance the bar by one trial."""
     bar.set_postfix_str(name)
     bar.update()
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A line a trial."""
+    """Format the results, one line per trial."""
     lines = [
         (
             f"{row.case.op} {row.case.shape}",
@@ -75,11 +75,11 @@ def table(rows: Sequence[Row]) -> str:
         )
         for row in rows
     ]
-    return format_table(HEADER, lines)
+    return format_table(SELFTEST_HEADER, lines)
 
 
 def error_text(error: Error | None) -> str:
-    """`1.2e-07 of 1.0e-06`: the error and what is allowed; of the worst row where that is nearer to it."""
+    """Error and limit as `1.2e-07 of 1.0e-06`; of the worst row if that is closer to its limit."""
     if error is None:
         return "-"
     if ratio(error.row, error.row_allowed) > ratio(error.error, error.allowed):
@@ -88,12 +88,12 @@ def error_text(error: Error | None) -> str:
 
 
 def milliseconds(seconds: float | None) -> str:
-    """`0.123`."""
+    """Seconds as milliseconds, for example `0.123`; `-` if there is no time."""
     return "-" if seconds is None else f"{1e3 * seconds:.3f}"
 
 
 def untested(device: torch.device, ops: Iterable[str]) -> list[str]:
-    """One line about each thing that this machine could not test, and why; empty on a GPU that can run all."""
+    """One line with a reason for everything that this machine could not test; empty on a GPU that runs all."""
     kernels = ", ".join(op for op in ops if op in TRITON_OPS)
     lines: list[str] = []
     reason = why_no_kernels(device)
@@ -107,7 +107,7 @@ def untested(device: torch.device, ops: Iterable[str]) -> list[str]:
 
 
 def summary(rows: Sequence[Row]) -> list[str]:
-    """What is wrong, one line each, and the count."""
+    """One line per wrong result, and the counts."""
     lines = [
         f"{row.case.op} {row.case.shape} in {row.precision.name}, {row.backend}: {row.reason}"
         for row in rows
@@ -120,15 +120,15 @@ def summary(rows: Sequence[Row]) -> list[str]:
 
 
 def selftest(config: Config, device: torch.device, chosen: Sequence[str] | None = None) -> int:
-    """Try operators on a device and print the report.
+    """Run the self-test on a device and print its report.
 
     Args:
-        config: of the model whose shapes are tried on CUDA.
-        device: where to try.
+        config: configuration whose shapes are tried on CUDA.
+        device: device to test.
         chosen: names of operators; None = all.
 
     Returns:
-        The exit code: 1 where something is wrong, else 0.
+        The exit code: 1 if something is wrong, else 0.
     """
     ops = list(OPERATORS) if chosen is None else chosen
     found = try_all(trials(config, device, ops), huge_trials(device, ops), device)

@@ -1,4 +1,4 @@
-"""The shapes at which a configuration runs each attention operator, as trials of its backends."""
+"""The shapes at which a configuration runs each attention operator, as trials for its backends."""
 
 from collections.abc import Iterator, Sequence
 from math import prod
@@ -14,37 +14,37 @@ from spikevrt_kernels.temporal_block.spec import temporal_block_case
 from spikevrt_kernels.window_attention.spec import window_attention_case
 
 CUT = 64
-"""Largest side of a map that is held against float64: every kind of window, mask and tile is in it."""
+"""Largest side of a feature map that is checked against float64; it contains every kind of window, mask and tile."""
 ODD_MAPS = ((8, 9), (6, 10), (6, 9), (7, 9))
-"""Pixels that 8, 4, 2 and 1 divide, and not twice as many: 1/8 of a padded frame may have any number of them, and
-kernels along time read 16 bytes at once only where 16 pixels divide it."""
+"""Feature maps whose pixel counts are divisible by 8, 4, 2 and 1, but not by twice as many. 1/8 of a padded frame may
+have any number of pixels, and kernels along time read 16 bytes at once only if 16 divides it."""
 Size3 = tuple[int, int, int]
 Shape = tuple[int, int, int, int, int]
 """(B,C,T,H,W)."""
 
 
 class Block(NamedTuple):
-    """A block along time."""
+    """One attention block along time in a model."""
 
     shape: Shape
     Tk: int | None
-    """Steps of the context, or None for self-attention."""
+    """Frames of the context, or None for self-attention."""
     section: TemporalAttnConfig
 
     @property
     def kind(self) -> bool:
-        """Whether there is a context: another kernel."""
+        """Whether there is a context, which needs another kernel."""
         return self.Tk is not None
 
     def case(self) -> Case:
-        """The block on random features."""
+        """The block on random features, as a test case."""
         B, C, T, H, W = self.shape
         section = self.section
         return temporal_block_case((B, C, T, self.Tk, H, W), section.heads, section.mlp_ratio, chunking(section))
 
 
 class Windows(NamedTuple):
-    """A group's window attention, without a shift or with one of half a window."""
+    """The window attention of one group, without a shift or shifted by half a window."""
 
     shape: Shape
     heads: int
@@ -54,11 +54,11 @@ class Windows(NamedTuple):
 
     @property
     def kind(self) -> bool:
-        """Whether there is mutual attention: more kernels."""
+        """Whether there is mutual attention, which needs more kernels."""
         return self.mutual
 
     def case(self) -> Case:
-        """The attention on random features."""
+        """The attention on random features, as a test case."""
         B, C, T, H, W = self.shape
         half = (self.window[0] // 2, self.window[1] // 2, self.window[2] // 2)
         shift = half if self.shifted else (0, 0, 0)
@@ -66,14 +66,14 @@ class Windows(NamedTuple):
 
 
 def attention_trials(config: Config, B: int, training: bool = True) -> dict[str, Trials]:
-    """Trials by operator; what is checked takes every kernel that the model does.
+    """Trials by operator. The checked cases run every kernel that the model runs.
 
-    Dropout is left out: its numbers have no reference.
+    Dropout is left out, because its random numbers have no reference.
 
     Args:
-        config: of the model.
-        B: clips at a time.
-        training: crops of DATA.CROP_SIZE alone; else frames of any size, without gradients.
+        config: configuration of the model.
+        B: clips per batch.
+        training: True = crops of DATA.CROP_SIZE only; False = frames of any size, without gradients.
     """
     blocks = temporal_blocks(config, B) if config.model.use_spike else []
     groups = [group._replace(shifted=shifted) for group in window_groups(config, B) for shifted in (False, True)]
@@ -96,7 +96,7 @@ P = TypeVar("P", Block, Windows)
 
 
 def each_once(parts: Sequence[Block] | Sequence[Windows]) -> tuple[Case, ...]:
-    """Cases without their repetitions, in their order: a window that is as large as its map is not shifted."""
+    """Cases in order, without repetitions: a window as large as its feature map is never shifted."""
     found: dict[object, Case] = {}
     for part in parts:
         case = part.case()
@@ -105,30 +105,30 @@ def each_once(parts: Sequence[Block] | Sequence[Windows]) -> tuple[Case, ...]:
 
 
 def one_of_each(parts: Sequence[P]) -> list[P]:
-    """Self- and cross-attention, windows with and without mutual attention: the smallest map of each."""
+    """The part with the smallest feature map of each kind: self- and cross-attention, or with and without mutual."""
     return list(
         {part.kind: cut(part) for part in sorted(parts, key=lambda part: prod(part.shape), reverse=True)}.values()
     )
 
 
 def on_map(part: P, H: int, W: int) -> P:
-    """The same on a map of H x W pixels."""
+    """The same part on a feature map of H x W pixels."""
     return part._replace(shape=(*part.shape[:3], H, W))
 
 
 def cut(part: P) -> P:
-    """The same on a map of at most CUT x CUT pixels."""
+    """The same part on a feature map of at most CUT x CUT pixels."""
     return on_map(part, min(part.shape[3], CUT), min(part.shape[4], CUT))
 
 
 def padded(group: Windows) -> Windows:
-    """The same on a map of 3 x 3 windows that holds half of the last ones, as 1/8 of a frame may."""
+    """The same group on 3 x 3 windows of which the last ones are half outside, as at 1/8 of a padded frame."""
     _, h, w = group.window
     return on_map(group, 2 * h + -(-h // 2), 2 * w + -(-w // 2))
 
 
 def temporal_blocks(config: Config, B: int) -> list[Block]:
-    """Self-attention on the spikes and the fusion, scale by scale."""
+    """Self-attention of the spike features and the fusion, at every scale."""
     blocks: list[Block] = []
     for spikes, frames in zip(spike_shapes(config, B), stage_shapes(config, B), strict=False):
         blocks += [Block(spikes, None, config.model.spike_tsa), Block(frames, spikes[2], config.model.fuse)]
@@ -136,7 +136,7 @@ def temporal_blocks(config: Config, B: int) -> list[Block]:
 
 
 def window_groups(config: Config, B: int) -> Iterator[Windows]:
-    """Both attention groups of stages 1-7, and the groups of stage 8."""
+    """Both attention groups of stages 1-7, then the groups of stage 8."""
     model, shapes = config.model, stage_shapes(config, B)
     d, h, w = model.window_size
     last = len(shapes) - 1
@@ -148,13 +148,13 @@ def window_groups(config: Config, B: int) -> Iterator[Windows]:
 
 
 def spike_shapes(config: Config, B: int) -> list[Shape]:
-    """Features of the spike encoder at four scales; self-attention along time keeps them."""
+    """Shapes of the spike encoder's features at the four scales; self-attention does not change them."""
     encoder = config.model.spike_encoder
     T, S = config.data.clip_len, config.data.crop_size
     shapes: list[Shape] = []
     for i, channels in enumerate(config.model.channels_per_scale):
         if i:
-            # A 3x3x3 convolution with padding 1 keeps ceil(size / stride).
+            # A 3x3x3 convolution with padding 1 and a stride gives ceil(size / stride).
             T = -(-T // encoder.temporal_strides[i - 1])
             S = -(-S // encoder.spatial_strides[i - 1])
         shapes.append((B, channels, T, S, S))
@@ -162,7 +162,7 @@ def spike_shapes(config: Config, B: int) -> list[Shape]:
 
 
 def stage_shapes(config: Config, B: int) -> list[Shape]:
-    """Features of the backbone's stages 1-7, and of stage 8."""
+    """Shapes of the backbone's features in stages 1-7 and in stage 8."""
     widths = config.model.vrt.embed_dims
     T, S = config.data.clip_len, config.data.crop_size
     shapes: list[Shape] = [(B, widths[i], T, S // p.scale, S // p.scale) for i, p in enumerate(PLACES)]

@@ -16,7 +16,7 @@ TAPS = 9
 
 
 class DCNv2PackFlowGuided(nn.Module):
-    """Deformable 3x3 convolution with offsets of at most `max_residue` pixels around a flow."""
+    """Deformable 3x3 convolution with offsets of at most `max_residue` pixels around an optical flow."""
 
     def __init__(self, channels: int, deformable_groups: int, max_residue: float) -> None:
         super().__init__()
@@ -41,9 +41,9 @@ class DCNv2PackFlowGuided(nn.Module):
         """Align x to `current`.
 
         Args:
-            x: (N,C,H,W) neighbour.
-            warped: (N,C,H,W) x warped by the flow.
-            current: (N,C,H,W) frame to align to.
+            x: (N,C,H,W) features of a neighbouring frame.
+            warped: (N,C,H,W) x, already warped by the flow.
+            current: (N,C,H,W) features of the frame to align to.
             flow: (N,2,H,W), (dx, dy) in pixels.
 
         Returns:
@@ -57,16 +57,16 @@ class DCNv2PackFlowGuided(nn.Module):
 
 
 def warp_neighbours(align: DCNv2PackFlowGuided, x: Tensor, backward: Tensor, forward: Tensor) -> tuple[Tensor, Tensor]:
-    """Each frame's later and earlier neighbour aligned to it, all pairs in one batch.
+    """Align each frame's next and previous frame to it, all pairs in one batch.
 
     Args:
-        align: the stage's deformable convolution.
-        x: (B,T,C,H,W).
+        align: deformable convolution of the stage.
+        x: (B,T,C,H,W) features.
         backward: (B,T-1,2,H,W) flow that aligns frame t+1 to t.
         forward: (B,T-1,2,H,W) flow that aligns frame t to t+1.
 
     Returns:
-        Two (B,T,C,H,W): neighbours t+1 (the last frame's is 0) and t-1 (the first frame's is 0).
+        Two (B,T,C,H,W): the aligned frames t+1 (0 for the last frame) and t-1 (0 for the first frame).
     """
     B, T, C, H, W = x.shape
     neighbour = torch.cat((x[:, 1:], x[:, :-1])).flatten(0, 1)  # (N,C,H,W)

@@ -15,7 +15,7 @@ from spikevrt_kernels.core.precision import at_least_fp32
 from spikevrt_kernels.flow_warp import flow_warp, pair
 
 LEVELS = 6
-SCALES = 4
+FLOW_SCALES = 4
 """Flow is returned at 1, 1/2, 1/4 and 1/8 of the resolution."""
 MULTIPLE = 32
 MEAN = (0.485, 0.456, 0.406)
@@ -23,7 +23,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 class BasicModule(nn.Module):
-    """One level: 7x7 convolutions 8 -> 32 -> 64 -> 32 -> 16 -> 2 that predict what is left of the flow."""
+    """One level: 7x7 convolutions 8 -> 32 -> 64 -> 32 -> 16 -> 2 that predict the missing part of the flow."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,14 +35,14 @@ class BasicModule(nn.Module):
         init_small(layers[-2])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N,8,h,w): reference, warped support, flow so far -> (N,2,h,w)."""
+        """Correct the flow: (N,8,h,w), which is reference, warped support and current flow -> (N,2,h,w)."""
         return self.basic_module(x)
 
 
 class SpyNet(nn.Module):
     """Six levels, coarsest first; frames are resized to multiples of 32.
 
-    A network that gives zero for all frames (`hold_still`) is not computed until something trains it.
+    A network whose flow is zero for all frames (see `hold_still`) is not computed until something trains it.
     """
 
     mean: Tensor
@@ -56,10 +56,10 @@ class SpyNet(nn.Module):
         self.register_load_state_dict_pre_hook(keep_own_buffers)
         self.register_load_state_dict_post_hook(look_at_weights)
         self._still: tuple[int, ...] | None = None
-        """Versions of the last layers' parameters when they were seen to be zero; None = they were not."""
+        """Versions of the last layers' parameters when they were found to be zero; None = they were not zero."""
 
     def hold_still(self) -> None:
-        """Make the flow exactly zero: a fresh network whose weights are frozen would add noise, and cost 30%."""
+        """Set the last layers to zero: with frozen random weights the flow would be noise and cost 30% of a forward."""
         with torch.no_grad():
             for parameter in self._last_parameters():
                 parameter.zero_()
@@ -67,7 +67,7 @@ class SpyNet(nn.Module):
 
     @property
     def is_still(self) -> bool:
-        """Whether the flow is zero for all frames and nothing is about to change that."""
+        """Whether the flow is zero for all frames and no training is about to change that."""
         if self._still is None or torch.compiler.is_compiling():
             return False
         if torch.is_grad_enabled() and any(p.requires_grad for p in self._last_parameters()):
@@ -77,7 +77,7 @@ class SpyNet(nn.Module):
         return self._still is not None
 
     def look_at_weights(self) -> None:
-        """Find out whether the flow is zero; on CUDA the host waits for the answer."""
+        """Check whether the flow is zero; on CUDA the host waits for the answer."""
         moving = any(p.is_meta or bool(p.any()) for p in self._last_parameters())
         self._still = None if moving else self._versions()
 
@@ -88,13 +88,13 @@ class SpyNet(nn.Module):
         return tuple(p._version for p in self._last_parameters())
 
     def forward(self, ref: Tensor, supp: Tensor) -> list[Tensor]:
-        """Flow that aligns `supp` to `ref`, both (N,3,H,W) in [0,1]: 4 of (N,2,H/2^s,W/2^s), finest first."""
+        """Flow that aligns `supp` to `ref`, both (N,3,H,W) in [0,1]: 4 tensors (N,2,H//2^s,W//2^s), finest first."""
         frames = torch.cat((ref, supp))
         pairs = torch.arange(len(frames), device=frames.device).view(2, -1)
         return self.flows(frames, pairs[0], pairs[1])
 
     def flows(self, frames: Tensor, ref: Tensor, supp: Tensor) -> list[Tensor]:
-        """Flow of many pairs in one batch; each frame's pyramid is made once.
+        """Flow of many pairs in one batch; the pyramid of each frame is computed once.
 
         Args:
             frames: (F,3,H,W) in [0,1].
@@ -107,7 +107,7 @@ class SpyNet(nn.Module):
         if self.is_still:
             H, W = frames.shape[-2:]
             zero = at_least_fp32(frames).new_zeros
-            return [zero(len(ref), 2, H // 2**scale, W // 2**scale) for scale in range(SCALES)]
+            return [zero(len(ref), 2, H // 2**scale, W // 2**scale) for scale in range(FLOW_SCALES)]
         with torch.autocast(frames.device.type, enabled=False):
             return self._flows(at_least_fp32(frames), ref, supp)
 
@@ -122,7 +122,7 @@ class SpyNet(nn.Module):
             warped = flow_warp(image[supp], up, padding="border")
             flow = net(torch.cat((image[ref], warped, up), 1)) + up
             scale = LEVELS - 1 - level
-            if scale < SCALES:
+            if scale < FLOW_SCALES:
                 flows.insert(0, resize_flow(flow, (H // 2**scale, W // 2**scale)))
         return flows
 
@@ -137,19 +137,19 @@ class SpyNet(nn.Module):
 
 
 def look_at_weights(spynet: SpyNet, loaded: object) -> None:
-    """After loading: the weights may be those of a network that was held still."""
+    """After loading: check whether the loaded weights give zero flow."""
     spynet.look_at_weights()
 
 
 def upsample_flow(flow: Tensor, size: torch.Size) -> Tensor:
-    """Twice the size and twice the values; a missing row or column repeats the last one."""
+    """Double the size and the values of a flow; a missing row or column repeats the last one."""
     up = 2 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=True)
     bottom, right = size[0] - up.shape[2], size[1] - up.shape[3]
     return F.pad(up, (0, right, 0, bottom), mode="replicate") if bottom or right else up
 
 
 def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
-    """Flow on another grid, in pixels of that grid."""
+    """Resize a flow; its values are in pixels of the new size."""
     (h, w), (H, W) = flow.shape[-2:], size
     resized = F.interpolate(flow, size, mode="bilinear", align_corners=False)
     return resized * pair(W / w, H / h, like=flow).view(1, 2, 1, 1)

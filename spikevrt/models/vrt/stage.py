@@ -15,12 +15,12 @@ from spikevrt.models.vrt.window_block import GEGLU, TMSAG, BlockSettings, Size3
 from spikevrt_kernels.linear import Linear
 
 MUTUAL_FRAMES = 2
-"""Mutual attention works on pairs of frames."""
+"""Number of frames that attend each other in mutual attention."""
 MAX_RESIDUE = 10
 
 
 def make_reshape(kind: str, in_dim: int, dim: int) -> nn.Sequential:
-    """`none`, `down` (2x2 pixels into channels, 4C -> C') or `up` (channels into 2x2 pixels, C/4 -> C')."""
+    """The layer before a stage: `none`, `down` (2x2 pixels -> channels, 4C -> C') or `up` (the reverse, C/4 -> C')."""
     back = Rearrange("n d h w c -> n c d h w")
     if kind == "none":
         return nn.Sequential(Rearrange("n c d h w -> n d h w c"), nn.LayerNorm(dim), back)
@@ -32,9 +32,9 @@ def make_reshape(kind: str, in_dim: int, dim: int) -> nn.Sequential:
 
 
 class Stage(nn.Module):
-    """One scale of the encoder-decoder.
+    """One stage of the encoder-decoder.
 
-    `drop_path` has the rate of every block; the first `mul_attn_ratio` of them have mutual attention.
+    `drop_path` holds the rate of every block; the first share `mul_attn_ratio` of the blocks has mutual attention.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Stage(nn.Module):
     ) -> None:
         super().__init__()
         mutual = int(len(drop_path) * mul_attn_ratio)
-        # Both groups start at the stage's first drop-path rate, as published.
+        # Both groups use the stage's drop-path rates from the first one on, as published.
         first, second = drop_path[:mutual], drop_path[: len(drop_path) - mutual]
         self.reshape = make_reshape(place.reshape, in_dim, dim)
         self.residual_group1 = TMSAG(dim, first, (MUTUAL_FRAMES, *window[1:]), True, settings)

@@ -1,6 +1,6 @@
 """VRT, a video restoration transformer (Liang et al. 2022), for deblurring.
 
-B clips, T frames, H x W pixels. Time is never shortened; stages 1-7 work at 1, 1/2, 1/4, 1/8, 1/4, 1/2, 1.
+B clips, T frames, H x W pixels. All stages keep T; stages 1-7 work at 1, 1/2, 1/4, 1/8, 1/4, 1/2, 1 of the resolution.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,36 +20,36 @@ from spikevrt_kernels.flow_warp import flow_warp
 from spikevrt_kernels.linear import Linear
 
 EncoderHook = Callable[[Tensor, int], Tensor]
-"""hook(x (B,C,T,h,w), scale_idx 0..3) -> the same shape: what happens after each encoder stage."""
+"""hook(x (B,C,T,h,w), scale_idx 0..3) -> the same shape: called after each encoder stage."""
 
 
 class VRT(nn.Module):
-    """The published constructor's arguments; the state is the published one, name by name.
+    """VRT with the constructor and the state of the published implementation.
 
     Args:
-        upscale: 1 (deblurring); the published default 4 is super-resolution, which is not offered.
-        in_chans: 3.
-        out_chans: 3.
-        img_size: kept for compatibility; any size works.
+        upscale: must be 1 (deblurring); the published default 4, super-resolution, is not supported.
+        in_chans: must be 3.
+        out_chans: must be 3.
+        img_size: ignored, for compatibility; any size works.
         window_size: (T,h,w) of self-attention; mutual attention uses (2,h,w).
-        depths: blocks of stages 1-7, then of every group of stage 8.
+        depths: number of blocks in stages 1-7, then in every group of stage 8.
         indep_reconsts: indices into `depths` of groups that attend inside single frames.
-        embed_dims: widths, as long as `depths`.
-        num_heads: heads, as long as `depths`.
-        mul_attn_ratio: share of a stage's blocks with mutual attention.
-        mlp_ratio: hidden width of the MLPs in widths.
-        qkv_bias: projections have a bias.
-        qk_scale: None = head_width^-0.5, the only one offered.
-        drop_path_rate: rate of the last block; grows linearly from 0.
-        spynet_path: a SpyNet checkpoint to start from, or None.
-        pa_frames: 2.
-        deformable_groups: of parallel warping.
-        recal_all_flows: accepted and unused, as published.
-        nonblind_denoising: False.
-        use_checkpoint_attn: recompute attention in backward.
-        use_checkpoint_ffn: recompute MLPs in backward.
-        no_checkpoint_attn_blocks: indices into `depths` that are never recomputed.
-        no_checkpoint_ffn_blocks: the same for MLPs.
+        embed_dims: widths, as many as `depths`.
+        num_heads: numbers of heads, as many as `depths`.
+        mul_attn_ratio: share of a stage's blocks that have mutual attention.
+        mlp_ratio: hidden width of the MLPs, as a multiple of the width.
+        qkv_bias: whether the projections have a bias.
+        qk_scale: must be None, which means head_width^-0.5.
+        drop_path_rate: rate of the last block; the rates grow linearly from 0.
+        spynet_path: a SpyNet checkpoint to load, or None.
+        pa_frames: must be 2.
+        deformable_groups: deformable groups of parallel warping.
+        recal_all_flows: ignored, as in the published implementation.
+        nonblind_denoising: must be False.
+        use_checkpoint_attn: whether attention is recomputed in the backward pass.
+        use_checkpoint_ffn: whether MLPs are recomputed in the backward pass.
+        no_checkpoint_attn_blocks: indices into `depths` whose attention is never recomputed.
+        no_checkpoint_ffn_blocks: indices into `depths` whose MLPs are never recomputed.
         attn_backend: auto, triton, sdpa or naive.
 
     Raises:
@@ -129,14 +129,14 @@ class VRT(nn.Module):
         """Restore a clip.
 
         Args:
-            x: (B,T,3,H,W) in [0,1]; T >= 2; H and W multiples of 8, at least 8 windows and above 32.
-            encoder_hook: called after each of stages 1-4; what it returns takes the stage's place.
+            x: (B,T,3,H,W) in [0,1]; T >= 2; H and W are multiples of 8, above 32 and at least 8 attention windows.
+            encoder_hook: called after each of stages 1-4; its result replaces the stage's output.
 
         Returns:
             (B,T,3,H,W), not clamped.
 
         Raises:
-            UserError: a size that the model cannot take.
+            UserError: the model cannot take this size.
         """
         self.check_input(x)
         backward, forward = self.flows(x)
@@ -155,15 +155,15 @@ class VRT(nn.Module):
         return [f[0] for f in flows], [f[1] for f in flows]
 
     def body(self, x: Tensor, backward: list[Tensor], forward: list[Tensor], hook: EncoderHook | None) -> Tensor:
-        """Stages 1-8: (B,C,T,H,W) -> (B,C8,T,H,W)."""
+        """Run stages 1-8: (B,C,T,H,W) -> (B,C8,T,H,W)."""
         encoded: list[Tensor] = []
         for i, place in enumerate(PLACES):
-            level = place.scale.bit_length() - 1  # Flows are of scales 1, 1/2, 1/4, 1/8.
+            level = place.scale.bit_length() - 1  # Flows exist at scales 1, 1/2, 1/4, 1/8.
             x = self.get_submodule(f"stage{i + 1}")(x, backward[level], forward[level])
             if i < ENCODER_STAGES:
                 x = x if hook is None else hook(x, i)
                 encoded.append(x)
-            # Stage 4 has no skip: stage 5 is followed by the sum with stage 3, and so on.
+            # Stage 4 has no skip: stage 3's output is added to stage 5's, and so on.
             if place.skip is not None:
                 x = x + encoded[place.skip]
         for group in self.stage8:
@@ -175,7 +175,7 @@ class VRT(nn.Module):
         if x.ndim != 5 or x.shape[2] != 3:
             raise UserError(f"clip of shape {tuple(x.shape)}: must be (B,T,3,H,W)")
         if x.shape[1] < 2:
-            raise UserError(f"clip of T = {x.shape[1]} frames: needs at least 2")
+            raise UserError(f"clip of T = {x.shape[1]} frames: needs at least 2; give a longer clip")
         for name, size, window in zip("HW", x.shape[-2:], self.window_size[1:], strict=True):
             if size % MULTIPLE or size < least_side(window):
                 raise UserError(
@@ -186,9 +186,9 @@ class VRT(nn.Module):
 
 
 def aligned_input(x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
-    """(B,T,3,H,W) and full-resolution flows (B,T-1,2,H,W) -> (B,27,T,H,W): frame, neighbours t+1 and t-1.
+    """(B,T,3,H,W) and full-resolution flows (B,T-1,2,H,W) -> (B,27,T,H,W): each frame with its neighbours t+1 and t-1.
 
-    A neighbour is its 4 samples nearest to where the flow points; no gradient reaches the flow.
+    A neighbour consists of its 4 samples nearest to where the flow points; no gradient reaches the flow.
     """
     B, T, C, H, W = x.shape
     neighbour = torch.cat((x[:, 1:], x[:, :-1])).flatten(0, 1)
@@ -202,7 +202,7 @@ def aligned_input(x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
 def check_variant(
     upscale: int, in_chans: int, out_chans: int, pa_frames: int, nonblind: bool, qk_scale: float | None
 ) -> None:
-    """Raise a `UserError` for published variants that are not deblurring."""
+    """Raise a `UserError` for published variants that are not for deblurring."""
     for name, value, wanted in (
         ("upscale", upscale, 1),
         ("in_chans", in_chans, 3),
@@ -216,7 +216,7 @@ def check_variant(
 
 
 def check_lengths(depths: Sequence[int], embed_dims: Sequence[int], num_heads: Sequence[int]) -> None:
-    """Raise a `UserError` where the three lists differ in length or have no stage 8."""
+    """Raise a `UserError` if the three lists differ in length or have no stage 8."""
     if not len(depths) == len(embed_dims) == len(num_heads) or len(depths) < 8:
         raise UserError(
             f"VRT: depths, embed_dims and num_heads have {len(depths)}, {len(embed_dims)} and "
@@ -225,6 +225,6 @@ def check_lengths(depths: Sequence[int], embed_dims: Sequence[int], num_heads: S
 
 
 def load_spynet(spynet: SpyNet, path: str) -> None:
-    """Start SpyNet from a checkpoint file (`params` wrapper or bare)."""
+    """Load SpyNet from a checkpoint file, with or without the `params` wrapper."""
     state = torch.load(path, map_location="cpu", weights_only=True)
     spynet.load_state_dict(state.get("params", state))

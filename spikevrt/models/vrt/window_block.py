@@ -28,7 +28,7 @@ Size3 = tuple[int, int, int]
 
 
 def sine_position_bias(height: int, width: int, channels: int) -> Tensor:
-    """(1,height*width,channels) float32 sine encoding of the place in a frame, y in the first half."""
+    """(1,height*width,channels) float32 sine encoding of positions in a frame; y is in the first half."""
     half = channels // 2
     i = torch.arange(half, dtype=torch.float32)
     frequency = 10000 ** (2 * torch.div(i, 2, rounding_mode="floor") / half)
@@ -42,7 +42,7 @@ def sine_position_bias(height: int, width: int, channels: int) -> Tensor:
 
 
 class WindowAttention(nn.Module):
-    """Self-attention in windows, with mutual attention between the two frames of a window where asked for."""
+    """Self-attention in windows, optionally with mutual attention between the two frames of a window."""
 
     relative_position_index: Tensor
     position_bias: Tensor
@@ -63,7 +63,7 @@ class WindowAttention(nn.Module):
         self.attn_backend = attn_backend
         rows = math.prod(2 * s - 1 for s in window)
         self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, heads))
-        # Part of the published state; the operator knows it from the window.
+        # The published state contains it; the operator computes it from the window.
         self.register_buffer("relative_position_index", relative_position_index(window))
         self.kept_bias = KeptBias()
         self.qkv_self = Linear(dim, 3 * dim, bias=qkv_bias)
@@ -75,10 +75,10 @@ class WindowAttention(nn.Module):
         self.register_load_state_dict_pre_hook(keep_own_buffers)
 
     def forward(self, x: Tensor, window: Size3, shift: Size3) -> Tensor:
-        """x (B,D,H,W,C) -> (B,D,H,W,C); window and shift as `effective_window` gives them."""
+        """Attend in windows: (B,D,H,W,C) -> (B,D,H,W,C); `window` and `shift` as `effective_window` returns them."""
         weight, mutual_offset = self.qkv_self.weight, None
         if self.mutual:
-            # W (x + P) + b = W x + (W P + b): both projections are one product and P an offset.
+            # W (x + P) + b = W x + (W P + b): both projections are one product, and P becomes an offset.
             weight = torch.cat((weight, self.qkv_mut.weight))
             mutual_offset = self.qkv_mut(self.position_bias[0])
         out = window_attention(
@@ -94,13 +94,13 @@ class WindowAttention(nn.Module):
         return self.proj(out)
 
     def offset(self) -> Tensor:
-        """(3C,) bias of the self projection."""
+        """Bias (3C,) of the self-attention projection; zeros if it has none."""
         bias = self.qkv_self.bias
         return bias if bias is not None else self.qkv_self.weight.new_zeros(self.qkv_self.out_features)
 
 
 class GatedGELU(torch.autograd.Function):
-    """gelu(a) * b; gelu(a) is computed again in backward instead of kept."""
+    """gelu(a) * b; gelu(a) is recomputed in the backward pass instead of kept."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
@@ -129,14 +129,14 @@ class GEGLU(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Drops a residual branch of whole samples in training (Huang et al. 2016)."""
+    """Skips a residual branch for whole samples in training (Huang et al. 2016)."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape; kept samples are scaled by 1 / (1 - rate)."""
+        """Any shape, samples first; kept samples are scaled by 1 / (1 - rate)."""
         if not self.training or self.rate == 0:
             return x
         keep = 1 - self.rate
@@ -146,21 +146,21 @@ class DropPath(nn.Module):
 
 @dataclass(frozen=True)
 class BlockSettings:
-    """What all blocks of a group have in common."""
+    """Settings that all blocks of a group share."""
 
     heads: int
     mlp_ratio: float = 2.0
-    """Hidden width of the MLP in widths."""
+    """Hidden width of the MLP, as a multiple of the width."""
     qkv_bias: bool = True
     checkpoint_attn: bool = False
-    """Attention is computed again in backward instead of kept."""
+    """Whether attention is recomputed in the backward pass instead of kept."""
     checkpoint_ffn: bool = False
-    """The same for the MLP."""
+    """Whether the MLP is recomputed in the backward pass instead of kept."""
     attn_backend: str = "auto"
 
 
 class WindowBlock(nn.Module):
-    """x + DP(attention(LN x)), then x + DP(GEGLU(LN x))."""
+    """x + DropPath(attention(LN x)), then x + DropPath(GEGLU(LN x))."""
 
     def __init__(
         self, dim: int, window: Size3, shift: Size3, mutual: bool, settings: BlockSettings, drop_path: float = 0.0
@@ -189,16 +189,16 @@ class WindowBlock(nn.Module):
 
 
 def recomputed(function: Callable[[Tensor], Tensor], x: Tensor, wanted: bool) -> Tensor:
-    """function(x), with its intermediates recomputed in backward where wanted (gradient checkpointing)."""
+    """function(x); if `wanted`, its intermediates are recomputed in the backward pass (gradient checkpointing)."""
     if wanted and torch.is_grad_enabled():
         return checkpoint(function, x, use_reentrant=False)
     return function(x)
 
 
 class TMSAG(nn.Module):
-    """Temporal mutual self attention group: blocks whose windows are shifted in every second one.
+    """Temporal mutual self-attention group: a sequence of blocks; every second one shifts its windows.
 
-    `drop_path` has the rate of every block.
+    `drop_path` holds the rate of every block.
     """
 
     def __init__(
