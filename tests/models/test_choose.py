@@ -10,7 +10,6 @@ from spikevrt.config import load_config
 from spikevrt.errors import UserError
 from spikevrt.models import Backends, build_model, choose_backends
 from spikevrt.models.backends import choose as backend_choice
-from spikevrt.models.backends import kept as kept_choices
 from spikevrt.models.backends import trials as attention_trials
 from spikevrt.models.backends.choose import forget_choices
 from spikevrt.models.temporal import TemporalSelfBlock
@@ -113,7 +112,7 @@ def test_a_second_start_costs_nothing_until_something_changes(tried, monkeypatch
     second, again = started(capsys)
     assert (second, again) == (first, line.rstrip() + "; stored by an earlier run, --prove-again tries again\n")
     with monkeypatch.context() as context:
-        context.setattr(kept_choices, "sources", lambda: "other kernels")
+        context.setattr(backend_choice, "sources", lambda: "other kernels")
         with pytest.raises(TypeError):
             choose_backends(config(), CPU)
     forget_choices()
@@ -134,7 +133,7 @@ def test_a_second_start_costs_nothing_until_something_changes(tried, monkeypatch
 )
 def test_what_was_found_is_of_one_configuration(option):
     def name(*options):
-        return kept_choices.file_name(backend_choice.wanted(CPU, config("auto", *options), True), CPU)
+        return backend_choice.file_name(backend_choice.wanted(CPU, config("auto", *options), True), CPU)
 
     assert name() == name()
     assert name(option) != name()
@@ -143,11 +142,11 @@ def test_what_was_found_is_of_one_configuration(option):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"choices": 3}', '{"choices": [["op"]]}', "\0"])
 def test_a_damaged_file_is_a_start_without_one(tried, text):
     asked, found = backend_choice.wanted(CPU, config(), True), [Choice(OP, (Finding("sdpa", True, 0.5),))]
-    kept_choices.keep_choices(found, asked, CPU)
-    assert kept_choices.read_choices(asked, CPU) == found
+    backend_choice.keep_choices(found, asked, CPU)
+    assert backend_choice.read_choices(asked, CPU) == found
     (path,) = cache_folder().rglob("*.json")
     path.write_text(text)
-    assert kept_choices.read_choices(asked, CPU) is None
+    assert backend_choice.read_choices(asked, CPU) is None
 
 
 @pytest.mark.parametrize(
@@ -164,10 +163,10 @@ def test_a_damaged_file_is_a_start_without_one(tried, text):
 )
 def test_what_was_found_belongs_to_its_configuration(option):
     first = backend_choice.wanted(CPU, config(), True)
-    kept_choices.keep_choices([Choice(OP, (Finding("sdpa", True, 0.5),))], first, CPU)
-    assert kept_choices.read_choices(first, CPU)
-    assert kept_choices.read_choices(backend_choice.wanted(CPU, config("auto", option), True), CPU) is None
-    assert kept_choices.read_choices(backend_choice.wanted(CPU, config(), False), CPU) is None
+    backend_choice.keep_choices([Choice(OP, (Finding("sdpa", True, 0.5),))], first, CPU)
+    assert backend_choice.read_choices(first, CPU)
+    assert backend_choice.read_choices(backend_choice.wanted(CPU, config("auto", option), True), CPU) is None
+    assert backend_choice.read_choices(backend_choice.wanted(CPU, config(), False), CPU) is None
 
 
 def test_what_only_lacked_memory_is_tried_again(tried, monkeypatch, capsys):
@@ -182,8 +181,8 @@ def test_what_only_lacked_memory_is_tried_again(tried, monkeypatch, capsys):
 def test_a_machine_that_fails_pytorch_is_tried_again(tried, others):
     asked, lost = backend_choice.wanted(CPU, config(), True), "gave no answer within 120 s"
     found = [Choice(OP, tuple(Finding(b, b not in others, None, lost) for b in ("triton", "sdpa", "naive")))]
-    kept_choices.keep_choices(found, asked, CPU)
-    assert kept_choices.read_choices(asked, CPU) is None
+    backend_choice.keep_choices(found, asked, CPU)
+    assert backend_choice.read_choices(asked, CPU) is None
 
 
 def test_a_cache_folder_that_cannot_be_written_costs_time_only(tried, monkeypatch, capsys, tmp_path):
