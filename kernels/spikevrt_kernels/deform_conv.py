@@ -1,4 +1,4 @@
-"""Modulated deformable 3x3 convolution in plain PyTorch, one tap at a time (no column buffer)."""
+"""Modulated deformable 3x3 convolution in plain PyTorch, one tap after the other (without a column buffer)."""
 
 from torch import Tensor
 from torch.nn import functional as F

@@ -1,4 +1,4 @@
-"""Flow warp in plain PyTorch; coordinates stay in at least float32."""
+"""Warping by optical flow in plain PyTorch; coordinates are at least float32."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from spikevrt_kernels.core.precision import at_least_fp32
 
 
 def pixel_grid(height: int, width: int, like: Tensor) -> Tensor:
-    """(H,W,2) pixel coordinates (x, y) in the type and on the device of `like`."""
+    """(H,W,2) pixel coordinates (x, y), with the type and device of `like`."""
     y, x = torch.meshgrid(
         torch.arange(height, dtype=like.dtype, device=like.device),
         torch.arange(width, dtype=like.dtype, device=like.device),
@@ -18,9 +18,9 @@ def pixel_grid(height: int, width: int, like: Tensor) -> Tensor:
 
 
 def pair(x: float, y: float, like: Tensor) -> Tensor:
-    """(2,) of two numbers in the type and on the device of `like`.
+    """(2,) tensor of two numbers, with the type and device of `like`.
 
-    They are written there: a tensor made of Python numbers is copied, and the host waits for the whole device.
+    The numbers are filled in on the device: a tensor built from Python numbers is copied, and the host waits for that.
     """
     both = like.new_full((2,), x)
     both[1:].fill_(y)
@@ -28,15 +28,15 @@ def pair(x: float, y: float, like: Tensor) -> Tensor:
 
 
 def sample_pixels(x: Tensor, position: Tensor, mode: str = "bilinear", padding: str = "zeros") -> Tensor:
-    """Sample x (N,C,H,W) at pixel coordinates position (N,h,w,2) as (x, y) -> (N,C,h,w) in x's type.
+    """Sample x (N,C,H,W) at the pixel coordinates position (N,h,w,2), (x, y) -> (N,C,h,w) in the type of x.
 
-    `padding` is `zeros` (each corner outside contributes 0) or `border`.
+    `padding` is `zeros` (neighbours outside the image count as 0) or `border`.
     """
     H, W = x.shape[-2:]
     scale = pair(max(W - 1, 1), max(H - 1, 1), like=position)
     grid = 2 * position / scale - 1
     if padding == "border" and grid.device.type == "cpu":
-        # A NaN reads the first pixel, here as on CUDA; but PyTorch's backward would write outside of the gradient.
+        # A NaN reads the first pixel, as on CUDA; without this, PyTorch's backward on the CPU writes out of bounds.
         grid = grid.nan_to_num(nan=-1.0)
     sampled = F.grid_sample(x.to(grid.dtype), grid, mode, padding, align_corners=True)
     return sampled.to(x.dtype)

@@ -1,7 +1,8 @@
-"""Linear layers on maps of tokens, on the CPU by oneDNN.
+"""Linear layers on maps of tokens, computed by oneDNN on the CPU.
 
-PyTorch gives a linear layer in float32 to its BLAS, and a convolution to oneDNN. The BLAS of its binaries does not
-use AVX-512 on every processor that has it: there, the same product as a 1x1 convolution takes less than half the time.
+PyTorch computes a float32 linear layer with its BLAS, and a convolution with oneDNN. The BLAS in PyTorch's packages
+does not use AVX-512 on every processor that has it; there, a 1x1 convolution takes less than half the time for the
+same product.
 """
 
 import math
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from spikevrt_kernels.core.backends import runs_on_cpu
 
 LEAST_ROWS = 16
-"""A 1x1 convolution of fewer images goes to a slower kernel in a process of one thread."""
+"""With one thread, a 1x1 convolution of fewer images would use a slower kernel."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -29,13 +30,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if not suits_convolution(x, weight):
         return F.linear(x, weight, bias)
-    rows = x.flatten(0, -3).unsqueeze(1)  # (R,1,W,C), images of one line, channels last
+    rows = x.flatten(0, -3).unsqueeze(1)  # (R,1,W,C), images with a height of 1, channels last
     y = F.conv2d(rows.permute(0, 3, 1, 2), weight[:, :, None, None], bias)
     return y.permute(0, 2, 3, 1).view(*x.shape[:-1], weight.shape[0])
 
 
 def suits_convolution(x: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN takes the product: float32 on the CPU, and not half precision in an autocast region."""
+    """Whether oneDNN should compute the product: float32 on the CPU, and autocast does not change the type."""
     if not runs_on_cpu(x) or torch.compiler.is_compiling():
         return False
     if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
@@ -46,7 +47,7 @@ def suits_convolution(x: Tensor, weight: Tensor) -> bool:
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` by `linear`; parameters and their start are the same."""
+    """`nn.Linear`, computed by `linear`; parameters and their initialisation are the same."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(...,C) -> (...,Cout)."""

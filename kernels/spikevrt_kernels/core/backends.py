@@ -1,7 +1,7 @@
-"""Attention backends: which exist, what can run, and the sentence that says why not.
+"""Attention backends: which ones exist, which can run, and the reasons why one cannot.
 
-`naive` is the plain PyTorch reference, `sdpa` goes through `scaled_dot_product_attention`, `triton` is a
-fused kernel. An explicit choice never falls back: it runs or raises `BackendError`.
+`naive` is the plain PyTorch reference, `sdpa` uses `scaled_dot_product_attention`, and `triton` is a fused kernel. A
+backend chosen by name runs or raises `BackendError`; it is never replaced by another one.
 """
 
 from collections.abc import Iterator
@@ -15,24 +15,24 @@ from spikevrt_kernels.core.launch import constant, interpreted
 from spikevrt_kernels.core.names import CHOICES
 
 TIME_OPS = ("temporal_attention", "temporal_block")
-"""Operators along the T of features (B,C,T,H,W)."""
+"""Operators that attend along the T of features (B,C,T,H,W)."""
 MAX_FRAMES = 8
-"""T is exact in their kernels and its square lives in registers."""
+"""The kernels along time hold the T x T scores of a pixel in registers, so T is limited."""
 MAX_HEAD_WIDTH = 64
-"""A head of a window lives in registers whole."""
+"""The window attention kernels hold all channels of a head in registers, so its width is limited."""
 MIN_ARCHITECTURE = (8, 0)
-"""Below, this Triton has no tensor cores to offer."""
+"""Triton does not use the tensor cores of older GPUs."""
 CUDA_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 INTERPRETER_TYPES = (torch.float64, torch.float32, torch.float16)
-"""bfloat16 arithmetic is wrong in Triton's interpreter."""
+"""bfloat16 is missing, because its arithmetic is wrong in Triton's interpreter."""
 
 
 class BackendError(ValueError):
-    """A backend that was asked for by name cannot run; the message is the sentence that says why."""
+    """A backend that was chosen by name cannot run; the message says why."""
 
 
 class Planning:
-    """Whether work is planned on tensors without storage, which no kernel touches."""
+    """Whether work is planned on tensors without storage, on which no kernel runs."""
 
     active = False
     for_cuda = False
@@ -40,9 +40,9 @@ class Planning:
 
 @contextmanager
 def planning(for_cuda: bool = False) -> Iterator[None]:
-    """Inside, `triton` is taken whatever this machine has: for fake tensors, on which only an operator's fake runs.
+    """While active, `triton` is accepted on any machine; only fake implementations run.
 
-    With `for_cuda` the other backends take the forms that they have on CUDA, too.
+    With `for_cuda` the other backends also use their CUDA forms for CPU tensors.
     """
     before = Planning.active, Planning.for_cuda
     Planning.active, Planning.for_cuda = True, for_cuda
@@ -54,34 +54,34 @@ def planning(for_cuda: bool = False) -> Iterator[None]:
 
 @constant
 def planned() -> bool:
-    """Whether the caller is inside `planning`."""
+    """Whether the call is inside `planning`."""
     return Planning.active
 
 
 @constant
 def planned_for_cuda() -> bool:
-    """Whether operators take their CUDA forms for CPU tensors."""
+    """Whether operators use their CUDA forms for CPU tensors."""
     return Planning.for_cuda
 
 
 def runs_on_cpu(x: Tensor) -> bool:
-    """Whether operators take their CPU forms for `x`: it is there, and not planned as if on CUDA."""
+    """Whether operators use their CPU forms for `x`: it is on the CPU, and CUDA is not planned for."""
     return x.device.type == "cpu" and not planned_for_cuda()
 
 
 def runs_on_cuda(x: Tensor) -> bool:
-    """Whether operators take their CUDA forms for `x`: it is there, or planned as if. Tensors elsewhere do neither."""
+    """Whether operators use their CUDA forms for `x`: it is on CUDA, or CUDA is planned for. Others use neither."""
     return x.is_cuda or planned_for_cuda()
 
 
 def form_of(backend: str, x: Tensor) -> str:
-    """The row of an operator's table that a backend stands for: `sdpa` has another form, `cpu`, for what is there."""
+    """The key in an operator's table of functions: the backend, or `cpu` for `sdpa` on the CPU."""
     return "cpu" if backend == "sdpa" and runs_on_cpu(x) else backend
 
 
 @constant
 def lacking() -> str | None:
-    """What this machine lacks to run Triton kernels, in a few words; None = nothing."""
+    """What this machine lacks to run Triton kernels, as part of a sentence; None = nothing."""
     if Planning.active:
         return None
     if find_spec("triton") is None:
@@ -92,13 +92,13 @@ def lacking() -> str | None:
 
 
 def why_not_triton() -> str | None:
-    """None when this machine can run Triton kernels, else one sentence that says why it cannot."""
+    """None if this machine can run Triton kernels, else a sentence that says why not."""
     reason = lacking()
     return reason and f"attention backend triton cannot run: {reason}; use sdpa"
 
 
 def why_no_kernels(device: torch.device) -> str | None:
-    """None where a device runs Triton kernels (in the interpreter the CPU does), else why not, in a few words."""
+    """None if a device runs Triton kernels (the CPU does in the interpreter), else the reason as part of a sentence."""
     reason = lacking()
     if reason is not None:
         return reason
@@ -118,7 +118,7 @@ def takes_kernels(device: torch.device) -> bool:
 
 
 def why_not_on(op: str, *inputs: Tensor, head_width: int | None = None) -> str | None:
-    """None when the kernel of `op` can run on these features, else one sentence that says why it cannot."""
+    """None if the kernel of `op` can run on these features, else a sentence that says why not."""
     reason = why_not_triton()
     if reason is not None:
         return reason
@@ -140,10 +140,10 @@ def why_not_on(op: str, *inputs: Tensor, head_width: int | None = None) -> str |
 
 
 def can_run_triton(op: str, *inputs: Tensor, head_width: int | None = None, raises: bool = False) -> bool:
-    """Whether the Triton kernel of `op` can run on these features; arguments as `resolve_backend`.
+    """Whether the Triton kernel of `op` can run on these features; arguments as in `resolve_backend`.
 
     Raises:
-        BackendError: it cannot, and `raises` is set; the message says why.
+        BackendError: it cannot run, and `raises` is set; the message says why.
     """
     reason = why_not_on(op, *inputs, head_width=head_width)
     if reason is not None and raises:
@@ -155,13 +155,13 @@ def resolve_backend(choice: str, op: str | None = None, *inputs: Tensor, head_wi
     """The backend that `choice` (`auto`, `triton`, `sdpa` or `naive`) stands for.
 
     Args:
-        choice: what was asked for.
-        op: the operator that asks, or None for the machine as such.
-        inputs: the operator's features; (B,C,T,H,W) along time.
-        head_width: channels of a head, where they are bounded.
+        choice: the backend that the caller asks for.
+        op: the operator, or None to ask about the machine only.
+        inputs: the operator's features; (B,C,T,H,W) for attention along time.
+        head_width: channels per head, for operators that limit them.
 
     Raises:
-        BackendError: an unknown name, or `triton` where it cannot run.
+        BackendError: the name is unknown, or it is `triton` and that cannot run.
     """
     if choice not in CHOICES:
         raise BackendError(f"attention backend {choice}: unknown; choose one of {', '.join(CHOICES)}")

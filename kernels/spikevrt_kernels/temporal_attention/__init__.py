@@ -1,4 +1,4 @@
-"""Softmax attention along time, at every pixel by itself."""
+"""Softmax attention along time, separately at every pixel."""
 
 from spikevrt_kernels.temporal_attention.op import temporal_attention
 

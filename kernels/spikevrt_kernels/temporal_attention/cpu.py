@@ -1,8 +1,8 @@
-"""Attention along time on the CPU, where the `sdpa` backend takes it.
+"""Attention along time on the CPU, for the `sdpa` backend.
 
-A pixel's scores are few (T*T) and its matrices tiny: `scaled_dot_product_attention` and matmul spend their time between
-5x24 products. Here every operation runs over the pixels of a tile, side by side in memory and small enough for the
-cache. The backward keeps the probabilities and has the same two forms.
+Each pixel has only T*T scores and tiny matrices, so `scaled_dot_product_attention` and matmul spend most of their time
+between products of 5x24 values. Here every operation runs over the pixels of a tile, which are contiguous in memory
+and fit the cache. The backward pass keeps the probabilities and uses the same two operations.
 """
 
 from math import ceil
@@ -16,11 +16,11 @@ from torch.nn import functional as F
 from spikevrt_kernels.core.precision import at_least_fp32
 
 TILE_PIXELS = 1024
-"""Below, calls cost more than arithmetic; far above, a tile leaves the cache."""
+"""With fewer pixels, calls cost more than arithmetic; with many more, a tile does not fit the cache."""
 
 
 def outer(a: Tensor, b: Tensor) -> Tensor:
-    """(B,heads,D,N,P), (B,heads,D,M,P) -> (B,heads,N,M,P): sums of a b over D, pixel by pixel."""
+    """Sum a b over D at every pixel: (B,heads,D,N,P), (B,heads,D,M,P) -> (B,heads,N,M,P)."""
     sums = a[:, :, 0, :, None] * b[:, :, 0, None]
     for d in range(1, a.shape[2]):
         sums.addcmul_(a[:, :, d, :, None], b[:, :, d, None])
@@ -28,7 +28,7 @@ def outer(a: Tensor, b: Tensor) -> Tensor:
 
 
 def mix(p: Tensor, v: Tensor) -> Tensor:
-    """(B,heads,N,M,P), (B,heads,D,M,P) -> (B,heads,D,N,P): sums of p v over M, pixel by pixel."""
+    """Sum p v over M at every pixel: (B,heads,N,M,P), (B,heads,D,M,P) -> (B,heads,D,N,P)."""
     sums = p[:, :, None, :, 0] * v[:, :, :, :1]
     for m in range(1, v.shape[3]):
         sums.addcmul_(p[:, :, None, :, m], v[:, :, :, m : m + 1])
@@ -60,18 +60,18 @@ class PixelAttention(torch.autograd.Function):
 
 
 def pixels_side_by_side(x: Tensor) -> Tensor:
-    """`x`, or a copy whose last axis is contiguous."""
+    """`x` if its last axis is contiguous, else such a copy."""
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
 def attend_pixels(q: Tensor, k: Tensor, v: Tensor, dropout_p: float) -> Tensor:
-    """Attention of one tile, in at least float32.
+    """Attention of one tile of pixels, in at least float32.
 
     Args:
         q: (B,heads,D,Tq,P).
         k: (B,heads,D,Tk,P).
         v: (B,heads,D,Tk,P).
-        dropout_p: on the probabilities.
+        dropout_p: dropout of the probabilities.
 
     Returns:
         (B,heads,D,Tq,P), the type of q.
@@ -85,7 +85,7 @@ def attend_pixels(q: Tensor, k: Tensor, v: Tensor, dropout_p: float) -> Tensor:
 
 
 def temporal_attention_cpu(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float = 0.0) -> Tensor:
-    """softmax(q k^T / sqrt(D)) v along T, tile by tile; shapes as `temporal_attention`."""
+    """softmax(q k^T / sqrt(D)) v along T, tile by tile; shapes as in `temporal_attention`."""
     H, W = q.shape[-2:]
     rows = min(H, ceil(TILE_PIXELS / W))
 

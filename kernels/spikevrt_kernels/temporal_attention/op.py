@@ -1,4 +1,4 @@
-"""The public function: attention along time, with a backend argument."""
+"""The public function: attention along time with any backend."""
 
 from torch import Tensor
 

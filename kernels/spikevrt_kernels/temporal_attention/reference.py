@@ -19,7 +19,7 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def temporal_attention_reference(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float = 0.0) -> Tensor:
-    """softmax(q k^T / sqrt(D)) v along T; shapes as `temporal_attention`."""
+    """softmax(q k^T / sqrt(D)) v along T; shapes as in `temporal_attention`."""
     q, k, v = (split_heads(x, heads) for x in (q, k, v))  # (B,H,W,heads,T,D)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (B,H,W,heads,Tq,Tk)
     probabilities = F.dropout(softmax_fp32(scores), dropout_p, training=dropout_p > 0)

@@ -1,4 +1,4 @@
-"""What attention along time moves and computes, its launches without tensors, and the cases that try it."""
+"""The operator's record: its bytes and FLOPs, its launches without tensors, and its test cases."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,36 +13,36 @@ from spikevrt_kernels.core.operator import FIRST_SCALE, Cost, Declared, Operator
 from spikevrt_kernels.temporal_attention.op import temporal_attention
 
 PRODUCTS_FORWARD, PRODUCTS_BACKWARD = 2, 5
-"""Scores and values; scores again, dP, dV, dQ, dK."""
+"""Forward: scores, values. Backward: scores again, dP, dV, dQ, dK."""
 
 
 def forward_cost(q: Tensor, k: Tensor, v: Tensor) -> Cost:
-    """q, k, v in, o out."""
+    """Reads q, k, v; writes o."""
     return Cost(2 * feature_bytes(q) + feature_bytes(k) + feature_bytes(v), 1)
 
 
 def backward_cost(q: Tensor, k: Tensor, v: Tensor) -> Cost:
-    """q, k, v and the gradient in, dq, dk, dv out."""
+    """Reads q, k, v and the gradient; writes dq, dk, dv."""
     return Cost(3 * feature_bytes(q) + 2 * (feature_bytes(k) + feature_bytes(v)), 1)
 
 
 def forward_flops(q: Tensor, k: Tensor) -> int:
-    """Multiplications and additions of the products; q (B,C,Tq,H,W), k (B,C,Tk,H,W)."""
+    """Multiplications and additions of the forward products; q (B,C,Tq,H,W), k (B,C,Tk,H,W)."""
     return 2 * PRODUCTS_FORWARD * q.numel() * k.shape[2]
 
 
 def backward_flops(q: Tensor, k: Tensor) -> int:
-    """The same of the backward, which computes the probabilities again."""
+    """Multiplications and additions of the backward products, which include recomputing the probabilities."""
     return 2 * PRODUCTS_BACKWARD * q.numel() * k.shape[2]
 
 
 def of_forward(q: Tensor, k: Tensor, v: Tensor, *others: Any) -> Cost:
-    """Cost of the operator `spikevrt::temporal_attention` from its arguments."""
+    """Cost of the operator `spikevrt::temporal_attention`, from its arguments."""
     return forward_cost(q, k, v)
 
 
 def of_backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *others: Any) -> Cost:
-    """Cost of the operator `spikevrt::temporal_attention_backward` from its arguments."""
+    """Cost of the operator `spikevrt::temporal_attention_backward`, from its arguments."""
     return backward_cost(q, k, v)
 
 
@@ -50,7 +50,7 @@ DECLARED: Declared = {
     "spikevrt::temporal_attention": of_forward,
     "spikevrt::temporal_attention_backward": of_backward,
 }
-"""For `count_operators`, which sees a custom operator but not its kernels."""
+"""For `count_operators`, which sees a custom operator but not the kernels inside it."""
 
 
 def attention_launches(
@@ -60,7 +60,7 @@ def attention_launches(
 
     Args:
         shape: (B,C,T,H,W) of q, k and v.
-        dtype: of all.
+        dtype: type of q, k and v.
     """
     from spikevrt_kernels.temporal_attention.triton.launch import backward_launch, forward_launch
 
@@ -73,7 +73,7 @@ def attention_launches(
 
 
 def temporal_attention_case(B: int, C: int, Tq: int, Tk: int, H: int, W: int, heads: int) -> Case:
-    """Attention along T at every pixel, (B,C,Tq,H,W) on (B,C,Tk,H,W)."""
+    """A case of attention along T at every pixel, from (B,C,Tq,H,W) to (B,C,Tk,H,W)."""
     shape = f"B{B}-C{C}-T{Tq}-Tk{Tk}-H{H}W{W}"
     make = partial(attention_inputs, [(B, C, T, H, W) for T in (Tq, Tk, Tk)])
     run = partial(run_attention, heads)
@@ -81,18 +81,18 @@ def temporal_attention_case(B: int, C: int, Tq: int, Tk: int, H: int, W: int, he
 
 
 def attention_inputs(shapes: Sequence[Sequence[int]], draw: Draw) -> list[Tensor]:
-    """q, k and v."""
+    """Random q, k and v."""
     return [draw(*shape) for shape in shapes]
 
 
 def run_attention(heads: int, inputs: Sequence[Tensor], backend: str) -> Tensor:
-    """Attention along T."""
+    """Run the operator on q, k and v."""
     q, k, v = inputs
     return temporal_attention(q, k, v, heads, backend=backend)
 
 
 def plan(T: int, dtype: torch.dtype, architecture: int) -> dict[str, Launch]:
-    """Attention along time; its launches do not depend on the architecture."""
+    """The launches for T frames; they do not depend on the architecture."""
     B, C, H, W = FIRST_SCALE
     return attention_launches((B, C, T, H, W), dtype)
 

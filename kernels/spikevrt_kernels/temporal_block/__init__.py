@@ -1,4 +1,4 @@
-"""The pre-norm transformer block along time, in chunks of pixels."""
+"""The pre-norm transformer block along time."""
 
 from spikevrt_kernels.temporal_block.chunks import Chunking
 from spikevrt_kernels.temporal_block.op import BlockWeights, temporal_block

@@ -1,4 +1,4 @@
-"""How the pixels of a feature map are cut so that memory stays bounded."""
+"""Cuts a feature map into chunks of pixels, so that memory stays bounded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Chunking:
-    """A chunk holds at most min(chunk_size^2, max_batch_tokens // B) pixels, shaped square, wide or tall."""
+    """Chunks of at most min(chunk_size^2, max_batch_tokens // B) pixels, with a square, wide or tall shape."""
 
     max_batch_tokens: int = 49152
     chunk_size: int = 64
     shape: str = "square"
 
     def pixels(self, batch: int) -> int:
-        """The most pixels a chunk may hold (at least one)."""
+        """Largest number of pixels per chunk (at least one)."""
         return max(1, min(self.chunk_size**2, self.max_batch_tokens // batch))
 
     def tile(self, batch: int, height: int, width: int) -> tuple[int, int]:
-        """Height and width of a chunk of a (height, width) map."""
+        """Height and width of a chunk for a map of (height, width)."""
         pixels = self.pixels(batch)
         if self.shape == "wide":
             w = min(width, pixels)
@@ -34,14 +34,14 @@ class Chunking:
 
 
 def tiles(h: int, w: int, *maps: Tensor) -> list[list[tuple[Tensor, ...]]]:
-    """Rows of chunks (...,h,w) that cover maps (...,H,W), one of every map together.
+    """Rows of chunks (...,h,w) that cover the maps (...,H,W); each chunk has one part of every map.
 
-    Split rather than sliced: the gradients of the chunks are joined in one copy.
+    The maps are split, not sliced, so that autograd joins the gradients of all chunks in one copy.
     """
     rows = zip(*(x.split(h, -2) for x in maps), strict=True)
     return [list(zip(*(part.split(w, -1) for part in row), strict=True)) for row in rows]
 
 
 def join(parts: Sequence[Tensor], dim: int) -> Tensor:
-    """The parts side by side; one alone is not copied."""
+    """Concatenate the parts; a single part is not copied."""
     return parts[0] if len(parts) == 1 else torch.cat(tuple(parts), dim)

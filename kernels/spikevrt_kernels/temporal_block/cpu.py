@@ -1,7 +1,7 @@
-"""The pre-norm block along time on the CPU, where the `sdpa` backend takes it, for one chunk of pixels.
+"""The pre-norm block along time on the CPU, for the `sdpa` backend and one chunk of pixels.
 
-Layer norm wants a token's channels side by side, the attention a channel's pixels. Matrix products read and write
-either, so the layout turns inside them: only x and the output are copied.
+Layer norm needs the channels of a token to be contiguous, attention the pixels of a channel. Matrix products can read
+and write both layouts, so they change the layout, and only x and the output are copied.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from spikevrt_kernels.temporal_block.reference import BlockWeights, norm
 
 
 class Turn(torch.autograd.Function):
-    """(M,N) -> (N,M) as a copy, in both directions: torch's blocked transposition, which views of more axes miss."""
+    """(M,N) -> (N,M) as a copy, forward and backward: torch transposes in blocks only if there are 2 axes."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def from_tokens(tokens: Tensor, shape: torch.Size) -> Tensor:
 
 
 def project(tokens: Tensor, weight: Tensor, bias: Tensor, shape: torch.Size, heads: int) -> tuple[Tensor, ...]:
-    """Tokens (N,C) -> one (B,heads,D,T,P) for every C rows of `weight`."""
+    """Project tokens (N,C) -> one (B,heads,D,T,P) per C rows of `weight`."""
     B, C, T, h, w = shape
     out = torch.addmm(bias[:, None], weight, tokens.t())
     return out.view(-1, heads, C // heads, B, T, h * w).permute(0, 3, 1, 2, 4, 5).unbind()
@@ -47,7 +47,7 @@ def project(tokens: Tensor, weight: Tensor, bias: Tensor, shape: torch.Size, hea
 def temporal_block_cpu(
     x: Tensor, context: Tensor | None, weights: BlockWeights, heads: int, dropout_p: float
 ) -> Tensor:
-    """y = x + MHA(LN x, LN context); y + MLP(LN y), all along T; shapes as `temporal_block`."""
+    """y = x + MHA(LN x, LN context); y + MLP(LN y), all along T; shapes as in `temporal_block`."""
     C, (w, b) = x.shape[1], weights.in_proj
     tokens = to_tokens(x)
     queries = norm(tokens, weights.norm_q)

@@ -1,4 +1,4 @@
-"""The public function: the block along time, fused or chunk by chunk, with a backend argument."""
+"""The public function: the block along time with any backend, fused or chunk by chunk."""
 
 from collections.abc import Callable
 from functools import partial
@@ -26,7 +26,7 @@ def chunk_by_chunk(
     dropout_p: float,
     chunking: Chunking | None,
 ) -> Tensor:
-    """The block by `run`, as many pixels at a time as `chunking` allows; shapes as `temporal_block`."""
+    """Compute the block with `run`, chunk by chunk as `chunking` says; shapes as in `temporal_block`."""
     B, _, _, H, W = x.shape
     h, w = chunking.tile(B, H, W) if chunking else (H, W)
     rows = tiles(h, w, x) if context is None else tiles(h, w, x, context)
@@ -34,7 +34,7 @@ def chunk_by_chunk(
 
 
 def run_tile(run: OneChunk, tile: tuple[Tensor, ...], weights: BlockWeights, heads: int, dropout_p: float) -> Tensor:
-    """One chunk of x, or one of x and of the context."""
+    """Compute one chunk; `tile` holds x, or x and the context."""
     x, context = tile if len(tile) > 1 else (tile[0], None)
     return run(x, context, weights, heads, dropout_p).to(x.dtype)
 
@@ -56,22 +56,23 @@ def temporal_block(
     chunking: Chunking | None = None,
     backend: str = "auto",
 ) -> Tensor:
-    """Pre-norm transformer block on the T tokens of every pixel (self, or cross where there is a context).
+    """Pre-norm transformer block on the T tokens of every pixel: self-attention, or cross-attention with a context.
 
     y = x + MHA(q = LN x, k = v = LN context); out = y + MLP(LN y), LayerNorm eps 1e-5, exact GELU.
 
-    Whatever mean and spread the features have, LayerNorm keeps what its own type holds: statistics are of features as
-    they come, in at least float32, and under autocast float32 features are rounded after their mean is gone. Features
-    in autocast's own type, as the model's are, lose nothing: there the mean leaves the product exactly.
+    LayerNorm is accurate for features of any mean and standard deviation, as far as their own type represents them:
+    the statistics are computed from the unrounded features in at least float32. Under autocast, float32 features are
+    rounded only after their mean is subtracted. Features in autocast's own type, as in the model, are not rounded at
+    all: there the mean cancels exactly in the product.
 
     Args:
         x: (B,C,T,H,W) floating point.
-        context: (B,C,Tk,H,W) that keys and values come from, or None for self-attention on x.
+        context: (B,C,Tk,H,W) for keys and values, or None for self-attention on x.
         weights: the block's parameters.
-        heads: divides C.
-        dropout_p: dropout on the attention probabilities, in [0, 1).
-        chunking: how many pixels run at a time; None = all at once. Never changes the result. `triton` runs all
-            in one launch, and MAX_BATCH_TOKENS bounds the tile of a program.
+        heads: number of heads; must divide C.
+        dropout_p: dropout of the attention probabilities, in [0, 1).
+        chunking: pixels that are computed together; None = all. It never changes the result. `triton` runs all pixels
+            in one launch, and MAX_BATCH_TOKENS limits the tile of a program.
         backend: auto, triton, sdpa or naive.
 
     Returns:

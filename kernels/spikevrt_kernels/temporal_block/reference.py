@@ -16,17 +16,17 @@ class BlockWeights(NamedTuple):
     norm_q: tuple[Tensor, Tensor]
     """LayerNorm of the block's input: weight (C,), bias (C,)."""
     norm_kv: tuple[Tensor, Tensor] | None
-    """LayerNorm of the context (C,), (C,); None in self-attention."""
+    """LayerNorm of the context: weight (C,), bias (C,); None in self-attention."""
     in_proj: tuple[Tensor, Tensor]
-    """(3C,C), (3C,): q, k and v, as `torch.nn.MultiheadAttention` keeps them."""
+    """Projections to q, k and v: weight (3C,C), bias (3C,), as `torch.nn.MultiheadAttention` stores them."""
     out_proj: tuple[Tensor, Tensor]
-    """(C,C), (C,)."""
+    """Output projection of the attention: weight (C,C), bias (C,)."""
     norm_mlp: tuple[Tensor, Tensor]
-    """(C,), (C,)."""
+    """LayerNorm before the MLP: weight (C,), bias (C,)."""
     mlp_in: tuple[Tensor, Tensor]
-    """(R,C), (R,)."""
+    """First layer of the MLP: weight (R,C), bias (R,)."""
     mlp_out: tuple[Tensor, Tensor]
-    """(C,R), (C,)."""
+    """Second layer of the MLP: weight (C,R), bias (C,)."""
 
 
 def norm(x: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
@@ -37,9 +37,9 @@ def norm(x: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
 def temporal_block_reference(
     x: Tensor, context: Tensor | None, weights: BlockWeights, heads: int, dropout_p: float, attention: str = "naive"
 ) -> Tensor:
-    """y = x + MHA(LN x, LN context); y + MLP(LN y), all along T; shapes as `temporal_block`.
+    """y = x + MHA(LN x, LN context); y + MLP(LN y), all along T; shapes as in `temporal_block`.
 
-    `attention` is the backend of the attention alone.
+    `attention` names the backend of the attention inside the block.
     """
     C = x.shape[1]
     x = x.permute(0, 3, 4, 2, 1).contiguous()  # (B,H,W,T,C)

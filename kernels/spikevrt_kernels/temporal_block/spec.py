@@ -1,4 +1,4 @@
-"""What a block along time moves and computes, its launches without tensors, and the cases that try it."""
+"""The operator's record: its bytes and FLOPs, its launches without tensors, and its test cases."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -18,17 +18,17 @@ from spikevrt_kernels.temporal_block.reference import BlockWeights
 from spikevrt_kernels.temporal_block.triton.tile_table import TABLE, one_kernel
 
 BACKWARD_LAUNCHES = 4
-"""The backward of a block with a context has one more: weight gradients of q apart from those of k, v."""
+"""Launches of the backward; with a context there is one more, because q has its own weight gradients."""
 FEATURES = frozenset(
     f"{name}_ptr" for name in ("x", "context", "o", "out", "grad", "z", "dy", "dq", "dkv", "dx", "dcontext")
 )
-"""Features and their gradients by the kernels' names: what the costs count."""
+"""Kernel arguments that are features or gradients of features: the costs count these."""
 
 
 def forward_cost(x: Tensor, context: Tensor | None, dot: torch.dtype, keep: bool = True, target: int = 90) -> Cost:
-    """x and the context in, out out; o out where it is kept, and in and out where the MLP has a kernel of its own.
+    """Reads x and the context; writes out, and o if it is kept. A separate MLP kernel also reads o and writes it first.
 
-    What a program writes and reads again itself counts once, here as in the interpreter.
+    What a program writes and reads again itself counts once, as in the interpreter.
     """
     own, o = feature_bytes(x), feature_bytes(x, dot)
     keys = x if context is None else context
@@ -39,7 +39,7 @@ def forward_cost(x: Tensor, context: Tensor | None, dot: torch.dtype, keep: bool
 
 
 def backward_cost(x: Tensor, context: Tensor | None, hidden: int, dot: torch.dtype) -> Cost:
-    """The kernels of the backward; `hidden` is the width R of the MLP."""
+    """The cost of all backward kernels; `hidden` is the width R of the MLP."""
     own, o = feature_bytes(x), feature_bytes(x, dot)
     keys = x if context is None else context
     other, dqkv = (0 if context is None else feature_bytes(keys)), o + 2 * feature_bytes(keys, dot)
@@ -51,22 +51,22 @@ def backward_cost(x: Tensor, context: Tensor | None, hidden: int, dot: torch.dty
 
 
 def hidden_shares(hidden: int) -> int:
-    """Programs that share the hidden channels, each of which reads the features."""
+    """Number of programs that divide the hidden channels; each of them reads the features."""
     slices = ceil(hidden / (32 if hidden > 16 else 16))
     return ceil(slices / ceil(slices / TABLE["bwd_mlp"].parts))
 
 
 def forward_flops(x: Tensor, context: Tensor | None, hidden: int) -> int:
-    """Multiplications and additions of the products; `hidden` is the width R of the MLP."""
+    """Multiplications and additions of the forward products; `hidden` is the width R of the MLP."""
     C, keys = x.shape[1], x if context is None else context
     projections = 2 * C * (2 * x.numel() + 2 * keys.numel())
     return projections + attention_cost.forward_flops(x, keys) + 4 * hidden * x.numel()
 
 
 def backward_flops(x: Tensor, context: Tensor | None, hidden: int) -> int:
-    """The same of the backward: every product's two gradients, and what they compute again.
+    """Multiplications and additions of the backward products: two gradients per product, and what is recomputed.
 
-    Computed again: q, k, v, the output projection, the MLP's first product and the gradient of its hidden channels.
+    Recomputed are q, k, v, the output projection, the MLP's first product and the gradient of its hidden channels.
     """
     C, keys = x.shape[1], x if context is None else context
     own = 2 * C * x.numel() * (1 + 2 + 1 + 2)
@@ -75,13 +75,13 @@ def backward_flops(x: Tensor, context: Tensor | None, hidden: int) -> int:
 
 
 def of_forward(x: Tensor, context: Tensor | None, *others: Any) -> Cost:
-    """Cost of the operator `spikevrt::temporal_block` from its arguments."""
+    """Cost of the operator `spikevrt::temporal_block`, from its arguments."""
     dot, keep = others[-2:]
     return forward_cost(x, context, dot, keep, architecture(x.device))
 
 
 def of_backward(grad: Tensor, x: Tensor, context: Tensor | None, weights: Sequence[Tensor], *others: Any) -> Cost:
-    """Cost of the operator `spikevrt::temporal_block_backward` from its arguments."""
+    """Cost of the operator `spikevrt::temporal_block_backward`, from its arguments."""
     o = others[-3]
     return backward_cost(x, context, weights[-2].shape[1], o.dtype)
 
@@ -90,11 +90,11 @@ DECLARED: Declared = {
     "spikevrt::temporal_block": of_forward,
     "spikevrt::temporal_block_backward": of_backward,
 }
-"""For `count_operators`, which sees a custom operator but not its kernels."""
+"""For `count_operators`, which sees a custom operator but not the kernels inside it."""
 
 
 def empty_weights(C: int, R: int, dtype: torch.dtype, cross: bool) -> BlockWeights:
-    """Weights of a block on the meta device: projections in `dtype`, the others in float32."""
+    """Weights of a block on the meta device: projections in `dtype`, the rest in float32."""
 
     def layer(rows: int, columns: int) -> tuple[Tensor, Tensor]:
         return torch.empty(rows, columns, dtype=dtype, device="meta"), torch.empty(rows, device="meta")
@@ -115,12 +115,12 @@ def block_launches(
     ratio: int = 2,
     dropout_p: float = 0.0,
 ) -> dict[str, Launch]:
-    """The launches of a block's forward and backward by the names of the static table.
+    """The launches of a block's forward and backward, by their names in the tile table.
 
     Args:
-        shape: (B,C,T,H,W) of x, and of the context where `cross`.
-        dtype: of features and dots.
-        architecture: whose configurations to take (90 for sm_90).
+        shape: (B,C,T,H,W) of x, and of the context if `cross`.
+        dtype: type of the features and of the products.
+        architecture: whose tile sizes to use (90 for sm_90).
     """
     from spikevrt_kernels.temporal_block.triton.launch import Call, forward_launches
     from spikevrt_kernels.temporal_block.triton.launch_backward import (
@@ -156,28 +156,28 @@ SMALL_WEIGHT = 0.3
 
 
 class BlockShape(NamedTuple):
-    """A block along time."""
+    """Shape of one block along time."""
 
     B: int
     C: int
     T: int
     Tk: int | None
-    """Steps of the context, or None for self-attention."""
+    """Frames of the context, or None for self-attention."""
     H: int
     W: int
     heads: int
     ratio: float = 2
     chunking: Chunking | None = None
     mean: float = 0.0
-    """Of the features, in their standard deviations."""
+    """Mean of the features, in units of their standard deviation."""
 
     @property
     def cross(self) -> bool:
-        """Whether there is a context."""
+        """Whether the block has a context."""
         return self.Tk is not None
 
     def inputs(self, draw: Draw) -> list[Tensor]:
-        """Features, then weights and biases in the order of `names`."""
+        """Random features, then weights and biases in the order of `names`."""
         C, hidden = self.C, int(self.C * self.ratio)
         x = [draw(self.B, C, t, self.H, self.W, mean=self.mean) for t in (self.T, self.Tk) if t is not None]
         norms = [[draw(C, spread=SMALL_WEIGHT, mean=1), draw(C, spread=SMALL_WEIGHT)] for _ in range(3)]
@@ -186,7 +186,7 @@ class BlockShape(NamedTuple):
         return x + [tensor for pair in ordered for tensor in pair]
 
     def run(self, inputs: Sequence[Tensor], backend: str) -> Tensor:
-        """The block on what `inputs` gave."""
+        """Run the block on the result of `inputs`."""
         x, *others = inputs
         context = others.pop(0) if self.cross else None
         pairs = list(zip(others[::2], others[1::2], strict=True))
@@ -207,7 +207,7 @@ def temporal_block_case(
     chunking: Chunking | None = None,
     mean: float = 0.0,
 ) -> Case:
-    """The pre-norm block along time: self-attention on (B,C,T,H,W), or cross where there is a Tk.
+    """A case of the pre-norm block along time: self-attention on (B,C,T,H,W), or cross-attention if Tk is given.
 
     `size` is (B,C,T,Tk,H,W).
     """
@@ -220,12 +220,12 @@ def temporal_block_case(
 
 
 def layer(draw: Draw, rows: int, columns: int) -> list[Tensor]:
-    """Weight and bias of a projection that keeps the variance."""
+    """Weight and bias of a random projection that keeps the variance."""
     return [draw(rows, columns, spread=columns**-0.5), draw(rows, spread=SMALL_WEIGHT)]
 
 
 def plan(cross: bool, T: int, dtype: torch.dtype, architecture: int) -> dict[str, Launch]:
-    """The block along time."""
+    """The launches of the block for T frames on an architecture."""
     B, C, H, W = FIRST_SCALE
     return block_launches((B, C, T, H, W), dtype, architecture, cross)
 

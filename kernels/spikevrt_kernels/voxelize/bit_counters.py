@@ -1,7 +1,7 @@
-"""Bit-sliced counters on vectors of 64-bit words, in LLVM's own types: what no compiler makes of plain loops.
+"""Bit-sliced counters on vectors of 64-bit words, written as LLVM code, since no compiler makes it of plain loops.
 
-A block is 256 pixels, four words; pixel x is bit x % 64 of word x / 64. Plane p of a counter holds bit p of the
-counts of a block. `planes` arrays are plane after plane, (P * 4,) uint64.
+A block is 256 pixels in four words; pixel x is bit x % 64 of word x / 64. Plane p of a counter holds bit p of the
+counts of a block. `planes` arrays hold one plane after the other, (P * 4,) uint64.
 """
 
 from typing import Any
@@ -11,15 +11,15 @@ from numba import types
 from numba.extending import intrinsic
 
 WORD = 64
-"""Pixels, and so bits, of one word."""
+"""Pixels (bits) per word."""
 WORDS = 4
 BLOCK = WORD * WORDS
-"""Pixels of one block."""
+"""Pixels per block."""
 BLOCK_BYTES = BLOCK // 8
 PLANES = 16
-"""Counts below 2^16."""
+"""Enough planes for counts below 2^16."""
 GROUP = 8
-"""Frames of one pass of carry-save adders."""
+"""Frames that one pass of carry-save adders counts."""
 INT32, INT64, BYTE = ir.IntType(32), ir.IntType(64), ir.IntType(8)
 VECTOR, LANES = ir.VectorType(INT64, WORDS), ir.VectorType(BYTE, WORD)
 
@@ -31,17 +31,17 @@ def _at(context: Any, builder: Any, array_type: Any, array: Any, index: Any, poi
 
 
 def _full_adder(builder: Any, a: Any, b: Any, c: Any) -> tuple[Any, Any]:
-    """a + b + c = sum + 2 carry, bit by bit."""
+    """a + b + c = sum + 2 carry, for every bit."""
     half = builder.xor(a, b)
     return builder.xor(half, c), builder.or_(builder.and_(a, b), builder.and_(half, c))
 
 
 def _make_add(frames: int, levels: int) -> Any:
-    """An adder of one or of `GROUP` frames onto `levels` planes."""
+    """Make a function that adds one frame or `GROUP` frames to `levels` planes."""
 
     @intrinsic
     def add(typing_context: Any, data: Any, offset: Any, stride: Any, planes: Any) -> Any:
-        """Count the 256 bits from byte `offset` on, in frames `stride` bytes apart."""
+        """Add the 256 bits from byte `offset` on, of frames that are `stride` bytes apart."""
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             array, start, step, counter = arguments
@@ -79,11 +79,11 @@ def _make_add(frames: int, levels: int) -> Any:
 
 
 def _make_clear(levels: int) -> Any:
-    """A clearing of `levels` planes."""
+    """Make a function that clears `levels` planes."""
 
     @intrinsic
     def clear(typing_context: Any, planes: Any) -> Any:
-        """Planes of 0, in whole vectors: narrower stores would not reach the loads that follow in time."""
+        """Set planes to 0 with whole vectors: the loads that follow would have to wait for narrower stores."""
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             for p in range(levels):
@@ -98,7 +98,7 @@ def _make_clear(levels: int) -> Any:
 
 
 def _make_spread(planes: int, first: int) -> Any:
-    """Spread `planes` bit planes from plane `first` on, added to what is there unless that is plane 0."""
+    """Make a function that spreads `planes` planes from plane `first` on; for `first` > 0 it adds to the output."""
 
     @intrinsic
     def spread(typing_context: Any, out: Any, offset: Any, words: Any, index: Any) -> Any:
@@ -130,8 +130,8 @@ clear_4, clear_16 = _make_clear(4), _make_clear(16)
 add_1_to_2, add_1_to_4, add_1_to_8, add_1_to_16 = (_make_add(1, levels) for levels in (2, 4, 8, 16))
 add_8_to_4, add_8_to_8, add_8_to_16 = (_make_add(GROUP, levels) for levels in (4, 8, 16))
 spread_2 = _make_spread(2, 0)
-"""Counts of 0..3 from planes 0 and 1."""
+"""Spreads planes 0 and 1: counts of 0..3."""
 spread_4 = _make_spread(4, 0)
-"""Counts of 0..15."""
+"""Spreads planes 0..3: counts of 0..15."""
 add_spread_4 = _make_spread(4, 4)
-"""Planes 4..7 on top of `spread_4`: counts of 0..255."""
+"""Adds planes 4..7 to the result of `spread_4`: counts of 0..255."""

@@ -1,9 +1,10 @@
-"""Voxels straight from the stored bytes: bit-sliced vertical counters, nothing is unpacked.
+"""Counts spikes directly in the stored bytes with bit-sliced vertical counters; nothing is unpacked.
 
-Adding a spike frame to the counters of 256 pixels is a few logical operations (a carry-save adder); the planes are
-spread to one byte a pixel once a bin (`bit_counters.py`).
+Adding a spike frame to the counters of 256 pixels takes a few logical operations (a carry-save adder). Once per bin
+the planes are spread to one byte per pixel (`bit_counters.py`).
 
-n spike frames of H x W stored pixels, K bins, a crop of h x w. Arrays are flat: views cost more than the counting.
+n spike frames of H x W stored pixels, K bins, a crop of h x w. Arrays are flat, because creating views would take
+longer than counting.
 """
 
 import numba
@@ -33,15 +34,15 @@ from spikevrt_kernels.voxelize.bit_counters import (
 )
 
 View = tuple[int, int, bool, tuple[int, int, int, int]]
-"""Height and width of a stored frame, whether its rows are upside down, and the crop (top, left, h, w): in stored
-columns, and in rows as they stand upright."""
+"""Height and width of a stored frame; whether rows are stored upside down; and the crop (top, left, h, w), whose rows
+are upright and whose columns are stored ones."""
 Scratch = tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint8]]
-"""Room for the planes (PLANES * WORDS,), a word's counts (WORD,), and the last bytes of a recording (BLOCK_BYTES,)."""
+"""Memory for planes (PLANES * WORDS,), the counts of a word (WORD,), and a recording's last bytes (BLOCK_BYTES,)."""
 
 
 @numba.njit(inline="always")
 def levels_of(frames: int) -> int:
-    """Planes that count up to `frames`: 2, 4, 8 or 16."""
+    """Number of planes that can count to `frames`: 2, 4, 8 or 16."""
     if frames < 4:
         return 2
     if frames < 16:
@@ -51,7 +52,7 @@ def levels_of(frames: int) -> int:
 
 @numba.njit(inline="always")
 def add_one(data: NDArray[np.uint8], byte: int, levels: int, planes: NDArray[np.uint64]) -> None:
-    """One frame of a block onto the counters."""
+    """Add one frame of a block to the counters."""
     if levels == 2:
         add_1_to_2(data, byte, 0, planes)
     elif levels == 4:
@@ -64,7 +65,7 @@ def add_one(data: NDArray[np.uint8], byte: int, levels: int, planes: NDArray[np.
 
 @numba.njit(inline="always")
 def add_group(data: NDArray[np.uint8], byte: int, stride: int, levels: int, planes: NDArray[np.uint64]) -> None:
-    """Eight frames, `stride` bytes apart."""
+    """Add eight frames, which are `stride` bytes apart, to the counters."""
     if levels == 4:
         add_8_to_4(data, byte, stride, planes)
     elif levels == 8:
@@ -84,7 +85,7 @@ def count_block(
     planes: NDArray[np.uint64],  # (PLANES * WORDS,)
     end: NDArray[np.uint8],  # (BLOCK_BYTES,)
 ) -> None:
-    """Planes of the 256 pixels from `byte` of every frame on; those beyond a row are counted and never stored."""
+    """Count 256 pixels from `byte` of every frame on; pixels beyond a row are counted, but never stored."""
     if levels <= 4:
         clear_4(planes)
     else:
@@ -98,7 +99,7 @@ def count_block(
         if at + BLOCK_BYTES <= len(data):
             add_one(data, at, levels, planes)
         else:
-            # No byte beyond the recording is touched.
+            # Bytes after the end of the recording are not read.
             for i in range(BLOCK_BYTES):
                 end[i] = data[at + i] if at + i < len(data) else 0
             add_one(end, 0, levels, planes)
@@ -107,7 +108,7 @@ def count_block(
 
 @numba.njit(inline="always")
 def shift_planes(planes: NDArray[np.uint64], levels: int, shift: int) -> None:
-    """Pixel `shift` becomes pixel 0."""
+    """Shift the planes so that pixel `shift` becomes pixel 0."""
     right = np.uint64(shift)
     left = np.uint64(WORD) - right
     for i in range(levels * WORDS):
@@ -118,7 +119,7 @@ def shift_planes(planes: NDArray[np.uint64], levels: int, shift: int) -> None:
 
 @numba.njit(inline="always")
 def spread(octets: NDArray[np.uint8], x: int, planes: NDArray[np.uint64], word: int, levels: int) -> None:
-    """octets[x : x + 64] = lowest 8 bits of the counts of a word."""
+    """Set octets[x : x + 64] to the lowest 8 bits of the counts of a word."""
     if levels == 2:
         spread_2(octets, x, planes, word)
         return
@@ -138,7 +139,7 @@ def store_block(
     low: NDArray[np.uint8],  # scratch (WORD,)
     high: NDArray[np.uint8] | None,  # scratch (WORD,), or None where a count is a byte
 ) -> None:
-    """out[at : at + count] = counts; up to `room` may be written, the next block mends it."""
+    """Set out[at : at + count] to the counts. Up to `room` values are written; the next block overwrites the rest."""
     for j in range(WORDS):
         here, start = min(count - j * WORD, WORD), at + j * WORD
         if here <= 0:
@@ -159,7 +160,7 @@ def store_block(
             out[start + x] = np.uint16(low[x]) | np.uint16(high[x]) << np.uint16(8)
 
 
-# Without Numba's reference counting, whose atomic operations on the arrays would take most of the time.
+# Without Numba's reference counting: its atomic operations on the arrays would take most of the time.
 @compiled(_nrt=False)
 def voxelize_bin(
     data: NDArray[np.uint8],  # n * H * W / 8, flat
@@ -172,14 +173,14 @@ def voxelize_bin(
     ],  # (PLANES * WORDS,) (WORD,) (BLOCK_BYTES,)
     high: NDArray[np.uint8] | None,  # scratch (WORD,), or None where out is uint8
 ) -> None:
-    """Bin k."""
+    """Count the spikes of bin k."""
     height, width, flip, (top, left, h, w) = view
     planes, low, end = scratch
     start, stop = edges[k], edges[k + 1]
     levels = levels_of(stop - start)
     for y in range(h):
         line = height - 1 - top - y if flip else top + y
-        # A row may start inside a byte: the counters start at that byte, and are shifted once a bin.
+        # A row may start inside a byte: counting starts at that byte, and the result is shifted once per bin.
         byte, shift = (line * width + left) >> 3, (line * width + left) & 7
         x = 0
         while x < w:
@@ -194,7 +195,7 @@ def voxelize_bin(
 
 @compiled()
 def voxelize_packed_kernel(data, out, edges, view, high):  # type: ignore[no-untyped-def]
-    """All bins on the calling thread, without the GIL: for workers that load data. See `voxelize_bin`."""
+    """Count all bins on the calling thread, without the GIL, for workers that load data. See `voxelize_bin`."""
     scratch = np.empty(PLANES * WORDS, np.uint64), np.empty(WORD, np.uint8), np.empty(BLOCK_BYTES, np.uint8)
     for k in range(len(edges) - 1):
         voxelize_bin(data, out, edges, view, k, scratch, high)
@@ -207,7 +208,7 @@ def voxelize_bytes_kernel(
     edges: NDArray[np.int64],
     view: View,
 ) -> int:
-    """One byte a pixel. Returns all bytes of the crop OR-ed together: above 1 they are no spikes, and `out` is void."""
+    """Count spikes stored with one byte per pixel. Returns the OR of the crop's bytes; if above 1, `out` is invalid."""
     height, width, flip, (top, left, h, w) = view
     counts, seen = np.empty(w, np.uint16), np.zeros(w, np.uint8)
     for k in range(len(edges) - 1):

@@ -1,4 +1,4 @@
-"""The public function: stored spike bytes to counts."""
+"""The public function: counts of spikes from stored bytes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,24 +18,24 @@ def voxelize(
     crop: Crop | None = None,
     drop: tuple[int, int] = (0, 0),
 ) -> NDArray:
-    """Count the spikes of every pixel and time bin; bin(t) = floor(t * K / n). On the calling thread, without the GIL.
+    """Count the spikes per pixel and time bin, bin(t) = floor(t * K / n); runs on the calling thread, without the GIL.
 
     Args:
-        stored: (n,H*W/8) packed bytes, least significant bit first, or (n,H*W) bytes of 0 and 1. May be a
-            memory map: only the rows of the crop are touched.
+        stored: (n,H*W/8) packed bytes, least significant bit first, or (n,H*W) bytes of 0 and 1. May be a memory map:
+            only the rows of the crop are read.
         height: H of a stored frame.
-        width: W of a stored frame, with the columns that are dropped.
+        width: W of a stored frame, with the dropped columns.
         bins: K >= 1; with n < K some bins stay empty.
-        packed: one bit a pixel; otherwise one byte.
-        flip: rows are stored upside down.
-        crop: (top, left, h, w) in upright pixels of what `drop` leaves, or None for all of that.
-        drop: columns dropped at the left and at the right of every stored row.
+        packed: whether there is one bit per pixel; otherwise there is one byte.
+        flip: whether rows are stored upside down.
+        crop: (top, left, h, w) in upright pixels, without the dropped columns; None = all.
+        drop: columns dropped at the left and right end of every stored row.
 
     Returns:
-        (K,h,w), row 0 on top: counts as uint8, or uint16 where a bin holds more than 255 frames.
+        (K,h,w) counts, row 0 on top: uint8, or uint16 if a bin holds more than 255 frames.
 
     Raises:
-        ValueError: sizes that do not fit each other, or bytes above 1 in one byte a pixel.
+        ValueError: sizes do not fit each other, or bytes are above 1 although there is one byte per pixel.
     """
     visible = width - sum(drop)
     top, left, h, w = crop or (0, 0, height, visible)
@@ -55,12 +55,12 @@ def voxelize(
         high = None if out.dtype == np.uint8 else np.empty(WORD, np.uint8)
         voxelize_packed_kernel(flat(stored), out.reshape(-1), bin_edges(n, bins), view, high)
     elif voxelize_bytes_kernel(flat(stored), out.reshape(-1), bin_edges(n, bins), view) > 1:
-        raise ValueError("bytes above 1 in what should hold one byte a pixel, 0 or 1")
+        raise ValueError("bytes above 1 in spikes stored as one byte per pixel, 0 or 1")
     return out
 
 
 def flat(stored: Bytes) -> Bytes:
-    """All bytes in a row, as a view that cannot be written to: one compiled kernel serves files and arrays."""
+    """All bytes as one flat read-only view, so that one compiled kernel serves files and arrays."""
     data = np.ascontiguousarray(stored).reshape(-1)
     data.flags.writeable = False
     return data

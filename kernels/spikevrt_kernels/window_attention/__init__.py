@@ -1,4 +1,4 @@
-"""Shifted 3-D window attention, self and mutual (VRT)."""
+"""Shifted 3-D window attention: self-attention, and VRT's mutual attention."""
 
 from spikevrt_kernels.window_attention.op import window_attention
 from spikevrt_kernels.window_attention.relative_bias import KeptBias, RelativeBias, relative_position_index

@@ -1,4 +1,4 @@
-"""One call of window attention as a record: what every backend takes."""
+"""One call of window attention as a record, which every backend takes."""
 
 from math import prod
 from typing import NamedTuple
@@ -12,30 +12,30 @@ from spikevrt_kernels.window_attention.windows import Cut, Size3, window_counts
 
 
 class Call(NamedTuple):
-    """The arguments of `window_attention`, and what follows from them."""
+    """The arguments of `window_attention`, and values that follow from them."""
 
     qkv: Tensor
     """(B,D,H,W,3C), or 6C with mutual attention."""
     offset: Tensor
-    """(3C,)."""
+    """(3C,) bias of the self-attention projection."""
     bias: RelativeBias
-    """Its table is ((2wd-1)(2wh-1)(2ww-1),heads) of the configured window."""
+    """Bias table ((2wd-1)(2wh-1)(2ww-1),heads) of the configured window."""
     heads: int
     window: Size3
     shift: Size3
     mutual_offset: Tensor | None = None
-    """(n,3C), n = h*w places of a frame, or None without mutual attention."""
+    """(n,3C) for the n = h*w places of a frame, or None without mutual attention."""
     target: int | None = None
-    """Architecture to choose configurations of kernels for (90 for sm_90); None = that of the device."""
+    """Architecture whose tile sizes are used (90 for sm_90); None = that of the device."""
 
     @property
     def mutual(self) -> bool:
-        """Whether the frames of a window attend each other, beside self-attention."""
+        """Whether the two frames of a window attend each other, in addition to self-attention."""
         return self.mutual_offset is not None
 
     @property
     def cut(self) -> Cut:
-        """How the map is cut into windows."""
+        """How the feature map is divided into windows."""
         return Cut(self.heads, self.window, self.shift, self.mutual)
 
     @property
@@ -45,7 +45,7 @@ class Call(NamedTuple):
 
     @property
     def channels(self) -> int:
-        """C."""
+        """Number of channels C."""
         return self.offset.shape[0] // 3
 
     @property
@@ -56,9 +56,9 @@ class Call(NamedTuple):
 
     @property
     def windows(self) -> int:
-        """Windows of the whole batch, padding included."""
+        """Number of windows in the whole batch, including those with padding."""
         return self.qkv.shape[0] * prod(window_counts(self.size, self.window))
 
     def tokens(self, mutual: bool) -> int:
-        """Tokens that attend each other: of a window, or of one of its frames."""
+        """Number of tokens that attend each other: those of a window, or (mutual) of one of its frames."""
         return prod(self.window[1:] if mutual else self.window)

@@ -1,4 +1,4 @@
-"""The public function: VRT's window attention on whole feature maps, with a backend argument."""
+"""The public function: VRT's window attention on whole feature maps, with any backend."""
 
 from torch import Tensor
 
@@ -29,21 +29,21 @@ def window_attention(
     mutual_offset: Tensor | None = None,
     backend: str = "auto",
 ) -> Tensor:
-    """Shifted-window self-attention, and VRT's mutual attention beside it given a `mutual_offset`.
+    """Shifted-window self-attention; with `mutual_offset` also VRT's mutual attention.
 
-    Padding tokens are zero before the projection and take part unmasked: their q, k, v are the offsets alone.
-    Mutual attention (two frames a window): frame 1's slots take the attention of frame 2's queries on frame
-    1's keys and values, and the other way round; no position bias, spatial regions only
+    Padding tokens are zero before the projection and are not masked: their q, k, v equal the offsets. In mutual
+    attention the two frames of a window attend each other: the tokens of frame 1 receive the attention of frame 2's
+    queries on frame 1's keys and values, and the reverse. It has no position bias, and masks spatial regions only
     (VRT, Liang et al. 2022).
 
     Args:
         qkv: (B,D,H,W,3C), projections without their bias, ordered [q|k|v], each [head, dim]; with mutual
-            attention (B,D,H,W,6C), self first.
-        offset: (3C,) bias of the self projection.
-        bias: relative-position bias: the table, and the window that it was made for.
-        heads: divides C.
-        window: (d,h,w), N = d*h*w tokens, no larger than (D,H,W) (see `effective_window`).
-        shift: cyclic shift of each axis, below the window.
+            attention (B,D,H,W,6C), self-attention first.
+        offset: (3C,) bias of the self-attention projection.
+        bias: relative-position bias: its table, and the window that the table was made for.
+        heads: number of heads; must divide C.
+        window: (d,h,w), N = d*h*w tokens, at most (D,H,W) (see `effective_window`).
+        shift: cyclic shift of each axis, below the window's size.
         mutual_offset: (h*w,3C) bias of the mutual projection at each place of a frame, or None.
         backend: auto, triton, sdpa or naive.
 
@@ -52,7 +52,7 @@ def window_attention(
 
     Raises:
         BackendError: `backend` cannot run.
-        ValueError: mutual attention of other than two frames, or an offset for other than the places of a frame.
+        ValueError: the window of mutual attention does not have two frames, or the offset does not fit its places.
     """
     call = Call(qkv, offset, bias, heads, window, shift, mutual_offset)
     require_two_frames(call)
@@ -61,7 +61,7 @@ def window_attention(
 
 
 def require_two_frames(call: Call) -> None:
-    """Mutual attention is between two frames, with an offset for each place of one."""
+    """Raise a `ValueError` unless mutual attention has two frames, and an offset for each place of a frame."""
     window, offset = call.window, call.mutual_offset
     if offset is not None and (window[0] != FRAMES or offset.shape[0] != call.tokens(True)):
         raise ValueError(

@@ -16,7 +16,7 @@ from spikevrt_kernels.window_attention.windows import (
 
 
 def window_attention_reference(call: Call) -> Tensor:
-    """Every step a tensor of its own; shapes as `window_attention`."""
+    """Window attention step by step, with every intermediate in memory; shapes as in `window_attention`."""
     qkv, offset, window, shift = call.qkv, call.offset, call.window, call.shift
     tokens = partition(qkv, window, shift)  # (B,nD,nH,nW,N,3C or 6C)
     regions = shift_regions(padded_size(call.size, window), window, shift, qkv.device) if any(shift) else None
@@ -39,7 +39,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, regions: Region
         k: (B,nD,nH,nW,heads,N,E).
         v: (B,nD,nH,nW,heads,N,E).
         bias: (heads,N,N) or None.
-        regions: the regions of a shifted extent, or None where no token is masked.
+        regions: regions of a shifted map, or None if nothing is masked.
 
     Returns:
         (B,nD,nH,nW,heads,N,E).
@@ -53,13 +53,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, regions: Region
 
 
 def mutual(tokens: Tensor, heads: int, regions: Regions | None) -> Tensor:
-    """(B,nD,nH,nW,2,n,3C) -> (B,nD,nH,nW,2n,C): each frame's queries on the other frame's keys and values."""
-    # The frames join the batch, which leaves (nD,nH,nW) in place for the regions.
+    """(B,nD,nH,nW,2,n,3C) -> (B,nD,nH,nW,2n,C): each frame's queries attend the other frame's keys and values."""
+    # Frames become part of the batch, so that (nD,nH,nW) stay in place for the regions.
     frames = tokens.movedim(4, 1).flatten(0, 1)  # (B*2,nD,nH,nW,n,3C)
     q, k, v = split_qkv(frames, heads)
     q = q.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
     if regions is not None:
-        # The published model lets the first and the last frame attend each other across the cyclic wrap.
+        # In the published model the first and the last frame attend each other across the cyclic wrap.
         regions = regions.within_frames(frames.shape[4])
     out = join_heads(attend(q, k, v, None, regions))  # (B*2,nD,nH,nW,n,C)
     return out.unflatten(0, (-1, 2)).movedim(1, 4).flatten(4, 5)

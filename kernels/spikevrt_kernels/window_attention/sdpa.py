@@ -1,9 +1,9 @@
-"""Window attention through `scaled_dot_product_attention`, some windows at a time.
+"""Window attention with `scaled_dot_product_attention`, a number of windows at a time.
 
-The tokens of a window are read from where they lie in the map, and its result is written to where it belongs: no
-pad, roll, partition or dense mask, and of all windows nothing is in memory but the input and the output. Training
-saves the input alone: the backward pass computes the probabilities again, as many windows at a time, which also
-leaves the bias, a mask to the fused kernel, free to have a gradient.
+The tokens of a window are read from their places in the map, and the result is written to its place: there is no pad,
+roll, partition or dense mask, and only the input and the output hold all windows. Training saves only the input: the
+backward pass recomputes the probabilities, again a number of windows at a time. Therefore the bias can have a gradient
+although the fused kernel takes it as a mask.
 """
 
 from collections.abc import Iterator
@@ -29,37 +29,37 @@ from spikevrt_kernels.window_attention.windows import (
 CPU_SCORES, CUDA_SCORES = 2**22, 2**26
 """Scores (windows * heads * N * N) at a time: 16 and 256 MiB of float32.
 
-On a CPU fewer cost more in calls than its cache gains."""
+On a CPU, smaller numbers would cost more for calls than they gain in the cache."""
 
 
 class Chunk(NamedTuple):
-    """Windows that run at once."""
+    """Windows that are computed together."""
 
     rows: Tensor
-    """(windows,N) as in `WindowGroup`."""
+    """(windows,N) places of the tokens, as in `WindowGroup`."""
     masks: list[Tensor | None]
-    """What each of `attentions` adds to its scores: (1,heads,N,N) or (n,n)."""
+    """For each of `attentions`, what is added to its scores: (1,heads,N,N) or (n,n)."""
 
 
 class Inputs(NamedTuple):
-    """What is differentiated, as the windows see it."""
+    """The differentiable inputs, in the form that the windows use."""
 
     qkv: Tensor
-    """(B,D,H,W,3C or 6C)."""
+    """(B,D,H,W,3C or 6C) projections."""
     offsets: Tensor
-    """(N,3C or 6C) of a window's places."""
+    """(N,3C or 6C) for the places of a window."""
     bias: Tensor
-    """(heads,N,N)."""
+    """(heads,N,N) position bias."""
     cut: Cut
 
 
 def window_attention_sdpa(call: Call) -> Tensor:
-    """Shapes as `window_attention`."""
+    """The `sdpa` backend; shapes as in `window_attention`."""
     return WindowAttention.apply(*inputs_of(call))
 
 
 def inputs_of(call: Call) -> Inputs:
-    """Offsets of both branches side by side and the gathered bias, in the type of qkv."""
+    """The offsets of both branches side by side, and the gathered bias, in the type of qkv."""
     qkv, tokens = call.qkv, call.tokens(False)
     offsets = call.offset.expand(tokens, -1)
     if call.mutual_offset is not None:
@@ -87,7 +87,7 @@ def attend(qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> Tensor:
     """The forward pass of `WindowAttention`."""
     tokens = qkv.flatten(0, 3)
     width = tokens.shape[1] // 3
-    out = tokens.new_empty(len(tokens) + 1, width)  # The last row takes the results of padding.
+    out = tokens.new_empty(len(tokens) + 1, width)  # The results of padding go to the last row.
     for chunk in chunks(qkv, bias, cut):
         x = read(tokens, chunk.rows, qkv, cut).add_(offsets)
         y = x.new_empty(*x.shape[:2], width)
@@ -98,7 +98,7 @@ def attend(qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> Tensor:
 
 
 def differentiate(grad: Tensor, qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of qkv, offsets and bias; sums over windows in at least float32."""
+    """Gradients of qkv, offsets and bias; sums over windows are in at least float32."""
     grads, tokens = grad.flatten(0, 3), qkv.flatten(0, 3)
     exact = accumulation_dtype(qkv.dtype)
     d_tokens = tokens.new_empty(len(tokens) + 1, tokens.shape[1])
@@ -123,17 +123,17 @@ def differentiate(grad: Tensor, qkv: Tensor, offsets: Tensor, bias: Tensor, cut:
 def attend_backward(
     qkv: tuple[Tensor, ...], gradients: tuple[Tensor, ...], grad: Tensor, mask: Tensor | None, scratch: Tensor
 ) -> Tensor:
-    """Attention of some windows backward.
+    """Backward pass of the attention in some windows.
 
     Args:
         qkv: q, k and v, each (windows,heads,N,E).
-        gradients: three of the same shape, filled here.
-        grad: (windows,heads,N,E) of the result.
+        gradients: three tensors of the same shape, written here.
+        grad: (windows,heads,N,E), gradient of the result.
         mask: added to the scores, or None.
-        scratch: (2,...) memory for two times the scores; large tensors made anew cost more than the arithmetic.
+        scratch: (2,...) memory for two sets of scores; allocating it anew would cost more than the arithmetic.
 
     Returns:
-        (windows,heads,N,N) gradient of the scores, in `scratch`.
+        (windows,heads,N,N) gradient of the scores, inside `scratch`.
     """
     shape = (*qkv[0].shape[:3], qkv[0].shape[2])
     q, k, v, grad = (x.flatten(0, 1) for x in (*qkv, grad))  # (windows*heads,N,E)
@@ -146,9 +146,9 @@ def attend_backward(
         p.view(shape).add_(mask)
     torch.softmax(p, -1, out=p)
     torch.bmm(grad, v.mT, out=d_scores)
-    # p (dp - sum of p dp), in one pass.
+    # p (dp - sum of p dp) in one pass.
     torch.ops.aten._softmax_backward_data.out(d_scores, p, -1, p.dtype, grad_input=d_scores)
-    # Narrow matrices on the left: BLAS takes half the time.
+    # With the narrow matrix on the left, BLAS takes half the time.
     for d_x, left, right in zip(gradients, (k, q, grad), (d_scores.mT, d_scores, p), strict=True):
         d_x.copy_((left.mT @ right).mT.unflatten(0, shape[:2]))
     gradients[0].mul_(scale)
@@ -156,17 +156,17 @@ def attend_backward(
 
 
 def chunks(qkv: Tensor, bias: Tensor, cut: Cut) -> Iterator[Chunk]:
-    """All windows, as many at a time as share a mask and have no more scores than fit."""
+    """All windows in chunks that share a mask and do not have too many scores."""
     B, D, H, W = qkv.shape[:4]
     budget = CUDA_SCORES if runs_on_cuda(qkv) else CPU_SCORES
-    # A compiler would unroll the loop, and fuses by itself.
+    # torch.compile would unroll the loop, and it fuses the operations itself.
     most = B * D * H * W if torch.compiler.is_compiling() else max(1, budget // bias.numel())
     for rows, regions in window_groups(B, (D, H, W), cut.window, cut.shift, qkv.device):
         masks: list[Tensor | None] = [bias[None]]
         if regions is not None:
             masks = [bias[None] + region_mask(regions, bias.dtype)]
         if cut.mutual:
-            # Spatial regions alone: the published model lets the last and the first frame attend each other.
+            # Only spatial regions are masked: in the published model the last and the first frame attend each other.
             places = rows.shape[1] // FRAMES
             apart = None if regions is None else region_mask(regions[:places] % D_STEP, bias.dtype)
             masks += [apart, apart]
@@ -175,7 +175,7 @@ def chunks(qkv: Tensor, bias: Tensor, cut: Cut) -> Iterator[Chunk]:
 
 
 def read(tokens: Tensor, rows: Tensor, qkv: Tensor, cut: Cut) -> Tensor:
-    """(windows,N,...) the `rows` of tokens (B*D*H*W,...), zero where they are padding."""
+    """Read the `rows` of tokens (B*D*H*W,...): (windows,N,...), zero where they are padding."""
     D, H, W = qkv.shape[1:4]
     if padded_size((D, H, W), cut.window) == (D, H, W):
         return tokens.index_select(0, rows.flatten()).unflatten(0, rows.shape)
@@ -186,7 +186,7 @@ def read(tokens: Tensor, rows: Tensor, qkv: Tensor, cut: Cut) -> Tensor:
 def attentions(x: Tensor, cut: Cut) -> list[tuple[Tensor, ...]]:
     """Views of x (windows,N,3C or 6C): q, k and v (windows,heads,N,E) of self-attention, then of mutual attention.
 
-    Mutual attention has the second frame's queries on the first frame's keys and values, and the other way round.
+    Mutual attention is the second frame's queries on the first frame's keys and values, then the reverse.
     """
     width = x.shape[-1] // 2 if cut.mutual else x.shape[-1]
 
@@ -201,7 +201,7 @@ def attentions(x: Tensor, cut: Cut) -> list[tuple[Tensor, ...]]:
 
 
 def results(y: Tensor, cut: Cut) -> list[Tensor]:
-    """Views (windows,heads,N,E) of y (windows,N,C or 2C), where the result of each of `attentions` belongs."""
+    """Views (windows,heads,N,E) of y (windows,N,C or 2C): where the result of each of `attentions` belongs."""
     width = y.shape[-1] // 2 if cut.mutual else y.shape[-1]
     frames = y[..., :width].chunk(FRAMES, 1) if cut.mutual else ()
     return [part.unflatten(-1, (cut.heads, -1)).transpose(1, 2) for part in (y[..., -width:], *frames)]

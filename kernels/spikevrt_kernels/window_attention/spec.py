@@ -1,4 +1,4 @@
-"""What window attention moves and computes, its launches without tensors, and the cases that try it."""
+"""The operator's record: its bytes and FLOPs, its launches without tensors, and its test cases."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -19,27 +19,27 @@ from spikevrt_kernels.window_attention.windows import Size3, effective_window
 
 
 def branch_bytes(qkv: Tensor, offset: Tensor) -> int:
-    """Bytes of one branch's output, as of its q, its k and its v."""
+    """Bytes of one branch's output, which are also those of its q, its k and its v."""
     return qkv[..., 0].numel() * (offset.shape[0] // 3) * qkv.element_size()
 
 
 def tile_counts(kernel: str, tokens: int) -> tuple[int, int]:
-    """Tiles that programs work on, and tiles that pass by them, among tokens that attend each other."""
-    # Tiles are the same on every architecture of the table.
+    """Number of tiles that programs own, and of tiles that they iterate over, for tokens that attend each other."""
+    # The tiles are the same on every architecture of the table.
     config = choose(kernel, 90, tokens)
     return ceil(tokens / config.own), ceil(tokens / config.passing)
 
 
 def forward_cost(qkv: Tensor, offset: Tensor, mutual: bool) -> Cost:
-    """q, k, v in and out out, in each branch."""
+    """Reads q, k, v and writes out, in each branch."""
     branches = 2 if mutual else 1
     return Cost(branches * 4 * branch_bytes(qkv, offset), branches)
 
 
 def backward_cost(qkv: Tensor, offset: Tensor, mutual: bool, window: Sequence[int]) -> Cost:
-    """q, k, v, out and its gradient in, dq, dk, dv out; then q, k, v and the gradient by pairs of tiles for the bias.
+    """Reads q, k, v, out and its gradient; writes dq, dk, dv; the bias reads all but out again per pair of tiles.
 
-    In mutual attention each tile of a frame's places (one up to 64 tokens) reads the whole frame.
+    In mutual attention, each tile of a frame's places (one tile for up to 64 tokens) reads the whole frame.
     """
     unit = branch_bytes(qkv, offset)
     queries, keys = tile_counts("bias_backward", prod(window))
@@ -50,25 +50,25 @@ def backward_cost(qkv: Tensor, offset: Tensor, mutual: bool, window: Sequence[in
 
 
 def product_flops(qkv: Tensor, offset: Tensor, window: Sequence[int], attended: int) -> int:
-    """Multiplications and additions of one product of all tokens, padding included, with `attended` others each."""
+    """Multiplications and additions of one product in which every token, with padding, meets `attended` others."""
     padded = prod(ceil(s / n) * n for s, n in zip(qkv.shape[1:4], window, strict=True))
     return 2 * qkv.shape[0] * padded * attended * (offset.shape[0] // 3)
 
 
 def forward_flops(qkv: Tensor, offset: Tensor, mutual: bool, window: Sequence[int]) -> int:
-    """Scores and outputs of each branch."""
+    """Multiplications and additions of the forward products: scores and outputs of each branch."""
     N, n = prod(window), prod(window[1:])
     return 2 * product_flops(qkv, offset, window, N + n if mutual else N)
 
 
 def backward_flops(qkv: Tensor, offset: Tensor, mutual: bool, window: Sequence[int]) -> int:
-    """The same: three products for dq, four for dk and dv, two for the bias, which mutual attention has not."""
+    """The same for the backward: 3 products for dq, 4 for dk and dv, 2 for the bias, which mutual attention lacks."""
     N, n = prod(window), prod(window[1:])
     return product_flops(qkv, offset, window, 9 * N + (7 * n if mutual else 0))
 
 
 def of_forward(qkv: Tensor, offset: Tensor, table: Tensor, mutual_offset: Tensor | None, *others: Any) -> Cost:
-    """Cost of the operator `spikevrt::window_attention` from its arguments."""
+    """Cost of the operator `spikevrt::window_attention`, from its arguments."""
     return forward_cost(qkv, offset, mutual_offset is not None)
 
 
@@ -82,7 +82,7 @@ def of_backward(
     window: Sequence[int],
     *others: Any,
 ) -> Cost:
-    """Cost of the operator `spikevrt::window_attention_backward` from its arguments."""
+    """Cost of the operator `spikevrt::window_attention_backward`, from its arguments."""
     return backward_cost(qkv, offset, mutual_offset is not None, window)
 
 
@@ -90,7 +90,7 @@ DECLARED: Declared = {
     "spikevrt::window_attention": of_forward,
     "spikevrt::window_attention_backward": of_backward,
 }
-"""For `count_operators`, which sees a custom operator but not its kernels."""
+"""For `count_operators`, which sees a custom operator but not the kernels inside it."""
 
 
 def window_launches(
@@ -102,15 +102,15 @@ def window_launches(
     window: Size3 = (6, 8, 8),
     shift: Size3 = (0, 0, 0),
 ) -> dict[str, Launch]:
-    """The launches of a window attention's forward and backward; those of its mutual branch are called `mutual_*`.
+    """The launches of forward and backward; those of the mutual branch are called `mutual_*`.
 
     Args:
         shape: (B,D,H,W,C) of the attention's input.
-        dtype: of projections and dots.
-        architecture: whose configurations to take (90 for sm_90).
-        mutual: with mutual attention beside the other.
-        window: as configured; it shrinks on a short extent.
-        shift: of a shifted block.
+        dtype: type of the projections and the products.
+        architecture: whose tile sizes to use (90 for sm_90).
+        mutual: whether there is a mutual branch.
+        window: the configured window; a small map shrinks it.
+        shift: cyclic shift of the windows.
     """
     from spikevrt_kernels.window_attention.triton.launch import (
         Saved,
@@ -147,27 +147,27 @@ SMALL_WEIGHT = 0.3
 
 
 class WindowShape(NamedTuple):
-    """Window attention on (B,D,H,W,3C or 6C)."""
+    """Shape of window attention on (B,D,H,W,3C or 6C)."""
 
     size: tuple[int, int, int, int]
     """(B,D,H,W)."""
     C: int
     heads: int
     window: Size3
-    """As configured; a short extent shrinks it, and the shift."""
+    """The configured window; a small map shrinks it, and the shift."""
     shift: Size3
     mutual: bool
     kept: KeptBias
-    """Empty in another process."""
+    """The kept bias; it is empty in another process."""
 
     @property
     def used(self) -> tuple[Size3, Size3]:
-        """Window and shift on this extent."""
+        """Window and shift that apply to this map."""
         _, D, H, W = self.size
         return effective_window((D, H, W), self.window, self.shift)
 
     def inputs(self, draw: Draw) -> list[Tensor]:
-        """qkv and, with mutual attention, its offset: a product, as in the model; then offset and table, weights."""
+        """Random qkv and, with mutual attention, its offset (a product, as in the model); then offset and table."""
         C, (_, h, w), rows = self.C, self.used[0], prod(2 * length - 1 for length in self.window)
         features = [draw(*self.size, 6 * C if self.mutual else 3 * C)]
         if self.mutual:
@@ -175,7 +175,7 @@ class WindowShape(NamedTuple):
         return [*features, draw(3 * C, spread=SMALL_WEIGHT), draw(rows, self.heads)]
 
     def run(self, inputs: Sequence[Tensor], backend: str) -> Tensor:
-        """The attention on what `inputs` gave."""
+        """Run the attention on the result of `inputs`."""
         *features, offset, table = inputs
         qkv, mutual_offset = features if self.mutual else (features[0], None)
         bias = RelativeBias(table, self.window, self.kept)
@@ -191,9 +191,9 @@ class WindowShape(NamedTuple):
 def window_attention_case(
     size: tuple[int, int, int, int], C: int, heads: int, window: Size3, shift: Size3, mutual: bool
 ) -> Case:
-    """Window attention on (B,D,H,W,3C or 6C), size (B,D,H,W), mutual attention in windows of two frames beside it.
+    """A case of window attention on (B,D,H,W,3C or 6C), size (B,D,H,W), with or without a mutual branch.
 
-    Window and shift as configured; a short extent shrinks them. The mutual offset has the type of the features.
+    Window and shift are the configured ones; a small map shrinks them. The mutual offset has the features' type.
     """
     shape = WindowShape(size, C, heads, window, shift, mutual, KeptBias())
     features = ("qkv", "mutual_offset") if mutual else ("qkv",)
@@ -203,11 +203,11 @@ def window_attention_case(
 
 
 PLACES = (8, 8)
-"""Of a window; it covers all T frames, in mutual attention two."""
+"""Places per frame of a planned window; it covers all T frames, or two in mutual attention."""
 
 
 def plan(mutual: bool, T: int, dtype: torch.dtype, architecture: int) -> dict[str, Launch]:
-    """Window attention of a shifted block, with its mutual branch in windows of two frames or alone."""
+    """The launches of window attention in a shifted block, alone or with its mutual branch."""
     d = 2 if mutual else T
     shift = (d // 2, PLACES[0] // 2, PLACES[1] // 2)
     B, C, H, W = FIRST_SCALE

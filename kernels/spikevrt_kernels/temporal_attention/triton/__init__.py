@@ -1,1 +1,1 @@
-"""The fused kernels of attention along time."""
+"""The Triton kernels of attention along time."""

@@ -1,8 +1,8 @@
 """Attention along time as Triton kernels: a thread owns one or two pixels of one head.
 
-The T x T scores of a pixel stay in registers. There is no `tl.dot`: scores belong to a pixel, and a dot on packed
-tokens would waste nearly all of its work. Trip counts over the head width are run-time values, which keeps LLVM
-from unrolling them and running out of registers.
+The T x T scores of a pixel stay in registers. There is no `tl.dot`: every pixel has its own scores, and a dot over
+packed tokens would mostly compute products that are not needed. Trip counts over the head width are run-time values,
+so that LLVM does not unroll the loops and run out of registers.
 """
 
 import triton
@@ -13,7 +13,7 @@ from spikevrt_kernels.core.triton_math import zero_vectors
 
 @triton.jit
 def load_frames(row_ptr, stride_t, at, mask, T: tl.constexpr, ACC: tl.constexpr):
-    """One channel of T frames at the pixels `at`: a tuple of (P,)."""
+    """Load one channel of T frames at the pixels `at`: a tuple of T tiles (P,)."""
     rows = ()
     for t in tl.static_range(T):
         rows = rows + (tl.load(row_ptr + t * stride_t + at, mask=mask, other=0.0).to(ACC),)
@@ -22,7 +22,7 @@ def load_frames(row_ptr, stride_t, at, mask, T: tl.constexpr, ACC: tl.constexpr)
 
 @triton.jit
 def add_outer(sums, a, b, N: tl.constexpr, M: tl.constexpr):
-    """sums[n,m] += a[n] * b[m], pixel by pixel."""
+    """sums[n,m] += a[n] * b[m], at every pixel."""
     new = ()
     for n in tl.static_range(N):
         for m in tl.static_range(M):
@@ -50,9 +50,9 @@ def softmax_frames(scores, scale, TQ: tl.constexpr, TK: tl.constexpr):
 
 @triton.jit
 def drop(a, b, seed, first, at, HW, dropout_p, N: tl.constexpr, ACC: tl.constexpr):
-    """Both tuples with the same dropout of their N scores: 0, or scaled by 1 / (1 - p).
+    """Apply the same dropout to two tuples of N scores: 0, or scaled by 1 / (1 - p).
 
-    Philox gives four numbers a call, at the linear index (int64) of a pixel's next four scores.
+    Philox gives four numbers per call, from the linear index (int64) of the pixel's next four scores.
     """
     new_a, new_b = (), ()
     scale = 1.0 / (1.0 - dropout_p)
@@ -77,11 +77,11 @@ def temporal_attention_fwd_kernel(
     stride_oc, stride_ot, HW, D, scale, dropout_p,
     TQ: tl.constexpr, TK: tl.constexpr, PIXELS: tl.constexpr, DROPOUT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """o = softmax(scale * q k^T) v of PIXELS pixels of one head."""
+    """Compute o = softmax(scale * q k^T) v for PIXELS pixels of one head."""
     at = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)  # (PIXELS,)
     head, b = tl.program_id(1), tl.program_id(2)
     mask = at < HW
-    # Offsets in int64: a batch of wide features passes 2^31 elements.
+    # Offsets are int64, because a batch of wide features can exceed 2^31 elements.
     batch, channel = tl.cast(b, tl.int64), tl.cast(head * D, tl.int64)
     q_row = q_ptr + batch * stride_qb + channel * stride_qc
     k_row = k_ptr + batch * stride_kb + channel * stride_kc
@@ -127,7 +127,7 @@ def temporal_attention_bwd_kernel(
     stride_dc, stride_dt, HW, D, scale, dropout_p,
     TQ: tl.constexpr, TK: tl.constexpr, PIXELS: tl.constexpr, DROPOUT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """dq, dk, dv of PIXELS pixels of one head; the probabilities are computed again."""
+    """Compute dq, dk, dv for PIXELS pixels of one head; the probabilities are recomputed."""
     at = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)  # (PIXELS,)
     head, b = tl.program_id(1), tl.program_id(2)
     mask = at < HW

@@ -14,26 +14,26 @@ from spikevrt_kernels.temporal_attention.triton.kernels import (
 
 WARPS = 4
 TWO_PIXELS_SCORES = {"forward": 36, "backward": 25}
-"""A thread takes two pixels up to this many scores, and one above: their registers are what limits."""
+"""Largest number of scores for which a thread computes two pixels; with more it computes one, to save registers."""
 
 
 MAX_REGISTERS = {"forward": 128, "backward": 255}
-"""Left to itself the assembler aims at 80 registers on sm_120 and spills two of 82."""
+"""Without a limit the assembler aims at 80 registers on sm_120 and spills two of 82."""
 
 
 def options(direction: str) -> dict[str, Any]:
-    """Compiler options, the same on every architecture."""
+    """Triton's compiler options, the same on every architecture."""
     return {"num_warps": WARPS, "num_stages": 1, "enable_fp_fusion": True, "maxnreg": MAX_REGISTERS[direction]}
 
 
 def pixels_of_program(direction: str, TQ: int, TK: int) -> int:
-    """Pixels of one program: its threads times one or two."""
+    """Pixels per program: its number of threads, or twice that."""
     scores = TQ * TK
     return 32 * WARPS * (2 if scores <= TWO_PIXELS_SCORES[direction] else 1)
 
 
 def constants(q: Tensor, k: Tensor, heads: int, dropout_p: float, direction: str) -> dict[str, Any]:
-    """Arguments that forward and backward share."""
+    """The arguments that forward and backward share."""
     _, C, TQ, H, W = q.shape
     return {
         "HW": H * W,
@@ -51,7 +51,7 @@ def constants(q: Tensor, k: Tensor, heads: int, dropout_p: float, direction: str
 def forward_launch(
     q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed: Tensor | None
 ) -> tuple[Launch, Tensor]:
-    """The launch and its output (B,C,Tq,H,W), contiguous."""
+    """The launch, and its contiguous output (B,C,Tq,H,W)."""
     q, k, v = (flat_pixels(x) for x in (q, k, v))
     out = q.new_empty(q.shape)
     shared = constants(q, k, heads, dropout_p, "forward")
@@ -65,7 +65,7 @@ def forward_launch(
 def backward_launch(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed: Tensor | None
 ) -> tuple[Launch, tuple[Tensor, Tensor, Tensor]]:
-    """The launch and dq, dk, dv, contiguous."""
+    """The launch, and its contiguous outputs dq, dk, dv."""
     grad, q, k, v = (flat_pixels(x) for x in (grad, q, k, v))
     dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
     shared = constants(q, k, heads, dropout_p, "backward")

@@ -1,4 +1,4 @@
-"""The registered operator of the `triton` backend: one kernel forward, one backward by recomputation."""
+"""The registered operator of the `triton` backend: one forward kernel, and one backward kernel that recomputes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from spikevrt_kernels.core.launch import draw_seed, noting
 
 
 def run_forward(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed: Tensor | None) -> Tensor:
-    """Shapes as `temporal_attention`; seed (1,) int64 with dropout."""
+    """The forward; shapes as in `temporal_attention`, seed (1,) int64 or None without dropout."""
     from spikevrt_kernels.temporal_attention.triton.launch import forward_launch
 
     launch, out = forward_launch(q, k, v, heads, dropout_p, seed)
@@ -30,7 +30,7 @@ def _(q: Tensor, *others: Any) -> Tensor:
 def run_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """dq, dk, dv of a gradient (B,C,Tq,H,W); the probabilities are computed again."""
+    """dq, dk, dv for a gradient (B,C,Tq,H,W); the probabilities are recomputed."""
     from spikevrt_kernels.temporal_attention.triton.launch import backward_launch
 
     launch, gradients = backward_launch(grad, q, k, v, heads, dropout_p, seed)
@@ -49,7 +49,7 @@ def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *others: Any) -> tuple[Tens
 
 
 def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    """Keep the inputs: nothing else is saved."""
+    """Save the inputs for the backward pass, and nothing else."""
     q, k, v, ctx.heads, ctx.dropout_p, seed = inputs
     ctx.save_for_backward(q, k, v, seed)
 
@@ -57,7 +57,7 @@ def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def differentiate(
     ctx: Any, grad: Tensor, run: Callable[..., tuple[Tensor, Tensor, Tensor]] = backward
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of `forward`'s arguments."""
+    """Gradients of the arguments of `forward`."""
     q, k, v, seed = ctx.saved_tensors
     return *run(grad, q, k, v, ctx.heads, ctx.dropout_p, seed), None, None, None
 
@@ -66,7 +66,7 @@ forward.register_autograd(differentiate, setup_context=setup_context)
 
 
 class Direct(torch.autograd.Function):
-    """The same operator past the dispatcher."""
+    """The same operator, called without PyTorch's dispatcher."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
@@ -80,7 +80,7 @@ class Direct(torch.autograd.Function):
 
 
 def temporal_attention_fused(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float = 0.0) -> Tensor:
-    """softmax(q k^T / sqrt(D)) v along T in one kernel; shapes as `temporal_attention`."""
+    """softmax(q k^T / sqrt(D)) v along T in one kernel; shapes as in `temporal_attention`."""
     seed = draw_seed(q.device) if dropout_p > 0 else None
     tensors = q, k.to(q.dtype), v.to(q.dtype)
     run = forward if followed(*tensors) else Direct.apply if differentiated(*tensors) else run_forward

@@ -1,7 +1,7 @@
-"""Backward of o = attention of LN(x), LN(context) by recomputation: dy -> dq, dk, dv, and through the projections dx.
+"""Backward of o = attention of LN(x), LN(context), which recomputes: from dy to dq, dk, dv, then to dx and dcontext.
 
-A program owns its pixels in all frames, so that it finds dq, dk, dv of all heads in what it has just written: nobody
-else reads them before the weights' gradients.
+A program owns its pixels in all frames. It computes dx from the dq, dk, dv of all heads that it has just written
+itself; other programs read them only later, for the gradients of the weights.
 """
 
 import triton
@@ -29,7 +29,7 @@ def add_projected(
     row, C, at, inside,
     CP: tl.constexpr, CK: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """dz + the gradient of C outputs of a projection times their rows row .. row+C of w: (P,CP)."""
+    """Add to dz (P,CP) the gradient through C outputs of a projection, whose rows of w are row .. row+C."""
     for c in tl.range(0, C, CK, disable_licm=True):
         w = load_weight(w_ptr, row + c, row + C, 0, C, C, CK, CP)  # (CK,CP)
         dz = add_dot(dz, load_tile(grad_ptr, stride_c, c, C, at, inside, CK), w, DOT, ACC)
@@ -38,7 +38,7 @@ def add_projected(
 
 @triton.jit
 def folded_norm_backward(dz, x_ptr, stride_xc, stats_ptr, plane, C, at, inside, CP: tl.constexpr, ACC: tl.constexpr):
-    """Through a layer norm that is folded into the weights, to x."""
+    """The gradient with respect to x, through a layer norm that is folded into the weights."""
     xhat, rstd = load_normed(x_ptr, stride_xc, stats_ptr, plane, C, at, inside, CP, ACC)  # (P,CP), (P,)
     return norm_backward(dz, xhat, rstd, C)
 
@@ -64,7 +64,7 @@ def temporal_block_bwd_attend_kernel(
     TQ: tl.constexpr, TK: tl.constexpr, SELF: tl.constexpr, P: tl.constexpr, CK: tl.constexpr, CP: tl.constexpr,
     DP: tl.constexpr, DROPOUT: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of the projections' outputs and inputs at P pixels of all frames."""
+    """Compute the gradients of the projections' outputs and inputs at P pixels of all frames."""
     at = tl.program_id(0) * P + tl.arange(0, P)  # (P,)
     inside = at < HW
     batch, wide = tl.cast(tl.program_id(1), tl.int64), tl.cast(HW, tl.int64)
@@ -76,7 +76,7 @@ def temporal_block_bwd_attend_kernel(
     dkv = dkv_ptr + batch * stride_dkvb
     q_plane, k_plane = tl.num_programs(1) * q_c, tl.num_programs(1) * k_c
     q_stats, k_stats = stats_q_ptr + batch * q_c, stats_kv_ptr + batch * k_c
-    # All three are carried from head to head (see `project_frames`).
+    # The loop over heads carries all three (see `project_frames`).
     k_frame, k_frame_stats, dkv_frame = context, k_stats, dkv
     for head in tl.range(heads, disable_licm=True):
         row = head * D
@@ -125,7 +125,7 @@ def temporal_block_bwd_attend_kernel(
             store_tile(dkv_frame, k_c, row + C, row + C + D, at, inside, dvs[s], DP)
             dkv_frame += wide
         dkv_frame -= wide * TK
-    # All heads are in memory, written by this program alone.
+    # All heads are in memory now, written by this program.
     tl.debug_barrier()
     dx = dx_ptr + batch * C * q_c
     for t in tl.range(TQ, disable_licm=True):

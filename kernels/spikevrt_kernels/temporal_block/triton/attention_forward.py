@@ -16,7 +16,7 @@ def save_stats(
     plane, HW, C, T, at, inside, eps,
     P: tl.constexpr, CK: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Write the layer norm statistics of T frames: means, and one `plane` further 1 / standard deviation."""
+    """Write the layer norm statistics of T frames: means, and 1 / standard deviations `plane` elements further."""
     for _ in tl.range(T, disable_licm=True):
         mean, rstd = frame_stats(ptr, stride_c, C, at, inside, eps, P, CK, ACC)  # (P,), (P,)
         tl.store(stats_ptr + at, mean, mask=inside)
@@ -54,8 +54,8 @@ def load_for_dot(
     stats_ptr,  # (HW,) ACC means; `plane` further 1 / deviation
     CK: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Channels c .. c+CK of a frame: (P,CK). Those wider than DOT lose their mean first: rounded with it, a mean of
-    many standard deviations would leave little of what the norm keeps."""
+    """Load channels c .. c+CK of a frame: (P,CK). If they are wider than DOT, their mean is subtracted first: rounding
+    a mean of many standard deviations would destroy most of what the norm keeps."""
     x = load_tile(frame_ptr, stride_c, c, C, at, inside, CK)  # (P,CK)
     if frame_ptr.dtype.element_ty == DOT:
         return x
@@ -73,7 +73,7 @@ def unfold(
     row, D,
     DP: tl.constexpr, EXACT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """rstd * (x w^T - mean * sum(w)) + b, which is what a folded norm leaves to do; x came centred if not EXACT."""
+    """rstd * (x w^T - mean * sum(w)) + b, the rest of a folded norm; unless EXACT, x was centred before."""
     mean = tl.load(stats_ptr + at, mask=inside, other=0.0)  # (P,)
     rstd = tl.load(stats_ptr + plane + at, mask=inside, other=0.0)  # (P,)
     sums, bias = load_vector(sum_ptr, row, row + D, DP, ACC), load_vector(b_ptr, row, row + D, DP, ACC)  # (DP,)
@@ -94,7 +94,7 @@ def project_kv(
     row, D,
     P: tl.constexpr, DP: tl.constexpr, CK: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Keys and values of one head, each (P,DP) in DOT; `row` is the head's first key row of w (3C,C)."""
+    """Keys and values of one head, each (P,DP) in DOT; `row` is the head's first key row in w (3C,C)."""
     k, v = tl.zeros((P, DP), ACC), tl.zeros((P, DP), ACC)  # (P,DP)
     for c in tl.range(0, C, CK, disable_licm=True):
         x = load_for_dot(frame_ptr, stride_c, c, C, at, inside, stats_ptr, CK, DOT, ACC)  # (P,CK)
@@ -118,9 +118,9 @@ def project_frames(
     row, D,
     T: tl.constexpr, P: tl.constexpr, DP: tl.constexpr, CK: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """`project_kv` of T frames: their keys, their values, and the pointers as they were.
+    """Call `project_kv` for T frames: returns their keys, their values, and the unchanged pointers.
 
-    A loop over heads carries the pointers: else the addresses of all frames would be kept in registers beside it.
+    A loop over heads carries the pointers; otherwise the addresses of all frames would stay in registers.
     """
     ks, vs = (), ()
     for _ in tl.static_range(T):
@@ -149,9 +149,10 @@ def attend(
     TQ: tl.constexpr, TK: tl.constexpr, SELF: tl.constexpr, P: tl.constexpr, CK: tl.constexpr, DP: tl.constexpr,
     DROPOUT: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """o = concat of heads of softmax(scale q k^T) v, q of LN x, k and v of LN context, at pixels `at` of all frames.
+    """o = concatenated heads of softmax(scale q k^T) v, q of LN x, k and v of LN context, at pixels `at` of all frames.
 
-    Heads run one after another: keys and values of one head of all frames stay in registers, queries pass by.
+    Heads are computed one after the other: keys and values of one head stay in registers for all frames, and queries
+    are loaded frame by frame.
     """
     batch = tl.cast(tl.program_id(1), tl.int64)
     x, context = x_ptr + batch * stride_xb, context_ptr + batch * stride_kb
@@ -164,7 +165,7 @@ def attend(
     save_stats(x, stride_xc, x_t, q_stats, q_plane, wide, C, TQ, at, inside, eps, P, CK, ACC)
     if not SELF:
         save_stats(context, stride_kc, k_t, k_stats, k_plane, wide, C, TK, at, inside, eps, P, CK, ACC)
-    # Statistics come back from memory where they are needed: T frames of them would fill the registers.
+    # Statistics are loaded again where they are needed, because those of T frames would fill the registers.
     tl.debug_barrier()
     k_frame, k_frame_stats = context, k_stats
     for head in tl.range(heads, disable_licm=True):
@@ -210,7 +211,7 @@ def temporal_block_attend_kernel(
     TQ: tl.constexpr, TK: tl.constexpr, SELF: tl.constexpr, P: tl.constexpr, CK: tl.constexpr, DP: tl.constexpr,
     DROPOUT: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """`attend` alone, at P pixels of all frames."""
+    """Run `attend` at P pixels of all frames."""
     at = tl.program_id(0) * P + tl.arange(0, P)  # (P,)
     attend(
         x_ptr, context_ptr, o_ptr, w_ptr, sum_ptr, b_ptr, stats_q_ptr, stats_kv_ptr, seed_ptr,

@@ -1,4 +1,4 @@
-"""One call of the block on tensors: its launches one after the other, forward and backward."""
+"""Runs the block's launches on tensors, one after the other, forward and backward."""
 
 from itertools import chain
 
@@ -16,7 +16,7 @@ from spikevrt_kernels.temporal_block.triton.launch_backward import (
 
 
 def run_launches(call: Call, keep: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """out (B,C,T,H,W); for the backward: o, statistics of x and of the context (empty in self-attention)."""
+    """out (B,C,T,H,W); then, for the backward, o and statistics of x and of the context (empty in self-attention)."""
     launches, out, o, stats_q, stats_kv = forward_launches(call, keep)
     for launch in launches.values():
         launch.run()
@@ -24,9 +24,9 @@ def run_launches(call: Call, keep: bool) -> tuple[Tensor, Tensor, Tensor, Tensor
 
 
 def run_backward_launches(call: Call, saved: Saved, grad: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Gradients of x and of the context where there is one; of every weight in the order of `flatten`.
+    """Gradients of x and, if there is one, of the context; then of all weights in the order of `flatten`.
 
-    Those of weights are accumulated, and may be views of one piece of memory.
+    Gradients of weights have the type of accumulation, and may be views of the same memory.
     """
     launch, dy, z, out_sums = dy_launch(call, saved, grad)
     launch.run()

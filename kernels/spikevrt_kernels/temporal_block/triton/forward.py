@@ -11,7 +11,7 @@ from spikevrt_kernels.temporal_block.triton.mlp_forward import mlp
 def temporal_block_kernel(
     x_ptr,  # (B,C,TQ,HW) by strides
     context_ptr,  # (B,C,TK,HW) by strides; x itself in self-attention
-    o_ptr,  # (B,C,TQ,HW) contiguous; `out` itself where nobody keeps o
+    o_ptr,  # (B,C,TQ,HW) contiguous; the same as `out` if o is not kept
     out_ptr,  # (B,C,TQ,HW) contiguous
     w_ptr,  # (3C,C) DOT, the norms folded in
     sum_ptr,  # (3C,) ACC, sums of its rows
@@ -32,7 +32,7 @@ def temporal_block_kernel(
     TQ: tl.constexpr, TK: tl.constexpr, SELF: tl.constexpr, SHARED: tl.constexpr, P: tl.constexpr, NC: tl.constexpr,
     CK: tl.constexpr, RK: tl.constexpr, DP: tl.constexpr, DROPOUT: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """The whole block at P pixels of all frames: the attention of its pixels is all that the MLP of a program needs."""
+    """The whole block at P pixels of all frames: the MLP of a program needs only the attention of its own pixels."""
     at = tl.program_id(0) * P + tl.arange(0, P)  # (P,)
     inside = at < HW
     attend(

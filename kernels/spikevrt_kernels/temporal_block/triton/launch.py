@@ -1,4 +1,4 @@
-"""Grids, strides and constants of the block's kernels."""
+"""Grids, strides and constants for the launches of the block's kernels."""
 
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -19,35 +19,35 @@ from spikevrt_kernels.temporal_block.triton.tile_table import Config, choose, on
 ATTENDING = ("attend", "block", "bwd_attend")
 """Kernels that hold all frames of their pixels."""
 KEPT = 512
-"""Geometries of calls whose numbers are kept: a model has some ten at a size of clips."""
+"""Number of geometries whose arguments are kept; a model has about ten per clip size."""
 MLP_WEIGHTS = ("wo_ptr", "bo_ptr", "gamma_ptr", "beta_ptr", "w1_ptr", "b1_ptr", "w2_ptr", "b2_ptr")
 
 
 class Call(NamedTuple):
-    """One call of the block, as its kernels see it: features with their pixels side by side."""
+    """One call of the block as its kernels take it; the pixels of a frame are contiguous."""
 
     x: Tensor
     """(B,C,T,H,W)."""
     context: Tensor | None
     """(B,C,Tk,H,W), or None for self-attention."""
     weights: BlockWeights
-    """Projections in `dot`, the others in any type."""
+    """Parameters; projections in the type `dot`, the others in any type."""
     heads: int
     dropout_p: float
     seed: Tensor | None
-    """(1,) int64 with dropout."""
+    """(1,) int64, or None without dropout."""
     max_pixels: int
-    """Most pixels of a program (MAX_BATCH_TOKENS / T)."""
+    """Largest number of pixels per program (MAX_BATCH_TOKENS / T)."""
     dot: torch.dtype
-    """Type of the dots' inputs."""
+    """Type of the inputs of matrix products."""
     target: int | None = None
-    """Architecture to choose configurations for; None = that of the device."""
+    """Architecture whose tile sizes are used (90 for sm_90); None = that of the device."""
     folded: Folded | None = None
-    """The norms in the projection, where they are folded already."""
+    """The projection with the norms folded in, if that was done already."""
 
     @property
     def keys(self) -> Tensor:
-        """Where keys and values come from."""
+        """The tensor from which keys and values are computed."""
         return self.x if self.context is None else self.context
 
     @property
@@ -56,11 +56,11 @@ class Call(NamedTuple):
         return torch.promote_types(self.dot, torch.float32)
 
     def config(self, kernel: str) -> Config:
-        """Tile and warps of one kernel; a plan for another architecture takes them from the static table."""
+        """Tile size and warps of one kernel; for `target`, they come from the tile table."""
         return choose(kernel, self.max_pixels, self.variant(kernel), None if self.target else self.x.device)
 
     def variant(self, kernel: str) -> tuple[str | int, ...]:
-        """What the binary of a kernel is made for, as far as it decides about registers."""
+        """What distinguishes binaries of a kernel, as far as it affects registers."""
         common = (str(self.dot), self.x.shape[1], self.weights.mlp_in[0].shape[0])
         if kernel not in ATTENDING:
             return common
@@ -68,27 +68,27 @@ class Call(NamedTuple):
 
     @property
     def geometry(self) -> "Geometry":
-        """Without its tensors."""
+        """The call without its tensors."""
         x, keys, R = self.x, self.keys, self.weights.mlp_in[0].shape[0]
         sizes = x.shape, x.stride(), keys.stride(), keys.shape[2], R
         return Geometry(*sizes, self.heads, self.dropout_p, self.context is not None, self.dot)
 
     @property
     def architecture(self) -> int:
-        """As one number: 90 for sm_90."""
+        """The architecture as a number: 90 for sm_90."""
         return self.target or architecture(self.x.device)
 
 
 class Geometry(NamedTuple):
-    """All of a call but its tensors' values: what grids and constants follow from."""
+    """A call without the values of its tensors: everything that grids and constants depend on."""
 
     shape: torch.Size
-    """Of x: (B,C,T,H,W)."""
+    """(B,C,T,H,W) of x."""
     x_strides: tuple[int, ...]
     key_strides: tuple[int, ...]
     key_frames: int
     hidden: int
-    """R."""
+    """Width R of the MLP."""
     heads: int
     dropout_p: float
     cross: bool
@@ -96,13 +96,13 @@ class Geometry(NamedTuple):
 
 
 def chunk_constants(C: int, dot: torch.dtype) -> dict[str, Any]:
-    """The constants that every kernel takes: chunks of channels and types."""
+    """The constants that all kernels take: chunks of channels, and types."""
     acc = torch.promote_types(dot, torch.float32)
     return {"CK": 32 if C > 16 else 16, "DOT": TRITON_TYPES[dot], "ACC": TRITON_TYPES[acc]}
 
 
 def attention_arguments(call: Call) -> dict[str, Any]:
-    """Arguments that the attention's forward and backward share."""
+    """The arguments that the attention's forward and backward share."""
     w, sums, b = call.folded or fold(call.weights, call.dot)
     pointers = {"x_ptr": call.x, "context_ptr": call.keys, "w_ptr": w, "sum_ptr": sums, "b_ptr": b}
     return pointers | {"seed_ptr": call.seed} | attention_numbers(call.geometry)
@@ -110,7 +110,7 @@ def attention_arguments(call: Call) -> dict[str, Any]:
 
 @lru_cache(maxsize=KEPT)
 def attention_numbers(geometry: Geometry) -> dict[str, Any]:
-    """Those without pointers, kept from call to call, to be copied."""
+    """Those arguments without the pointers; they are cached, so callers must copy them."""
     _, C, T, H, W = geometry.shape
     D = C // geometry.heads
     return {
@@ -133,13 +133,13 @@ def attention_numbers(geometry: Geometry) -> dict[str, Any]:
 
 
 def new_stats(call: Call, x: Tensor) -> Tensor:
-    """Room for layer norm statistics of every frame and pixel of x: (2,B,T,H,W)."""
+    """Memory for the layer norm statistics of every frame and pixel of x: (2,B,T,H,W)."""
     B, _, T, H, W = x.shape
     return x.new_empty((2, B, T, H, W), dtype=call.acc)
 
 
 def attend_launch(call: Call) -> tuple[Launch, Tensor, Tensor, Tensor]:
-    """The first kernel of the forward; o (B,C,T,H,W) in the dots' type, statistics of queries and of keys."""
+    """The first forward kernel; also o (B,C,T,H,W) in the type `dot`, and statistics of queries and keys."""
     stats_q = new_stats(call, call.x)
     stats_kv = stats_q if call.context is None else new_stats(call, call.context)
     o = call.x.new_empty(call.x.shape, dtype=call.dot)
@@ -151,13 +151,13 @@ def attend_launch(call: Call) -> tuple[Launch, Tensor, Tensor, Tensor]:
 
 
 def mlp_constants(R: int, dot: torch.dtype) -> dict[str, Any]:
-    """Slices of hidden channels and types."""
+    """The constants of the MLP kernels: slices of hidden channels, and types."""
     constants = chunk_constants(R, dot)
     return {"RK": constants.pop("CK")} | constants
 
 
 def mlp_arguments(call: Call, o: Tensor) -> dict[str, Any]:
-    """Arguments that the MLP's forward and backward share."""
+    """The arguments that the MLP's forward and backward share."""
     w = call.weights
     vectors = (*w.out_proj, *w.norm_mlp, *w.mlp_in, *w.mlp_out)
     return {"x_ptr": call.x, "o_ptr": o, **dict(zip(MLP_WEIGHTS, vectors, strict=True)), **mlp_numbers(call.geometry)}
@@ -165,7 +165,7 @@ def mlp_arguments(call: Call, o: Tensor) -> dict[str, Any]:
 
 @lru_cache(maxsize=KEPT)
 def mlp_numbers(geometry: Geometry) -> dict[str, Any]:
-    """Those without pointers, kept from call to call, to be copied."""
+    """Those arguments without the pointers; they are cached, so callers must copy them."""
     _, C, _, H, W = geometry.shape
     constants = chunk_constants(C, geometry.dot)
     return {
@@ -181,7 +181,7 @@ def mlp_numbers(geometry: Geometry) -> dict[str, Any]:
 
 
 def mlp_launch(call: Call, o: Tensor) -> tuple[Launch, Tensor]:
-    """The second kernel of the forward and its output (B,C,T,H,W)."""
+    """The second forward kernel, and its output (B,C,T,H,W)."""
     out = call.x.new_empty(call.x.shape)
     config = call.config("mlp")
     arguments = mlp_arguments(call, o) | {"out_ptr": out, "P": config.pixels}
@@ -190,21 +190,21 @@ def mlp_launch(call: Call, o: Tensor) -> tuple[Launch, Tensor]:
 
 
 class Forward(NamedTuple):
-    """The forward: its launches by name, and what they write."""
+    """The forward pass: its launches by name, and their outputs."""
 
     launches: dict[str, Launch]
     out: Tensor
-    """(B,C,T,H,W)."""
+    """Result (B,C,T,H,W)."""
     o: Tensor
-    """(B,C,T,H,W) in the dots' type, kept for the backward; empty where nobody asked for it."""
+    """(B,C,T,H,W) in the type `dot`, kept for the backward pass; empty if it is not needed."""
     stats_q: Tensor
-    """(2,B,T,H,W)."""
+    """(2,B,T,H,W) layer norm statistics of x."""
     stats_kv: Tensor
-    """(2,B,Tk,H,W); that of q in self-attention."""
+    """(2,B,Tk,H,W) layer norm statistics of the context; in self-attention the same as `stats_q`."""
 
 
 def block_launch(call: Call, keep: bool) -> Forward:
-    """The forward in one kernel; without `keep` o passes through `out`."""
+    """The forward pass in one kernel; without `keep`, o is stored in `out` temporarily."""
     stats_q = new_stats(call, call.x)
     stats_kv = stats_q if call.context is None else new_stats(call, call.context)
     out = call.x.new_empty(call.x.shape)
@@ -219,7 +219,7 @@ def block_launch(call: Call, keep: bool) -> Forward:
 
 
 def forward_launches(call: Call, keep: bool) -> Forward:
-    """The forward as the static table has it; `keep` says whether a backward will ask for o."""
+    """The forward pass in one or two kernels, as the tile table says; `keep` = a backward pass will need o."""
     if one_kernel(call.architecture, max(call.x.shape[2], call.keys.shape[2])):
         return block_launch(call, keep)
     attend, o, stats_q, stats_kv = attend_launch(call)

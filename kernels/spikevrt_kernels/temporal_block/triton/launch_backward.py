@@ -1,4 +1,4 @@
-"""The block's backward: its launches in order, and how their sums become gradients."""
+"""The launches of the block's backward pass in order, and how their partial sums become gradients."""
 
 from math import prod
 from typing import NamedTuple
@@ -21,50 +21,50 @@ from spikevrt_kernels.temporal_block.triton.mlp_backward import (
 from spikevrt_kernels.temporal_block.triton.projection_backward import temporal_block_bwd_project_kernel
 
 PROGRAMS = 256
-"""Programs that walk over tiles, each with a row of sums: their number fixes the order of every sum."""
+"""Number of programs that walk over the tiles, each with a row of sums; it fixes the order of every sum."""
 
 
 class Saved(NamedTuple):
-    """What the forward keeps beside its inputs."""
+    """What the forward pass keeps besides its inputs."""
 
     o: Tensor
-    """(B,C,T,H,W), the attention before its output projection."""
+    """(B,C,T,H,W) result of the attention before its output projection."""
     stats_q: Tensor
-    """(2,B,T,H,W)."""
+    """(2,B,T,H,W) layer norm statistics of x."""
     stats_kv: Tensor
-    """(2,B,Tk,H,W); that of q in self-attention."""
+    """(2,B,Tk,H,W) layer norm statistics of the context; in self-attention the same as `stats_q`."""
 
 
 class Sums(NamedTuple):
-    """Partial sums of one kernel: a row a program, in which gradients of these shapes follow one another."""
+    """Partial sums of one kernel: one row per program, which holds gradients of these shapes one after the other."""
 
     rows: Tensor
     shapes: tuple[tuple[int, ...], ...]
 
     def gradients(self) -> list[Tensor]:
-        """The gradients: one sum over programs, always in the same order."""
+        """The gradients: sums over the programs, always in the same order."""
         parts = self.rows.sum(0).split([prod(shape) for shape in self.shapes])
         return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
 
 def new_sums(call: Call, programs: int, *shapes: tuple[int, ...]) -> Sums:
-    """Room for the sums of `programs` programs."""
+    """Memory for the sums of `programs` programs."""
     return Sums(call.x.new_empty((programs, sum(map(prod, shapes))), dtype=call.acc), shapes)
 
 
 def padded(C: int) -> int:
-    """All channels of a tile, as a power of two."""
+    """Channels of a tile that holds all of them: C, rounded up to a power of two."""
     return max(16, 1 << (C - 1).bit_length())
 
 
 def programs_over(x: Tensor, pixels: int) -> int:
-    """Programs that share the tiles of x."""
+    """Number of programs that divide the tiles of x."""
     B, _, T, H, W = x.shape
     return min(PROGRAMS, pieces(H * W, pixels) * T * B)
 
 
 def dy_launch(call: Call, saved: Saved, grad: Tensor) -> tuple[Launch, Tensor, Tensor, Sums]:
-    """out -> y, and z = LN(y) in the dots' type; sums of Wo transposed (C,C), bo, gamma, beta."""
+    """From the gradient of out to dy, and z = LN(y) in the type `dot`; sums of Wo transposed (C,C), bo, gamma, beta."""
     B, C, T = call.x.shape[:3]
     config = call.config("bwd_dy")
     programs = programs_over(call.x, config.pixels)
@@ -77,7 +77,7 @@ def dy_launch(call: Call, saved: Saved, grad: Tensor) -> tuple[Launch, Tensor, T
 
 
 def mlp_backward_launch(call: Call, z: Tensor, grad: Tensor) -> tuple[Launch, Sums]:
-    """Sums of W1 (R,C), W2 transposed (R,C), b1, b2."""
+    """The MLP's weight gradients: sums of W1 (R,C), W2 transposed (R,C), b1, b2."""
     B, C, T, H, W = call.x.shape
     config = call.config("bwd_mlp")
     programs = programs_over(call.x, config.pixels)
@@ -109,14 +109,14 @@ def mlp_backward_launch(call: Call, z: Tensor, grad: Tensor) -> tuple[Launch, Su
 
 
 class AttentionGradients(NamedTuple):
-    """What the attention's backward writes."""
+    """Outputs of the attention's backward kernel."""
 
     dq: Tensor
     """(B,C,T,H,W)."""
     dkv: Tensor
-    """(B,2C,Tk,H,W): dk, then dv."""
+    """(B,2C,Tk,H,W): first dk, then dv."""
     dqkv: Tensor | None
-    """(B,3C,T,H,W), which holds both, in self-attention."""
+    """(B,3C,T,H,W), which holds dq and dkv; only in self-attention."""
     dx: Tensor
     """(B,C,T,H,W)."""
     dcontext: Tensor | None
@@ -124,7 +124,7 @@ class AttentionGradients(NamedTuple):
 
 
 def attend_backward_launch(call: Call, saved: Saved, dy: Tensor) -> tuple[Launch, AttentionGradients]:
-    """y -> q, k, v -> x, context."""
+    """From dy to the gradients of q, k, v and of x and the context."""
     B, C, T, H, W = call.x.shape
 
     def new(groups: int, frames: int) -> Tensor:
@@ -157,14 +157,14 @@ def attend_backward_launch(call: Call, saved: Saved, dy: Tensor) -> tuple[Launch
 
 
 class ProjectionSums(NamedTuple):
-    """Partial sums of LN(x) W^T + b: of g xhat^T and of g, its gradient."""
+    """Partial sums for LN(x) W^T + b: of g xhat^T and of g, where g is the gradient of the result."""
 
     sums: Sums
     weight: Tensor
     norm: tuple[Tensor, Tensor]
 
     def gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Those of W, b, gamma and beta."""
+        """The gradients of W, b, gamma and beta."""
         dw, db = self.sums.gradients()
         w, gamma, beta = (p.to(dw.dtype) for p in (self.weight, *self.norm))
         return dw * gamma + db[:, None] * beta, db, (w * dw).sum(0), db @ w
@@ -173,7 +173,7 @@ class ProjectionSums(NamedTuple):
 def project_backward_launch(
     call: Call, x: Tensor, stats: Tensor, grad: Tensor, weight: Tensor, norm: tuple[Tensor, Tensor]
 ) -> tuple[Launch, ProjectionSums]:
-    """From the gradient (B,G*C,T,H,W) of LN(x) W^T + b to that of W (G*C,C), b and the norm."""
+    """From the gradient (B,G*C,T,H,W) of LN(x) W^T + b to the gradients of W (G*C,C), b and the norm."""
     B, C, T, H, W = x.shape
     groups = grad.shape[1] // C
     config = call.config(f"bwd_project_{groups}")
@@ -203,7 +203,7 @@ def project_backward_launch(
 def project_backward_launches(
     call: Call, saved: Saved, found: AttentionGradients
 ) -> list[tuple[Launch, ProjectionSums]]:
-    """Weight gradients of the projections: of q, k, v together in self-attention, else of q, then of k, v."""
+    """Weight gradients of the projections: for q, k, v together in self-attention, else for q, then for k, v."""
     C, (weight, _), w = call.x.shape[1], call.weights.in_proj, call.weights
     if found.dqkv is not None:
         return [project_backward_launch(call, call.x, saved.stats_q, found.dqkv, weight, w.norm_q)]

@@ -1,11 +1,11 @@
 """Backward of y = x + o Wo^T + bo; out = y + GELU(LN(y) W1^T + b1) W2^T + b2.
 
-Everything is computed again from x and o. Two kernels, since the sums of all weight gradients would not fit the
-registers of one: dy with the gradients of Wo and the norm, then those of W1 and W2. The second would compute LN(y)
-again for each of its shares of the hidden channels: the first leaves it instead. A program walks over many tiles
-with its sums in registers and writes them once, to a row of its own: no atomics, the same bits every time.
-Here a tile holds all channels, padded to CP: a flat tile (P < CP) spreads over the warps along its channels, where
-a tall one would be kept by several warps at once.
+Everything is recomputed from x and o. There are two kernels, because the sums of all weight gradients do not fit the
+registers of one: the first computes dy and the gradients of Wo and the norm, the second those of W1 and W2. The first
+also writes LN(y), which the second would otherwise recompute for each of its parts of the hidden channels. A program
+walks over many tiles with its sums in registers and writes them once, to a row of its own: there are no atomics, and
+the bits are always the same. Tiles hold all channels, padded to CP: a flat tile (P < CP) is spread over the warps along
+its channels, while several warps would each keep a tall one.
 """
 
 import triton
@@ -54,7 +54,7 @@ def hidden(
     r, R, C,
     P: tl.constexpr, CP: tl.constexpr, RK: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """z W1^T + b1 of the hidden channels r .. r+RK: (P,RK) in ACC, and those rows of W1 (RK,CP)."""
+    """z W1^T + b1 for the hidden channels r .. r+RK: (P,RK) in ACC; also those rows of W1 (RK,CP)."""
     w = load_weight(w1_ptr, r, R, 0, C, C, RK, CP)  # (RK,CP)
     a = add_dot(tl.zeros((P, RK), ACC), z, tl.trans(w), DOT, ACC)  # (P,RK)
     return a + load_vector(b1_ptr, r, R, RK, ACC)[None, :], w
@@ -67,7 +67,7 @@ def hidden_gradient(
     r, R, C,
     P: tl.constexpr, CP: tl.constexpr, RK: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """dout W2 of the hidden channels r .. r+RK: (P,RK) in ACC."""
+    """dout W2 for the hidden channels r .. r+RK: (P,RK) in ACC."""
     w = load_weight(w2_ptr, 0, C, r, R, R, CP, RK)  # (CP,RK)
     return add_dot(tl.zeros((P, RK), ACC), grad, w, DOT, ACC)
 
@@ -92,7 +92,7 @@ def temporal_block_bwd_dy_kernel(
     T: tl.constexpr, P: tl.constexpr, NC: tl.constexpr, CK: tl.constexpr, CP: tl.constexpr, RK: tl.constexpr,
     DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """dy, and the gradients of Wo, bo and the norm."""
+    """Compute dy, and the gradients of Wo, bo and the norm."""
     in_frame = tl.cdiv(HW, P)
     o_c = tl.cast(HW, tl.int64) * T
     d_wo = zero_tiles(NC, CK, CP, ACC)  # NC of (CK,CP): dWo transposed
@@ -122,7 +122,7 @@ def temporal_block_bwd_dy_kernel(
         d_bo += tl.sum(dy, 0)
         d_gamma += tl.sum(dz * yhat, 0)
         d_beta += tl.sum(dz, 0)
-        # dWo by rows of Wo would cut dy in registers; by columns it reads o again, a chunk at a time.
+        # Computing dWo by rows of Wo would split dy in registers; by columns, o is read again, one chunk at a time.
         new_wo = ()
         for c in tl.static_range(NC):
             o_turned = tl.trans(load_tile(o, o_c, c * CK, C, at, inside, CK))  # (CK,P)
@@ -149,7 +149,7 @@ def temporal_block_bwd_mlp_kernel(
     T: tl.constexpr, P: tl.constexpr, CP: tl.constexpr, RK: tl.constexpr, SLICES: tl.constexpr, DOT: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of W1, b1, W2, b2; axis 1 of the grid shares out the hidden channels, SLICES of RK each."""
+    """Compute the gradients of W1, b1, W2, b2; axis 1 of the grid divides the hidden channels, SLICES of RK each."""
     in_frame = tl.cdiv(HW, P)
     z_c = tl.cast(HW, tl.int64) * T
     start = tl.program_id(1) * SLICES * RK

@@ -1,4 +1,4 @@
-"""What follows the attention: x, o -> out, by the output projection, the residuals and the MLP."""
+"""The part of the block after the attention: from x and o to out, with output projection, residuals and MLP."""
 
 import triton
 import triton.language as tl
@@ -46,7 +46,7 @@ def norm_chunks(
     C,
     NC: tl.constexpr, CK: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Layer norm of chunks in registers, in DOT."""
+    """Layer norm of chunks that are in registers; the result is in DOT."""
     out = ()
     for j in tl.static_range(NC):
         gamma, beta = load_vector(gamma_ptr, j * CK, C, CK, ACC), load_vector(beta_ptr, j * CK, C, CK, ACC)  # (CK,)
@@ -100,7 +100,7 @@ def mlp(
             new = new + (add_dot(y[j], h, tl.trans(w), DOT, ACC),)
         y = new
     if SHARED:
-        # `o` and `out` are one: all of o is read before the first of out is written.
+        # `o` and `out` may be the same memory: all of o is read before out is written.
         tl.debug_barrier()
     for j in tl.static_range(NC):
         tile = y[j] + load_vector(b2_ptr, j * CK, C, CK, ACC)[None, :]  # (P,CK)
@@ -124,7 +124,7 @@ def temporal_block_mlp_kernel(
     HW, C, R, eps,
     P: tl.constexpr, NC: tl.constexpr, CK: tl.constexpr, RK: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """`mlp` at P pixels of one frame."""
+    """Run `mlp` at P pixels of one frame."""
     at = tl.program_id(0) * P + tl.arange(0, P)  # (P,)
     t, batch = tl.cast(tl.program_id(1), tl.int64), tl.cast(tl.program_id(2), tl.int64)
     o_c = tl.cast(HW, tl.int64) * tl.num_programs(1)

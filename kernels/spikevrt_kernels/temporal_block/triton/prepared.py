@@ -1,7 +1,7 @@
-"""What the block's kernels take in the place of its weights: made by a forward, and handed on to its backward.
+"""The forms of its weights that the block's kernels take: the forward pass makes them and hands them to its backward.
 
-Nothing is kept from call to call: fused optimisers and writes through `weight.data` leave no trace in a tensor's
-version, and a block with weights of before is wrong without a word.
+They are not kept from call to call: fused optimisers and writes to `weight.data` do not change a tensor's version, so
+outdated weights would go unnoticed.
 """
 
 from collections.abc import Sequence
@@ -17,28 +17,28 @@ from spikevrt_kernels.temporal_block.reference import BlockWeights
 class Folded(NamedTuple):
     """The projection of LN(x) to q, k, v as a product with x itself.
 
-    LN(x) W^T + b = rstd (x W'^T - mean sum(W')) + b'. The sums are those of the rounded W', so that the mean
+    LN(x) W^T + b = rstd (x W'^T - mean sum(W')) + b'. The sums are computed from the rounded W', so that the mean
     cancels exactly.
     """
 
     weight: Tensor
-    """W' = W gamma (3C,C) in the dots' type."""
+    """W' = W gamma, (3C,C) in the type `dot`."""
     sums: Tensor
-    """Of its rows (3C,), accumulated."""
+    """(3C,) sums of the rows of W', in the type of accumulation."""
     bias: Tensor
-    """b' = b + W beta (3C,), accumulated."""
+    """b' = b + W beta, (3C,) in the type of accumulation."""
 
 
 class Prepared(NamedTuple):
-    """The block's weights as its kernels take them."""
+    """The block's weights in the form that its kernels take."""
 
     weights: BlockWeights
-    """Projections in the dots' type."""
+    """The parameters; projections in the type `dot`."""
     folded: Folded
 
 
 def flatten(weights: BlockWeights) -> list[Tensor]:
-    """Weights and biases in their order: 12 tensors, 14 with a norm of the context."""
+    """All weights and biases in order: 12 tensors, or 14 with a norm of the context."""
     return [t.contiguous() for pair in weights if pair is not None for t in pair]
 
 
@@ -49,13 +49,13 @@ def unflatten(weights: Sequence[Tensor]) -> BlockWeights:
 
 
 def projections(weights: Sequence[Tensor]) -> tuple[int, int, int, int]:
-    """Where the matrices of `flatten` are: those of q, k, v, of the attention's output, and of the MLP."""
+    """Indices of the matrices in the result of `flatten`: of q, k, v, of the output projection, and of the MLP."""
     first = len(weights) - 10
     return first, first + 2, first + 6, first + 8
 
 
 def fold(weights: BlockWeights, dot: torch.dtype) -> Folded:
-    """Fold the norms into the projection; autocast, which would round W beta, has no say in it."""
+    """Fold the norms into the projection; autocast is off, because it would round W beta."""
     acc = torch.promote_types(dot, torch.float32)
     weight, bias = (p.to(acc) for p in weights.in_proj)
     C = weight.shape[1]
@@ -70,23 +70,23 @@ def fold(weights: BlockWeights, dot: torch.dtype) -> Folded:
 
 
 def exactly(device: str) -> AbstractContextManager[Any]:
-    """Inside, autocast is off on a kind of devices that has it (`meta` has not)."""
+    """While active, autocast is off on this kind of device; does nothing for kinds without autocast, such as `meta`."""
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def fold_norm(weight: Tensor, bias: Tensor, norm: tuple[Tensor, Tensor], dot: torch.dtype) -> tuple[Tensor, Tensor]:
-    """W gamma in the dots' type, and b + W beta."""
+    """W gamma in the type `dot`, and b + W beta."""
     gamma, beta = norm
     return (weight * gamma).to(dot), bias + weight @ beta.to(bias.dtype)
 
 
 def cast(weights: Sequence[Tensor], dot: torch.dtype) -> list[Tensor]:
-    """The flat list of `flatten`, projections in the dots' type."""
+    """The result of `flatten` with the projections in the type `dot`."""
     matrices = projections(weights)
     return [w.to(dot) if i in matrices else w for i, w in enumerate(weights)]
 
 
 def prepare(weights: Sequence[Tensor], dot: torch.dtype) -> Prepared:
-    """The flat list of `flatten`, prepared afresh."""
+    """Prepare the weights in the result of `flatten`."""
     made = unflatten(cast(weights, dot))
     return Prepared(made, fold(made, dot))

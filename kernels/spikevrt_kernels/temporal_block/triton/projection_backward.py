@@ -24,9 +24,9 @@ def temporal_block_bwd_project_kernel(
     T: tl.constexpr, G: tl.constexpr, P: tl.constexpr, NC: tl.constexpr, CK: tl.constexpr, CP: tl.constexpr,
     DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Sums over pixels of g xhat^T and g, the gradients of W and b before gamma and beta come in.
+    """Sum g xhat^T and g over pixels: the gradients of W and b without the factors gamma and beta.
 
-    Those of the norm follow from them: dgamma is the sum of W times dW over rows, and dbeta that of W times db.
+    The norm's gradients follow from them: dgamma is the sum of W times dW over rows, and dbeta that of W times db.
     """
     in_frame = tl.cdiv(HW, P)
     x_c = tl.cast(HW, tl.int64) * T

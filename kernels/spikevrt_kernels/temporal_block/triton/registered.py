@@ -1,4 +1,4 @@
-"""The registered operator of the `triton` backend: forward in one or two kernels, backward by recomputation in more."""
+"""The registered operator of the `triton` backend: one or two forward kernels, and backward kernels that recompute."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,20 +19,20 @@ UNBOUNDED = 1 << 30
 
 
 class Numbers(NamedTuple):
-    """What a call takes beside features and weights, in the operator's order."""
+    """Arguments of a call besides features and weights, in the operator's order."""
 
     heads: int
     dropout_p: float
     seed: Tensor | None
-    """(1,) int64 with dropout."""
+    """(1,) int64, or None without dropout."""
     max_pixels: int
-    """Most pixels of a program."""
+    """Largest number of pixels per program."""
     dot: torch.dtype
-    """Type of the dots' inputs."""
+    """Type of the inputs of matrix products."""
 
 
 def call_of(x: Tensor, context: Tensor | None, prepared: Prepared, numbers: Numbers) -> "Call":
-    """The call as its kernels see it."""
+    """The record of a call, as its kernels take it."""
     from spikevrt_kernels.temporal_block.triton.launch import Call
 
     return Call(x, context, prepared.weights, *numbers, folded=prepared.folded)
@@ -47,7 +47,7 @@ def gradients(
     numbers: Numbers,
     saved: tuple[Tensor, Tensor, Tensor],
 ) -> list[Tensor]:
-    """As `run_backward`; those of weights may be views of one piece of memory."""
+    """As `run_backward`; gradients of weights may be views of the same memory."""
     from spikevrt_kernels.temporal_block.triton.execution import Saved, run_backward_launches
 
     o, stats_q, stats_kv = saved
@@ -67,9 +67,9 @@ def run_forward(
     dot: torch.dtype,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """out (B,C,T,H,W); for the backward: o, statistics of x and of the context (empty in self-attention).
+    """out (B,C,T,H,W); then, for the backward, o and statistics of x and of the context (empty in self-attention).
 
-    Without `keep` there is no backward, and o is empty.
+    Without `keep` there will be no backward pass, and o is empty.
     """
     from spikevrt_kernels.temporal_block.triton.execution import run_launches
 
@@ -106,7 +106,7 @@ def run_backward(
     stats_q: Tensor,
     stats_kv: Tensor,
 ) -> list[Tensor]:
-    """Gradients of x, of the context where there is one, and of every weight in the order of `flatten`."""
+    """Gradients of x, of the context if there is one, and of all weights in the order of `flatten`."""
     numbers = Numbers(heads, dropout_p, seed, max_pixels, dot)
     found = gradients(grad, x, context, prepare(weights, dot), weights, numbers, (o, stats_q, stats_kv))
     inputs = 1 if context is None else 2
@@ -125,7 +125,7 @@ def _(grad: Tensor, x: Tensor, context: Tensor | None, weights: Sequence[Tensor]
 
 
 def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    """Keep the inputs, o and the statistics: 2.04 times the bytes of x, 3.08 with a context."""
+    """Save the inputs, o and the statistics: 2.04 times the bytes of x, or 3.08 with a context."""
     x, context, weights, ctx.heads, ctx.dropout_p, seed, ctx.max_pixels, ctx.dot, _ = inputs
     ctx.cross, ctx.dropout, ctx.weights = context is not None, seed is not None, len(weights)
     optional = [t for t in (context, seed) if t is not None]
@@ -136,10 +136,10 @@ def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...])
 
 
 def differentiate(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
-    """Gradients of `forward`'s arguments."""
+    """Gradients of the arguments of `forward`."""
     if grad is None:
         return None, None, [None] * ctx.weights, None, None, None, None, None, None
-    # Unpacked once: checkpointing computes the block again for it.
+    # Unpack saved tensors only once, because checkpointing recomputes the block for it.
     x, o, stats_q, stats_kv, *rest = ctx.saved_tensors
     context = rest.pop(0) if ctx.cross else None
     seed = rest.pop(0) if ctx.dropout else None
@@ -156,7 +156,7 @@ forward.register_autograd(differentiate, setup_context=setup_context)
 
 
 class Direct(torch.autograd.Function):
-    """The same operator past the dispatcher; its backward takes the weights that the forward prepared."""
+    """The same operator, called without PyTorch's dispatcher; the backward takes the forward's prepared weights."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, context: Tensor | None, numbers: Numbers, *weights: Tensor) -> tuple[Tensor, ...]:
@@ -175,7 +175,7 @@ class Direct(torch.autograd.Function):
 
 
 def dot_type(x: Tensor) -> torch.dtype:
-    """What autocast would multiply in, else the type of x."""
+    """The type in which autocast would multiply, else the type of x."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
@@ -183,7 +183,7 @@ def dot_type(x: Tensor) -> torch.dtype:
 def temporal_block_fused(
     x: Tensor, context: Tensor | None, weights: BlockWeights, heads: int, dropout_p: float, chunking: Chunking | None
 ) -> Tensor:
-    """The block; shapes as `temporal_block`. MAX_BATCH_TOKENS / T bounds the pixels of a program."""
+    """The block as fused kernels; shapes as in `temporal_block`. MAX_BATCH_TOKENS / T limits the pixels per program."""
     frames = x.shape[2] if context is None else max(x.shape[2], context.shape[2])
     max_pixels = max(1, chunking.max_batch_tokens // frames if chunking else UNBOUNDED)
     seed = draw_seed(x.device) if dropout_p > 0 else None
@@ -199,7 +199,7 @@ def temporal_block_fused(
 
 
 def without_gradients(x: Tensor, context: Tensor | None, weights: Sequence[Tensor], numbers: Numbers) -> Tensor:
-    """The block past the dispatcher."""
+    """The block without gradients, called without PyTorch's dispatcher."""
     from spikevrt_kernels.temporal_block.triton.execution import run_launches
 
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The static table: pixels and warps of each kernel, and where the forward is one kernel."""
+"""The tile table: pixels and warps of each kernel, and where the forward pass is one kernel."""
 
 from typing import Any, NamedTuple
 
@@ -8,18 +8,18 @@ from spikevrt_kernels.core.tuned import Kernel, tuned_row
 
 OPERATOR = "temporal_block"
 REGISTERS, MAX_REGISTERS = 65_536, 255
-"""Of a multiprocessor, and of a thread. Left to itself the assembler may aim at far fewer, and spill."""
+"""Registers per multiprocessor and per thread. Without a limit the assembler may aim at far fewer, and spill."""
 MIN_PIXELS = 16
-"""The smallest side of a matrix product."""
+"""The smallest side of a matrix product in Triton."""
 
 
 class Config(NamedTuple):
-    """How one kernel is launched."""
+    """Tile size and warps of one kernel."""
 
     pixels: int
     warps: int
     parts: int = 1
-    """Shares of the hidden channels, where sums of weight gradients are cut."""
+    """Number of parts into which the hidden channels are divided; only for kernels that sum weight gradients."""
 
     def options(self) -> dict[str, Any]:
         """Triton's compiler options."""
@@ -38,19 +38,19 @@ TABLE = {
     "bwd_project_2": Config(16, 8),
     "bwd_project_3": Config(16, 8),
 }
-"""By kernel. Registers decide: a tile of 16 rows is spread over the warps by its columns and held only once."""
+"""By kernel. Registers are the limit: a tile of 16 rows is spread over the warps by columns, and held only once."""
 
 WARPGROUPS = (90, 100)
-"""Architectures whose matrix products take 64 rows at a time."""
+"""Architectures whose matrix products take at least 64 rows."""
 ONE_KERNEL_FRAMES = 7
-"""Most frames of which the whole forward fits one kernel on those."""
+"""Largest number of frames for which the whole forward pass fits one kernel on these architectures."""
 
 
 def one_kernel(architecture: int, frames: int) -> bool:
-    """Whether the forward runs in one kernel.
+    """Whether the forward pass runs in one kernel.
 
-    Elsewhere attention takes 16 pixels at a time and the MLP 64: one kernel would read the MLP's weights four times as
-    often where products bound the block, not memory.
+    On other architectures the attention uses tiles of 16 pixels and the MLP tiles of 64. One kernel would read the
+    MLP's weights four times as often there, where products and not memory limit the block.
     """
     return architecture in WARPGROUPS and frames <= ONE_KERNEL_FRAMES
 
@@ -58,9 +58,9 @@ def one_kernel(architecture: int, frames: int) -> bool:
 def choose(
     kernel: str, max_pixels: int, variant: tuple[str | int, ...] = (), device: torch.device | None = None
 ) -> Config:
-    """The configuration of a kernel: tuned for its variant on the device, else of the table.
+    """The tile size of a kernel: tuned for this variant on this device, else from the table.
 
-    `max_pixels` bounds the tile, never below 16 pixels.
+    The tile has at most `max_pixels` pixels, but never fewer than 16.
     """
     row = tuned_row(Kernel(OPERATOR, kernel, variant), device)
     config = TABLE[kernel] if row is None else Config(*row)

@@ -1,4 +1,4 @@
-"""Tiles of pixels, slices of weights and layer norm: what the kernels of the block share."""
+"""What the block's kernels share: tiles of pixels, slices of weights, and layer norm."""
 
 import triton
 import triton.language as tl
@@ -6,7 +6,7 @@ import triton.language as tl
 
 @triton.jit
 def load_tile(frame_ptr, stride_c, first, end, at, inside, K: tl.constexpr):
-    """Channels first .. first+K (below end) of the pixels `at` of a frame: (P,K), zero outside."""
+    """Load channels first .. first+K (below end) of the pixels `at` of a frame: (P,K), zero outside."""
     c = first + tl.arange(0, K)  # (K,)
     pointers = frame_ptr + tl.cast(c, tl.int64)[None, :] * stride_c + at[:, None]  # (P,K)
     return tl.load(pointers, mask=inside[:, None] & (c < end)[None, :], other=0.0)
@@ -14,7 +14,7 @@ def load_tile(frame_ptr, stride_c, first, end, at, inside, K: tl.constexpr):
 
 @triton.jit
 def store_tile(frame_ptr, stride_c, first, end, at, inside, tile, K: tl.constexpr):
-    """The inverse of `load_tile`, in the type of the pointer."""
+    """The inverse of `load_tile`; converts to the type of the pointer."""
     c = first + tl.arange(0, K)  # (K,)
     pointers = frame_ptr + tl.cast(c, tl.int64)[None, :] * stride_c + at[:, None]  # (P,K)
     tl.store(pointers, tile.to(frame_ptr.dtype.element_ty), mask=inside[:, None] & (c < end)[None, :])
@@ -22,7 +22,7 @@ def store_tile(frame_ptr, stride_c, first, end, at, inside, tile, K: tl.constexp
 
 @triton.jit
 def load_weight(w_ptr, row, row_end, column, column_end, width, N: tl.constexpr, K: tl.constexpr):
-    """w[row .. row+N, column .. column+K] of a matrix with rows of `width`: (N,K), zero beyond the ends."""
+    """Load w[row .. row+N, column .. column+K] of a matrix with rows of `width`: (N,K), zero beyond the ends."""
     n, k = row + tl.arange(0, N), column + tl.arange(0, K)  # (N,), (K,)
     mask = (n < row_end)[:, None] & (k < column_end)[None, :]  # (N,K)
     return tl.load(w_ptr + n[:, None] * width + k[None, :], mask=mask, other=0.0)
@@ -30,14 +30,14 @@ def load_weight(w_ptr, row, row_end, column, column_end, width, N: tl.constexpr,
 
 @triton.jit
 def load_vector(v_ptr, first, end, K: tl.constexpr, ACC: tl.constexpr):
-    """v[first .. first+K] (below end) in ACC: (K,)."""
+    """Load v[first .. first+K] (below end) in ACC: (K,)."""
     k = first + tl.arange(0, K)
     return tl.load(v_ptr + k, mask=k < end, other=0.0).to(ACC)
 
 
 @triton.jit
 def frame_stats(frame_ptr, stride_c, C, at, inside, eps, P: tl.constexpr, CK: tl.constexpr, ACC: tl.constexpr):
-    """Mean and 1 / sqrt(variance + eps) over channels: (P,), (P,); two passes, as cancellation asks."""
+    """Mean and 1 / sqrt(variance + eps) over channels: (P,), (P,); in two passes, to avoid cancellation."""
     total = tl.zeros((P,), ACC)
     for c in tl.range(0, C, CK, disable_licm=True):
         total += tl.sum(load_tile(frame_ptr, stride_c, c, C, at, inside, CK).to(ACC), 1)  # (P,CK) -> (P,)
@@ -52,7 +52,7 @@ def frame_stats(frame_ptr, stride_c, C, at, inside, eps, P: tl.constexpr, CK: tl
 
 @triton.jit
 def load_normed(frame_ptr, stride_c, stats_ptr, plane, C, at, inside, CP: tl.constexpr, ACC: tl.constexpr):
-    """(x - mean) rstd of all channels, from kept statistics: (P,CP), 0 beyond C and outside; and rstd (P,)."""
+    """(x - mean) rstd of all channels, from stored statistics: (P,CP), 0 beyond C and outside; also rstd (P,)."""
     mean = tl.load(stats_ptr + at, mask=inside, other=0.0)  # (P,)
     rstd = tl.load(stats_ptr + plane + at, mask=inside, other=0.0)  # (P,)
     x = load_tile(frame_ptr, stride_c, 0, C, at, inside, CP).to(ACC)  # (P,CP)
@@ -61,14 +61,14 @@ def load_normed(frame_ptr, stride_c, stats_ptr, plane, C, at, inside, CP: tl.con
 
 @triton.jit
 def norm_backward(grad, normed, rstd, C):
-    """Through normed = (x - mean(x)) rstd to x, of whole tiles: rstd (g - mean(g) - normed mean(g normed))."""
+    """Gradient of x through normed = (x - mean(x)) rstd, of whole tiles: rstd (g - mean(g) - normed mean(g normed))."""
     first, second = tl.sum(grad, 1) / C, tl.sum(grad * normed, 1) / C
     return (grad - first[:, None] - normed * second[:, None]) * rstd[:, None]
 
 
 @triton.jit
 def zero_tiles(COUNT: tl.constexpr, N: tl.constexpr, K: tl.constexpr, ACC: tl.constexpr):
-    """COUNT accumulators of (N,K)."""
+    """A tuple of COUNT zero tiles (N,K)."""
     tiles = ()
     for _ in tl.static_range(COUNT):
         tiles = tiles + (tl.zeros((N, K), ACC),)
@@ -77,7 +77,7 @@ def zero_tiles(COUNT: tl.constexpr, N: tl.constexpr, K: tl.constexpr, ACC: tl.co
 
 @triton.jit
 def chunk_stats(chunks, C, eps, NC: tl.constexpr, CK: tl.constexpr, ACC: tl.constexpr):
-    """Mean and 1 / sqrt(variance + eps) of NC chunks in registers."""
+    """Mean and 1 / sqrt(variance + eps) of NC chunks that are in registers."""
     total = tl.sum(chunks[0], 1)  # (P,)
     for j in tl.static_range(1, NC):
         total += tl.sum(chunks[j], 1)
@@ -91,7 +91,7 @@ def chunk_stats(chunks, C, eps, NC: tl.constexpr, CK: tl.constexpr, ACC: tl.cons
 
 @triton.jit
 def tile_stats(tile, C, eps, CP: tl.constexpr):
-    """Mean and 1 / sqrt(variance + eps) of a tile that holds all C channels and zeros beyond."""
+    """Mean and 1 / sqrt(variance + eps) of a tile that holds all C channels, and zeros beyond them."""
     mean = tl.sum(tile, 1) / C  # (P,)
     centred = tl.where((tl.arange(0, CP) < C)[None, :], tile - mean[:, None], 0.0)  # (P,CP)
     return mean, 1.0 / tl.sqrt(tl.sum(centred * centred, 1) / C + eps)
@@ -111,7 +111,7 @@ def gelu_slope(x):
 
 @triton.jit
 def store_sums(ptr, tile, row, row_end, column, column_end, width, N: tl.constexpr, K: tl.constexpr):
-    """Write one accumulator (N,K) of a weight's gradient into its place."""
+    """Write one accumulator (N,K) to its place in the gradient of a weight."""
     n, k = row + tl.arange(0, N), column + tl.arange(0, K)  # (N,), (K,)
     mask = (n < row_end)[:, None] & (k < column_end)[None, :]  # (N,K)
     tl.store(ptr + n[:, None] * width + k[None, :], tile, mask=mask)
@@ -119,6 +119,6 @@ def store_sums(ptr, tile, row, row_end, column, column_end, width, N: tl.constex
 
 @triton.jit
 def store_vector(ptr, vector, first, end, K: tl.constexpr):
-    """Write one accumulator (K,) of a bias's gradient into its place."""
+    """Write one accumulator (K,) to its place in the gradient of a bias."""
     k = first + tl.arange(0, K)
     tl.store(ptr + k, vector, mask=k < end)

@@ -1,1 +1,1 @@
-"""Window attention for float32 on the CPU: vector passes, kernels, threads."""
+"""Window attention in float32 on the CPU: threads, kernels, and the vector passes that they use."""

@@ -1,10 +1,10 @@
-"""Window attention of some windows, forward and backward, by the passes of `vector_passes.py`.
+"""CPU kernels for a batch of windows, forward and backward, built from the passes in `vector_passes.py`.
 
-A window is copied to where it stays in the cache, with its offsets; its results go to where they belong in the map.
-The scores of one head and 16 queries stay in the first cache.
+Each window is copied to memory that stays in the cache, and its offsets are added; the results are written to their
+places in the map. The scores of one head and 16 queries stay in the first-level cache.
 
-M tokens of the map, S windows, N tokens of a window, n of them queries and n keys; F = 3C or 6C columns. A "part" of
-a window is attention of some of its tokens to some of its tokens: PART numbers, see `Part`.
+M tokens of the map, S windows, N tokens per window, of which n are queries and n are keys; F = 3C or 6C columns. A
+"part" of a window is the attention from some of its tokens to others; see `Part` for the numbers in `parts`.
 """
 
 from typing import NamedTuple
@@ -29,33 +29,33 @@ Places = NDArray[np.int64]
 
 
 class Part(NamedTuple):
-    """Which tokens and columns of a window are queries, keys, values and results."""
+    """The tokens and columns of a window that are queries, keys, values and results."""
 
     tokens: int
-    """n."""
+    """Number of queries, and of keys: n."""
     query: int
     """Place of the first query in the window."""
     key: int
-    """Of the first key."""
+    """Place of the first key."""
     result: int
-    """Of the token that the first query's result belongs to."""
+    """Place of the token that receives the first query's result."""
     column: int
     """First of the 3C columns of q, k and v."""
     out_column: int
     """First of the C columns of the result."""
     bias_heads: int
-    """Heads of its bias: all, or 1 for the same in all."""
+    """Heads of the bias: all, or 1 if it is the same for all heads."""
 
 
 @numba.njit(inline="always")
 def blocks_of(tokens: int) -> int:
-    """Blocks of 16."""
+    """Number of blocks of 16 tokens."""
     return (tokens + LANES - 1) // LANES
 
 
 @numba.njit
 def read_window(x: Floats, rows: Places, out: Floats) -> None:
-    """out (N,F) = the rows of x (M,F); a row past the end is padding, 0."""
+    """Set out (N,F) to the rows of x (M,F); a row index past the end is padding, which is 0."""
     for i in range(len(rows)):
         if rows[i] < len(x):
             out[i] = x[rows[i]]
@@ -65,7 +65,7 @@ def read_window(x: Floats, rows: Places, out: Floats) -> None:
 
 @numba.njit
 def write_window(window: Floats, rows: Places, out: Floats) -> None:
-    """The inverse; padding is dropped."""
+    """The inverse of `read_window`; padding is dropped."""
     for i in range(len(rows)):
         if rows[i] < len(out):
             out[rows[i]] = window[i]
@@ -73,7 +73,7 @@ def write_window(window: Floats, rows: Places, out: Floats) -> None:
 
 @numba.njit
 def read_head(window: Floats, place: int, column: int, factor: np.float32, out: Floats) -> None:
-    """out (n,E) = factor times the tokens from `place` on, from `column` on."""
+    """Set out (n,E) to `factor` times the tokens from `place` on and the columns from `column` on."""
     n, E = out.shape
     for i in range(n):
         for e in range(E):
@@ -82,7 +82,7 @@ def read_head(window: Floats, place: int, column: int, factor: np.float32, out: 
 
 @numba.njit
 def to_lanes(x: Floats, out: Floats) -> None:
-    """(n,E) -> flat (blocks,E,16)."""
+    """Convert (n,E) to flat (blocks,E,16)."""
     n, E = x.shape
     for block in range(blocks_of(n)):
         first = block * LANES
@@ -94,7 +94,7 @@ def to_lanes(x: Floats, out: Floats) -> None:
 
 @numba.njit
 def to_vectors(x: Floats, padded: int, out: Floats) -> None:
-    """(n,E) -> flat (n,P), P = `padded`."""
+    """Convert (n,E) to flat (n,P), P = `padded`."""
     n, E = x.shape
     for i in range(n):
         for e in range(E):
@@ -103,7 +103,7 @@ def to_vectors(x: Floats, padded: int, out: Floats) -> None:
 
 @numba.njit
 def write_head(x: Floats, padded: int, window: Floats, place: int, column: int, E: int) -> None:
-    """Flat (n,P) -> the tokens of the window from `place` on, from `column` on."""
+    """Write flat (n,P) to the tokens of the window from `place` on and the columns from `column` on."""
     for i in range(len(x) // padded):
         for e in range(E):
             window[place + i, column + e] = x[i * padded + e]
@@ -111,7 +111,7 @@ def write_head(x: Floats, padded: int, window: Floats, place: int, column: int, 
 
 @numba.njit
 def write_block(x: Floats, factor: np.float32, window: Floats, place: int, count: int, column: int) -> None:
-    """factor times flat (E,16) -> `count` tokens of the window from `place` on, from `column` on."""
+    """Write `factor` times flat (E,16) to `count` tokens of the window from `place` on, from `column` on."""
     for i in range(count):
         for e in range(len(x) // LANES):
             window[place + i, column + e] = factor * x[e * LANES + i]
@@ -121,14 +121,14 @@ def write_block(x: Floats, factor: np.float32, window: Floats, place: int, count
 def attend(
     x: Floats, offsets: Floats, rows: Places, parts: Places, bias: Floats, out: Floats, width: tuple[int, ...]
 ) -> None:
-    """Attention of every part of every window.
+    """Compute the attention of every part of every window.
 
     Args:
         x: (M,F).
-        offsets: (N,F), added to every window.
-        rows: (S,N) places in the map; M and more is padding.
-        parts: a line for each `Part`.
-        bias: of one part after the other, flat (heads or 1,blocks,n,16), as `in_lanes` makes it.
+        offsets: (N,F), added to the tokens of every window.
+        rows: (S,N) places in the map; M and above are padding.
+        parts: one row per part, with the numbers of `Part`.
+        bias: biases of the parts one after the other, flat (heads or 1,blocks,n,16), as `in_lanes` returns them.
         out: (M,C or 2C), written.
         width: E zeros.
     """
@@ -175,13 +175,13 @@ def attend_backward(
     d_bias: Floats,
     width: tuple[int, ...],
 ) -> None:
-    """Gradients of `attend`, whose arguments are the same, and:
+    """Compute the gradients of `attend`. The other arguments are the same.
 
     Args:
-        grad: (M,C or 2C) of `out`.
+        grad: (M,C or 2C), gradient of `out`.
         d_x: (M,F), written.
-        d_offsets: (N,F), added to.
-        d_bias: flat, as `bias` with all heads in every part, added to.
+        d_offsets: (N,F); the gradient is added to it.
+        d_bias: flat, like `bias` but with all heads in every part; the gradient is added to it.
     """
     E, (N, F) = len(width), offsets.shape
     C, most, scale = (F // 3 if len(parts) == 1 else F // 6), parts[0, 0], np.float32(E**-0.5)
@@ -205,7 +205,7 @@ def attend_backward(
             q, k = np.empty((n, E), np.float32), np.empty((n, E), np.float32)
             v, g = np.empty((n, E), np.float32), np.empty((n, E), np.float32)
             q_rows, g_rows = np.zeros(blocks * LANES * P, np.float32), np.zeros(blocks * LANES * P, np.float32)
-            # Lanes past the last query must not have the gradient of another part.
+            # Lanes after the last query must not hold gradients of another part.
             g_lanes[:] = 0
             for head in range(C // E):
                 column = first_column + head * E

@@ -1,6 +1,6 @@
-"""What `sdpa` takes for float32 on the CPU: every window by the kernels of `kernels.py`, divided among threads.
+"""Float32 CPU path of the `sdpa` backend: windows are divided among threads that run `kernels.py`.
 
-Nothing is in memory but the input, the output and the bias, and of its gradient one for each thread.
+Only the input, the output, the bias and one gradient of the bias per thread are in memory.
 """
 
 from collections.abc import Callable
@@ -24,28 +24,28 @@ from spikevrt_kernels.window_attention.sdpa import WindowAttention, differentiat
 from spikevrt_kernels.window_attention.windows import D_STEP, FRAMES, Cut, region_mask, window_groups
 
 MAX_HEAD_WIDTH = 24
-"""The columns of 16 queries of a head are as many registers, of 32."""
+"""For wider heads, the columns of 16 queries of a head would not fit the 32 registers."""
 
 
 class Work(NamedTuple):
     """Windows that share their masks."""
 
     rows: Tensor
-    """(S,N) as in `WindowGroup`."""
+    """(S,N) places of the tokens, as in `WindowGroup`."""
     parts: NDArray[np.int64]
-    """(1 or 3,7) lines of `Part`."""
+    """(1 or 3,7) one row per part, with the numbers of `Part`."""
     bias: Tensor
-    """Of one part after the other, as `attend` takes it."""
+    """Biases of the parts one after the other, as `attend` takes them."""
 
 
 def window_attention_cpu(call: Call) -> Tensor:
-    """By the kernels where they suit, else by `scaled_dot_product_attention`; shapes as `window_attention`."""
+    """Use the kernels where they suit, else `scaled_dot_product_attention`; shapes as in `window_attention`."""
     attention = WindowsOnThreads if suits_cpu(call.qkv, call.cut) else WindowAttention
     return attention.apply(*inputs_of(call))
 
 
 class WindowsOnThreads(torch.autograd.Function):
-    """As `WindowAttention`; a backward that is counted or planned is that of `WindowAttention`."""
+    """Like `WindowAttention`, whose backward is used instead if operators are counted or planned."""
 
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> Tensor:
@@ -62,7 +62,7 @@ class WindowsOnThreads(torch.autograd.Function):
 
 
 def suits_cpu(qkv: Tensor, cut: Cut) -> bool:
-    """Whether the kernels run on qkv on a CPU; a dispatch mode (of a memory plan, a counter) would not see them."""
+    """Whether the kernels can run on qkv; under a dispatch mode (memory plan, counter) they would go unnoticed."""
     if qkv.dtype != torch.float32 or torch.compiler.is_compiling():
         return False
     if not registers_suffice() or type(qkv.detach()) is not Tensor or is_in_torch_dispatch_mode():
@@ -72,7 +72,7 @@ def suits_cpu(qkv: Tensor, cut: Cut) -> bool:
 
 @cache
 def registers_suffice() -> bool:
-    """Whether the processor has 32 registers of 16 floats; with fewer the fused attention of PyTorch is as fast."""
+    """Whether the processor has 32 registers of 16 floats; with fewer, PyTorch's fused attention is as fast."""
     return bool(get_host_cpu_features().get("avx512f"))
 
 
@@ -112,14 +112,14 @@ def differentiate_cpu(
 
 
 def works(qkv: Tensor, bias: Tensor, cut: Cut) -> list[Work]:
-    """All windows, by the masks that they share."""
+    """All windows, grouped by the masks that they share."""
     channels = channels_of(qkv, cut)
     B, D, H, W = qkv.shape[:4]
     found = []
     for rows, regions in window_groups(B, (D, H, W), cut.window, cut.shift, qkv.device):
         masks = [bias if regions is None else bias + region_mask(regions, bias.dtype)]
         if cut.mutual:
-            # Spatial regions alone: the published model lets the last and the first frame attend each other.
+            # Only spatial regions are masked: in the published model the last and the first frame attend each other.
             n = rows.shape[1] // FRAMES
             apart = bias.new_zeros(n, n) if regions is None else region_mask(regions[:n] % D_STEP, bias.dtype)
             masks += [apart[None]] * FRAMES
@@ -129,7 +129,7 @@ def works(qkv: Tensor, bias: Tensor, cut: Cut) -> list[Work]:
 
 
 def parts_of(tokens: int, channels: int, cut: Cut) -> list[Part]:
-    """Self-attention, then the second frame's queries on the first frame's keys, then the other way round."""
+    """Self-attention; the second frame's queries on the first frame's keys; the first frame's on the second's."""
     if not cut.mutual:
         return [Part(tokens, 0, 0, 0, 0, 0, cut.heads)]
     n, other = tokens // FRAMES, 3 * channels
@@ -138,7 +138,7 @@ def parts_of(tokens: int, channels: int, cut: Cut) -> list[Part]:
 
 
 def in_lanes(bias: Tensor) -> Tensor:
-    """(heads,n,n) -> (heads,blocks,n,16): keys before queries, queries in blocks of 16, the last one padded with 0."""
+    """(heads,n,n) -> (heads,blocks,n,16): keys before queries, queries in blocks of 16, padded with 0."""
     n = bias.shape[1]
     return F.pad(bias, (0, 0, 0, padded(n) - n)).unflatten(1, (-1, LANES)).transpose(2, 3).contiguous()
 
@@ -149,37 +149,37 @@ def from_lanes(bias: Tensor, tokens: int) -> Tensor:
 
 
 def padded(tokens: int) -> int:
-    """`tokens` up to whole blocks of 16."""
+    """`tokens`, rounded up to whole blocks of 16."""
     return -(-tokens // LANES) * LANES
 
 
 def channels_of(qkv: Tensor, cut: Cut) -> int:
-    """C of qkv (...,3C or 6C)."""
+    """Number of channels C of qkv (...,3C or 6C)."""
     return qkv.shape[-1] // (6 if cut.mutual else 3)
 
 
 def head_width(qkv: Tensor, cut: Cut) -> tuple[int, ...]:
-    """E zeros: a tuple's length is part of its type, so that every width has a kernel of its own."""
+    """E zeros: the length of a tuple is part of its type, so every width gets its own compiled kernel."""
     return (0,) * (channels_of(qkv, cut) // cut.heads)
 
 
 def flat(x: Tensor) -> NDArray[np.float32]:
-    """(B,D,H,W,F) -> (M,F), the same memory."""
+    """(B,D,H,W,F) -> (M,F), in the same memory."""
     return x.flatten(0, 3).numpy()
 
 
 def share_of(rows: Tensor, thread: int, threads: int) -> NDArray[np.int64]:
-    """Every `threads`-th window."""
+    """The windows of one thread: every `threads`-th one."""
     return rows[thread::threads].contiguous().numpy()
 
 
 def count_threads(todo: list[Work]) -> int:
-    """No more than there are windows."""
+    """Number of threads: PyTorch's, but not more than there are windows."""
     return min(torch.get_num_threads(), max(len(work.rows) for work in todo))
 
 
 def in_threads(run: Callable[[int, int], None], threads: int) -> None:
-    """Call run(thread, threads) in as many threads."""
+    """Call run(thread, threads) once in each of `threads` threads."""
     if threads == 1:
         run(0, 1)
         return

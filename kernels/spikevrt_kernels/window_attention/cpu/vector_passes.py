@@ -1,8 +1,8 @@
-"""Passes of window attention over one block of 16 queries, a query a lane, in LLVM's own vector types.
+"""Passes of window attention over a block of 16 queries, one query per lane, written as LLVM vector code.
 
-Softmax is then arithmetic between vectors, and keys and values are scalars that the multiply-adds take from memory.
-N keys, E the width of a head (the length of the tuple `width`, so that it is known when a pass is compiled). Blocks
-are (N,16) or (E,16), keys and values (N,E), all C-contiguous float32; arguments named `..._at` are first elements.
+Softmax is then arithmetic between vectors, and the multiply-adds read keys and values from memory as scalars. N keys, E
+is the head's width (the length of the tuple `width`, so it is known when a pass is compiled). Blocks are (N,16) or
+(E,16), keys and values (N,E), all C-contiguous float32; arguments named `..._at` are indices of first elements.
 """
 
 import math
@@ -18,21 +18,21 @@ LANES = 16
 INT32, INT64, FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 VECTOR, INTEGERS = ir.VectorType(FLOAT, LANES), ir.VectorType(INT32, LANES)
 FEW = 32
-"""Terms of a sum that are added one after the other."""
+"""Number of terms that are summed one after the other."""
 FUSED = ("contract",)
 LOWEST = -87.0
-"""exp of less is 0 beside exp(0) = 1."""
+"""exp of anything lower is negligible compared with exp(0) = 1."""
 MANTISSA_BITS, EXPONENT_BIAS = 23, 127
 ROUND = 1.5 * 2**MANTISSA_BITS
-"""Added to a number, leaves it rounded to an integer in the low bits."""
+"""Adding this to a number leaves the number, rounded to an integer, in the low bits."""
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4
-"""ln 2 in two parts, the first with so few bits that its multiples are exact (Cody and Waite 1980)."""
+"""ln 2 in two parts; the first has so few bits that its multiples are exact (Cody and Waite 1980)."""
 TAYLOR = [1 / math.factorial(n) for n in range(7, -1, -1)]
-"""On |x| <= ln(2) / 2 what is left out is below 2^-27."""
+"""Taylor coefficients of exp; for |x| <= ln(2) / 2 the omitted terms are below 2^-27."""
 
 
 class Pass:
-    """Writes one pass: pointers into its arrays, loads, stores and arithmetic on vectors."""
+    """Generates one pass: pointers to its arrays, loads, stores and arithmetic on vectors."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
         self.context, self.builder = context, builder
@@ -40,25 +40,25 @@ class Pass:
         self.partial: list[Any] = []
 
     def pointer(self, argument: int, offset: Any = None) -> Any:
-        """Where an array argument begins, or its element `offset`."""
+        """Pointer to the start of an array argument, or to its element `offset`."""
         data = self.context.make_array(self.types[argument])(self.context, self.builder, self.arguments[argument]).data
         return data if offset is None else self.builder.gep(data, [offset])
 
     def at(self, pointer: Any, index: Any) -> Any:
-        """Element `index`, a number or a value."""
+        """Pointer to element `index`, which is a number or an LLVM value."""
         index = ir.Constant(INT64, index) if isinstance(index, int) else index
         return self.builder.gep(pointer, [index])
 
     def load(self, pointer: Any, index: Any) -> Any:
-        """16 floats from element `index` on."""
+        """Load 16 floats from element `index` on."""
         return self.builder.load(self.builder.bitcast(self.at(pointer, index), VECTOR.as_pointer()), align=4)
 
     def store(self, value: Any, pointer: Any, index: Any) -> None:
-        """Write 16 floats from element `index` on."""
+        """Store 16 floats from element `index` on."""
         self.builder.store(value, self.builder.bitcast(self.at(pointer, index), VECTOR.as_pointer()), align=4)
 
     def scalar(self, pointer: Any, index: Any) -> Any:
-        """One float in all lanes."""
+        """Load one float into all lanes."""
         value = self.builder.load(self.at(pointer, index))
         one = self.builder.insert_element(ir.Constant(VECTOR, ir.Undefined), value, ir.Constant(INT32, 0))
         return self.builder.shuffle_vector(one, one, ir.Constant(INTEGERS, [0] * LANES))
@@ -68,11 +68,11 @@ class Pass:
         return self.builder.mul(index, ir.Constant(INT64, factor))
 
     def fused(self, a: Any, b: Any, c: Any) -> Any:
-        """a b + c."""
+        """a b + c, which LLVM may compute in one instruction."""
         return self.builder.fadd(self.builder.fmul(a, b, flags=FUSED), c, flags=FUSED)
 
     def variables(self, count: int) -> list[Any]:
-        """Vectors of 0 that a loop changes."""
+        """Vectors of zeros that a loop may change."""
         found = [cgutils.alloca_once(self.builder, VECTOR) for _ in range(count)]
         for slot in found:
             self.builder.store(constant(0), slot)
@@ -87,9 +87,9 @@ class Pass:
         self.builder.store(self.fused(a, b, self.builder.load(slot)), slot)
 
     def sums(self, out: Any, count: int, keys: Any) -> Iterator[Any]:
-        """The body of a loop over keys that adds to `partial`; `out` (count,16) is their sum over all keys.
+        """Loop over keys whose body adds to the yielded slots; `out` (count,16) receives their sums over all keys.
 
-        Sums of sums of a few keys: one after the other, hundreds of terms would lose digits.
+        Sums of a few keys are added up, because adding hundreds of terms one after the other would lose digits.
         """
         b, few = self.builder, ir.Constant(INT64, FEW)
         self.partial = self.variables(count)
@@ -107,7 +107,7 @@ class Pass:
                 self.store(b.fadd(b.load(slot), self.load(out, LANES * i)), out, LANES * i)
 
     def exponential(self, x: Any) -> Any:
-        """exp of x <= 0, by 2^n times the Taylor polynomial of what is left."""
+        """exp of x <= 0: 2^n times a Taylor polynomial of the remainder."""
         b = self.builder
         x = b.select(b.fcmp_ordered("<", x, constant(LOWEST)), constant(LOWEST), x)
         shifted = self.fused(x, constant(1 / math.log(2)), constant(ROUND))
@@ -116,7 +116,7 @@ class Pass:
         y = constant(TAYLOR[0])
         for coefficient in TAYLOR[1:]:
             y = self.fused(y, x, constant(coefficient))
-        # The low bits of `shifted` are n: moved into the exponent of 1 they make 2^n.
+        # The low bits of `shifted` are n; moved into the exponent of 1, they give 2^n.
         bits = b.shl(b.bitcast(shifted, INTEGERS), ir.Constant(INTEGERS, [MANTISSA_BITS] * LANES))
         power = b.add(bits, ir.Constant(INTEGERS, [EXPONENT_BIAS << MANTISSA_BITS] * LANES))
         return b.fmul(y, b.bitcast(power, VECTOR))
@@ -128,7 +128,7 @@ def constant(value: float) -> Any:
 
 
 def width_of(signature: Any) -> int:
-    """E."""
+    """The head's width E, from the type of the argument `width`."""
     return signature.args[-1].count
 
 
@@ -136,7 +136,7 @@ def width_of(signature: Any) -> int:
 def score(
     typing_context: Any, q: Any, q_at: Any, k: Any, bias: Any, bias_at: Any, s: Any, high: Any, N: Any, width: Any
 ) -> Any:
-    """s_j = bias_j + sum_e k_je q_e; `high` (16,) is their maximum."""
+    """s_j = bias_j + sum_e k_je q_e; `high` (16,) is set to their maximum."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         p, E = Pass(context, builder, signature, arguments), width_of(signature)
@@ -167,7 +167,7 @@ def score(
 
 @intrinsic
 def exponentiate(typing_context: Any, s: Any, high: Any, inverse: Any, N: Any) -> Any:
-    """s_j <- exp(s_j - high); `inverse` (16,) is 1 / their sum."""
+    """s_j <- exp(s_j - high); `inverse` (16,) is set to 1 / their sum."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         p = Pass(context, builder, signature, arguments)
@@ -206,7 +206,7 @@ def weigh(typing_context: Any, s: Any, v: Any, inverse: Any, out: Any, N: Any, w
 def differentiate(
     typing_context: Any, s: Any, inverse: Any, v: Any, grad: Any, grad_at: Any, t: Any, delta: Any, N: Any, width: Any
 ) -> Any:
-    """s_j <- s_j inverse = p_j; t_j = sum_e v_je grad_e = dp_j; `delta` (16,) = sum_j p_j dp_j."""
+    """s_j <- s_j inverse = p_j; t_j = sum_e v_je grad_e = dp_j; `delta` (16,) is set to sum_j p_j dp_j."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         p, E = Pass(context, builder, signature, arguments), width_of(signature)
@@ -251,7 +251,7 @@ def descend(
 
 @intrinsic
 def gather_lanes(typing_context: Any, s: Any, rows: Any, rows_at: Any, out: Any, N: Any, width: Any) -> Any:
-    """out_j += sum_i s_ji rows_i over the 16 lanes i; rows (16,P) and out (N,P), P = E up to whole vectors."""
+    """out_j += sum_i s_ji rows_i over the 16 lanes i; rows (16,P), out (N,P), P = E rounded up to whole vectors."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         p, E = Pass(context, builder, signature, arguments), width_of(signature)

@@ -1,1 +1,1 @@
-"""The kernels of window attention: forward, backward, and the gradient of the bias table."""
+"""The Triton kernels of window attention: forward, backward, and the gradient of the bias table."""

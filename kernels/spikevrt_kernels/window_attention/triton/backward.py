@@ -1,7 +1,7 @@
-"""Backward of window attention: dq, dk, dv in place of q, k, v, from lse; sums for the offsets, without atomics.
+"""Backward of window attention: dq, dk, dv from lse, and sums for the gradients of the offsets, without atomics.
 
 With p = exp(scores - lse) and delta = sum(dout * out): ds = p (dout v^T - delta); dq = scale ds k;
-dk = scale ds^T q; dv = p^T dout. A slot that is padding has no output: its lse is taken as infinite, so p = 0.
+dk = scale ds^T q; dv = p^T dout. Padding slots have no output; their lse is set to infinity, so that p = 0.
 """
 
 import triton
@@ -31,7 +31,7 @@ def load_gradient(
     head,
     OUT_WIDTH: tl.constexpr, E: tl.constexpr, EP: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """dout (T,EP), lse (T,) and delta (T,) of a tile of slots."""
+    """Load dout (T,EP), lse (T,) and delta (T,) of a tile of slots."""
     do = load_rows(grad, slot, kept, head * E, OUT_WIDTH, E, EP)  # (T,EP)
     o = load_rows(out, slot, kept, head * E, OUT_WIDTH, E, EP)
     sums = tl.load(lse + slot, mask=kept, other=float("inf"))
@@ -52,7 +52,7 @@ def query_gradient(
     MUTUAL: tl.constexpr, SHIFTED: tl.constexpr, OWN: tl.constexpr, PASSING: tl.constexpr, DOT: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip
-    """dq (OWN,EP) of the queries start .. start+OWN, their rows, and whether those are real; delta of their slots."""
+    """dq (OWN,EP) of the queries start .. start+OWN; their rows, and whether they are real; delta of their slots."""
     query = start + tl.arange(0, OWN)  # (OWN,)
     q, region_q, row, real, slot, kept = load_queries(
         qkv, offset_ptr, query, frame, extent, head,
@@ -89,7 +89,7 @@ def key_gradients(
     MUTUAL: tl.constexpr, SHIFTED: tl.constexpr, OWN: tl.constexpr, PASSING: tl.constexpr, DOT: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip
-    """dk, dv (OWN,EP) of the keys start .. start+OWN, their rows, and whether those are real."""
+    """dk, dv (OWN,EP) of the keys start .. start+OWN; their rows, and whether they are real."""
     key = start + tl.arange(0, OWN)  # (OWN,)
     k, v, region_k, row, real = load_keys(
         qkv, offset_ptr, key, frame, extent, head, HEADS, E, EP, WIDTH, WH, WW, TOKENS, MUTUAL, SHIFTED, DOT, ACC
@@ -102,7 +102,7 @@ def key_gradients(
             HEADS, E, EP, WIDTH, WH, WW, TOKENS, MUTUAL, SHIFTED, DOT, ACC,
         )  # fmt: skip
         do, sums, delta = load_gradient(out, grad, lse, slot, kept, head, OUT_WIDTH, E, EP, ACC)  # (.,EP), (.,), (.,)
-        # Keys are the rows here: no product needs its large input turned.
+        # Keys are the rows here, so that no product has to transpose its large input.
         bias = load_bias(table_ptr, key, query, head, HEADS, BD, BH, BW, TOKENS, True, MUTUAL, ACC)
         scores = scores_of(  # (OWN,PASSING)
             k, q, bias, key, query, region_k, region_q, scale, TOKENS, OWN, PASSING, True, SHIFTED, DOT, ACC
@@ -131,7 +131,7 @@ def window_attention_bwd_kernel(
     TOKENS: tl.constexpr, MUTUAL: tl.constexpr, SHIFTED: tl.constexpr, OWN: tl.constexpr, PASSING: tl.constexpr,
     DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """dq, dk, dv of one head of one window of self-attention."""
+    """Compute dq, dk, dv of one head of one window of self-attention."""
     C: tl.constexpr = HEADS * E
     head, window = tl.program_id(0) % HEADS, tl.program_id(0) // HEADS
     batch, extent = extent_of(window, (D, H, W), (nD, nH, nW), (shift_d, shift_h, shift_w), WD, WH, WW)
@@ -180,7 +180,7 @@ def window_attention_bwd_mutual_kernel(
     TOKENS: tl.constexpr, MUTUAL: tl.constexpr, SHIFTED: tl.constexpr, OWN: tl.constexpr, PASSING: tl.constexpr,
     DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """dq, dk, dv of one head and one tile of a frame's places, in every splits-th window."""
+    """Compute dq, dk, dv of one head and one tile of a frame's places, in every splits-th window."""
     C: tl.constexpr = HEADS * E
     TILES: tl.constexpr = (TOKENS + OWN - 1) // OWN
     head, tile = tl.program_id(0) % HEADS, tl.program_id(0) // HEADS % TILES

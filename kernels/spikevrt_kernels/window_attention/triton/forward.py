@@ -29,10 +29,10 @@ def window_attention_fwd_kernel(
     TOKENS: tl.constexpr, MUTUAL: tl.constexpr, SHIFTED: tl.constexpr, OWN: tl.constexpr, PASSING: tl.constexpr,
     DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """out = softmax(scale q k^T + bias + mask) v of one head of one window, and the log of the sums.
+    """Compute out = softmax(scale q k^T + bias + mask) v of one head of one window, and the logs of the softmax's sums.
 
-    TOKENS attend each other: those of the window, or in mutual attention those of a frame. There the slots of
-    frame f take the attention of the other frame's queries on the keys of frame f.
+    TOKENS attend each other: those of the window, or in mutual attention those of a frame. There, the slots of frame f
+    receive the attention of the other frame's queries on the keys of frame f.
     """
     head, window = tl.program_id(0) % HEADS, tl.program_id(0) // HEADS
     batch, extent = extent_of(window, (D, H, W), (nD, nH, nW), (shift_d, shift_h, shift_w), WD, WH, WW)

@@ -1,4 +1,4 @@
-"""Grids and constants of window attention's kernels, forward and backward."""
+"""Grids and constants for the launches of window attention's kernels."""
 
 from functools import lru_cache
 from math import prod
@@ -25,34 +25,34 @@ from spikevrt_kernels.window_attention.triton.tile_table import Config, choose
 from spikevrt_kernels.window_attention.windows import KEPT, Size3, window_counts
 
 MIN_WIDTH = 16
-"""The smallest depth of a matrix product: narrower heads are padded in registers."""
+"""Smallest depth of a matrix product in Triton; narrower heads are padded in registers."""
 
 
 class Geometry(NamedTuple):
-    """All of a call but its tensors' values: what grids and constants follow from."""
+    """A call without the values of its tensors: everything that grids and constants depend on."""
 
     shape: torch.Size
-    """Of qkv: (B,D,H,W,3C or 6C)."""
+    """(B,D,H,W,3C or 6C) of qkv."""
     dtype: torch.dtype
-    """Of qkv."""
+    """Type of qkv."""
     channels: int
-    """C."""
+    """Number of channels C."""
     heads: int
     window: Size3
     shift: Size3
     configured: Size3
     both: bool
-    """With mutual attention."""
+    """Whether there is mutual attention in addition to self-attention."""
 
 
 def geometry_of(call: Call) -> Geometry:
-    """A call without its tensors."""
+    """The geometry of a call."""
     sizes = call.window, call.shift, call.bias.window
     return Geometry(call.qkv.shape, call.qkv.dtype, call.channels, call.heads, *sizes, call.mutual)
 
 
 def config_of(call: Call, kernel: str, mutual: bool) -> Config:
-    """Tile and warps of one kernel; a plan for another architecture takes them from the static table."""
+    """Tile size and warps of one kernel; for `target`, they come from the tile table."""
     tokens = call.tokens(mutual)
     variant = (str(call.qkv.dtype), call.channels // call.heads, tokens, int(mutual))
     device = call.qkv.device
@@ -60,7 +60,7 @@ def config_of(call: Call, kernel: str, mutual: bool) -> Config:
 
 
 def call_arguments(call: Call, mutual: bool) -> dict[str, Any]:
-    """Arguments that all kernels share; pointers begin at the branch's first channel."""
+    """The arguments that all kernels share; pointers are to the branch's first channel."""
     return {
         "qkv_ptr": call.qkv[..., 3 * call.channels :] if mutual else call.qkv,
         "offset_ptr": call.mutual_offset if mutual else call.offset,
@@ -71,7 +71,7 @@ def call_arguments(call: Call, mutual: bool) -> dict[str, Any]:
 
 @lru_cache(maxsize=KEPT)
 def numbers(geometry: Geometry, mutual: bool) -> dict[str, Any]:
-    """Arguments that all kernels share, without pointers: kept from call to call, to be copied."""
+    """Those arguments without the pointers; they are cached, so callers must copy them."""
     shape, dtype, C, heads, window, shift, configured, both = geometry
     E, size = C // heads, shape[1:4]
     return {
@@ -95,29 +95,29 @@ def numbers(geometry: Geometry, mutual: bool) -> dict[str, Any]:
 
 
 def tiles(config: Config) -> dict[str, int]:
-    """Tiles by the kernels' names."""
+    """The tile sizes, by the names of the kernels' arguments."""
     return {"OWN": config.own, "PASSING": config.passing}
 
 
 def branch_of(x: Tensor, call: Call, mutual: bool) -> Tensor:
-    """The channels of one branch of an output (B,D,H,W,2C) ordered [mutual|self], or all of (B,D,H,W,C)."""
+    """The channels of one branch in an output (B,D,H,W,2C) ordered [mutual|self], or all of (B,D,H,W,C)."""
     return x if mutual or not call.mutual else x[..., call.channels :]
 
 
 def branches(call: Call) -> tuple[bool, ...]:
-    """Self-attention, and mutual attention where there is an offset for it."""
+    """For each branch, whether it is mutual: self-attention, and mutual attention if there is an offset for it."""
     return (False, True) if call.mutual else (False,)
 
 
 def new_outputs(call: Call) -> tuple[Tensor, Tensor]:
-    """Room for out (B,D,H,W,C or 2C) and lse (1 or 2,B,heads,D,H,W)."""
+    """Memory for out (B,D,H,W,C or 2C) and lse (1 or 2,B,heads,D,H,W)."""
     count = len(branches(call))
     out = call.qkv.new_empty((*call.qkv.shape[:-1], count * call.channels))
     return out, call.qkv.new_empty((count, call.qkv.shape[0], call.heads, *call.size), dtype=call.acc)
 
 
 def forward_launches(call: Call) -> tuple[list[Launch], Tensor, Tensor]:
-    """One launch a branch, the output and the logs of the softmax's sums."""
+    """One launch per branch, the output, and the logs of the softmax's sums."""
     out, lse = new_outputs(call)
     launches = []
     for mutual in branches(call):
@@ -130,24 +130,24 @@ def forward_launches(call: Call) -> tuple[list[Launch], Tensor, Tensor]:
 
 
 MUTUAL_SPLITS = 128
-"""Programs that share the windows of a tile of places: their number fixes the order of every sum."""
+"""Programs that divide the windows for one tile of places; the number fixes the order of every sum."""
 BIAS_PROGRAMS = 512
-"""Programs over all heads and pairs of tiles; those of one pair share the windows."""
+"""Programs for all heads and pairs of tiles; those with the same pair divide the windows."""
 
 
 class Saved(NamedTuple):
-    """What the forward keeps beside its inputs, and the gradient that came."""
+    """What the forward pass keeps besides its inputs, and the gradient of its result."""
 
     out: Tensor
-    """(B,D,H,W,C or 2C)."""
+    """(B,D,H,W,C or 2C) result of the forward pass."""
     lse: Tensor
-    """(1 or 2,B,heads,D,H,W)."""
+    """(1 or 2,B,heads,D,H,W) logs of the softmax's sums."""
     grad: Tensor
-    """(B,D,H,W,C or 2C), contiguous."""
+    """(B,D,H,W,C or 2C) gradient of `out`, contiguous."""
 
 
 def saved_arguments(call: Call, saved: Saved, mutual: bool) -> dict[str, Tensor]:
-    """The branch's share of what was saved."""
+    """The branch's part of the saved tensors, as arguments."""
     return {
         "out_ptr": branch_of(saved.out, call, mutual),
         "grad_ptr": branch_of(saved.grad, call, mutual),
@@ -156,7 +156,7 @@ def saved_arguments(call: Call, saved: Saved, mutual: bool) -> dict[str, Tensor]
 
 
 def self_launch(call: Call, saved: Saved, dqkv: Tensor) -> tuple[Launch, Tensor, Tensor]:
-    """Writes the first 3C channels of dqkv; sums (windows,3C) of the offset's gradient, deltas (B,heads,D,H,W)."""
+    """Writes the first 3C channels of dqkv; also sums (windows,3C) for the offset, and deltas (B,heads,D,H,W)."""
     config = config_of(call, "backward", False)
     sums = call.qkv.new_empty((call.windows, call.offset.shape[0]), dtype=call.acc)
     arguments = call_arguments(call, False) | saved_arguments(call, saved, False) | tiles(config)
@@ -167,7 +167,7 @@ def self_launch(call: Call, saved: Saved, dqkv: Tensor) -> tuple[Launch, Tensor,
 
 
 def mutual_launch(call: Call, saved: Saved, dqkv: Tensor) -> tuple[Launch, Tensor]:
-    """Writes the last 3C channels of dqkv; sums (splits,n,3C), those of the mutual offset."""
+    """Writes the last 3C channels of dqkv; also sums (splits,n,3C) for the mutual offset."""
     assert call.mutual_offset is not None
     config = config_of(call, "mutual_backward", True)
     splits = min(MUTUAL_SPLITS, 2 * call.windows)
@@ -180,7 +180,7 @@ def mutual_launch(call: Call, saved: Saved, dqkv: Tensor) -> tuple[Launch, Tenso
 
 
 def bias_launch(call: Call, saved: Saved, delta: Tensor) -> tuple[Launch, Tensor]:
-    """Sums of ds over windows (splits,heads,N,N)."""
+    """Sums ds over windows: (splits,heads,N,N)."""
     config, tokens = config_of(call, "bias_backward", False), call.tokens(False)
     programs = call.heads * pieces(tokens, config.own) * pieces(tokens, config.passing)
     splits = min(call.windows, max(1, BIAS_PROGRAMS // programs))
@@ -192,7 +192,7 @@ def bias_launch(call: Call, saved: Saved, delta: Tensor) -> tuple[Launch, Tensor
 
 
 def table_launch(call: Call, ds: Tensor) -> tuple[Launch, Tensor]:
-    """From ds (heads,N,N) to the gradient of the table."""
+    """Computes the gradient of the table from ds (heads,N,N)."""
     config = config_of(call, "table_backward", False)
     dtable = call.bias.table.new_empty(call.bias.table.shape)
     names = ("HEADS", "BD", "BH", "BW", "TOKENS")

@@ -1,4 +1,4 @@
-"""The registered operator of the `triton` backend: one kernel a branch forward, backward from the logs of its sums."""
+"""The registered operator of the `triton` backend: one forward kernel per branch; the backward uses its lse."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from spikevrt_kernels.window_attention.windows import Size3
 
 
 def size3(sizes: Sequence[int]) -> Size3:
-    """(d,h,w) of a list, which is what operators take."""
+    """(d,h,w) from a list, which is what registered operators take."""
     d, h, w = sizes
     return d, h, w
 
@@ -30,7 +30,7 @@ def call_of(
     shift: Sequence[int],
     configured: Sequence[int],
 ) -> Call:
-    """The record of what the registered operators take, which know tensors, numbers and lists."""
+    """The record of a call, from tensors, numbers and lists, which are what registered operators take."""
     bias = RelativeBias(table, size3(configured))
     return Call(qkv, offset, bias, heads, size3(window), size3(shift), mutual_offset)
 
@@ -45,7 +45,7 @@ def run_forward(
     shift: Sequence[int],
     configured: Sequence[int],
 ) -> tuple[Tensor, Tensor]:
-    """out (B,D,H,W,C or 2C); for the backward: the logs of the softmax's sums (1 or 2,B,heads,D,H,W)."""
+    """out (B,D,H,W,C or 2C); then, for the backward, the logs of the softmax's sums (1 or 2,B,heads,D,H,W)."""
     from spikevrt_kernels.window_attention.triton.launch import forward_launches
 
     call = call_of(qkv, offset, table, mutual_offset, heads, window, shift, configured)
@@ -83,7 +83,7 @@ def run_backward(
     out: Tensor,
     lse: Tensor,
 ) -> list[Tensor]:
-    """Gradients of qkv, offset, table and, where there is one, of the mutual offset."""
+    """Gradients of qkv, offset, table and, if there is one, of the mutual offset."""
     from spikevrt_kernels.window_attention.triton.launch import (
         Saved,
         bias_launch,
@@ -121,7 +121,7 @@ def _(grad: Tensor, *others: Any) -> list[Tensor]:
 
 
 def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    """Keep the inputs, the output (which the projection after it keeps as well) and the logs; no probabilities."""
+    """Save inputs, output (which the projection after it keeps anyway) and logs, but no probabilities."""
     *tensors, ctx.heads, ctx.window, ctx.shift, ctx.configured = inputs
     ctx.save_for_backward(*tensors, *output)
     ctx.mark_non_differentiable(output[1])
@@ -131,7 +131,7 @@ def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tenso
 def differentiate(
     ctx: Any, grad: Tensor | None, _: Tensor | None, run: Callable[..., list[Tensor]] = backward
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of `forward`'s arguments."""
+    """Gradients of the arguments of `forward`."""
     rest = (None,) * 4
     if grad is None:
         return None, None, None, None, *rest
@@ -144,7 +144,7 @@ forward.register_autograd(differentiate, setup_context=setup_context)
 
 
 class Direct(torch.autograd.Function):
-    """The same operator past the dispatcher."""
+    """The same operator, called without PyTorch's dispatcher."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
@@ -159,7 +159,7 @@ class Direct(torch.autograd.Function):
 
 
 def window_attention_fused(call: Call) -> Tensor:
-    """Window attention in one kernel a branch; shapes as `window_attention`."""
+    """Window attention with one kernel per branch; shapes as in `window_attention`."""
     places = None if call.mutual_offset is None else call.mutual_offset.contiguous()
     tensors = (call.qkv.contiguous(), call.offset.contiguous(), call.bias.table.contiguous(), places)
     run = forward if followed(*tensors) else Direct.apply if differentiated(*tensors) else run_forward

@@ -1,4 +1,4 @@
-"""Gradient of the bias table, deterministic: ds summed over windows in registers, then over pairs of one distance."""
+"""Gradient of the bias table, deterministic: ds is summed over windows in registers, then over pairs of one offset."""
 
 import triton
 import triton.language as tl
@@ -31,7 +31,7 @@ def window_attention_bwd_bias_kernel(
     TOKENS: tl.constexpr, MUTUAL: tl.constexpr, SHIFTED: tl.constexpr, OWN: tl.constexpr, PASSING: tl.constexpr,
     DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """ds of one head, OWN queries and PASSING keys; their bias stays in registers as well."""
+    """Sum ds of one head for OWN queries and PASSING keys; their bias also stays in registers."""
     QUERIES: tl.constexpr = (TOKENS + OWN - 1) // OWN
     KEYS: tl.constexpr = (TOKENS + PASSING - 1) // PASSING
     head, pair = tl.program_id(0) % HEADS, tl.program_id(0) // HEADS % (QUERIES * KEYS)
@@ -71,7 +71,7 @@ def window_attention_bwd_table_kernel(
     HEADS: tl.constexpr, BD: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr, TOKENS: tl.constexpr, OWN: tl.constexpr,
     PASSING: tl.constexpr,
 ):  # fmt: skip
-    """dtable of OWN rows and one head: the sum of ds over all queries and the key at each row's distance."""
+    """Compute OWN rows of dtable for one head: the sum of ds over all queries and the key at each row's offset."""
     row = tl.program_id(0) * OWN + tl.arange(0, OWN)  # (OWN,)
     head = tl.program_id(1)
     d = row // ((2 * BH - 1) * (2 * BW - 1)) - (BD - 1)

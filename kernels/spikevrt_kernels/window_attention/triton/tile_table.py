@@ -1,4 +1,4 @@
-"""The static table: tokens of a tile and warps of each kernel by architecture."""
+"""The tile table: tokens per tile and warps of each kernel."""
 
 from typing import Any, NamedTuple
 
@@ -8,18 +8,18 @@ from spikevrt_kernels.core.tuned import Kernel, tuned_row
 
 OPERATOR = "window_attention"
 REGISTERS, MAX_REGISTERS = 65_536, 255
-"""Of a multiprocessor, and of a thread. Left to itself the assembler may aim at far fewer, and spill."""
+"""Registers per multiprocessor and per thread. Without a limit the assembler may aim at far fewer, and spill."""
 MIN_TILE = 16
-"""The smallest side of a matrix product."""
+"""The smallest side of a matrix product in Triton."""
 
 
 class Config(NamedTuple):
-    """How one kernel is launched."""
+    """Tile sizes and warps of one kernel."""
 
     own: int
-    """Most tokens of the tile that a program works on."""
+    """Largest number of tokens in the tile that a program owns."""
     passing: int
-    """Most tokens of the tiles that pass by it."""
+    """Largest number of tokens in the tiles that it iterates over."""
     warps: int
 
     def options(self) -> dict[str, Any]:
@@ -35,7 +35,7 @@ TABLE = {
     "bias_backward": Config(64, 64, 8),
     "table_backward": Config(16, 64, 4),
 }
-"""By kernel: a frame of an 8 x 8 window is one tile."""
+"""By kernel. One frame of an 8 x 8 window is one tile."""
 
 
 def choose(
@@ -45,9 +45,9 @@ def choose(
     variant: tuple[str | int, ...] = (),
     device: torch.device | None = None,
 ) -> Config:
-    """The configuration of a kernel: tuned for its variant on the device, else of the table.
+    """The tile sizes of a kernel: tuned for this variant on this device, else from the table.
 
-    Its tiles are no larger than `tokens` need.
+    Tiles are not larger than `tokens` require.
     """
     row = tuned_row(Kernel(OPERATOR, kernel, variant), device)
     config = TABLE[kernel] if row is None else Config(*row)

@@ -1,8 +1,8 @@
-"""Tokens of a shifted window where they lie in memory: addresses, padding, regions and bias from coordinates.
+"""Addresses, padding, regions and bias of the tokens of a shifted window, computed from their coordinates.
 
-Nothing is rolled, padded, cut or expanded. A token's place in the rolled, padded extent gives its region; its
-place before the roll gives its address, or says that it is padding, whose q, k, v are the offsets alone.
-An `extent` is (first place (d,h,w) of a window, size (D,H,W) of the clip, that with padding, shift (d,h,w)).
+Nothing is rolled, padded, partitioned or expanded in memory. A token's place in the rolled and padded map gives its
+region; its place before the roll gives its address, or shows that it is padding, whose q, k, v equal the offsets.
+An `extent` is (first place (d,h,w) of a window, size (D,H,W) of the clip, size with padding, shift (d,h,w)).
 """
 
 import triton
@@ -11,14 +11,14 @@ import triton.language as tl
 from spikevrt_kernels.core.triton_math import add_dot
 
 SIZES = ("D", "H", "W", "nD", "nH", "nW", "shift_d", "shift_h", "shift_w", "windows", "splits", "rows")
-"""Numbers that only enter divisions and comparisons: no binary is made for a value of theirs."""
+"""Numbers that are only divided by or compared; no binary is specialised for their values."""
 ANY_PLACE = ("lse_ptr",)
-"""Begins anywhere, and is read a number at a time."""
+"""May start at any address, and is read one number at a time."""
 
 
 @triton.jit
 def extent_of(window, size, counts, shift, WD: tl.constexpr, WH: tl.constexpr, WW: tl.constexpr):
-    """Batch (int64) and extent of a window, of counts = (nD,nH,nW) windows in a clip of size = (D,H,W)."""
+    """Batch index (int64) and extent of a window, with counts = (nD,nH,nW) windows in a clip of size = (D,H,W)."""
     w, rest = window % counts[2], window // counts[2]
     h, rest = rest % counts[1], rest // counts[1]
     first = (rest % counts[0] * WD, h * WH, w * WW)
@@ -28,10 +28,10 @@ def extent_of(window, size, counts, shift, WD: tl.constexpr, WH: tl.constexpr, W
 
 @triton.jit
 def locate(token, extent, WH: tl.constexpr, WW: tl.constexpr, MUTUAL: tl.constexpr, SHIFTED: tl.constexpr):
-    """Row of each token among the D*H*W of its clip (int64), whether it is no padding, and its region if SHIFTED.
+    """Row of each token among the D*H*W of its clip (int64), whether it is not padding, and its region if SHIFTED.
 
-    A region here is the last of its axis or not, on each axis: inside one window that tells the published three
-    apart. Mutual attention leaves the frames out of it.
+    A region here says, for each axis, whether the token is in the last region of the axis: inside one window this
+    distinguishes the three published regions. Mutual attention ignores the region along the frames.
     """
     first, size, ends, shift = extent
     d, h, w = first[0] + token // (WH * WW), first[1] + token // WW % WH, first[2] + token % WW
@@ -52,7 +52,7 @@ def locate(token, extent, WH: tl.constexpr, WW: tl.constexpr, MUTUAL: tl.constex
 
 @triton.jit
 def load_rows(ptr, row, real, channel, WIDTH: tl.constexpr, E: tl.constexpr, EP: tl.constexpr):
-    """Channels channel .. channel+E of rows of WIDTH: (T,EP), zero beyond E and where a token is not real."""
+    """Load channels channel .. channel+E of rows of WIDTH: (T,EP), zero beyond E and where a token is not real."""
     c = tl.arange(0, EP)  # (EP,)
     pointers = ptr + row[:, None] * WIDTH + (channel + c)[None, :]  # (T,EP)
     return tl.load(pointers, mask=real[:, None] & (c < E)[None, :], other=0.0)
@@ -60,7 +60,7 @@ def load_rows(ptr, row, real, channel, WIDTH: tl.constexpr, E: tl.constexpr, EP:
 
 @triton.jit
 def store_rows(ptr, row, real, channel, tile, WIDTH: tl.constexpr, E: tl.constexpr, EP: tl.constexpr):
-    """The inverse of `load_rows`, in the type of the pointer."""
+    """The inverse of `load_rows`; converts to the type of the pointer."""
     c = tl.arange(0, EP)  # (EP,)
     pointers = ptr + row[:, None] * WIDTH + (channel + c)[None, :]  # (T,EP)
     tl.store(pointers, tile.to(ptr.dtype.element_ty), mask=real[:, None] & (c < E)[None, :])
@@ -78,9 +78,10 @@ def load_projection(
     WIDTH: tl.constexpr, CHANNELS: tl.constexpr, E: tl.constexpr, EP: tl.constexpr, MUTUAL: tl.constexpr,
     DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """q, k or v of a tile of tokens, offset added: (T,EP) in DOT.
+    """Load q, k or v of a tile of tokens and add the offset: (T,EP) in DOT.
 
-    `part` is its first channel, of WIDTH in memory and CHANNELS in the offset, which mutual attention has by `place`.
+    `part` is its first channel, of WIDTH in memory and CHANNELS in the offset, which in mutual attention depends on
+    `place`.
     """
     c = part + tl.arange(0, EP)
     fits = tl.arange(0, EP) < E
@@ -102,9 +103,9 @@ def load_queries(
     HEADS: tl.constexpr, E: tl.constexpr, EP: tl.constexpr, WIDTH: tl.constexpr, WH: tl.constexpr, WW: tl.constexpr,
     TOKENS: tl.constexpr, MUTUAL: tl.constexpr, SHIFTED: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """q and regions of a tile; rows of q and whether they are real; slots of their outputs and whether those are.
+    """Load q of a tile: q and regions; rows of q and whether they are real; slots of outputs and whether those are.
 
-    In mutual attention the slots of a frame belong to the queries of the other one.
+    In mutual attention the slots of a frame belong to the queries of the other frame.
     """
     inside = query < TOKENS
     slot, kept, region = locate(frame * TOKENS + query, extent, WH, WW, MUTUAL, SHIFTED)
@@ -127,7 +128,7 @@ def load_keys(
     HEADS: tl.constexpr, E: tl.constexpr, EP: tl.constexpr, WIDTH: tl.constexpr, WH: tl.constexpr, WW: tl.constexpr,
     TOKENS: tl.constexpr, MUTUAL: tl.constexpr, SHIFTED: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """k, v and regions of a tile; their rows and whether they are real."""
+    """Load k and v of a tile: k, v and regions; their rows, and whether they are real."""
     inside = key < TOKENS
     row, real, region = locate(frame * TOKENS + key, extent, WH, WW, MUTUAL, SHIFTED)
     real &= inside
@@ -141,7 +142,7 @@ def load_keys(
 
 @triton.jit
 def bias_code(token, BH: tl.constexpr, BW: tl.constexpr):
-    """A number whose difference for two tokens is their distance in rows of a table of (.,BH,BW) windows."""
+    """A number whose difference for two tokens is their offset in rows of the table of a window (.,BH,BW)."""
     return (token // (BH * BW) * (2 * BH - 1) + token // BW % BH) * (2 * BW - 1) + token % BW
 
 
@@ -154,10 +155,10 @@ def load_bias(
     HEADS: tl.constexpr, BD: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr, TOKENS: tl.constexpr,
     KEYS_FIRST: tl.constexpr, MUTUAL: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Bias of two tiles of tokens by their number in the window: (TA,TB), queries by keys or KEYS_FIRST.
+    """Load the bias of two tiles of tokens, by their numbers in the window: (TA,TB), queries by keys or KEYS_FIRST.
 
-    A shrunken window takes its tokens' places from the window (BD,BH,BW) of the table, as the published model does.
-    Mutual attention has none.
+    A smaller window takes its tokens' places from the table's window (BD,BH,BW), as the published model does. Mutual
+    attention has no bias.
     """
     bias = None
     if not MUTUAL:
@@ -187,7 +188,7 @@ def scores_of(
     if bias is not None:
         scores += bias
     if SHIFTED:
-        # Finite, as the published weights were trained.
+        # Finite, as in the training of the published weights.
         scores += tl.where(region_a[:, None] != region_b[None, :], -100.0, 0.0).to(ACC)
     if TOKENS % (TA if KEYS_FIRST else TB) != 0:
         keys = (token_a < TOKENS)[:, None] if KEYS_FIRST else (token_b < TOKENS)[None, :]
