@@ -39,22 +39,22 @@ class NormConfig(Section):
         "rate", "rate = count / spike frames of the bin, in [0, 1]; counts = as published.", one_of(NORM_MODES)
     )
     log1p: bool = key(False, "Take log(1 + x) after MODE.")
-    mean: float = key(0.0, "Subtracted from the result.", FINITE)
-    std: float = key(1.0, "Divides the result.", POSITIVE)
+    mean: float = key(0.0, "MEAN in (x - MEAN) / STD.", FINITE)
+    std: float = key(1.0, "STD in (x - MEAN) / STD.", POSITIVE)
 
 
 @dataclass(frozen=True)
 class RecordingConfig(Section):
     """Which spike frames belong to which RGB frame.
 
-    A windows.csv in SPIKE_DIR (stem,start,length, in spike frames) wins over rates and LENGTH.
+    If SPIKE_DIR holds a windows.csv (stem,start,length, in spike frames), it replaces the rates and LENGTH.
     """
 
     SECTION: ClassVar[str] = "DATA.RECORDING"
 
     layout: str = key(
         "files",
-        "files = one spike file for each frame, with the frame's stem; continuous = one recording for a whole clip.",
+        "files = one spike file per frame, with the frame's stem; continuous = one recording for a whole clip.",
         one_of(RECORDING_LAYOUTS),
     )
     spike_rate: float | None = key(
@@ -83,49 +83,53 @@ class DataConfig(Section):
 
     SECTION: ClassVar[str] = "DATA"
 
-    root: str | None = key(None, "Folder of the data set; required by every command that reads one.")
-    train_split: str = key("train", "Folder below ROOT with the clips that train.", FOLDER)
-    val_split: str = key("val", "Folder below ROOT with the clips that are held out.", FOLDER)
+    root: str | None = key(None, "Folder of the data set; every command that reads a data set needs it.")
+    train_split: str = key("train", "Folder below ROOT with the training clips.", FOLDER)
+    val_split: str = key("val", "Folder below ROOT with the validation clips.", FOLDER)
     clip_len: int = key(5, "T, the RGB frames of one sample.", at_least(2))
     clip_stride: int = key(1, "Frames from the start of one sample of a clip to the start of the next.", at_least(1))
     crop_size: int = key(256, "Height and width of a training crop, in RGB pixels.", CROP)
-    k: int = key(32, "K, the spike bins of one RGB frame; NUM_VOXEL_BINS is its old name.", between(1, 1024))
+    k: int = key(32, "K, the number of spike bins per RGB frame; NUM_VOXEL_BINS is its old name.", between(1, 1024))
     spike_dir: str = key("spike", "Folder of a clip with its spikes.", FOLDER)
     spike_height: int | None = key(
         None,
-        "Height of a stored spike frame, in pixels; none = as config.yaml beside the recording says, or the shape of "
-        "an .npz.",
+        "Height of a stored spike frame, in pixels; none = from the config.yaml beside the recording, or from the "
+        "shape of the array in an .npz.",
         at_least(1),
     )
-    spike_width: int | None = key(None, "Its width; given together with SPIKE_HEIGHT.", at_least(1))
+    spike_width: int | None = key(
+        None, "Width of a stored spike frame, in pixels; given together with SPIKE_HEIGHT.", at_least(1)
+    )
     spike_format: str = key(
         "packed",
-        "packed = one bit for each pixel, least significant first; uint8 = one byte, 0 or 1 (every .npz).",
+        "packed = one bit per pixel, least significant bit first; uint8 = one byte per pixel, 0 or 1 (every .npz).",
         one_of(SPIKE_FORMATS),
     )
     spike_flip: bool = key(
-        True, "Rows are stored upside down; false for the simulators SPCS, SPIFT and PHM and for most .npz."
+        True, "true = rows are stored upside down; false for the simulators SPCS, SPIFT and PHM, and for most .npz."
     )
     spike_drop_columns: tuple[int, ...] = key(
         (0, 0),
-        "Columns without pixels at the left and at the right of a stored row: [0, 16] for 250x416 of an SPS10.",
+        "Columns without pixels at the left and right end of every stored row: [0, 16] for the 250x416 of an SPS10.",
         COLUMNS,
     )
     spike_time_offset: int = key(
         0,
-        "Spike frames by which the exposure starts after the recording (negative: ends before its end); in a "
-        "continuous recording, by which every exposure moves.",
+        "Moves exposures by so many spike frames. If a file is one exposure, that many frames at its start are left "
+        "out (at its end if negative).",
     )
     recording: RecordingConfig = field(default_factory=RecordingConfig)
     voxel_cache_dirname: str = key("spike_vox", "Folder of a clip with its cached voxels.", FOLDER)
     ram_cache_gb: float = key(
         0.0,
-        "GB of decoded pictures that training keeps in memory, for all workers and processes of a machine together; "
+        "GB of decoded pictures that training keeps in memory, shared by all workers and processes of a machine; "
         "0 = none.",
         NOT_NEGATIVE,
     )
     norm: NormConfig = field(default_factory=NormConfig)
-    blur_dir: str = key("blur", "Folder of a clip with its blurred frames (or blur_gamma); named in results.", FOLDER)
+    blur_dir: str = key(
+        "blur", "Folder of a clip with its blurred frames, for example blur_gamma; results name it.", FOLDER
+    )
     sharp_dir: str = key("sharp", "Folder of a clip with its sharp frames.", FOLDER)
 
     def __post_init__(self) -> None:

@@ -61,7 +61,7 @@ class VRTConfig(Section):
         SHARE,
         free=True,
     )
-    pretrained: str | None = key(None, "Official VRT weights (.pth) to start from; they are CC-BY-NC 4.0.", free=True)
+    pretrained: str | None = key(None, "Official VRT weights (.pth) to load; their licence is CC-BY-NC 4.0.", free=True)
     use_checkpoint_attn: bool = key(
         True, "Recompute attention in the backward pass: less memory, more time.", free=True
     )
@@ -131,7 +131,7 @@ class TemporalAttnConfig(Section):
 
     SECTION: ClassVar[str] = "MODEL.SPIKE_TSA"
 
-    heads: int = key(4, "Attention heads; they divide every width of CHANNELS_PER_SCALE.", at_least(1))
+    heads: int = key(4, "Attention heads; every width of CHANNELS_PER_SCALE must be divisible by them.", at_least(1))
     dropout: float = key(0.0, "Dropout of the attention probabilities.", SHARE, free=True)
     mlp_ratio: float = key(2, "Hidden width of the MLP, as a multiple of the channels.", POSITIVE)
     adaptive_chunk: bool = key(
@@ -140,9 +140,13 @@ class TemporalAttnConfig(Section):
         "once.",
         free=True,
     )
-    max_batch_tokens: int = key(49152, "Pixels of one chunk, of all clips of a batch together.", at_least(1), free=True)
+    max_batch_tokens: int = key(
+        49152, "Largest number of pixels per chunk, over all clips of a batch.", at_least(1), free=True
+    )
     chunk_size: int = key(64, "Side of a square chunk, in pixels.", at_least(1), free=True)
-    chunk_shape: str = key("square", "Shape of a chunk of as many pixels.", one_of(CHUNK_SHAPES), free=True)
+    chunk_shape: str = key(
+        "square", "Shape of a chunk, which does not change its number of pixels.", one_of(CHUNK_SHAPES), free=True
+    )
 
     def fit(self, channels: Sequence[int]) -> None:
         """Check that the heads divide the widths of the four scales."""
@@ -178,8 +182,8 @@ class ModelConfig(Section):
     )
     window_size: tuple[int, ...] = key(
         (5, 8, 8),
-        "Attention window (T, H, W), in pixels of a stage; none = [CLIP_LEN, 8, 8]. It shapes the bias tables, so a "
-        "model keeps it.",
+        "Attention window (T, H, W), in pixels of a stage; none = [CLIP_LEN, 8, 8]. The size of the bias "
+        "tables depends on it, so a trained model needs the same value.",
         positives(3),
         derived=True,
     )
@@ -189,8 +193,8 @@ class ModelConfig(Section):
     fuse: FuseConfig = field(default_factory=FuseConfig)
     attn_backend: str = key(
         "auto",
-        "How attention is computed: triton, sdpa or naive (plain PyTorch); auto = on CUDA the fastest that proves "
-        "right, operator by operator, elsewhere sdpa.",
+        "How attention is computed: triton, sdpa or naive (plain PyTorch); auto = on CUDA the fastest backend that is "
+        "proved right, for each operator, elsewhere sdpa.",
         one_of(ATTN_BACKENDS),
         free=True,
     )

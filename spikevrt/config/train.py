@@ -22,7 +22,7 @@ class TrainConfig(Section):
     epochs: int = key(100, "Passes over the training samples, unless MAX_STEPS is given.", at_least(1))
     lr: float = key(1e-4, "Highest learning rate, reached after WARMUP_STEPS.", POSITIVE)
     weight_decay: float = key(
-        0.0, "AdamW's decay of the weights in one step, as a multiple of the learning rate.", at_least(0)
+        0.0, "AdamW's weight decay: every step subtracts WEIGHT_DECAY * learning rate * weight.", at_least(0)
     )
     mixed_precision: bool = key(
         True,
@@ -37,7 +37,7 @@ class TrainConfig(Section):
         "Optimiser steps of the run; none = EPOCHS * ceil(samples / (BATCH_SIZE * processes * ACCUMULATE_GRAD)).",
         at_least(1),
     )
-    warmup_steps: int = key(500, "Steps in which the learning rate rises linearly from 0 to LR.", at_least(0))
+    warmup_steps: int = key(500, "Number of steps in which the learning rate rises linearly from 0 to LR.", at_least(0))
     min_lr: float = key(1e-7, "Learning rate of the last step, at the end of a cosine; at most LR.", at_least(0))
     clip_grad_norm: float = key(1.0, "Largest L2 norm of all gradients together; 0 = no clipping.", at_least(0))
     ema_decay: float = key(
@@ -51,7 +51,7 @@ class TrainConfig(Section):
     freeze_flow_steps: int = key(
         0,
         "Steps for which SpyNet and the deformable layers stay frozen (20000 when fine-tuning); without "
-        "MODEL.VRT.PRETRAINED the flow is zero for so long.",
+        "MODEL.VRT.PRETRAINED the flow is zero during these steps.",
         at_least(0),
     )
     flow_lr_scale: float = key(
@@ -60,7 +60,7 @@ class TrainConfig(Section):
         at_least(0),
     )
     compile: bool = key(False, "Run the model through torch.compile.")
-    output_dir: str = key("runs", "Folder for checkpoints, config.yaml and logs; one run for each.", FOLDER)
+    output_dir: str = key("runs", "Folder for checkpoints, config.yaml and logs of one run.", FOLDER)
     log_every: int = key(20, "Steps from one line of the log to the next.", at_least(1))
     val_every: int = key(1000, "Steps from one validation to the next.", at_least(1))
     save_every: int = key(1000, "Steps from one numbered checkpoint to the next.", at_least(1))
@@ -83,7 +83,8 @@ class TestConfig(Section):
 
     clip_overlap: int = key(
         DEFAULT_OVERLAP,
-        "Frames that neighbouring stretches of CLIP_LEN frames share; both results are averaged. Below DATA.CLIP_LEN; "
+        "Frames that neighbouring temporal windows of CLIP_LEN frames share; their results are averaged. Below "
+        "DATA.CLIP_LEN; "
         "none = 2, or 1 for CLIP_LEN 2.",
         at_least(0),
         derived=True,
