@@ -1,6 +1,6 @@
-"""Kernels broken on purpose: a case whose backend `triton` computes what `sdpa` does, but for one fault.
+"""Kernels broken on purpose: cases whose backend `triton` computes the same as `sdpa`, except for one fault.
 
-Cases are sent to processes of their own, so that a fault may do to its process what a kernel does.
+Each case runs in a process of its own, because a fault may crash or block its process, as a real kernel may.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""A small data set and a small configuration, made in a second."""
+"""A small data set and a small configuration, made within a second."""
 
 from collections.abc import Iterator
 from pathlib import Path

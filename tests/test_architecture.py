@@ -1,4 +1,4 @@
-"""Who may import whom: the arrows of ARCHITECTURE.md, read from the sources."""
+"""Which packages may import which: the rules of ARCHITECTURE.md, checked in the sources."""
 
 from pathlib import Path
 

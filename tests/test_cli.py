@@ -1,4 +1,4 @@
-"""What every command says about bad arguments and files: one line, exit code 2."""
+"""Errors of all commands for bad arguments and files: one line, exit code 2."""
 
 import argparse
 import re

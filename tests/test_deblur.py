@@ -1,4 +1,4 @@
-"""deblur looks at all of its input before it writes anything."""
+"""deblur reads all of its input before it writes anything."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The demo on a small video: every command that it types runs, and its figures are those of the tables."""
+"""The demo on a small video: all its commands run, and its figures are those of the tables."""
 
 import json
 

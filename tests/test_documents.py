@@ -1,4 +1,4 @@
-"""What the documents say is there: links, commands, options."""
+"""The links, commands and options in the documents exist."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""The self-test's command: what it tries, what it prints, its exit code."""
+"""The self-test command: its trials, output and exit code."""
 
 import pytest
 import torch

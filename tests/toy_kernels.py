@@ -1,4 +1,4 @@
-"""Small kernels whose traffic and resources are known by hand."""
+"""Small kernels whose traffic and resources are known."""
 
 import torch
 import triton

@@ -1,7 +1,7 @@
-"""What makes the host wait for its device, counted without a GPU: tensors of the meta device stand for those of CUDA.
+"""Counts without a GPU how often the host waits for its device: meta tensors stand for CUDA tensors.
 
-Nothing is computed. Meta and CPU tensors are on two devices as CUDA's are, operators take the forms of CUDA, and no
-value can be read, so that whatever asks for one is seen.
+Nothing is computed. As with CUDA, tensors are on two devices and operators use their CUDA forms. Meta tensors have no
+values, so every attempt to read one is noticed.
 """
 
 from collections.abc import Iterator

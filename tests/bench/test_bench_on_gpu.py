@@ -1,4 +1,4 @@
-"""What the suite does where there is a GPU, shown without one."""
+"""The bench's behaviour on a GPU, simulated without one."""
 
 import dataclasses
 from types import SimpleNamespace

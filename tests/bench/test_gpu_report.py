@@ -1,4 +1,4 @@
-"""The report of a GPU: parts that hang, crash and lie; a report that is cut off; a machine without a GPU."""
+"""The GPU report: parts that hang, crash or give wrong output, an interrupted report, and no GPU."""
 
 import json
 import os

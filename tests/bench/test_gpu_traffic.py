@@ -1,4 +1,4 @@
-"""DRAM bytes: what Nsight Compute prints, and what a case's operators declare beside it."""
+"""DRAM bytes: parsing Nsight Compute's output, and comparing it with what the operators declare."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Microseconds of Python a call: every operator is measured by what would really be launched."""
+"""Microseconds of Python per call: measured on the launches that a GPU would receive."""
 
 import pytest
 

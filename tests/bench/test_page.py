@@ -1,4 +1,4 @@
-"""The page on all kernels: bounds by term, and what is known of binaries."""
+"""The page on all kernels: bounds by term, and facts about binaries."""
 
 from functools import partial
 

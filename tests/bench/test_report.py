@@ -1,4 +1,4 @@
-"""The report of the suite from a small file, and the proof rows of the Triton entry."""
+"""The bench report made from a small file, and the proof rows of the Triton entry."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Figures of the structure, of a toy tree that breaks every rule."""
+"""Figures of the code's structure, for a toy tree that breaks every rule."""
 
 import json
 

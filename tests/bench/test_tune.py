@@ -1,4 +1,4 @@
-"""Tuning: what is tried, what is left out, and what is kept, with made-up binaries and times."""
+"""Tuning, with invented binaries and times: which tile sizes are tried, skipped and stored."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""The suite's window attention: entries are right on the checked frames, proof rows without a GPU hold together."""
+"""The bench's window attention: entries are right on the checked frames, and proof rows work without a GPU."""
 
 import pytest
 import torch

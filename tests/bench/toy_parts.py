@@ -1,4 +1,4 @@
-"""Parts that a test of the report runs: some end well, some do not."""
+"""Parts that a test of the report runs: some succeed, some fail."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The configuration: the whole table, presets, options, and one-line errors."""
+"""The configuration: all keys, presets, options, and one-line errors."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The reference of all keys: complete, and the same in the documents."""
+"""The reference of all keys: it is complete, and equal to the one in the documents."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The published modules' numbers, one by one, in float64."""
+"""Single modules against numbers of the published modules, in float64."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The spike branch's numbers, computed from its equations in float64."""
+"""The spike branch against numbers computed from its equations in float64."""
 
 import ast
 import zlib

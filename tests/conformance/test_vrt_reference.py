@@ -1,4 +1,4 @@
-"""The published VRT's numbers: whole small models, their gradients, and the state of both configurations."""
+"""VRT against the published one: outputs and gradients of small models, and the state of both configurations."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The unified layout, and what is said about a tree that is not whole."""
+"""The unified layout, and the errors for incomplete data sets."""
 
 import shutil
 from dataclasses import replace

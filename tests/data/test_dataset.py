@@ -1,4 +1,4 @@
-"""Samples: frames and spikes stay in register through crops, flips, quarter turns and time reversal."""
+"""Samples: frames and spikes stay aligned through crops, flips, quarter turns and time reversal."""
 
 from dataclasses import replace
 from fractions import Fraction

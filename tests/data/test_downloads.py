@@ -1,4 +1,4 @@
-"""Data sets as they are downloaded, made small: linked, checked, read."""
+"""Small imitations of the downloaded data sets: linked, checked, read."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Pictures and videos in and out."""
+"""Reading and writing pictures and videos."""
 
 from contextlib import suppress
 

@@ -1,4 +1,4 @@
-"""What an unknown recording is: the right geometry first, on recordings that others made and on simulated ones."""
+"""Unknown recordings, real and simulated: the right geometry is ranked first."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Pictures in shared memory: the same samples, one budget, nothing beyond it."""
+"""The picture cache in shared memory: the samples are the same, and the budget is kept."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""From sharp video to a data set: exposures, spikes, splits."""
+"""Making a data set from sharp video: exposures, spikes, splits."""
 
 import json
 from dataclasses import replace

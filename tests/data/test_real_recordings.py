@@ -1,4 +1,4 @@
-"""Recordings that others made: rates and pictures that only the right reading gives."""
+"""Real recordings: rates and pictures that only the correct reading gives."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Recordings other than one packed file a frame: arrays, columns to drop, one recording for a whole clip."""
+"""Recordings other than one packed file per frame: arrays, dropped columns, one recording for a whole clip."""
 
 from dataclasses import replace
 from itertools import pairwise

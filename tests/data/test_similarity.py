@@ -1,4 +1,4 @@
-"""Pictures of one scene, of another, and upside down."""
+"""Similarity of pictures of the same scene, of different scenes, and upside down."""
 
 import numpy as np
 import pytest

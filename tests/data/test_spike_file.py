@@ -1,4 +1,4 @@
-"""Reading recordings: geometry, formats, crops, and what is said about files that do not fit."""
+"""Reading recordings: geometry, formats, crops, and the errors for files that do not fit."""
 
 import numpy as np
 import pytest

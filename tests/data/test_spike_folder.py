@@ -1,4 +1,4 @@
-"""Which recordings a folder holds for the frames beside it."""
+"""The recordings that belong to the frames of a clip."""
 
 import numpy as np
 import pytest

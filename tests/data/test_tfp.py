@@ -1,4 +1,4 @@
-"""The picture that spikes show by themselves."""
+"""TFP pictures."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The voxel cache: same counts as the recording, made anew where the recording changed."""
+"""The voxel cache: same counts as from the recording, and updated when the recording changes."""
 
 import json
 from dataclasses import replace

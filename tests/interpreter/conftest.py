@@ -1,4 +1,4 @@
-"""Kernels in Triton's interpreter, a process of its own: `make interpreter`, or TRITON_INTERPRET=1 before pytest."""
+"""Runs kernels in Triton's interpreter, in a separate process: `make interpreter`, or TRITON_INTERPRET=1 and pytest."""
 
 import pytest
 import torch

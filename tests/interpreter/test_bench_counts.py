@@ -1,4 +1,4 @@
-"""What the suite plans for the Triton entry is what the interpreter finds."""
+"""The bytes that the bench predicts for the Triton entry are those that the interpreter counts."""
 
 import pytest
 

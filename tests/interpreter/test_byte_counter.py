@@ -1,4 +1,4 @@
-"""The byte counter on a kernel whose traffic is known by hand."""
+"""The byte counter, on a kernel whose traffic is known."""
 
 import pytest
 import torch

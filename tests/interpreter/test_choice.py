@@ -1,4 +1,4 @@
-"""The kernels under the judge, right and made wrong on purpose."""
+"""The choice of backends with real kernels, and with kernels that are wrong on purpose."""
 
 import pytest
 import torch

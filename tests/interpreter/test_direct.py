@@ -1,4 +1,4 @@
-"""Past the dispatcher: the same bits as by the registered operators, for every output and gradient."""
+"""Operators called without the dispatcher give the same bits as registered ones, for all outputs and gradients."""
 
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch

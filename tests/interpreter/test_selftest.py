@@ -1,4 +1,4 @@
-"""The self-test on a machine without a GPU, with the kernels in the interpreter."""
+"""The self-test on a machine without a GPU, with kernels in the interpreter."""
 
 from spikevrt.selftest import main
 

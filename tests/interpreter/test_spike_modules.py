@@ -1,4 +1,4 @@
-"""The spike modules on the `triton` backend: reference numbers, training, and what cannot run."""
+"""The spike modules on the `triton` backend: reference numbers, training, and unsupported cases."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Attention along time in the interpreter: forward and every gradient against float64, dropout, the operator."""
+"""Attention along time in the interpreter: outputs and gradients against float64, dropout, registration."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The fused block in the interpreter: forward and every gradient against float64, tiles, dropout, traffic."""
+"""The fused block in the interpreter: outputs and gradients against float64, tiles, dropout, traffic."""
 
 from dataclasses import replace
 

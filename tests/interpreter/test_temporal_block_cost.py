@@ -1,4 +1,4 @@
-"""The fused block moves what it declares, counted on three shapes."""
+"""The fused block reads and writes the bytes that it declares, for three shapes."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Rows that are tried give the right numbers: tall tiles, other parts, wide tiles of windows."""
+"""Tuned tile sizes give the right numbers: tall tiles, other numbers of parts, wide window tiles."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Fused window attention in the interpreter: forward and every gradient against float64, quirks, the operator."""
+"""Fused window attention in the interpreter: outputs and gradients against float64, quirks, registration."""
 
 from math import prod
 

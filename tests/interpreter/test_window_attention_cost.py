@@ -1,4 +1,4 @@
-"""Fused window attention moves what it declares, counted on three shapes; what that is at the model's size."""
+"""Fused window attention reads and writes the bytes that it declares, for three shapes, and at the model's size."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Deformable convolution against a loop over pixels and taps, and its gradients by finite differences."""
+"""Deformable convolution against a loop over pixels and taps, and gradients by finite differences."""
 
 import pytest
 import torch

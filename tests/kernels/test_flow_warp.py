@@ -1,4 +1,4 @@
-"""Warping against a loop over pixels, gradients by finite differences, and coordinates that are no numbers."""
+"""Flow warping against a loop over pixels, gradients by finite differences, and NaN coordinates."""
 
 import math
 

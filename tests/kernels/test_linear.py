@@ -1,4 +1,4 @@
-"""Linear layers as 1x1 convolutions: values and gradients against float64, and where the other product is taken."""
+"""Linear layers as 1x1 convolutions: values and gradients against float64, and where PyTorch's product is used."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Prepared weights."""
+"""The block's weights in the form that its kernels take."""
 
 import pytest
 import torch

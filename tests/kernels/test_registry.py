@@ -1,4 +1,4 @@
-"""Every Triton operator declares its cost, and every launch keeps to what Triton and its assembler need."""
+"""Every Triton operator declares its cost, and every launch satisfies Triton and its assembler."""
 
 import subprocess
 import sys

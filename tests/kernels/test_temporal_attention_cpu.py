@@ -1,4 +1,4 @@
-"""The formulations of attention along time that run on the CPU, against one another and against finite differences."""
+"""The CPU implementations of attention along time, against each other and against finite differences."""
 
 import pytest
 import torch

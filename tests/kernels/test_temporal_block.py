@@ -1,4 +1,4 @@
-"""Attention along time and its block: every backend and chunk against a float64 loop over pixels."""
+"""Attention along time and its block: every backend and chunk size against a float64 loop over pixels."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Compiled in other processes beforehand, found on disk by the launcher; a compiler that fails costs one line."""
+"""Kernels compiled in advance in other processes: the launcher finds them on disk, and failures cost one line."""
 
 import os
 import time

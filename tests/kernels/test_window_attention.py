@@ -1,4 +1,4 @@
-"""Window attention: both backends, every gradient, in float64 on odd extents; what the kept bias must survive."""
+"""Window attention: both backends with all gradients, in float64 on odd sizes; when the kept bias must change."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Window attention's CPU kernels against the same function in float64, which they do not take."""
+"""Window attention's float32 CPU kernels against the same function in float64, computed by another path."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""From a configuration to a model, and checkpoints of every kind into it."""
+"""Building a model from a configuration, and loading checkpoints of every kind."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""`auto` on a device where backends are tried: the logic on the CPU, with the trial switched on."""
+"""`auto` on a device where backends are tried: runs on the CPU, with trials switched on."""
 
 import dataclasses
 from functools import partial

@@ -1,4 +1,4 @@
-"""A model's kernels are compiled for its device, on crops with gradients or on frames without."""
+"""A model's kernels are compiled for its device, with gradients for crops or without for frames."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""GEGLU: what its own gradient function returns and keeps."""
+"""GEGLU: results and saved tensors of its own gradient function."""
 
 import torch
 from torch.nn import functional as F

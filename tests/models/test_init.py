@@ -1,4 +1,4 @@
-"""How fresh layers start."""
+"""Initialisation of layers."""
 
 import math
 

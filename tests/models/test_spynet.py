@@ -1,4 +1,4 @@
-"""SpyNet held still: no flow, no work, and only as long as that is true."""
+"""SpyNet with zero flow: it is not computed, until its weights change."""
 
 import copy
 

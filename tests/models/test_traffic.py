@@ -1,4 +1,4 @@
-"""Bytes of a whole forward without running it: as a run on tensors with storage counts them."""
+"""Bytes of a whole forward pass, counted without running it, equal those of a real run."""
 
 import pytest
 import torch

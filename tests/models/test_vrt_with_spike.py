@@ -1,4 +1,4 @@
-"""The spike branch and the whole model against plain loops, where the reference numbers say nothing."""
+"""The spike branch and the whole model against plain loops, in cases without reference numbers."""
 
 import pytest
 import torch

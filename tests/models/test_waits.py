@@ -1,4 +1,4 @@
-"""A forward and its backward make the host wait for the device nowhere."""
+"""Forward and backward never make the host wait for the device."""
 
 from contextlib import suppress
 

@@ -1,4 +1,4 @@
-"""Padding: every size becomes one that the model takes, spikes stay in register."""
+"""Padding: every size becomes one that the model takes, and spikes stay aligned with frames."""
 
 from fractions import Fraction
 

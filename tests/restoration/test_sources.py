@@ -1,4 +1,4 @@
-"""Sources of frames: how often each picture is decoded and each exposure counted, and what is refused."""
+"""Sources of frames: how often pictures are decoded and exposures are counted, and bad input."""
 
 import shutil
 from collections import Counter

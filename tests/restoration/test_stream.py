@@ -1,4 +1,4 @@
-"""Long clips, window by window, against everything at once."""
+"""Long clips restored in temporal windows, against the whole clip at once."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Which device a run takes, and what float32 means there: no TF32; cuDNN may time algorithms in training alone."""
+"""The choice of a device; float32 without TF32; cuDNN times its algorithms only in training."""
 
 import pytest
 import torch

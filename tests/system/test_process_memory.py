@@ -1,4 +1,4 @@
-"""Freed memory stays with the process; in a process of its own, since that cannot be taken back."""
+"""Freed memory stays with the process; tested in a process of its own, because it cannot be undone."""
 
 import os
 import subprocess

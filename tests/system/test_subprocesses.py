@@ -1,4 +1,4 @@
-"""Commands side by side: they run at once, a failure stops the others, and Ctrl-C lets all of them save."""
+"""Commands side by side: they run at the same time, a failure stops the others, and after Ctrl-C all of them save."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What the first process decides holds on all."""
+"""Decisions of the first process apply to all processes."""
 
 import subprocess
 import sys

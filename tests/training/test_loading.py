@@ -1,4 +1,4 @@
-"""How batches are loaded: in pinned memory where they go to CUDA."""
+"""Loading batches: into pinned memory if the device is CUDA."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What is proved is what runs: every kernel of training, validation and restoration is one of a checked case."""
+"""Every kernel of training, validation and restoration is one that a checked case runs."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""One training step: run on the CPU, and its peak memory planned without storage."""
+"""The cost of a training step: run on the CPU, and its peak memory predicted without storage."""
 
 import json
 

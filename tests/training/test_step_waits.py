@@ -1,4 +1,4 @@
-"""A training step asks the device once, when the next step's data is on its way; an error of the data costs no step."""
+"""A training step waits for the device once, while the next batch is copied; an error in the data loses no step."""
 
 from importlib import import_module
 from unittest.mock import patch

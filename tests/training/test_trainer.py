@@ -1,4 +1,4 @@
-"""Whole runs: exact resume, signals, steps that are not finite, memory, checkpoints that do not fit."""
+"""Whole runs: exact resume, signals, non-finite steps, memory, checkpoints that do not fit."""
 
 import json
 import os

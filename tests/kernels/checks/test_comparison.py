@@ -1,4 +1,4 @@
-"""The judge of backends: right ones pass in every type, wrong ones are named."""
+"""The comparison of backends: correct ones pass in every type, wrong ones are named."""
 
 import dataclasses
 from functools import partial

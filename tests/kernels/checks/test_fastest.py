@@ -1,4 +1,4 @@
-"""Which backend is taken: the logic, with verdicts and times made up."""
+"""The choice of the fastest backend, with invented results and times."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Trials in processes of their own, on kernels broken on purpose."""
+"""Trials in separate processes, with kernels that are broken on purpose."""
 
 import dataclasses
 from functools import partial

@@ -1,4 +1,4 @@
-"""Functions that a test runs in processes of their own: some end well, some do not."""
+"""Functions that a test runs in separate processes: some succeed, some fail."""
 
 import os
 import subprocess

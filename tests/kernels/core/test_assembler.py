@@ -1,4 +1,4 @@
-"""The assembler of sm_90: the newest at hand, never against the user's word, and in the key of kept binaries."""
+"""The assembler for sm_90: the newest available one unless the user names one; it is part of a kept binary's key."""
 
 import os
 import stat

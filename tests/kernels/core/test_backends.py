@@ -1,4 +1,4 @@
-"""What can run where, and the sentence that says why not."""
+"""Which backends can run where, and the messages that say why not."""
 
 from types import SimpleNamespace
 

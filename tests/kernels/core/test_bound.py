@@ -1,4 +1,4 @@
-"""Launches past Triton's launcher: the same binaries for the same kinds of arguments, and never another's."""
+"""Launches without Triton's launcher: the same binary for the same kinds of arguments, and never a wrong one."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Keys name what Triton's launcher compiles, and launches are noted without storage as they are run."""
+"""Keys name the binaries that Triton's launcher compiles; launches noted without storage are the ones that run."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Names without torch are those of the registry."""
+"""Operator names that need no import of torch are those of the registry."""
 
 from spikevrt_kernels.core.names import operator_names
 from spikevrt_kernels.registry import OPERATORS

@@ -1,4 +1,4 @@
-"""Numba kernels where nothing can be kept on disk."""
+"""Numba kernels where the disk cache cannot be written."""
 
 from numba.core.dispatcher import Dispatcher
 

@@ -1,4 +1,4 @@
-"""Work in processes of its own: rows as they come, and nothing that happens there reaches this one."""
+"""Jobs in separate processes: results arrive as they are made, and failures do not affect this process."""
 
 import os
 import signal

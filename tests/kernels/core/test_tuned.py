@@ -1,4 +1,4 @@
-"""Tuned rows: kept, read again, used by both tables, and ignored wherever they do not belong."""
+"""Tuned tile sizes: stored, read, used by both tables, and ignored wherever they do not belong."""
 
 import json
 import warnings

@@ -1,4 +1,4 @@
-"""The user's cache folder: where it is, and files that are whole or not there."""
+"""The user's cache folder: its location, and files that are written completely or not at all."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""The matrix of compiled kernels: what it covers, and that a run which was stopped goes on."""
+"""Compiling all kernels for all architectures: what is covered, and resuming after an interruption."""
 
 import json
 

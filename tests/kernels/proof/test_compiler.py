@@ -1,4 +1,4 @@
-"""The ahead-of-time compiler: what it reads from a binary, and that it catches a kernel made to spill."""
+"""The ahead-of-time compiler: facts read from a binary, and a kernel that spills on purpose."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What CUDA's autocast casts, on tensors without storage."""
+"""The casts of CUDA's autocast, on tensors without storage."""
 
 import torch
 from torch import nn

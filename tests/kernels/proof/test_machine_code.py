@@ -1,4 +1,4 @@
-"""Loops of machine code: from lines as nvdisasm prints them, and from binaries whose trips are known."""
+"""Loops in machine code: from text as nvdisasm prints it, and from binaries with known trip counts."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Predicted peaks of work whose memory is known by hand."""
+"""Predicted peak memory of work whose memory is known."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The driver that launches nothing: the launcher runs as on a GPU, and what it compiled is on disk."""
+"""The driver without launches: the launcher runs as on a GPU, and its binaries are on disk."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Bytes of PyTorch's operators against sums by hand."""
+"""Counted bytes of PyTorch's operators against sums by hand."""
 
 import torch
 from torch.nn import functional as F

@@ -1,4 +1,4 @@
-"""Predicted bounds, and the counts that the published model's recorded times agree with."""
+"""Predicted lower bounds, checked against recorded times of the published model."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What a launch executes, beside sums by hand and the instructions of the product's own kernels."""
+"""The instructions of a launch, against sums by hand and against those of real kernels."""
 
 import math
 
