@@ -13,7 +13,7 @@ from spikevrt.cli import command_parser, positive, positive_number, run_command
 from spikevrt.config import load_config
 from spikevrt.errors import UserError
 from spikevrt.system.subprocesses import Command, call
-from spikevrt.training.run_log import LOG
+from spikevrt.training.run_log import LOG_NAME
 
 DESCRIPTION = """Prepare data, train with and without spikes, evaluate and deblur, by running the usual commands.
 
@@ -31,13 +31,13 @@ TRIAL_STEPS, WARM_STEPS = 14, 4
 """Steps that are timed, and how many of them are ignored because they compile and fill caches."""
 LEAST_STEPS = 200
 """With fewer steps the models learn too little."""
-RESTORING = 130
+RESTORING_STEPS = 130
 """Restoring and evaluating take as long as this many steps (measured)."""
 GAINS = {400: 1.75, 920: 2.0}
 """Training steps -> dB gained over the blurred input on the held-out part (measured)."""
 TWINS = {"VRT": "vrt", "VRT+Spike": "vrt_spike"}
 """Name in the table -> folder of the run."""
-CROP = 256
+CROP_SIDE = 256
 PHOTOS, HELD_OUT_PHOTO = ("astronaut", "coffee", "motorcycle_left", "rocket"), "chelsea"
 
 
@@ -99,7 +99,7 @@ def make_plan(out: Path, asked: int | None, end: float) -> Plan:
             )
         return there
     seconds = time_steps(out)
-    steps = asked or max(int((end - time.monotonic()) / seconds) - RESTORING, LEAST_STEPS)
+    steps = asked or max(int((end - time.monotonic()) / seconds) - RESTORING_STEPS, LEAST_STEPS)
     print(f"\n{expectation(steps, seconds)}", flush=True)
     return Plan(steps, max(1, round(60 / seconds)))
 
@@ -110,14 +110,14 @@ def time_steps(out: Path) -> float:
         trial = Path(folder)
         options = "TRAIN.LOG_EVERY=1", f"TRAIN.VAL_EVERY={TRIAL_STEPS}"
         train(out / "data", trial, TRIAL_STEPS, *options, quiet=True)
-        logs = [(trial / run / LOG).read_text().splitlines() for run in TWINS.values()]
+        logs = [(trial / run / LOG_NAME).read_text().splitlines() for run in TWINS.values()]
     rows = [[row for line in log if (row := json.loads(line))["kind"] == "train"] for log in logs]
     return max(median(row["seconds"] for row in run[WARM_STEPS:]) for run in rows)
 
 
 def expectation(steps: int, seconds: float) -> str:
     """Text: what this number of steps takes and achieves, and what more steps would achieve."""
-    minutes = (steps + RESTORING) * seconds / 60
+    minutes = (steps + RESTORING_STEPS) * seconds / 60
     known = [count for count in GAINS if count <= steps]
     gain = f"about {GAINS[max(known)]:+.2f} dB" if known else f"less than {min(GAINS.values()):+.2f} dB"
     return (
@@ -141,7 +141,7 @@ def train(data: Path, out: Path, steps: int, *options: str, quiet: bool = False)
 def restore(out: Path) -> None:
     """Evaluate both models with figures and pictures, and deblur with the one that uses spikes."""
     checkpoints = [f"{name}={out / folder / 'last.pt'}" for name, folder in TWINS.items()]
-    held_out = ("--crop", CROP, "--json", out / "scores.json", "--picture", out / "compare.png")
+    held_out = ("--crop", CROP_SIDE, "--json", out / "scores.json", "--picture", out / "compare.png")
     photo = ("--json", out / "photo.json", "--picture", out / "photo.png", "--opts", "DATA.VAL_SPLIT=photo")
     ours = ("--checkpoint", out / TWINS["VRT+Spike"] / "last.pt")
     # These frames are for looking at: without overlapping parts they take half the time.

@@ -20,7 +20,7 @@ def finished(tmp_path_factory):
             write(frame)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "bikes_video", lambda: video)
-        patch.setattr(demo, "CROP", 48)
+        patch.setattr(demo, "CROP_SIDE", 48)
         patch.setattr(demo, "PHOTOS", ("rocket",))
         patch.setattr(demo, "TRIAL_STEPS", 3)
         patch.setattr(demo, "WARM_STEPS", 1)

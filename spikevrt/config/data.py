@@ -22,11 +22,11 @@ from spikevrt.config.limits import LEAST_PIXELS, MULTIPLE
 NORM_MODES = ("rate", "counts")
 SPIKE_FORMATS = ("packed", "uint8")
 RECORDING_LAYOUTS = ("files", "continuous")
-CROP = Rule(
+CROP_RULE = Rule(
     f"a multiple of {MULTIPLE} above {LEAST_PIXELS - 1} (SpyNet's coarsest level needs 2 pixels)",
     lambda size: size >= LEAST_PIXELS and size % MULTIPLE == 0,
 )
-COLUMNS = Rule("a list of exactly 2 counts", lambda counts: len(counts) == 2 and min(counts) >= 0)
+COLUMNS_RULE = Rule("a list of exactly 2 counts", lambda counts: len(counts) == 2 and min(counts) >= 0)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class DataConfig(Section):
     val_split: str = key("val", "Folder below ROOT with the validation clips.", FOLDER)
     clip_len: int = key(5, "T, the RGB frames of one sample.", at_least(2))
     clip_stride: int = key(1, "Frames from the start of one sample of a clip to the start of the next.", at_least(1))
-    crop_size: int = key(256, "Height and width of a training crop, in RGB pixels.", CROP)
+    crop_size: int = key(256, "Height and width of a training crop, in RGB pixels.", CROP_RULE)
     k: int = key(32, "K, the number of spike bins per RGB frame; NUM_VOXEL_BINS is its old name.", between(1, 1024))
     spike_dir: str = key("spike", "Folder of a clip with its spikes.", FOLDER)
     spike_height: int | None = key(
@@ -111,7 +111,7 @@ class DataConfig(Section):
     spike_drop_columns: tuple[int, ...] = key(
         (0, 0),
         "Columns without pixels at the left and right end of every stored row: [0, 16] for the 250x416 of an SPS10.",
-        COLUMNS,
+        COLUMNS_RULE,
     )
     spike_time_offset: int = key(
         0,

@@ -18,7 +18,7 @@ from spikevrt.errors import UserError
 Tree = dict[str, Any]
 ALIASES = {"DATA.NUM_VOXEL_BINS": "DATA.K"}
 """Old name -> current name of a key; a file that has both must give them the same value."""
-NONE = (None, "none")
+NO_VALUE = (None, "none")
 """How YAML and options write that a key has no value."""
 
 
@@ -76,7 +76,7 @@ def parse_yaml(text: str, source: str) -> Tree:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or "not YAML"
-        raise UserError(f"configuration {source}: {where}{problem}; mend the YAML there") from None
+        raise UserError(f"configuration {source}: {where}{problem}; correct the YAML there") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -154,7 +154,7 @@ def typed_values(cls: type, tree: Mapping[str, Any], prefix: str) -> Values:
             if not isinstance(value, Mapping):
                 raise UserError(f"{full} = {value}: is a section; nest its keys below it")
             values[own.name] = typed_values(typing.cast(type, hint), value, f"{full}.")
-        elif value not in NONE or not about(own).derived:
+        elif value not in NO_VALUE or not about(own).derived:
             values[own.name] = convert(full, value, hint)
     return values
 
@@ -202,7 +202,7 @@ def unknown_key(key: str) -> str:
 def convert(key: str, value: Any, hint: Any) -> Any:
     """Convert `value` to the type `hint` (bool, int, float, str, tuple of int, or one of them or None)."""
     if isinstance(hint, types.UnionType):
-        if value in NONE:
+        if value in NO_VALUE:
             return None
         hint = next(h for h in typing.get_args(hint) if h is not types.NoneType)
     if typing.get_origin(hint) is tuple:

@@ -74,10 +74,12 @@ def read_state(path: str | Path) -> dict[str, Any]:
     except Exception as error:  # A damaged file can raise almost any exception.
         raise UserError(
             f"checkpoint {path}: cannot be read ({type(error).__name__}); it is damaged, "
-            "cut short or not a file of weights"
+            "cut short or not a file of weights; copy or download it again"
         ) from None
     if not isinstance(state, dict):
-        raise UserError(f"checkpoint {path}: holds {type(state).__name__}, not a dictionary of weights")
+        raise UserError(
+            f"checkpoint {path}: holds {type(state).__name__}, not a dictionary of weights; name a file of weights"
+        )
     return state
 
 

@@ -5,17 +5,17 @@ import math
 import torch
 from torch import nn
 
-SMALL = 0.01
-CENTRE, NEIGHBOURS = 1.3, 0.3
-SELECTIVE = 3.0
-BINS_A_WAVE = 8
+SMALL_FACTOR = 0.01
+CENTRE_FACTOR, NEIGHBOUR_FACTOR = 1.3, 0.3
+SELECTIVE_FACTOR = 3.0
+BINS_PER_WAVE = 8
 
 
 def init_small(layer: nn.Module) -> None:
     """Scale the default weights by 1/100 and zero the bias, so that a residual branch adds little at first."""
     assert isinstance(layer, (nn.Conv2d, nn.Conv3d, nn.Linear))
     with torch.no_grad():
-        layer.weight.mul_(SMALL)
+        layer.weight.mul_(SMALL_FACTOR)
         if layer.bias is not None:
             layer.bias.zero_()
 
@@ -24,8 +24,8 @@ def init_framewise(layer: nn.Conv3d) -> None:
     """Enlarge the weights of the centre tap in time and reduce the others, so that features mostly show their frame."""
     with torch.no_grad():
         centre = layer.weight.shape[2] // 2
-        own = layer.weight[:, :, centre] * CENTRE
-        layer.weight.mul_(NEIGHBOURS)
+        own = layer.weight[:, :, centre] * CENTRE_FACTOR
+        layer.weight.mul_(NEIGHBOUR_FACTOR)
         layer.weight[:, :, centre] = own
 
 
@@ -38,7 +38,7 @@ def init_smooth(layer: nn.Conv3d) -> None:
     with torch.no_grad():
         weight = layer.weight
         K = weight.shape[1]
-        bins, wave = torch.arange(K) + 0.5, torch.arange(max(1, K // BINS_A_WAVE))
+        bins, wave = torch.arange(K) + 0.5, torch.arange(max(1, K // BINS_PER_WAVE))
         waves = torch.cos(math.pi / K * wave[:, None] * bins).to(weight)
         waves /= waves.norm(dim=1, keepdim=True)
         slow = torch.einsum("okthw,fk,fj->ojthw", weight, waves, waves)
@@ -54,4 +54,4 @@ def init_selective(in_proj_weight: nn.Parameter) -> None:
     frames, and learns only slowly to distinguish them.
     """
     with torch.no_grad():
-        in_proj_weight[: 2 * in_proj_weight.shape[1]].mul_(SELECTIVE)
+        in_proj_weight[: 2 * in_proj_weight.shape[1]].mul_(SELECTIVE_FACTOR)

@@ -29,10 +29,10 @@ class Compared:
 
 Scores = dict[str, float | None]
 """Figures of one picture, or means over many, with the names of `SCORES`; grey pictures have no RGB figures."""
-GREY = "_grey"
+GREY_SUFFIX = "_grey"
 SCORES = {
     **{name: metric._replace(title=f"{metric.title} RGB") for name, metric in METRICS.items()},
-    **{name + GREY: metric._replace(title=f"{metric.title} grey") for name, metric in METRICS.items()},
+    **{name + GREY_SUFFIX: metric._replace(title=f"{metric.title} grey") for name, metric in METRICS.items()},
 }
 """All figures of a picture, for example `psnr` and `psnr_grey`."""
 
@@ -83,7 +83,7 @@ def score(picture: Tensor, sharp: Tensor) -> Scores:
     scores: Scores = {}
     for name, metric in METRICS.items():
         scores[name] = None if rgb is None else float(metric.function(rgb, sharp))
-        scores[name + GREY] = float(metric.function(grey_picture, grey_sharp))
+        scores[name + GREY_SUFFIX] = float(metric.function(grey_picture, grey_sharp))
     return scores
 
 

@@ -85,11 +85,11 @@ def means(methods: Mapping[str, list[Scores]]) -> dict[str, Any]:
     }
 
 
-PANEL = 256
+PANEL_WIDTH = 256
 """Width of a panel in pixels."""
 ZOOM = 4
-GAP, CAPTION, TEXT = 8, 26, 16
-FRAME = (255, 64, 64)
+GAP, CAPTION_HEIGHT, TEXT_SIZE = 8, 26, 16
+FRAME_COLOUR = (255, 64, 64)
 
 Box = tuple[int, int, int, int]
 """(top, left, height, width)."""
@@ -102,18 +102,20 @@ def comparison(pictures: Mapping[str, Tensor]) -> NDArray[np.uint8]:
     """
     first, *_, last = pictures.values()
     H, W = last.shape[-2:]
-    height = round(PANEL * H / W)
+    height = round(PANEL_WIDTH * H / W)
     box = busiest_box(first, last, max(H // ZOOM, 1), max(W // ZOOM, 1))
-    canvas = Image.new("RGB", (len(pictures) * (PANEL + GAP) + GAP, CAPTION + 2 * (height + GAP)), (255, 255, 255))
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(TEXT)
+    canvas = Image.new(
+        "RGB", (len(pictures) * (PANEL_WIDTH + GAP) + GAP, CAPTION_HEIGHT + 2 * (height + GAP)), (255, 255, 255)
+    )
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(TEXT_SIZE)
     for number, (caption, picture) in enumerate(pictures.items()):
-        left = GAP + number * (PANEL + GAP)
+        left = GAP + number * (PANEL_WIDTH + GAP)
         image = to_image(picture)
         draw.text((left, GAP // 2), caption, (0, 0, 0), font)
-        canvas.paste(framed(image, box, (PANEL, height)), (left, CAPTION))
+        canvas.paste(framed(image, box, (PANEL_WIDTH, height)), (left, CAPTION_HEIGHT))
         top, x, h, w = box
-        part = image.crop((x, top, x + w, top + h)).resize((PANEL, height), Image.Resampling.NEAREST)
-        canvas.paste(part, (left, CAPTION + height + GAP))
+        part = image.crop((x, top, x + w, top + h)).resize((PANEL_WIDTH, height), Image.Resampling.NEAREST)
+        canvas.paste(part, (left, CAPTION_HEIGHT + height + GAP))
     return np.asarray(canvas)
 
 
@@ -141,5 +143,5 @@ def framed(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
     scale = size[0] / image.width
     shown = image.resize(size, Image.Resampling.BICUBIC)
     top, left, h, w = (round(v * scale) for v in box)
-    ImageDraw.Draw(shown).rectangle((left, top, left + w, top + h), outline=FRAME, width=2)
+    ImageDraw.Draw(shown).rectangle((left, top, left + w, top + h), outline=FRAME_COLOUR, width=2)
     return shown

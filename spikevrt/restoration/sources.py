@@ -20,7 +20,7 @@ from spikevrt.data.clips.clip import Clip
 from spikevrt.data.files.stems import by_stem
 from spikevrt.data.files.video import frame_names, read_frames
 from spikevrt.data.spikes.folder import SpikeFolder
-from spikevrt.data.spikes.recording import SUFFIXES
+from spikevrt.data.spikes.recording import RECORDING_SUFFIXES
 from spikevrt.errors import UserError
 
 Voxels = tuple[Tensor, Tensor]
@@ -173,7 +173,7 @@ def survey(
         require_size(image, size, f"{path}: frame {names[-1]}")
         progress()
     if not names:
-        raise UserError(f"{path}: holds no frames")
+        raise UserError(f"{path}: holds no frames; name a video file or a folder of frames")
     return tuple(names), size
 
 
@@ -181,7 +181,7 @@ def spikes_of_video(folder: Path, names: Sequence[str], data: DataConfig, frames
     """The recordings of a video's frames, which have no stems: files are matched in order."""
     if data.recording.layout == "continuous":
         return SpikeFolder.open(folder, names, data, frames)
-    stems = sorted(by_stem(folder, SUFFIXES))
+    stems = sorted(by_stem(folder, RECORDING_SUFFIXES))
     if len(stems) != len(names):
         raise UserError(f"{folder}: {len(stems)} .dat files beside the {len(names)} frames of {frames}; one per frame")
     return SpikeFolder.open(folder, stems, data, frames).renamed(names)

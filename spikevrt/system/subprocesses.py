@@ -99,7 +99,8 @@ class Group:
 
     def __init__(self) -> None:
         self.processes: list[subprocess.Popen[bytes]] = []
-        self.signalled, self.stopping = False, False
+        self.signalled = False
+        self.stopping = False
 
     def add(self, process: subprocess.Popen[bytes]) -> None:
         """Add a process; it is interrupted at once if the group is being stopped."""

@@ -9,14 +9,14 @@ from tqdm import tqdm
 
 from spikevrt.data.files.atomic import replacing
 
-LOG = "log.jsonl"
+LOG_NAME = "log.jsonl"
 
 
 class RunLog:
     """The rows of a run; rows after the step from which a run resumes are dropped, so that none occurs twice."""
 
     def __init__(self, folder: Path, step: int, steps: int, shown: bool) -> None:
-        self.path = folder / LOG
+        self.path = folder / LOG_NAME
         if shown:
             keep = [line for line in read_lines(self.path) if json.loads(line)["step"] <= step]
             with replacing(self.path) as temporary:
@@ -24,7 +24,8 @@ class RunLog:
         self.shown = shown
         self.bar = tqdm(total=steps, initial=step, desc="train", unit="step", disable=not shown)
         self._board = tensorboard(folder) if shown else None
-        self._row_step, self._row_time = step, time.monotonic()
+        self._row_step = step
+        self._row_time = time.monotonic()
 
     def row(self, kind: str, step: int, **values: float) -> None:
         """Write one row: `train`, with the mean `seconds` per step, or `val`."""

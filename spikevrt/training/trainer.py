@@ -214,7 +214,9 @@ class Trainer:
         state = checkpoints.read_checkpoint(path, self.config)
         self.model.load_state_dict(state["params"])
         training = state["training"]
-        self.step, self.best, self.bad_steps = training["step"], training["best"], training["bad_steps"]
+        self.step = training["step"]
+        self.best = training["best"]
+        self.bad_steps = training["bad_steps"]
         self.saved_step = self.step
         self.optimiser_step.load(training, state["params_ema"])
 

@@ -17,7 +17,7 @@ from spikevrt.data.spikes.folder import SpikeFolder
 from spikevrt.data.spikes.tfp import WHITE_RATE
 from spikevrt.errors import UserError
 
-NOTES = "clip.json"
+NOTES_NAME = "clip.json"
 """File in a clip's folder that says how `spikevrt.prepare` made the clip."""
 
 
@@ -80,7 +80,7 @@ def open_clip(folder: Path, data: DataConfig, need_sharp: bool = True, need_spik
     """Open one clip and match the files of its folders by their stems."""
     blurred = by_stem(folder / data.blur_dir, None)
     if not blurred:
-        raise UserError(f"{folder / data.blur_dir}: holds no pictures")
+        raise UserError(f"{folder / data.blur_dir}: holds no pictures; remove the clip, or set DATA.BLUR_DIR")
     sharp = by_stem(folder / data.sharp_dir, None) if need_sharp else {}
     if need_sharp:
         require_same(folder / data.sharp_dir, sharp, folder / data.blur_dir, blurred)
@@ -93,7 +93,7 @@ def open_clip(folder: Path, data: DataConfig, need_sharp: bool = True, need_spik
 def clip_notes(folder: Path) -> dict[str, Any]:
     """The notes on how a clip was made; empty where there are none."""
     try:
-        notes = json.loads((folder / NOTES).read_text("utf-8"))
+        notes = json.loads((folder / NOTES_NAME).read_text("utf-8"))
     except (OSError, ValueError):
         return {}
     return notes if isinstance(notes, dict) else {}

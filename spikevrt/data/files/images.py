@@ -12,8 +12,8 @@ from PIL import Image
 from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-GREY = np.array([0.3, 0.59, 0.11], np.float32)
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+GREY_WEIGHTS = np.array([0.3, 0.59, 0.11], np.float32)
 """Weights of R, G and B in the brightness."""
 
 
@@ -44,7 +44,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 def to_grey(rgb: NDArray) -> NDArray[np.float32]:
     """(...,3) RGB -> (...) brightness on the same scale: 0.3 R + 0.59 G + 0.11 B."""
-    return rgb.astype(np.float32) @ GREY
+    return rgb.astype(np.float32) @ GREY_WEIGHTS
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -61,7 +61,7 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
 
 def picture_files(folder: Path) -> list[Path]:
     """The pictures of a folder, in the order of their stems."""
-    files = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    files = (p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith("."))
     return sorted(files, key=lambda p: natural_order(p.stem))
 
 

@@ -40,16 +40,16 @@ def read_frames(path: Path) -> Iterator[Frame]:
         yield from map(read_image, files)
         return
     if not path.is_file():
-        raise UserError(f"{path}: no such video or folder")
+        raise UserError(f"{path}: no such video or folder; check the path")
     av = require_av()
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                raise UserError(f"{path}: holds no video stream")
+                raise UserError(f"{path}: holds no video stream; name a video file or a folder of frames")
             for frame in container.decode(video=0):
                 yield frame.to_ndarray(format="rgb24")
     except av.error.FFmpegError as error:
-        raise UserError(f"{path}: cannot be decoded as video ({error.strerror})") from None
+        raise UserError(f"{path}: cannot be decoded as video ({error.strerror}); fetch or convert it again") from None
 
 
 def frame_rate(path: Path) -> float:
@@ -78,7 +78,9 @@ def of_one_size(frames: Iterable[Frame]) -> Iterator[Frame]:
     for index, frame in enumerate(frames):
         first = first or frame.shape
         if frame.shape != first:
-            raise UserError(f"frame {index} is {frame.shape[:2]}, the first one {first[:2]}: one size is needed")
+            raise UserError(
+                f"frame {index} is {frame.shape[:2]}, the first one {first[:2]}: one size is needed, resize them"
+            )
         yield frame
 
 

@@ -22,18 +22,18 @@ from spikevrt.data.spikes.npz import array_shape, read_array
 from spikevrt.errors import UserError
 from spikevrt_kernels.voxelize import voxelize
 
-SIDES = (32, 1280)
-ASPECT = 3.0
+SIDE_RANGE = (32, 1280)
+LARGEST_ASPECT = 3.0
 """Largest ratio of the longer to the shorter side."""
-SAMPLED = 128
+SAMPLED_FRAMES = 128
 """Frames that are scored; they are taken from the middle of the file."""
-PART = 1 << 17
+PART_PIXELS = 1 << 17
 """Pixels of the part of a frame on which candidates are compared first."""
-CHECKED = 30
+CHECKED_SIZES = 30
 """Number of best candidates that are scored on whole frames and searched for a scene shown twice."""
-REPEATS = 0.8
+REPEAT_CORRELATION = 0.8
 """Two parts of a mean picture with at least this correlation show the same scene."""
-PAGE = 1 << 16
+PAGE_BYTES = 1 << 16
 Halves = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Mean of the even frames and mean of the odd frames."""
 
@@ -93,16 +93,16 @@ def candidate(path: Path, size: tuple[int, int], format: str, pixels: int) -> Ca
 
 
 def best_of(path: Path, fitting: list[tuple[int, int]], format: str) -> list[tuple[int, int]]:
-    """The `CHECKED` sizes with the best score on a part of the frame; all sizes if there are not more than that."""
-    if len(fitting) <= CHECKED:
+    """The `CHECKED_SIZES` sizes with the best score on a part of the frame; all sizes if there are fewer."""
+    if len(fitting) <= CHECKED_SIZES:
         return fitting
     agreement: dict[tuple[int, int], float] = {}
     for area in sorted({h * w for h, w in fitting}):
-        start = max(0, (area - PART) // 2) // 8 * 8
-        halves = mean_frames(path, area, format, slice(start, min(area, start + PART)))
+        start = max(0, (area - PART_PIXELS) // 2) // 8 * 8
+        halves = mean_frames(path, area, format, slice(start, min(area, start + PART_PIXELS)))
         at = correlation_at(halves)
         agreement |= {(h, w): min(at[1], at[w]) for h, w in fitting if h * w == area and w < len(at)}
-    return sorted(agreement, key=lambda size: -agreement[size])[:CHECKED]
+    return sorted(agreement, key=lambda size: -agreement[size])[:CHECKED_SIZES]
 
 
 def correlation_at(halves: Halves) -> NDArray[np.float64]:
@@ -119,29 +119,29 @@ def correlation_at(halves: Halves) -> NDArray[np.float64]:
 def format_of(path: Path) -> str:
     """`uint8` if every sampled byte is 0 or 1 and at least one is 1, else `packed`."""
     data = np.memmap(path, np.uint8, "r")
-    pages = [data[at : at + PAGE] for at in np.linspace(0, max(len(data) - PAGE, 0), 16, dtype=np.int64)]
+    pages = [data[at : at + PAGE_BYTES] for at in np.linspace(0, max(len(data) - PAGE_BYTES, 0), 16, dtype=np.int64)]
     most = max(int(page.max()) for page in pages)
     return "uint8" if most == 1 else "packed"
 
 
 def sizes(pixels: int, height: int | None, width: int | None, format: str) -> Iterator[tuple[int, int]]:
     """All (H,W) that divide a file of `pixels` pixels into at least two frames of whole bytes."""
-    low, high = (1, pixels) if height and width else SIDES
+    low, high = (1, pixels) if height and width else SIDE_RANGE
     for h in [height] if height else range(low, min(high, pixels) + 1):
         if pixels % h:
             continue
-        for w in [width] if width else range(max(low, int(h / ASPECT)), min(high, int(h * ASPECT)) + 1):
+        for w in [width] if width else range(max(low, int(h / LARGEST_ASPECT)), min(high, int(h * LARGEST_ASPECT)) + 1):
             whole = format == "uint8" or h * w % 8 == 0
             if pixels // h % w == 0 and whole and (pixels // (h * w) > 1 or (height and width)):
                 yield h, w
 
 
 def mean_frames(path: Path, pixels: int, format: str, part: slice) -> Halves:
-    """Means of the even and of the odd of up to `SAMPLED` frames in the middle of the file, in `part` of a frame."""
+    """Means of the even and the odd of up to `SAMPLED_FRAMES` in the middle of the file, in `part` of a frame."""
     frame_bytes = pixels // 8 if format == "packed" else pixels
     stored = np.memmap(path, np.uint8, "r").reshape(-1, frame_bytes)
-    start = max(0, (len(stored) - SAMPLED) // 2)
-    frames, crop = stored[start : start + SAMPLED], (0, part.start, 1, part.stop - part.start)
+    start = max(0, (len(stored) - SAMPLED_FRAMES) // 2)
+    frames, crop = stored[start : start + SAMPLED_FRAMES], (0, part.start, 1, part.stop - part.start)
     try:
         even, odd = (
             voxelize(half, 1, pixels, 1, format == "packed", False, crop).reshape(-1).astype(np.float32) / len(half)
@@ -166,10 +166,10 @@ def score(halves: Halves, size: tuple[int, int]) -> float:
 def shows_a_scene_twice(picture: NDArray[np.float32]) -> bool:
     """Whether a picture shows the same scene two or more times, one above the other."""
     height = len(picture)
-    for parts in range(2, height // SIDES[0] + 1):
+    for parts in range(2, height // SIDE_RANGE[0] + 1):
         if height % parts == 0:
             first, second = picture[: height // parts], picture[height // parts : 2 * (height // parts)]
-            if correlation(first, second) > REPEATS:
+            if correlation(first, second) > REPEAT_CORRELATION:
                 return True
     return False
 

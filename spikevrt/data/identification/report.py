@@ -12,9 +12,9 @@ from spikevrt.data.spikes.geometry import read_recording_config
 from spikevrt.data.spikes.recording import SpikeFile
 
 SHOWN_CANDIDATES = 5
-CLEAR = 0.6
+CLEAR_SCORE = 0.6
 """A score from which a candidate certainly is a picture."""
-MARGIN = 0.05
+CLEAR_LEAD = 0.05
 """Lead over the second candidate from which the choice is clear."""
 
 
@@ -60,7 +60,7 @@ def ranking(candidates: list[Candidate]) -> Iterator[str]:
     if len(candidates) > SHOWN_CANDIDATES:
         yield f"{'':>22} and {len(candidates) - SHOWN_CANDIDATES} less likely"
     lead = candidates[0].score - candidates[1].score if len(candidates) > 1 else 1.0
-    if candidates[0].score < CLEAR or lead < MARGIN:
+    if candidates[0].score < CLEAR_SCORE or lead < CLEAR_LEAD:
         yield "not sure: no candidate stands out; look at the pictures, or give --height and --width"
 
 

@@ -14,7 +14,7 @@ def problems(root: Path, data: DataConfig, progress: Callable[[], None] = lambda
     """One line for each problem below `<root>/<split>/<clip>`; every file is read."""
     clips = sorted(p.parent for p in root.glob(f"*/*/{data.blur_dir}"))
     if not clips:
-        yield f"{root}: holds no <split>/<clip>/{data.blur_dir} folders"
+        yield f"{root}: holds no <split>/<clip>/{data.blur_dir} folders; name the folder of a data set"
     for folder in clips:
         try:
             clip = open_clip(folder, data)

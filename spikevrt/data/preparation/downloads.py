@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spikevrt.data.clips.clip import NOTES
+from spikevrt.data.clips.clip import NOTES_NAME
 from spikevrt.data.files.atomic import new_folder
 from spikevrt.data.files.images import image_size, natural_order, write_png
 from spikevrt.data.files.stems import by_stem
@@ -212,7 +212,7 @@ def link_clip(clip: DownloadedClip, root: Path) -> bool:
         write_geometry(folder / "spike", "spike", clip.size)
         if clip.exposures:
             write_exposure_table(folder / "spike", clip.exposures)
-        (folder / NOTES).write_text(json.dumps({**clip.notes, "folders": sorted(clip.pictures)}, indent=1) + "\n")
+        (folder / NOTES_NAME).write_text(json.dumps({**clip.notes, "folders": sorted(clip.pictures)}, indent=1) + "\n")
     return True
 
 

@@ -99,7 +99,7 @@ def build_caches(root: Path, data: DataConfig, workers: int | None = None) -> in
     """Make the voxel caches of all clips, on all cores unless `workers` is given; valid files are kept."""
     folders = sorted(p.parent for p in root.glob(f"*/*/{data.blur_dir}"))
     if not folders:
-        raise UserError(f"{root}: holds no <split>/<clip>/{data.blur_dir} folders")
+        raise UserError(f"{root}: holds no <split>/<clip>/{data.blur_dir} folders; name the folder of a data set")
     workers = workers or cores()
     made = 0
     clips = [open_clip(folder, data, need_sharp=False) for folder in folders]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikevrt.data.clips.clip import NOTES
+from spikevrt.data.clips.clip import NOTES_NAME
 from spikevrt.data.files.atomic import new_folder, replacing
 from spikevrt.data.files.images import write_png
 from spikevrt.data.files.video import Frame, of_one_size
@@ -111,7 +111,9 @@ def whole_blocks(frames: Iterable[Frame], multiple: int) -> Iterator[Frame]:
     for frame in of_one_size(frames):
         H, W = (s // multiple * multiple for s in frame.shape[:2])
         if min(H, W) == 0:
-            raise UserError(f"frames of {frame.shape[0]}x{frame.shape[1]} are smaller than {multiple} pixels")
+            raise UserError(
+                f"frames of {frame.shape[0]}x{frame.shape[1]} are smaller than {multiple} pixels; use larger ones"
+            )
         yield frame[:H, :W]
 
 
@@ -119,7 +121,7 @@ def write_notes(folder: Path, spike_size: tuple[int, int], target: Target, recip
     """Write the geometry of the recordings in SpikeCV's format, and how the clip was made."""
     write_geometry(folder / "spike", "spike", spike_size)
     notes: dict[str, Any] = {"source": source, "centres": target.centres, **recipe.settings()}
-    (folder / NOTES).write_text(json.dumps(notes, indent=1) + "\n")
+    (folder / NOTES_NAME).write_text(json.dumps(notes, indent=1) + "\n")
 
 
 def split_by_time(

@@ -11,11 +11,11 @@ from spikevrt.data.files.similarity import SIMILAR, Similarity, similarity
 from spikevrt.data.spikes.folder import SpikeFolder
 from spikevrt.errors import UserError
 
-FLAT = 2.0
+FLAT_DEVIATION = 2.0
 """A frame with a smaller standard deviation (of 255) has too little contrast to decide."""
 PHASE_NOISE = 1 / 6
 """Variance of a spike count around its mean for a random phase: the mean of f (1 - f), f its fractional part."""
-WEAK = 0.2
+WEAK_CORRELATION = 0.2
 """If noise limits even a correct correlation to less than this, the spikes cannot decide."""
 
 
@@ -53,11 +53,11 @@ def exposure_similarity(clip: Clip, spikes: SpikeFolder, stem: str, data: DataCo
     view = spikes.recording(stem).voxels(1, None, data.spike_time_offset)[0].astype(np.float32)
     variance = float(view.var())
     attainable = max(0.0, 1 - PHASE_NOISE / variance) ** 0.5 if variance > 0 else 0.0
-    if attainable < WEAK:
+    if attainable < WEAK_CORRELATION:
         return None
     found = []
     for path in (clip.blurred[stem], *([clip.sharp[stem]] if clip.sharp else [])):
         grey = to_grey(read_image(path))
-        if grey.std() >= FLAT:
+        if grey.std() >= FLAT_DEVIATION:
             found.append(Similarity(*(value / attainable for value in similarity(grey, view))))
     return max(found, key=max) if found else None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spikevrt.data.files.images import GREY
+from spikevrt.data.files.images import GREY_WEIGHTS
 from spikevrt.data.files.video import Frame, of_one_size
 from spikevrt.data.simulation.settings import GAMMA, SpikeCamera, require_threshold
 from spikevrt.errors import UserError
@@ -150,7 +150,7 @@ class SpikeSensor:
         values = np.arange(256, dtype=np.float32)
         light = 255 * (values / 255) ** np.float32(GAMMA) if linear_light else values
         self.scale = scale
-        self._weights = GREY[:, None] * light.astype(np.float32)
+        self._weights = GREY_WEIGHTS[:, None] * light.astype(np.float32)
 
     def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Brightness (H/scale,W/scale) in 0..255 of RGB (H,W,3), averaged over blocks; incomplete blocks are cut off.

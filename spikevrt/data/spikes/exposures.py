@@ -8,9 +8,9 @@ from pathlib import Path
 from spikevrt.config import RecordingConfig
 from spikevrt.errors import UserError
 
-TABLE = "windows.csv"
+TABLE_NAME = "windows.csv"
 """Table next to the recordings: `stem,start,length`, in spike frames of the recording."""
-COLUMNS = ["stem", "start", "length"]
+TABLE_COLUMNS = ["stem", "start", "length"]
 
 
 def exposures_for(folder: Path, stems: Sequence[str], recording: RecordingConfig) -> dict[str, slice]:
@@ -27,18 +27,22 @@ def exposures_for(folder: Path, stems: Sequence[str], recording: RecordingConfig
     Raises:
         UserError: a frame has no exposure, or a continuous recording has no rates.
     """
-    if (folder / TABLE).is_file():
-        exposures = read_exposure_table(folder / TABLE)
+    if (folder / TABLE_NAME).is_file():
+        exposures = read_exposure_table(folder / TABLE_NAME)
         missing = [stem for stem in stems if stem not in exposures]
         if missing:
-            raise UserError(f"{folder / TABLE}: no exposure for frame {missing[0]} ({len(missing)} of {len(stems)})")
+            raise UserError(
+                f"{folder / TABLE_NAME}: no exposure for frame {missing[0]} ({len(missing)} of {len(stems)}); "
+                "add its line"
+            )
         return {stem: exposures[stem] for stem in stems}
     if recording.layout == "files":
         return {}
     if recording.spike_rate is None or recording.frame_rate is None:
         raise UserError(
             f"{folder}: DATA.RECORDING.LAYOUT = continuous needs to know which spikes belong to which frame; set "
-            f"DATA.RECORDING.SPIKE_RATE and DATA.RECORDING.FRAME_RATE, or write {TABLE} there ({','.join(COLUMNS)})"
+            f"DATA.RECORDING.SPIKE_RATE and DATA.RECORDING.FRAME_RATE, or write {TABLE_NAME} there "
+            f"({','.join(TABLE_COLUMNS)})"
         )
     step = Fraction(recording.spike_rate) / Fraction(recording.frame_rate)
     return dict(zip(stems, clock_exposures(len(stems), step, recording.length), strict=True))
@@ -60,23 +64,25 @@ def read_exposure_table(path: Path) -> dict[str, slice]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read ({error}); expected lines of {','.join(COLUMNS)}") from None
-    if not rows or rows[0] != COLUMNS:
-        raise UserError(f"{path}: the first line must be {','.join(COLUMNS)}")
+        raise UserError(f"{path}: cannot be read ({error}); expected lines of {','.join(TABLE_COLUMNS)}") from None
+    if not rows or rows[0] != TABLE_COLUMNS:
+        raise UserError(f"{path}: the first line must be {','.join(TABLE_COLUMNS)}")
     for number, row in enumerate(rows[1:], 2):
         try:
             stem, start, length = row[0], int(row[1]), int(row[2])
         except (IndexError, ValueError):
             stem, start, length = "", -1, 0
-        if len(row) != len(COLUMNS) or start < 0 or length < 1 or stem in exposures:
-            raise UserError(f"{path}: line {number} must be {','.join(COLUMNS)} with one line per frame, not {row}")
+        if len(row) != len(TABLE_COLUMNS) or start < 0 or length < 1 or stem in exposures:
+            raise UserError(
+                f"{path}: line {number} must be {','.join(TABLE_COLUMNS)} with one line per frame, not {row}"
+            )
         exposures[stem] = slice(start, start + length)
     return exposures
 
 
 def write_exposure_table(folder: Path, exposures: dict[str, slice]) -> None:
     """Write `windows.csv` into the folder of the recordings."""
-    with (folder / TABLE).open("w", newline="", encoding="utf-8") as file:
+    with (folder / TABLE_NAME).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        writer.writerow(TABLE_COLUMNS)
         writer.writerows([stem, exposure.start, exposure.stop - exposure.start] for stem, exposure in exposures.items())

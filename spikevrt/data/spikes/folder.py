@@ -11,7 +11,7 @@ from spikevrt.config import DataConfig
 from spikevrt.data.files.stems import EXPECTED, by_stem, require_same
 from spikevrt.data.spikes.exposures import exposures_for
 from spikevrt.data.spikes.geometry import SpikeGeometry, geometry_for
-from spikevrt.data.spikes.recording import SUFFIXES, Crop, SpikeFile
+from spikevrt.data.spikes.recording import RECORDING_SUFFIXES, Crop, SpikeFile
 from spikevrt.errors import UserError
 from spikevrt_kernels.voxelize import frames_per_bin
 
@@ -85,7 +85,7 @@ def find_recordings(folder: Path, stems: Sequence[str], data: DataConfig) -> dic
     Raises:
         UserError: there are no recordings, or several although DATA.RECORDING.LAYOUT is continuous.
     """
-    files = by_stem(folder, SUFFIXES)
+    files = by_stem(folder, RECORDING_SUFFIXES)
     continuous = data.recording.layout == "continuous"
     if not files:
         expected = "one recording" if continuous else f"one per frame ({EXPECTED})"

@@ -14,8 +14,17 @@ from numpy.typing import NDArray
 
 from spikevrt.errors import UserError
 
-NAME = "spk"
-DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+ARRAY_NAME = "spk"
+READ_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 def array_shape(path: Path) -> tuple[int, int, int]:
@@ -27,7 +36,7 @@ def array_shape(path: Path) -> tuple[int, int, int]:
     try:
         with zipfile.ZipFile(path) as archive, archive.open(member(path, archive)) as file:
             return read_header(path, file)
-    except DAMAGED as error:
+    except READ_ERRORS as error:
         raise unreadable(path, error) from None
 
 
@@ -45,18 +54,18 @@ def read_array(path: Path, frames: slice) -> NDArray[np.uint8]:
                     raise EOFError("the array is cut short")
                 frame[:] = np.frombuffer(part, np.uint8)
             return stored
-    except DAMAGED as error:
+    except READ_ERRORS as error:
         raise unreadable(path, error) from None
 
 
 def member(path: Path, archive: zipfile.ZipFile) -> str:
     """The name of the spike array inside the archive."""
     names = [name for name in archive.namelist() if name.endswith(".npy")]
-    if f"{NAME}.npy" in names:
-        return f"{NAME}.npy"
+    if f"{ARRAY_NAME}.npy" in names:
+        return f"{ARRAY_NAME}.npy"
     if len(names) != 1:
         found = ", ".join(Path(name).stem for name in names) or "none"
-        raise UserError(f"{path}: holds the arrays {found}; spikes are an array called {NAME}, or the only one")
+        raise UserError(f"{path}: holds the arrays {found}; spikes are an array called {ARRAY_NAME}, or the only one")
     return names[0]
 
 

@@ -17,7 +17,7 @@ from spikevrt_kernels.voxelize import voxelize
 
 Crop = tuple[int, int, int, int]
 """top, left, height, width in upright spike pixels."""
-SUFFIXES = (".dat", ".npz")
+RECORDING_SUFFIXES = (".dat", ".npz")
 
 
 class SpikeFile:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikevrt.data.files.images import GREY
+from spikevrt.data.files.images import GREY_WEIGHTS
 from spikevrt.errors import UserError
 
 WHITE_RATE = 0.6
@@ -18,7 +18,7 @@ WHITE_RATE = 0.6
 
 def grey(rgb: Tensor) -> Tensor:
     """Brightness (...,1,H,W) of RGB (...,3,H,W), in the same range: 0.3 R + 0.59 G + 0.11 B."""
-    weights = torch.from_numpy(GREY).to(rgb).view(3, 1, 1)
+    weights = torch.from_numpy(GREY_WEIGHTS).to(rgb).view(3, 1, 1)
     return (rgb * weights).sum(-3, keepdim=True)
 
 

@@ -24,12 +24,12 @@ from spikevrt_kernels.core.tuned import fingerprint
 from spikevrt_kernels.core.user_cache import cache_folder, keep, read_kept, sources
 from spikevrt_kernels.registry import TRITON_OPS
 
-FOLDER = "attention"
+CHOICES_FOLDER = "attention"
 
 
 def read_choices(asked: Ask, device: torch.device) -> list[Choice] | None:
     """The stored choices of an earlier run, or None if there are none for the same machine, versions and model."""
-    found = read_kept(FOLDER, file_name(asked, device))
+    found = read_kept(CHOICES_FOLDER, file_name(asked, device))
     try:
         return [Choice(op, tuple(Finding(*finding) for finding in findings)) for op, findings in found["choices"]]
     except (TypeError, KeyError, ValueError):
@@ -42,12 +42,12 @@ def keep_choices(found: Sequence[Choice], asked: Ask, device: torch.device) -> N
     if any(f.short_of_memory if f.backend == "triton" else not (f.right or f.short_of_memory) for f in findings):
         return
     facts = [*machine_facts(device), *asked_facts(asked)]
-    keep({"of": facts, "choices": [list(choice) for choice in found]}, FOLDER, file_name(asked, device))
+    keep({"of": facts, "choices": [list(choice) for choice in found]}, CHOICES_FOLDER, file_name(asked, device))
 
 
 def forget_choices() -> None:
     """Delete all stored choices, so that backends are tried again."""
-    for path in cache_folder().joinpath(FOLDER).glob("*.json"):
+    for path in cache_folder().joinpath(CHOICES_FOLDER).glob("*.json"):
         path.unlink(missing_ok=True)
 
 

@@ -13,7 +13,7 @@ from spikevrt_kernels.core.case import Case
 from spikevrt_kernels.temporal_block.spec import temporal_block_case
 from spikevrt_kernels.window_attention.spec import window_attention_case
 
-CUT = 64
+LARGEST_SIDE = 64
 """Largest side of a feature map that is checked against float64; it contains every kind of window, mask and tile."""
 ODD_MAPS = ((8, 9), (6, 10), (6, 9), (7, 9))
 """Feature maps whose pixel counts are divisible by 8, 4, 2 and 1, but not by twice as many. 1/8 of a padded frame may
@@ -117,8 +117,8 @@ def on_map(part: P, H: int, W: int) -> P:
 
 
 def cut(part: P) -> P:
-    """The same part on a feature map of at most CUT x CUT pixels."""
-    return on_map(part, min(part.shape[3], CUT), min(part.shape[4], CUT))
+    """The same part on a feature map of at most LARGEST_SIDE x LARGEST_SIDE pixels."""
+    return on_map(part, min(part.shape[3], LARGEST_SIDE), min(part.shape[4], LARGEST_SIDE))
 
 
 def padded(group: Windows) -> Windows:

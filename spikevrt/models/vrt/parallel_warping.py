@@ -20,7 +20,8 @@ class DCNv2PackFlowGuided(nn.Module):
 
     def __init__(self, channels: int, deformable_groups: int, max_residue: float) -> None:
         super().__init__()
-        self.groups, self.max_residue = deformable_groups, max_residue
+        self.groups = deformable_groups
+        self.max_residue = max_residue
         self.weight = nn.Parameter(torch.empty(channels, channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.conv_offset = nn.Sequential(

@@ -14,10 +14,10 @@ from spikevrt.models.init import init_small
 from spikevrt_kernels.core.precision import at_least_fp32
 from spikevrt_kernels.flow_warp import flow_warp, pair
 
-LEVELS = 6
+PYRAMID_LEVELS = 6
 FLOW_SCALES = 4
 """Flow is returned at 1, 1/2, 1/4 and 1/8 of the resolution."""
-MULTIPLE = 32
+SIDE_MULTIPLE = 32
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
@@ -50,7 +50,7 @@ class SpyNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.basic_module = nn.ModuleList(BasicModule() for _ in range(LEVELS))
+        self.basic_module = nn.ModuleList(BasicModule() for _ in range(PYRAMID_LEVELS))
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
         self.register_load_state_dict_pre_hook(keep_own_buffers)
@@ -121,17 +121,17 @@ class SpyNet(nn.Module):
             up = upsample_flow(flow, image.shape[-2:])
             warped = flow_warp(image[supp], up, padding="border")
             flow = net(torch.cat((image[ref], warped, up), 1)) + up
-            scale = LEVELS - 1 - level
+            scale = PYRAMID_LEVELS - 1 - level
             if scale < FLOW_SCALES:
                 flows.insert(0, resize_flow(flow, (H // 2**scale, W // 2**scale)))
         return flows
 
     def pyramid(self, frames: Tensor) -> list[Tensor]:
         """Normalised frames at 6 levels, coarsest first."""
-        size = [-(-s // MULTIPLE) * MULTIPLE for s in frames.shape[-2:]]
+        size = [-(-s // SIDE_MULTIPLE) * SIDE_MULTIPLE for s in frames.shape[-2:]]
         image = F.interpolate(frames, size, mode="bilinear", align_corners=False)
         levels = [(image - self.mean) / self.std]
-        for _ in range(LEVELS - 1):
+        for _ in range(PYRAMID_LEVELS - 1):
             levels.insert(0, F.avg_pool2d(levels[0], 2))
         return levels
 

@@ -166,8 +166,10 @@ class WindowBlock(nn.Module):
         self, dim: int, window: Size3, shift: Size3, mutual: bool, settings: BlockSettings, drop_path: float = 0.0
     ) -> None:
         super().__init__()
-        self.window, self.shift = window, shift
-        self.checkpoint_attn, self.checkpoint_ffn = settings.checkpoint_attn, settings.checkpoint_ffn
+        self.window = window
+        self.shift = shift
+        self.checkpoint_attn = settings.checkpoint_attn
+        self.checkpoint_ffn = settings.checkpoint_ffn
         self.norm1 = nn.LayerNorm(dim)
         self.attn = WindowAttention(dim, window, settings.heads, mutual, settings.qkv_bias, settings.attn_backend)
         self.drop_path = DropPath(drop_path)

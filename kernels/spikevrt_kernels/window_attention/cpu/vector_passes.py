@@ -35,8 +35,10 @@ class Pass:
     """Generates one pass: pointers to its arrays, loads, stores and arithmetic on vectors."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
-        self.context, self.builder = context, builder
-        self.types, self.arguments = signature.args, arguments
+        self.context = context
+        self.builder = builder
+        self.types = signature.args
+        self.arguments = arguments
         self.partial: list[Any] = []
 
     def pointer(self, argument: int, offset: Any = None) -> Any:
