@@ -1,9 +1,7 @@
 """`python -m bench.structure`: figures of the source tree, of this checkout or of another one."""
 
-import argparse
 import io
 import json
-import sys
 import tokenize
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +10,8 @@ from typing import Any
 
 from bench.source_tree.functions import SHARED, Function, functions, shared_pairs
 from bench.source_tree.layers import LAYERS, circular_arrows, folder_of, parts_without_layer, upward_imports
+from spikevrt.cli import command_parser, run_command
+from spikevrt.errors import UserError
 from spikevrt.table import format_table
 
 DESCRIPTION = """Print figures of the structure: sizes, parameter lists, repeated lines, imports, types, words.
@@ -112,20 +112,17 @@ def cell(value: float | list[int]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, count, print."""
-    parser = argparse.ArgumentParser(
-        "python -m bench.structure", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("bench.structure", DESCRIPTION)
     parser.add_argument("root", type=Path, nargs="?", default=HERE, help="a checkout (default: this one)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--pairs", action="store_true", help="list the pairs of functions that share lines")
     args = parser.parse_args(argv)
     if not folder_of(args.root, PACKAGES[0]).is_dir():
-        print(f"{args.root}: no folder {PACKAGES[0]}/ here; give the top folder of a checkout", file=sys.stderr)
-        return 2
+        raise UserError(f"{args.root}: no folder {PACKAGES[0]}/ here; give the top folder of a checkout")
     found = figures_and_lists(args.root)
     print(json.dumps(found, indent=1) if args.json else text_of(found, args.pairs))
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_command(main)

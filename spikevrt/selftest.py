@@ -22,7 +22,7 @@ elements, the last clip must equal the result for that clip alone, if memory all
 process of its own, so a crash or hang is one wrong row. Times are for one forward and backward pass, next to those of
 the reference.
 
-Prints a table to paste into a bug report. The exit code is 1 if something is wrong, else 0.
+Prints a table to paste into a bug report. Exit code 1 means that something is wrong, 0 that nothing is.
 """
 
 

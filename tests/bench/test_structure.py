@@ -7,6 +7,7 @@ import pytest
 from bench.source_tree.functions import functions, shared_pairs
 from bench.source_tree.layers import circular_arrows, parts_without_layer, upward_imports
 from bench.structure import main
+from spikevrt.errors import UserError
 
 REPEATED = """
 def first(a: int, b: int) -> int:
@@ -87,6 +88,6 @@ def test_the_text_lists_pairs_where_they_are_asked_for(capsys, tree):
     assert "7 spikevrt/data/clips.py:2 first  spikevrt/data/clips.py:12 second" in capsys.readouterr().out
 
 
-def test_a_folder_that_is_no_checkout_is_one_line(capsys, tmp_path):
-    assert main([str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"{tmp_path}: no folder spikevrt/ here; give the top folder of a checkout\n"
+def test_a_folder_that_is_no_checkout_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="no folder spikevrt/ here; give the top folder of a checkout"):
+        main([str(tmp_path)])
