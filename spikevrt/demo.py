@@ -27,13 +27,13 @@ last 20% is held out. Needs pip install 'spikevrt[demo]'. Training is saved ever
 where it stopped.
 """
 MINUTES = 10.0
-TRIAL_STEPS, WARM_STEPS = 14, 4
+TRIAL_STEPS, WARM_STEPS = 20, 8
 """Steps that are timed, and how many of them are ignored because they compile and fill caches."""
 LEAST_STEPS = 200
 """With fewer steps the models learn too little."""
-RESTORING_STEPS = 130
+RESTORING_STEPS = 100
 """Restoring and evaluating take as long as this many steps (measured)."""
-GAINS = {400: 1.75, 920: 2.0}
+GAINS = {450: 1.65, 650: 1.8, 920: 2.0}
 """Training steps -> dB gained over the blurred input on the held-out part (measured)."""
 TWINS = {"VRT": "vrt", "VRT+Spike": "vrt_spike"}
 """Name in the table -> folder of the run."""

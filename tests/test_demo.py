@@ -53,9 +53,9 @@ def test_a_finished_demo_is_not_taken_for_one_of_other_steps(finished):
 @pytest.mark.parametrize(
     ("seconds", "steps", "save_every", "said"),
     [
-        (0.5, 1070, 120, "1070 steps and restoring take 10.0 minutes.\nTo be expected: about +2.00 dB"),
-        (1.5, 270, 40, "270 steps and restoring take 10.0 minutes.\nTo be expected: less than +1.75 dB"),
-        (10.0, demo.LEAST_STEPS, 6, "200 steps and restoring take 55.0 minutes."),
+        (0.5, 1100, 120, "1100 steps and restoring take 10.0 minutes.\nTo be expected: about +2.00 dB"),
+        (1.5, 300, 40, "300 steps and restoring take 10.0 minutes.\nTo be expected: less than +1.65 dB"),
+        (10.0, demo.LEAST_STEPS, 6, "200 steps and restoring take 50.0 minutes."),
     ],
 )
 def test_as_many_steps_are_taken_as_fit(monkeypatch, tmp_path, capsys, seconds, steps, save_every, said):
