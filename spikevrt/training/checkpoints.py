@@ -13,6 +13,7 @@ from spikevrt.models.checkpoint import read_state
 
 FORMAT = 1
 LAST, BEST = "last.pt", "best.pt"
+NUMBERED = "step_*.pt"
 
 
 def save_checkpoint(path: Path, config: Config, state: dict[str, Any]) -> None:
@@ -64,6 +65,13 @@ def numbered(folder: Path, step: int) -> Path:
 
 def drop_old(folder: Path, keep: int) -> None:
     """Delete all but the newest `keep` numbered checkpoints."""
-    files = sorted(folder.glob("step_*.pt"))
+    files = sorted(folder.glob(NUMBERED))
     for path in files[: len(files) - keep]:
         path.unlink()
+
+
+def newest_whole(folder: Path, config: Config) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint of a run that can be read, with its content; None if the folder holds none."""
+    names = [folder / LAST, *sorted(folder.glob(NUMBERED)), folder / BEST]
+    found = [(path, read_checkpoint(path, config)) for path in names if path.is_file()]
+    return max(found, key=lambda pair: pair[1]["training"]["step"]) if found else None

@@ -1,7 +1,7 @@
 """Parameter groups, learning rate, freezing of the flow, and the EMA of the weights."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -16,10 +16,23 @@ FLOW_NAMES = ("spynet", "pa_deform")
 """Parts of parameter names; these parameters have their own learning rate and can be frozen."""
 
 
-def total_steps(train: TrainConfig, samples: int, world: int) -> int:
-    """Optimiser steps of a run: MAX_STEPS, else EPOCHS * ceil(samples / samples per step)."""
-    draws = train.batch_size * world * train.accumulate_grad
-    return train.max_steps or train.epochs * math.ceil(samples / draws)
+def total_steps(train: TrainConfig, samples: int, world: int, step: int = 0, draws: int = 0) -> int:
+    """Optimiser steps of a run: MAX_STEPS, else EPOCHS * ceil(samples / samples per step).
+
+    Args:
+        train: the TRAIN section.
+        samples: size of the data set.
+        world: number of processes.
+        step: steps that are done.
+        draws: samples that these took. If a step took another number of samples than it takes now, the steps that are
+            left are those that the rest of the EPOCHS needs.
+    """
+    if train.max_steps is not None:
+        return train.max_steps
+    per_step = train.batch_size * world * train.accumulate_grad
+    if draws == step * per_step:
+        return train.epochs * math.ceil(samples / per_step)
+    return step + max(0, math.ceil((train.epochs * samples - draws) / per_step))
 
 
 def learning_rate(train: TrainConfig, step: int, steps: int) -> float:
@@ -91,6 +104,13 @@ class WeightEMA:
         """Update the EMA after `step`; d is smaller early on, so that the initial weights fade quickly."""
         decay = min(self.decay, (1 + step) / (10 + step))
         get_ema_multi_avg_fn(decay)(self._averages, self._weights, step)
+
+    @torch.no_grad()
+    def load(self, state: Mapping[str, Tensor] | None) -> None:
+        """Continue from a saved EMA; without one it starts at the weights as they are now."""
+        source = self.model.state_dict() if state is None else state
+        for name, value in source.items():
+            self.state[name].copy_(value)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -67,9 +67,14 @@ class OptimiserStep:
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
     def load(self, state: dict[str, Any], ema: dict[str, Tensor] | None) -> None:
-        """Restore the result of `state`, and the EMA that was saved with it."""
+        """Restore the result of `state`, and the EMA that was saved with it, for the weights that the model has now.
+
+        The settings of the parameter groups stay those of this run's configuration.
+        """
+        settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, own in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update(own)
         self.scaler.load_state_dict(state["scaler"])
-        if self.ema is not None and ema is not None:
-            for name, value in ema.items():
-                self.ema.state[name].copy_(value)
+        if self.ema is not None:
+            self.ema.load(ema)

@@ -1,24 +1,15 @@
 """Runs a training from its configuration to its exit code."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from spikevrt.config import Config
-from spikevrt.errors import EXIT_INTERRUPTED, UserError
+from spikevrt.errors import EXIT_INTERRUPTED
 from spikevrt.models.backends.choose import forget_choices
 from spikevrt.system.device import settle_float32
-from spikevrt.training.checkpoints import LAST
 from spikevrt.training.distributed import joined_processes
+from spikevrt.training.run_folder import find_resume, locked
 from spikevrt.training.trainer import Trainer
-
-
-def find_resume(resume: str | None, folder: Path) -> Path | None:
-    """The checkpoint to continue from: none, the run's last one (`auto`, if it exists), or a path."""
-    last = folder / LAST
-    if resume == "auto":
-        return last if last.is_file() else None
-    if resume is None and last.is_file():
-        raise UserError(f"{last}: holds a run already; continue it with --resume auto, or set another TRAIN.OUTPUT_DIR")
-    return Path(resume) if resume else None
 
 
 def train(config: Config, resume: str | None, device: str | None, prove_again: bool) -> int:
@@ -40,9 +31,10 @@ def train(config: Config, resume: str | None, device: str | None, prove_again: b
         forget_choices()
     folder = Path(config.train.output_dir)
     settle_float32(few_sizes=True)
-    with joined_processes(device) as processes:
-        trainer = Trainer(config, processes, find_resume(resume, folder))
-        if trainer.step >= trainer.steps:
+    with joined_processes(device) as processes, ExitStack() as stack:
+        processes.decide(lambda: stack.enter_context(locked(folder)))
+        trainer = Trainer(config, processes, processes.decide(lambda: find_resume(resume, folder, config)))
+        if trainer.done:
             if processes.first:
                 print(f"{folder}: all {trainer.steps} steps are done; raise TRAIN.MAX_STEPS or TRAIN.EPOCHS to go on")
             return 0
@@ -55,5 +47,7 @@ def train(config: Config, resume: str | None, device: str | None, prove_again: b
             )
         if trainer.run():
             return 0
-    print(f"stopped at step {trainer.step} and saved; continue with the same command and --resume auto")
+    if processes.first:
+        kept = " and saved" if trainer.saved_step == trainer.step else f"; {trainer.kept()}"
+        print(f"stopped at step {trainer.step}{kept}; continue with the same command and --resume auto")
     return EXIT_INTERRUPTED

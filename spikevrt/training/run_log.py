@@ -1,6 +1,7 @@
 """The log of a run: rows in `log.jsonl`, a progress bar, and TensorBoard if it is installed."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from tqdm import tqdm
 from spikevrt.data.files.atomic import replacing
 
 LOG_NAME = "log.jsonl"
+UNREADABLE_NAME = "log.unreadable.txt"
+"""File beside the log for lines that are not rows, for example after a full disk or an edit by hand."""
 
 
 class RunLog:
@@ -18,12 +21,13 @@ class RunLog:
     def __init__(self, folder: Path, step: int, steps: int, shown: bool) -> None:
         self.path = folder / LOG_NAME
         if shown:
-            keep = [line for line in read_lines(self.path) if json.loads(line)["step"] <= step]
+            rows, others = read_rows(self.path)
+            keep_unreadable(self.path, others)
             with replacing(self.path) as temporary:
-                temporary.write_text("".join(keep))
+                temporary.write_text("".join(line for at, line in rows if at <= step), encoding="utf-8")
         self.shown = shown
         self.bar = tqdm(total=steps, initial=step, desc="train", unit="step", disable=not shown)
-        self._board = tensorboard(folder) if shown else None
+        self._board = tensorboard(folder, step) if shown else None
         self._row_step = step
         self._row_time = time.monotonic()
 
@@ -35,7 +39,7 @@ class RunLog:
         if kind == "train":
             values["seconds"] = round((now - self._row_time) / max(step - self._row_step, 1), 4)
         self._row_step, self._row_time = step, now
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
         if self._board is not None:
             for name, value in values.items():
@@ -47,6 +51,12 @@ class RunLog:
             self.bar.set_postfix(loss=f"{loss:.4f}", data_wait=f"{wait_share:.0%}", refresh=False)
         self.bar.update()
 
+    def sync(self) -> None:
+        """Put all rows on the disk: a checkpoint must not outlive a crash of the machine that its rows did not."""
+        if self.shown and self.path.is_file():
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
+
     def close(self) -> None:
         """Close the bar and the TensorBoard writer."""
         self.bar.close()
@@ -54,17 +64,48 @@ class RunLog:
             self._board.close()
 
 
-def read_lines(path: Path) -> list[str]:
-    """The complete lines of a log; a last line that a crash cut off is left out."""
-    if not path.is_file():
-        return []
-    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+def read_rows(path: Path) -> tuple[list[tuple[int, str]], list[bytes]]:
+    """The rows of a log, each with its step, and the lines that are no rows; a last line that was cut off is none."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    if lines and not lines[-1].endswith(b"\n") and step_of(lines[-1]) is None:
+        lines.pop()
+    rows: list[tuple[int, str]] = []
+    others: list[bytes] = []
+    for line in filter(bytes.strip, lines):
+        step = step_of(line)
+        if step is None:
+            others.append(line)
+        else:
+            rows.append((step, line.decode("utf-8").rstrip("\r\n") + "\n"))
+    return rows, others
 
 
-def tensorboard(folder: Path) -> Any | None:
-    """A TensorBoard writer, or None if the extra `log` is not installed."""
+def step_of(line: bytes) -> int | None:
+    """The step of a row; None if the line is not a row."""
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("kind"), str):
+        return None
+    step = row.get("step")
+    return step if isinstance(step, int) and not isinstance(step, bool) and step >= 0 else None
+
+
+def keep_unreadable(log: Path, lines: list[bytes]) -> None:
+    """Keep lines that are no rows beside the log, and say so."""
+    if not lines:
+        return
+    place = log.with_name(UNREADABLE_NAME)
+    with place.open("ab") as file:
+        file.writelines(lines)
+    print(f"{log}: {len(lines)} lines are not rows of a log and are now in {place.name}")
+
+
+def tensorboard(folder: Path, step: int) -> Any | None:
+    """A TensorBoard writer that hides what an earlier start wrote after `step`; None without the extra `log`."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(folder / "tensorboard")
+    return SummaryWriter(folder / "tensorboard", purge_step=step + 1)

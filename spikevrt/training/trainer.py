@@ -1,5 +1,6 @@
 """The training loop: fetch, micro-batches, clip, check, optimise, log, checkpoint, validate."""
 
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -32,8 +33,14 @@ from spikevrt.training.optimisation import (
     total_steps,
 )
 from spikevrt.training.optimiser_step import OptimiserStep
+from spikevrt.training.origin import Origin
+from spikevrt.training.run_folder import set_aside_later
 from spikevrt.training.run_log import RunLog
-from spikevrt.training.validation import load, validate, validation_samples
+from spikevrt.training.validation import is_sound, load, validate, validation_samples
+
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that stop a run after its current step; SIGHUP comes when a terminal is closed."""
+NOTHING_SAVED = "nothing had been saved yet"
 
 
 def agreed_backends(config: Config, processes: Processes) -> Backends:
@@ -56,9 +63,13 @@ class Trainer:
         self.processes = processes
         self.folder = Path(config.train.output_dir)
         self.step = 0
-        self.saved_step = 0
+        self.draws = 0
+        self.validated = 0
         self.bad_steps = 0
-        self.best = float("-inf")
+        self.best = -math.inf
+        self.saved_step = 0
+        self.save_due = False
+        self.updating = False
         self.signalled = False
         self.told = False
         self.stopped = False
@@ -72,28 +83,37 @@ class Trainer:
             crop=config.data.crop_size,
         )
         self.validation = validation_samples(config)
-        self.steps = total_steps(config.train, len(self.dataset), processes.world)
         self.model = build_model(config, backends=agreed_backends(config, processes)).to(processes.device)
         hold_flow_still(self.model, config)
         half = half_type(processes.device, config.train.mixed_precision)
         self.optimiser_step = OptimiserStep(self.model, config.train, processes.device, half)
         if resume is not None:
             self.load(resume)
+        self.steps = total_steps(config.train, len(self.dataset), processes.world, self.step, self.draws)
+
+    @property
+    def draws_per_step(self) -> int:
+        """Samples that all processes together take in a step."""
+        train = self.config.train
+        return train.batch_size * train.accumulate_grad * self.processes.world
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are done, validated and saved."""
+        return self.step >= self.steps and self.validated >= self.step and self.saved_step >= self.step
 
     def run(self) -> bool:
         """Train to the last step; returns False if a signal stopped the run. The state is saved, after an error too."""
         if self.processes.first:
             with replacing(self.folder / "config.yaml") as temporary:
-                temporary.write_text(config_to_yaml(self.config))
+                temporary.write_text(config_to_yaml(self.config), encoding="utf-8")
         self.log = RunLog(self.folder, self.step, self.steps, self.processes.first)
-        handlers = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {s: signal.signal(s, self._stop) for s in STOPPING}
         try:
             with memory_advice(TRAINING_ADVICE):
                 self._steps()
-        except UserError:
-            # The other processes may be anywhere, so this one must not wait for them.
-            if self.processes.first and self.step > self.saved_step and not self.bad_steps:
-                checkpoints.save_checkpoint(self.folder / checkpoints.LAST, self.config, self.state())
+        except Exception:
+            self._rescue()
             raise
         finally:
             self.log.close()
@@ -103,19 +123,32 @@ class Trainer:
 
     def _steps(self) -> None:
         train = self.config.train
-        draws = (self.steps - self.step) * train.accumulate_grad
-        feed = Feed(islice(self._batches(), draws), self.processes.device, self.config.data.norm)
+        self._validate_and_save()  # What was due when the run stopped and had not been done.
+        if self.step >= self.steps:
+            return
+        micro_batches = (self.steps - self.step) * train.accumulate_grad
+        feed = Feed(islice(self._batches(), micro_batches), self.processes.device, self.config.data.norm)
         wrapped = self._wrap()
         while self.step < self.steps and not self.stopped:
             if train.freeze_flow_steps and self.step == train.freeze_flow_steps:
                 wrapped = self._wrap()
             self._one_step(wrapped, feed)
             self.stopped = self.told or (self.signalled and self.processes.world == 1)
-            last = self.step == self.steps
-            if self.step % train.val_every == 0 or last:
-                self._validate()
-            if self.step % train.save_every == 0 or last or self.stopped:
-                self.save()
+            self._validate_and_save()
+
+    def _validate_and_save(self) -> None:
+        """Validate and save where that is due after this step.
+
+        A checkpoint that is merely due waits until the next step has found loss and gradients finite, so that what is
+        on the disk is from before a divergence, not the weights that caused it.
+        """
+        train, last = self.config.train, self.step >= self.steps
+        if self.validated < self.step and (self.step % train.val_every == 0 or last):
+            self._validate()
+        if self.saved_step < self.step and (self.step % train.save_every == 0 or last or self.stopped):
+            self.save_due = True
+        if self.save_due and (last or self.stopped):
+            self._save_if_sound()
 
     def _wrap(self) -> nn.Module:
         """The model as the step calls it: with frozen or trainable flow, compiled, distributed."""
@@ -126,8 +159,7 @@ class Trainer:
 
     def _batches(self) -> Iterator[dict[str, Any]]:
         train, processes = self.config.train, self.processes
-        draws = self.step * train.batch_size * train.accumulate_grad * processes.world
-        sampler = DrawSampler(len(self.dataset), train.seed, draws, processes.rank, processes.world)
+        sampler = DrawSampler(len(self.dataset), train.seed, self.draws, processes.rank, processes.world)
         return iter(load(self.dataset, processes.device, train.batch_size, sampler, train.num_workers))
 
     def _one_step(self, model: nn.Module, feed: Feed) -> None:
@@ -143,9 +175,14 @@ class Trainer:
         # The host waits only now, when the whole step is queued and the next batch is being copied.
         feed.fetch()
         bad, self.told = self.processes.any(~finite, torch.full_like(finite, self.signalled))
+        if self.save_due and not bad:
+            self.save()  # The weights are still those of the step before.
+        self.updating = True
         self.optimiser_step.finish(self.step + 1, taken=not bad)
+        self.updating = False
         self._count(bad)
         self.step += 1
+        self.draws += self.draws_per_step
         self._log(loss, rate, (feed.waited - waited) / (time.perf_counter() - start))
 
     def _count(self, bad: bool) -> None:
@@ -153,13 +190,26 @@ class Trainer:
         train = self.config.train
         self.bad_steps = self.bad_steps + 1 if bad else 0
         if self.bad_steps >= train.max_bad_steps:
-            last = self.folder / checkpoints.LAST
-            kept = f"{last} holds the last good state" if last.is_file() else "nothing had been saved yet"
+            at, skipped = self.step, self.bad_steps
+            self._rewind(skipped - 1)
             raise UserError(
-                f"step {self.step}: loss or gradients were not finite for {self.bad_steps} steps in a row "
-                f"(TRAIN.MAX_BAD_STEPS); {kept}: lower TRAIN.LR, set TRAIN.CLIP_GRAD_NORM, check DATA.NORM, or turn "
-                "TRAIN.MIXED_PRECISION off"
+                f"step {at}: loss or gradients were not finite for {skipped} steps in a row "
+                f"(TRAIN.MAX_BAD_STEPS); {self.kept()}: lower TRAIN.LR, set TRAIN.CLIP_GRAD_NORM, check DATA.NORM, or "
+                "turn TRAIN.MIXED_PRECISION off"
             )
+
+    def _rewind(self, steps: int) -> None:
+        """Go back to the state before the last skipped steps, which left the weights as they were, and save it."""
+        self.step -= steps
+        self.draws -= steps * self.draws_per_step
+        self.validated = min(self.validated, self.step)
+        self.bad_steps = 0
+        self._rescue()
+
+    def kept(self) -> str:
+        """What the disk holds of this run, as text."""
+        last = self.folder / checkpoints.LAST
+        return f"{last} holds the last good state, of step {self.saved_step}" if last.is_file() else NOTHING_SAVED
 
     def _log(self, loss: Tensor, rate: float, wait_share: float) -> None:
         shown = None
@@ -172,6 +222,7 @@ class Trainer:
         ema = self.optimiser_step.ema
         with ema.applied() if ema is not None else nullcontext():
             scores = validate(self.model, self.validation, self.config, self.processes)
+        self.validated = self.step
         self.log.row("val", self.step, **scores)
         if self.processes.first:
             self.log.bar.write(f"step {self.step}: {summary(scores)}")
@@ -180,15 +231,47 @@ class Trainer:
             self._write(self.folder / checkpoints.BEST)
 
     def save(self) -> None:
-        """Write `last.pt` and, where TRAIN.SAVE_EVERY says so, a numbered checkpoint."""
-        if self.bad_steps:
-            return  # `last.pt` keeps the last good state.
-        self._write(self.folder / checkpoints.LAST)
-        self.saved_step = self.step
-        if self.config.train.keep_last and self.step % self.config.train.save_every == 0:
+        """Write a numbered checkpoint where TRAIN.SAVE_EVERY says so, then `last.pt`."""
+        self.log.sync()
+        keep = self.config.train.keep_last
+        if keep and self.step % self.config.train.save_every == 0:
             self._write(checkpoints.numbered(self.folder, self.step))
             if self.processes.first:
-                checkpoints.drop_old(self.folder, self.config.train.keep_last)
+                checkpoints.drop_old(self.folder, keep)
+        # The last of all: whatever a kill interrupts before it is done again by the resumed run.
+        self._write(self.folder / checkpoints.LAST)
+        self.saved_step = self.step
+        self.save_due = False
+
+    def _save_if_sound(self) -> None:
+        """Save, unless the weights give values that are not finite: the checkpoint before them is better."""
+        if not any(self.processes.any(~self._sound())):
+            self.save()
+        elif self.step >= self.steps:
+            raise UserError(
+                f"step {self.step}: the weights give values that are not finite; {self.kept()}: lower TRAIN.LR"
+            )
+
+    def _sound(self) -> Tensor:
+        half = self.optimiser_step.half
+        return is_sound(self.model, self.validation, self.config, self.processes.device, half)
+
+    def _rescue(self) -> None:
+        """After an error: save what is good, without the other processes, which may be anywhere."""
+        if not self.processes.first or self.updating or self.step <= self.saved_step:
+            return
+        last = self.folder / checkpoints.LAST
+        try:
+            if not self._sound():
+                return
+            self.log.sync()
+            checkpoints.save_checkpoint(last, self.config, self.state())
+        except Exception as error:
+            # The first error is the one to tell; this one is mostly its consequence.
+            self.log.bar.write(f"step {self.step} could not be saved: {str(error).strip().splitlines()[0][:200]}")
+            return
+        self.saved_step = self.step
+        self.log.bar.write(f"step {self.step} is saved in {last}; --resume auto continues from it")
 
     def _write(self, path: Path) -> None:
         if self.processes.first:
@@ -203,6 +286,10 @@ class Trainer:
             "params_ema": ema.state if ema is not None else None,
             "training": {
                 "step": self.step,
+                "draws": self.draws,
+                "world": self.processes.world,
+                "samples": len(self.dataset),
+                "validated": self.validated,
                 "best": self.best,
                 "bad_steps": self.bad_steps,
                 **self.optimiser_step.state(),
@@ -210,15 +297,22 @@ class Trainer:
         }
 
     def load(self, path: Path) -> None:
-        """Continue from a checkpoint of the same configuration."""
+        """Continue from a checkpoint; keys that changed since take effect from here on, and are printed."""
         state = checkpoints.read_checkpoint(path, self.config)
         self.model.load_state_dict(state["params"])
         training = state["training"]
         self.step = training["step"]
-        self.best = training["best"]
+        best_stands = self.processes.decide(lambda: set_aside_later(self.folder, self.step))
+        self.best = training["best"] if best_stands else -math.inf
         self.bad_steps = training["bad_steps"]
-        self.saved_step = self.step
+        there = Origin.of(state)
+        self.draws = there.draws
+        self.validated = there.validated
+        # Other checkpoints than `last.pt` are copied there first, so that every file of the run is what it would be.
+        self.saved_step = self.step if path == self.folder / checkpoints.LAST else 0
         self.optimiser_step.load(training, state["params_ema"])
+        if self.processes.first:
+            print(there.sentence(path, self.config, self.processes.world, len(self.dataset)))
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Signal handler: finish the step, save, exit. A second signal exits at once."""

@@ -1,9 +1,10 @@
 """Loads batches, and computes the metrics on the validation split during training."""
 
+import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from spikevrt.config import Config
@@ -60,10 +61,25 @@ def validate(model: nn.Module, samples: Subset, config: Config, processes: Proce
         batch = to_device(raw, processes.device, config.data.norm)
         with autocast(processes.device, half):
             out = run_model(model, batch.blur, batch.voxels)
-        out = out.float().clamp(0, 1)
+        # Infinite values become NaN, which no metric and no comparison can take for a result.
+        out = out.float()
+        out = torch.where(out.isinf(), math.nan, out).clamp(0, 1)
         values = torch.stack([metric.function(out, batch.sharp).sum() for metric in METRICS.values()])
         totals[:-1] += values.to(totals)
         totals[-1] += out.shape[0] * out.shape[1]
     model.train()
     *sums, frames = processes.mean(totals).tolist()
     return {name: total / frames for name, total in zip(METRICS, sums, strict=True)}
+
+
+@torch.no_grad()
+def is_sound(
+    model: nn.Module, samples: Subset, config: Config, device: torch.device, half: torch.dtype | None
+) -> Tensor:
+    """Whether the model restores the first sample to finite values, as a bool (0-d) on the device."""
+    batch = to_device(collate([samples[0]]), device, config.data.norm)
+    model.eval()
+    with autocast(device, half):
+        out = run_model(model, batch.blur, batch.voxels)
+    model.train()
+    return out.isfinite().all()

@@ -1,0 +1,64 @@
+"""Where a run continues from: the step, and what has changed since."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spikevrt.config import Config, config_from_tree, config_to_tree
+
+FOLDER_KEYS = frozenset({"TRAIN.OUTPUT_DIR", "DATA.ROOT"})
+"""Keys that say where files are; data sets and runs may move."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a checkpoint says about the run that it is of."""
+
+    config: Config
+    step: int
+    draws: int
+    """Samples that all processes together had taken; it decides which sample comes next."""
+    validated: int
+    """The last step that was validated."""
+    world: int | None
+    """Number of processes; None if unknown, as `samples`."""
+    samples: int | None
+    """Size of the data set."""
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> "Origin":
+        """Read a checkpoint; one that does not count draws is old: of one process, and no validation was missing."""
+        config, training = config_from_tree(state["config"]), state["training"]
+        step, train = training["step"], config.train
+        return cls(
+            config=config,
+            step=step,
+            draws=training.get("draws", step * train.batch_size * train.accumulate_grad),
+            validated=training.get("validated", step),
+            world=training.get("world"),
+            samples=training.get("samples"),
+        )
+
+    def sentence(self, path: Path, here: Config, world: int, samples: int) -> str:
+        """One line: where the run continues, which keys have other values from here on, and what stays the same."""
+        start = f"{path}: continues from step {self.step}"
+        changed = differences(config_to_tree(self.config), config_to_tree(here))
+        for name, old, new in (("processes", self.world, world), ("samples", self.samples, samples)):
+            changed += [f"{name} {old} -> {new}"] if old not in (None, new) else []
+        if not changed:
+            return start
+        reordered = self.config.train.seed != here.train.seed or self.samples not in (None, samples)
+        order = "the order of samples is a new one" if reordered else "the order of samples stays the same"
+        return f"{start}; from here on {', '.join(changed)}; {order}, weights and optimiser continue"
+
+
+def differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> list[str]:
+    """The keys whose values differ, as `KEY old -> new`."""
+    found: list[str] = []
+    for key, new in here.items():
+        name, old = f"{prefix}{key}", there.get(key)
+        if isinstance(new, dict):
+            found += differences(old or {}, new, f"{name}.")
+        elif old != new and name not in FOLDER_KEYS:
+            found.append(f"{name} {old} -> {new}")
+    return found
