@@ -17,7 +17,7 @@ from spikevrt.training import optimiser_step
 from spikevrt.training import trainer as trainer_module
 from spikevrt.training.checkpoints import save_checkpoint
 from spikevrt.training.distributed import Processes
-from spikevrt.training.run import find_resume
+from spikevrt.training.run_folder import find_resume
 from spikevrt.training.trainer import Trainer
 from tests.small_data import small_config
 
@@ -256,13 +256,13 @@ def test_a_file_that_is_no_checkpoint_is_named(tree, tmp_path, make, message):
         start(tree, tmp_path, resume=True)
 
 
-def test_where_a_run_goes_on(tmp_path):
-    assert find_resume("auto", tmp_path) is None
-    (tmp_path / "last.pt").touch()
-    assert find_resume("auto", tmp_path) == tmp_path / "last.pt"
-    assert find_resume("other.pt", tmp_path) == Path("other.pt")
+def test_where_a_run_goes_on(tree, finished, tmp_path):
+    config = small_config(tree)
+    assert find_resume("auto", tmp_path, config) is None
+    assert find_resume("auto", finished, config) == finished / "last.pt"
+    assert find_resume("other.pt", tmp_path, config) == Path("other.pt")
     with pytest.raises(UserError, match="holds a run already; continue it with --resume auto"):
-        find_resume(None, tmp_path)
+        find_resume(None, finished, config)
 
 
 def test_the_command_trains_the_twin_without_spikes(tree, tmp_path, capsys):
