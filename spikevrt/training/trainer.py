@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikevrt.config import Config, config_to_yaml
+from spikevrt.config import Config, config_from_tree, config_to_yaml
 from spikevrt.data.clips.batches import Feed
 from spikevrt.data.clips.dataset import ClipDataset, DrawSampler
 from spikevrt.data.files.atomic import replacing
@@ -25,6 +25,7 @@ from spikevrt.system.memory import TRAINING_ADVICE, memory_advice
 from spikevrt.training import checkpoints
 from spikevrt.training.distributed import Processes
 from spikevrt.training.optimisation import (
+    draws_per_step,
     freeze_flow,
     hold_flow_still,
     learning_rate,
@@ -47,8 +48,9 @@ def agreed_backends(config: Config, processes: Processes) -> Backends:
 class Trainer:
     """A run in TRAIN.OUTPUT_DIR; `step` counts optimiser steps, including skipped ones.
 
-    All randomness of a step depends only on TRAIN.SEED and the step's number, so a resumed run repeats exactly what an
-    uninterrupted run does (bit by bit in one process on the CPU).
+    `draws` counts the samples of all those steps. A sample's randomness depends only on TRAIN.SEED and its draw, so a
+    resumed run repeats exactly what an uninterrupted run does (bit by bit in one process on the CPU), and one that
+    resumes with another batch size or number of processes goes on with the next sample.
     """
 
     def __init__(self, config: Config, processes: Processes, resume: Path | None = None) -> None:
@@ -56,6 +58,7 @@ class Trainer:
         self.processes = processes
         self.folder = Path(config.train.output_dir)
         self.step = 0
+        self.draws = 0
         self.saved_step = 0
         self.bad_steps = 0
         self.best = float("-inf")
@@ -126,19 +129,17 @@ class Trainer:
 
     def _batches(self) -> Iterator[dict[str, Any]]:
         train, processes = self.config.train, self.processes
-        draws = self.step * train.batch_size * train.accumulate_grad * processes.world
-        sampler = DrawSampler(len(self.dataset), train.seed, draws, processes.rank, processes.world)
+        sampler = DrawSampler(len(self.dataset), train.seed, self.draws, processes.rank, processes.world)
         return iter(load(self.dataset, processes.device, train.batch_size, sampler, train.num_workers))
 
     def _one_step(self, model: nn.Module, feed: Feed) -> None:
         train, start, waited = self.config.train, time.perf_counter(), feed.waited
         model.train()
-        torch.manual_seed(train.seed + 1_000_003 * (self.step + 1) + 7919 * self.processes.rank)
         rate = learning_rate(train, self.step, self.steps)
         set_learning_rate(self.optimiser_step.optimizer, rate)
         loss = torch.zeros((), device=self.processes.device)
-        for _ in range(train.accumulate_grad):
-            loss += self.optimiser_step.micro_batch(model, feed.take())
+        for left in reversed(range(train.accumulate_grad)):
+            loss += self.optimiser_step.micro_batch(model, feed.take(), last=left == 0)
         finite = self.optimiser_step.clip(loss)
         # The host waits only now, when the whole step is queued and the next batch is being copied.
         feed.fetch()
@@ -146,6 +147,7 @@ class Trainer:
         self.optimiser_step.finish(self.step + 1, taken=not bad)
         self._count(bad)
         self.step += 1
+        self.draws += draws_per_step(train, self.processes.world)
         self._log(loss, rate, (feed.waited - waited) / (time.perf_counter() - start))
 
     def _count(self, bad: bool) -> None:
@@ -203,6 +205,7 @@ class Trainer:
             "params_ema": ema.state if ema is not None else None,
             "training": {
                 "step": self.step,
+                "draws": self.draws,
                 "best": self.best,
                 "bad_steps": self.bad_steps,
                 **self.optimiser_step.state(),
@@ -215,6 +218,10 @@ class Trainer:
         self.model.load_state_dict(state["params"])
         training = state["training"]
         self.step = training["step"]
+        # Checkpoints of before `draws` existed: their sizes, in as many processes as now.
+        before = config_from_tree(state["config"]).train
+        self.draws = training.get("draws", self.step * draws_per_step(before, self.processes.world))
+        self.steps = total_steps(self.config.train, len(self.dataset), self.processes.world, self.step, self.draws)
         self.best = training["best"]
         self.bad_steps = training["bad_steps"]
         self.saved_step = self.step
