@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from spikevrt.config import TemporalAttnConfig
 from spikevrt.models.init import init_selective, init_small
+from spikevrt.models.randomness import AttentionDropout
 from spikevrt_kernels.core.backends import resolve_backend
 from spikevrt_kernels.temporal_block import BlockWeights, Chunking, temporal_block
 
@@ -89,6 +90,7 @@ class TemporalBlock(nn.Module):
     def __init__(self, settings: TimeSettings) -> None:
         super().__init__()
         self.settings = settings
+        self.dropout = AttentionDropout(settings.dropout)
 
     def block_weights(self) -> BlockWeights:
         """The parameters in the form that the operator takes."""
@@ -96,8 +98,10 @@ class TemporalBlock(nn.Module):
 
     def run(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Apply the block to features (B,C,T,H,W) and a context (B,C,T',H,W), None = the features -> (B,C,T,H,W)."""
+        return self.dropout(self._block, x, context)
+
+    def _block(self, x: Tensor, context: Tensor | None, dropout: float) -> Tensor:
         own = self.settings
-        dropout = own.dropout if self.training else 0.0
         return temporal_block(x, context, self.block_weights(), own.heads, dropout, own.chunk, own.attn_backend)
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -80,6 +80,11 @@ class Processes:
         """Wait for all processes."""
         if self.world > 1:
             distributed.barrier()
+
+
+def accumulating(model: nn.Module, last: bool) -> AbstractContextManager[None]:
+    """For a micro-batch: all but the `last` one only add to this process's gradients, which saves their exchange."""
+    return nullcontext() if last or not isinstance(model, DistributedDataParallel) else model.no_sync()
 
 
 @contextmanager

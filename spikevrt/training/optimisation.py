@@ -16,23 +16,27 @@ FLOW_NAMES = ("spynet", "pa_deform")
 """Parts of parameter names; these parameters have their own learning rate and can be frozen."""
 
 
+def draws_per_step(train: TrainConfig, world: int) -> int:
+    """Samples of one optimiser step of all processes together."""
+    return train.batch_size * train.accumulate_grad * world
+
+
 def total_steps(train: TrainConfig, samples: int, world: int, step: int = 0, draws: int = 0) -> int:
     """Optimiser steps of a run: MAX_STEPS, else EPOCHS * ceil(samples / samples per step).
 
     Args:
         train: the TRAIN section.
-        samples: size of the data set.
+        samples: samples of the data set.
         world: number of processes.
         step: steps that are done.
-        draws: samples that these took. If a step took another number of samples than it takes now, the steps that are
-            left are those that the rest of the EPOCHS needs.
+        draws: samples that they took. Only what is left of EPOCHS depends on the present size of a step, so a run that
+            resumes with another one still ends after EPOCHS passes.
     """
-    if train.max_steps is not None:
+    if train.max_steps:
         return train.max_steps
-    per_step = train.batch_size * world * train.accumulate_grad
-    if draws == step * per_step:
-        return train.epochs * math.ceil(samples / per_step)
-    return step + max(0, math.ceil((train.epochs * samples - draws) / per_step))
+    size = draws_per_step(train, world)
+    left = train.epochs * math.ceil(samples / size) * size - draws
+    return step + max(0, math.ceil(left / size))
 
 
 def learning_rate(train: TrainConfig, step: int, steps: int) -> float:

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from spikevrt.config import TrainConfig
 from spikevrt.data.clips.batches import Batch
 from spikevrt.models import run_model
+from spikevrt.models.randomness import SampleRandomness
 from spikevrt.system.device import autocast, make_scaler
+from spikevrt.training.distributed import accumulating
 from spikevrt.training.loss import make_loss
 from spikevrt.training.optimisation import WeightEMA, make_optimizer
 
@@ -31,19 +33,22 @@ class OptimiserStep:
         self.loss = make_loss(train)
         self.optimizer = make_optimizer(model, train)
         self.scaler = make_scaler(device, half)
+        self.randomness = SampleRandomness(model, train.seed)
         self.ema = WeightEMA(model, train.ema_decay) if train.ema_decay else None
 
-    def micro_batch(self, model: nn.Module, batch: Batch) -> Tensor:
+    def micro_batch(self, model: nn.Module, batch: Batch, last: bool = True) -> Tensor:
         """Run forward, loss and backward; returns this micro-batch's part of the loss, without waiting for it.
 
         Args:
             model: the model as it is called in this step: compiled or distributed.
             batch: on the device.
+            last: whether it is the step's last one, whose backward averages the gradients over all processes.
         """
-        with autocast(self.device, self.half):
-            out = run_model(model, batch.blur, batch.voxels)
-        loss = self.loss(out, batch.sharp) / self.train.accumulate_grad
-        self.scaler.scale(loss).backward()
+        with self.randomness.of(batch.draws, self.device), accumulating(model, last):
+            with autocast(self.device, self.half):
+                out = run_model(model, batch.blur, batch.voxels)
+            loss = self.loss(out, batch.sharp) / self.train.accumulate_grad
+            self.scaler.scale(loss).backward()
         return loss.detach()
 
     def clip(self, loss: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from spikevrt.config import Config, config_from_tree, config_to_tree
+from spikevrt.training.optimisation import draws_per_step
 
 FOLDER_KEYS = frozenset({"TRAIN.OUTPUT_DIR", "DATA.ROOT"})
 """Keys that say where files are; data sets and runs may move."""
@@ -26,14 +27,14 @@ class Origin:
     """Size of the data set."""
 
     @classmethod
-    def of(cls, state: dict[str, Any]) -> "Origin":
-        """Read a checkpoint; one that does not count draws is old: of one process, and no validation was missing."""
+    def of(cls, state: dict[str, Any], world: int) -> "Origin":
+        """Read a checkpoint; an old one does not count draws: it is taken to be of `world` processes and validated."""
         config, training = config_from_tree(state["config"]), state["training"]
-        step, train = training["step"], config.train
+        step = training["step"]
         return cls(
             config=config,
             step=step,
-            draws=training.get("draws", step * train.batch_size * train.accumulate_grad),
+            draws=training.get("draws", step * draws_per_step(config.train, world)),
             validated=training.get("validated", step),
             world=training.get("world"),
             samples=training.get("samples"),

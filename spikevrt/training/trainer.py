@@ -26,6 +26,7 @@ from spikevrt.system.memory import TRAINING_ADVICE, memory_advice
 from spikevrt.training import checkpoints
 from spikevrt.training.distributed import Processes
 from spikevrt.training.optimisation import (
+    draws_per_step,
     freeze_flow,
     hold_flow_still,
     learning_rate,
@@ -54,8 +55,9 @@ def agreed_backends(config: Config, processes: Processes) -> Backends:
 class Trainer:
     """A run in TRAIN.OUTPUT_DIR; `step` counts optimiser steps, including skipped ones.
 
-    All randomness of a step depends only on TRAIN.SEED and the step's number, so a resumed run repeats exactly what an
-    uninterrupted run does (bit by bit in one process on the CPU).
+    `draws` counts the samples of all those steps. A sample's randomness depends only on TRAIN.SEED and its draw, so a
+    resumed run repeats exactly what an uninterrupted run does (bit by bit in one process on the CPU), and one that
+    resumes with another batch size or number of processes goes on with the next sample.
     """
 
     def __init__(self, config: Config, processes: Processes, resume: Path | None = None) -> None:
@@ -90,12 +92,6 @@ class Trainer:
         if resume is not None:
             self.load(resume)
         self.steps = total_steps(config.train, len(self.dataset), processes.world, self.step, self.draws)
-
-    @property
-    def draws_per_step(self) -> int:
-        """Samples that all processes together take in a step."""
-        train = self.config.train
-        return train.batch_size * train.accumulate_grad * self.processes.world
 
     @property
     def done(self) -> bool:
@@ -165,12 +161,11 @@ class Trainer:
     def _one_step(self, model: nn.Module, feed: Feed) -> None:
         train, start, waited = self.config.train, time.perf_counter(), feed.waited
         model.train()
-        torch.manual_seed(train.seed + 1_000_003 * (self.step + 1) + 7919 * self.processes.rank)
         rate = learning_rate(train, self.step, self.steps)
         set_learning_rate(self.optimiser_step.optimizer, rate)
         loss = torch.zeros((), device=self.processes.device)
-        for _ in range(train.accumulate_grad):
-            loss += self.optimiser_step.micro_batch(model, feed.take())
+        for left in reversed(range(train.accumulate_grad)):
+            loss += self.optimiser_step.micro_batch(model, feed.take(), last=left == 0)
         finite = self.optimiser_step.clip(loss)
         # The host waits only now, when the whole step is queued and the next batch is being copied.
         feed.fetch()
@@ -182,7 +177,7 @@ class Trainer:
         self.updating = False
         self._count(bad)
         self.step += 1
-        self.draws += self.draws_per_step
+        self.draws += draws_per_step(train, self.processes.world)
         self._log(loss, rate, (feed.waited - waited) / (time.perf_counter() - start))
 
     def _count(self, bad: bool) -> None:
@@ -201,7 +196,7 @@ class Trainer:
     def _rewind(self, steps: int) -> None:
         """Go back to the state before the last skipped steps, which left the weights as they were, and save it."""
         self.step -= steps
-        self.draws -= steps * self.draws_per_step
+        self.draws -= steps * draws_per_step(self.config.train, self.processes.world)
         self.validated = min(self.validated, self.step)
         self.bad_steps = 0
         self._rescue()
@@ -305,7 +300,7 @@ class Trainer:
         best_stands = self.processes.decide(lambda: set_aside_later(self.folder, self.step))
         self.best = training["best"] if best_stands else -math.inf
         self.bad_steps = training["bad_steps"]
-        there = Origin.of(state)
+        there = Origin.of(state, self.processes.world)
         self.draws = there.draws
         self.validated = there.validated
         # Other checkpoints than `last.pt` are copied there first, so that every file of the run is what it would be.

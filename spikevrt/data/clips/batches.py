@@ -1,7 +1,7 @@
 """Moves uint8 batches to the device and turns them into the model's input."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ class Batch:
     blur: Tensor
     sharp: Tensor
     voxels: Tensor | None
+    draws: Sequence[int] = ()
+    """The samples' draw numbers, on the host; none if the batch is not of a training run."""
 
 
 class Feed:
@@ -39,7 +41,7 @@ class Feed:
         self.norm = norm
         self.waited = 0.0
         """Seconds for which the device had nothing to do because data was missing."""
-        self._next: dict[str, Tensor] | Exception | None = None
+        self._next: dict[str, Any] | Exception | None = None
 
     def take(self) -> Batch:
         """The next batch.
@@ -88,18 +90,18 @@ def to_device(raw: dict[str, Any], device: torch.device, norm: NormConfig) -> Ba
     return scale(send(raw, device), norm)
 
 
-def send(raw: dict[str, Any], device: torch.device) -> dict[str, Tensor]:
+def send(raw: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """Start copying the tensors of a collated batch to the device; from pinned memory the host does not wait."""
-    return {name: x.to(device, non_blocking=True) for name, x in raw.items() if isinstance(x, Tensor)}
+    return {name: x.to(device, non_blocking=True) if isinstance(x, Tensor) else x for name, x in raw.items()}
 
 
-def scale(moved: dict[str, Tensor], norm: NormConfig) -> Batch:
+def scale(moved: dict[str, Any], norm: NormConfig) -> Batch:
     """Turn the uint8 tensors that `send` moved into a `Batch`."""
     blur, voxels = model_input(moved, norm)
-    return Batch(blur, moved["sharp"].float() / 255, voxels)
+    return Batch(blur, moved["sharp"].float() / 255, voxels, moved.get("draw", ()))
 
 
-def model_input(moved: dict[str, Tensor], norm: NormConfig) -> tuple[Tensor, Tensor | None]:
+def model_input(moved: dict[str, Any], norm: NormConfig) -> tuple[Tensor, Tensor | None]:
     """The model's input from the uint8 tensors that `send` moved.
 
     Args:

@@ -20,7 +20,8 @@ from spikevrt.data.clips.voxel_cache import VoxelCache
 from spikevrt.data.files.images import read_image
 
 Sample = dict[str, Any]
-"""`blur`, `sharp` uint8 (T,3,H,W); `counts` (T,K,h,w) and `bin_frames` int64 (T,K) with spikes; `clip`, `stems`."""
+"""`blur`, `sharp` uint8 (T,3,H,W); `counts` (T,K,h,w) and `bin_frames` int64 (T,K) with spikes; `clip`, `stems`;
+`draw`: the number in a run on which all randomness of the sample depends."""
 
 
 class ClipDataset(Dataset[Sample]):
@@ -76,7 +77,7 @@ class ClipDataset(Dataset[Sample]):
         random = np.random.default_rng((self.seed, draw))
         crop = self._crop(clip, random)
         flips = Flips.draw(random) if self.augment else Flips()
-        sample: Sample = {"clip": clip.name, "stems": list(stems)}
+        sample: Sample = {"clip": clip.name, "stems": list(stems), "draw": draw}
         for name, files in (("blur", clip.blurred), ("sharp", clip.sharp)):
             frames = np.stack([cut(self._picture(files[s]), crop, clip.frame_size, files[s]) for s in stems])
             sample[name] = as_tensor(flips.frames(frames.transpose(0, 3, 1, 2)))
@@ -119,12 +120,12 @@ def collate(samples: Sequence[Sample]) -> Sample:
 
 
 class DrawSampler(Sampler[tuple[int, int]]):
-    """The (index, draw) pairs of a training run; they depend on seed and position only, so every run resumes exactly.
+    """The (index, draw) pairs of a training run: a list that depends on the seed only, whatever batches are made of it.
 
     Args:
         samples: size of the data set.
         seed: seed of each epoch's permutation.
-        start: first draw of the next batch, counted over all processes.
+        start: first draw of the next batch; draws are counted over all processes from the run's start.
         rank: number of this process; the processes take draws in turn.
         world: number of processes.
     """

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from spikevrt.models.checkpoint import keep_own_buffers
+from spikevrt.models.randomness import DropPath
 from spikevrt_kernels.linear import Linear, linear
 from spikevrt_kernels.window_attention import (
     KeptBias,
@@ -128,22 +129,6 @@ class GEGLU(nn.Module):
         return self.fc2(GatedGELU.apply(self.fc11(x), self.fc12(x)))
 
 
-class DropPath(nn.Module):
-    """Skips a residual branch for whole samples in training (Huang et al. 2016)."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape, samples first; kept samples are scaled by 1 / (1 - rate)."""
-        if not self.training or self.rate == 0:
-            return x
-        keep = 1 - self.rate
-        shape = (x.shape[0],) + (1,) * (x.ndim - 1)
-        return x * (torch.rand(shape, device=x.device) < keep).to(x.dtype) / keep
-
-
 @dataclass(frozen=True)
 class BlockSettings:
     """Settings that all blocks of a group share."""
@@ -172,9 +157,10 @@ class WindowBlock(nn.Module):
         self.checkpoint_ffn = settings.checkpoint_ffn
         self.norm1 = nn.LayerNorm(dim)
         self.attn = WindowAttention(dim, window, settings.heads, mutual, settings.qkv_bias, settings.attn_backend)
-        self.drop_path = DropPath(drop_path)
+        self.drop_attn = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = GEGLU(dim, int(dim * settings.mlp_ratio))
+        self.drop_mlp = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,D,H,W,C) -> (B,D,H,W,C)."""
@@ -184,10 +170,10 @@ class WindowBlock(nn.Module):
     def _attend(self, x: Tensor) -> Tensor:
         _, D, H, W, _ = x.shape
         window, shift = effective_window((D, H, W), self.window, self.shift)
-        return self.drop_path(self.attn(self.norm1(x), window, shift))
+        return self.drop_attn(self.attn(self.norm1(x), window, shift))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.drop_path(self.mlp(self.norm2(x)))
+        return self.drop_mlp(self.mlp(self.norm2(x)))
 
 
 def recomputed(function: Callable[[Tensor], Tensor], x: Tensor, wanted: bool) -> Tensor:
