@@ -21,7 +21,7 @@ from spikevrt.models import Backends, build_model, choose_backends
 from spikevrt.models.backends.compiled_kernels import compile_kernels
 from spikevrt.restoration.metrics import BEST_BY, summary
 from spikevrt.system.device import half_type
-from spikevrt.system.memory import TRAINING_ADVICE, memory_advice
+from spikevrt.system.memory import GIB, TRAINING_ADVICE, memory_advice, memory_in_use
 from spikevrt.training import checkpoints
 from spikevrt.training.distributed import Processes
 from spikevrt.training.optimisation import (
@@ -33,6 +33,7 @@ from spikevrt.training.optimisation import (
 )
 from spikevrt.training.optimiser_step import OptimiserStep
 from spikevrt.training.run_log import RunLog
+from spikevrt.training.skipped_steps import SkippedSteps
 from spikevrt.training.validation import load, validate, validation_samples
 
 
@@ -57,7 +58,7 @@ class Trainer:
         self.folder = Path(config.train.output_dir)
         self.step = 0
         self.saved_step = 0
-        self.bad_steps = 0
+        self.skips = SkippedSteps(config.train.max_bad_steps)
         self.best = float("-inf")
         self.signalled = False
         self.told = False
@@ -92,7 +93,7 @@ class Trainer:
                 self._steps()
         except UserError:
             # The other processes may be anywhere, so this one must not wait for them.
-            if self.processes.first and self.step > self.saved_step and not self.bad_steps:
+            if self.processes.first and self.step > self.saved_step and not self.skips.in_a_row:
                 checkpoints.save_checkpoint(self.folder / checkpoints.LAST, self.config, self.state())
             raise
         finally:
@@ -139,49 +140,57 @@ class Trainer:
         loss = torch.zeros((), device=self.processes.device)
         for _ in range(train.accumulate_grad):
             loss += self.optimiser_step.micro_batch(model, feed.take())
-        finite = self.optimiser_step.clip(loss)
+        check = self.optimiser_step.clip(loss)
         # The host waits only now, when the whole step is queued and the next batch is being copied.
         feed.fetch()
-        bad, self.told = self.processes.any(~finite, torch.full_like(finite, self.signalled))
-        self.optimiser_step.finish(self.step + 1, taken=not bad)
-        self._count(bad)
+        bad_loss, bad_gradients, self.told = self.processes.any(
+            check.bad_loss, check.bad_gradients, torch.full_like(check.bad_loss, self.signalled)
+        )
+        taken = not (bad_loss or bad_gradients)
+        self.optimiser_step.finish(self.step + 1, taken)
+        self._count(taken, bad_loss)
         self.step += 1
-        self._log(loss, rate, (feed.waited - waited) / (time.perf_counter() - start))
+        self._log(torch.stack((loss, check.norm)), rate, (feed.waited - waited) / (time.perf_counter() - start))
 
-    def _count(self, bad: bool) -> None:
-        """Count consecutive steps whose loss or gradients were not finite in some process; too many are an error."""
-        train = self.config.train
-        self.bad_steps = self.bad_steps + 1 if bad else 0
-        if self.bad_steps >= train.max_bad_steps:
-            last = self.folder / checkpoints.LAST
-            kept = f"{last} holds the last good state" if last.is_file() else "nothing had been saved yet"
-            raise UserError(
-                f"step {self.step}: loss or gradients were not finite for {self.bad_steps} steps in a row "
-                f"(TRAIN.MAX_BAD_STEPS); {kept}: lower TRAIN.LR, set TRAIN.CLIP_GRAD_NORM, check DATA.NORM, or turn "
-                "TRAIN.MIXED_PRECISION off"
-            )
+    def _count(self, taken: bool, bad_loss: bool) -> None:
+        """Count a step; one whose loss or gradients were not finite in some process was skipped in all of them."""
+        if taken:
+            self.skips.taken()
+            return
+        cause = self.skips.skip(bad_loss, self.optimiser_step.scale())
+        if cause is not None:
+            self.log.say(f"step {self.step + 1}: skipped, because {cause}")
+        self.skips.check(self.step, self.folder / checkpoints.LAST)
 
-    def _log(self, loss: Tensor, rate: float, wait_share: float) -> None:
+    def _log(self, loss_and_norm: Tensor, rate: float, wait_share: float) -> None:
         shown = None
         if self.step % self.config.train.log_every == 0 or self.step in (1, self.steps):
-            shown = float(self.processes.mean(loss))
-            self.log.row("train", self.step, loss=shown, lr=rate, wait_share=round(wait_share, 4))
-        self.log.advance(shown, wait_share)
+            shown, norm = self.processes.mean(loss_and_norm).tolist()
+            self.log.row(
+                "train",
+                self.step,
+                loss=shown,
+                grad_norm=norm,
+                lr=rate,
+                wait_share=round(wait_share, 4),
+                skipped=self.skips.total,
+                memory_gib=round(memory_in_use(self.processes.device) / GIB, 3),
+            )
+        self.log.advance(shown, wait_share, self.skips.total)
 
     def _validate(self) -> None:
         ema = self.optimiser_step.ema
         with ema.applied() if ema is not None else nullcontext():
             scores = validate(self.model, self.validation, self.config, self.processes)
         self.log.row("val", self.step, **scores)
-        if self.processes.first:
-            self.log.bar.write(f"step {self.step}: {summary(scores)}")
+        self.log.say(f"step {self.step}: {summary(scores)}")
         if scores[BEST_BY] > self.best:
             self.best = scores[BEST_BY]
             self._write(self.folder / checkpoints.BEST)
 
     def save(self) -> None:
         """Write `last.pt` and, where TRAIN.SAVE_EVERY says so, a numbered checkpoint."""
-        if self.bad_steps:
+        if self.skips.in_a_row:
             return  # `last.pt` keeps the last good state.
         self._write(self.folder / checkpoints.LAST)
         self.saved_step = self.step
@@ -204,7 +213,8 @@ class Trainer:
             "training": {
                 "step": self.step,
                 "best": self.best,
-                "bad_steps": self.bad_steps,
+                "bad_steps": self.skips.in_a_row,
+                "skipped": self.skips.total,
                 **self.optimiser_step.state(),
             },
         }
@@ -216,7 +226,8 @@ class Trainer:
         training = state["training"]
         self.step = training["step"]
         self.best = training["best"]
-        self.bad_steps = training["bad_steps"]
+        self.skips.in_a_row = training["bad_steps"]
+        self.skips.total = training.get("skipped", 0)  # Older checkpoints do not hold it.
         self.saved_step = self.step
         self.optimiser_step.load(training, state["params_ema"])
 
