@@ -97,7 +97,7 @@ def clip(device: str = "cpu") -> Tensor:
 
 def runner(entry: str, direction: str, device: str) -> tuple[Callable[[], Tensor], str]:
     """A function that runs one step of an entry on a device, and a remark for the printed line."""
-    half, x, step = half_type(torch.device(device), True), clip(device), STEP_OF[direction]
+    half, x, step = half_type(torch.device(device), "auto"), clip(device), STEP_OF[direction]
     model = official_vrt("sdpa" if entry == BY_HAND else entry).to(device)
     if entry == BY_HAND:
         return compiled_or_not(step, model, x, half)

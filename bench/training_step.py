@@ -4,10 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from spikevrt.cli import add_config_arguments, command_parser, config_from_arguments, run_command
-from spikevrt.system.device import choose_device, half_type, settle_float32
+from spikevrt.system.device import choose_device, half_type, planned_half_type, settle_float32
 from spikevrt.system.memory import TRAINING_ADVICE, memory_advice
 from spikevrt.training.step_cost import measured_step, predicted_training_peak
 
@@ -30,9 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     config, device = config_from_arguments(args), choose_device(args.device)
     settle_float32(few_sizes=True)
-    half = half_type(device, config.train.mixed_precision)
-    if args.predict and device.type == "cpu" and config.train.mixed_precision:
-        half = torch.bfloat16  # A GPU trains in bfloat16.
+    wanted = config.train.mixed_precision
+    half = planned_half_type(wanted) if args.predict and device.type == "cpu" else half_type(device, wanted)
     backend = config.model.attn_backend
     figures: dict[str, Any] = {"backend": backend, "predicted": None, "seconds": None, "peak": None}
     if not args.predict:

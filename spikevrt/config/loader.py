@@ -18,6 +18,8 @@ from spikevrt.errors import UserError
 Tree = dict[str, Any]
 ALIASES = {"DATA.NUM_VOXEL_BINS": "DATA.K"}
 """Old name -> current name of a key; a file that has both must give them the same value."""
+FLAGS = {"TRAIN.MIXED_PRECISION": ("none", "auto")}
+"""Keys that once were true or false: the words that now stand for false and for true."""
 NO_VALUE = (None, "none")
 """How YAML and options write that a key has no value."""
 
@@ -155,8 +157,14 @@ def typed_values(cls: type, tree: Mapping[str, Any], prefix: str) -> Values:
                 raise UserError(f"{full} = {value}: is a section; nest its keys below it")
             values[own.name] = typed_values(typing.cast(type, hint), value, f"{full}.")
         elif value not in NO_VALUE or not about(own).derived:
-            values[own.name] = convert(full, value, hint)
+            values[own.name] = convert(full, current_word(full, value), hint)
     return values
+
+
+def current_word(key: str, value: Any) -> Any:
+    """The word for true or false, as YAML writes them, of a key in `FLAGS`; any other value as it is."""
+    flag = yaml.SafeLoader.bool_values.get(str(value).lower()) if key in FLAGS else None
+    return value if flag is None else FLAGS[key][flag]
 
 
 def build(cls: type, values: Values) -> Any:

@@ -6,6 +6,7 @@ from typing import ClassVar
 from spikevrt.config.keys import FOLDER, POSITIVE, SHARE, Section, at_least, key, one_of, require
 
 PROTOCOLS = ("rgb-float",)
+PRECISIONS = ("auto", "bf16", "fp16", "none")
 DEFAULT_OVERLAP = 2
 
 
@@ -24,11 +25,13 @@ class TrainConfig(Section):
     weight_decay: float = key(
         0.0, "AdamW's weight decay: every step subtracts WEIGHT_DECAY * learning rate * weight.", at_least(0)
     )
-    mixed_precision: bool = key(
-        True,
-        "true = on CUDA, products and convolutions compute in bf16 where the device has it, else in fp16 with a "
-        "gradient scaler. The flow and its gradients, sampling, statistics of norms, softmax, loss, weights, moments "
-        "and EMA stay in float32. false, and on a CPU always: everything in float32. Float32 never means TF32.",
+    mixed_precision: str = key(
+        "auto",
+        "Type of products and convolutions: bf16, fp16 (with a gradient scaler), or none = float32. auto = on CUDA "
+        "bf16 where the device has it, else fp16; on a CPU float32. The flow and its gradients, sampling, statistics "
+        "of norms, softmax, loss, weights, moments and EMA are always float32, and float32 never means TF32. "
+        "true and false are older words for auto and none.",
+        one_of(PRECISIONS),
     )
     accumulate_grad: int = key(1, "Micro-batches whose gradients are added up for one optimiser step.", at_least(1))
     seed: int = key(0, "Seed of the initial weights, the order of samples, and augmentation.", at_least(0))

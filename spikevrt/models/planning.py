@@ -10,7 +10,7 @@ from spikevrt.config import Config
 from spikevrt.models.backends.choose import Backends
 from spikevrt.models.backends.trials import spike_shapes, stage_shapes
 from spikevrt.models.build import build_model, run_model
-from spikevrt.system.device import autocast
+from spikevrt.system.device import autocast, planned_half_type
 from spikevrt.table import format_table
 from spikevrt_kernels.core.backends import BackendError, planning
 from spikevrt_kernels.core.names import BACKENDS
@@ -130,7 +130,7 @@ def forward_traffic(config: Config, backend: str, half: torch.dtype | None) -> O
 
 def all_traffic(config: Config) -> Iterator[ForwardTraffic]:
     """Traffic by type and backend: in float32, and with TRAIN.MIXED_PRECISION as a GPU would run it."""
-    for half in (None, torch.bfloat16) if config.train.mixed_precision else (None,):
+    for half in dict.fromkeys((None, planned_half_type(config.train.mixed_precision))):
         for backend in reversed(BACKENDS):
             try:
                 yield ForwardTraffic(backend, half, forward_traffic(config, backend, half))

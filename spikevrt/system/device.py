@@ -1,4 +1,4 @@
-"""Chooses device and precision: on CUDA bf16 if supported, else fp16 with a gradient scaler; float32 on the CPU."""
+"""Chooses device and precision: what TRAIN.MIXED_PRECISION names, or what suits the device."""
 
 import torch
 
@@ -38,11 +38,29 @@ def settle_float32(few_sizes: bool = False) -> None:
     torch.backends.cudnn.benchmark = few_sizes
 
 
-def half_type(device: torch.device, wanted: bool) -> torch.dtype | None:
-    """Autocast's type on a device, or None for float32."""
-    if not wanted or device.type != "cuda":
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+HALF_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def half_type(device: torch.device, wanted: str) -> torch.dtype | None:
+    """Autocast's type on a device, or None for float32; `wanted` is TRAIN.MIXED_PRECISION.
+
+    Raises:
+        UserError: bf16 is asked for and this GPU has no arithmetic for it.
+    """
+    if wanted == "none" or device.type != "cuda":
+        return HALF_TYPES.get(wanted)
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    if wanted == "bf16" and not has_bf16:
+        raise UserError(
+            f"TRAIN.MIXED_PRECISION = bf16: {torch.cuda.get_device_name(device)} does not compute in it; "
+            "use fp16, none or auto"
+        )
+    return torch.bfloat16 if has_bf16 and wanted != "fp16" else torch.float16
+
+
+def planned_half_type(wanted: str) -> torch.dtype | None:
+    """What `half_type` gives on a GPU with bf16, for predictions that are made on any machine."""
+    return torch.bfloat16 if wanted == "auto" else HALF_TYPES.get(wanted)
 
 
 def autocast(device: torch.device, half: torch.dtype | None) -> torch.autocast:

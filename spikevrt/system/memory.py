@@ -1,8 +1,10 @@
 """Memory of a process: how it is allocated on the CPU, and advice when it runs out."""
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -15,6 +17,7 @@ TRAINING_ADVICE = (
 )
 RESTORATION_ADVICE = "use a smaller DATA.CLIP_LEN, smaller frames, or --crop"
 CPU_MESSAGE = "can't allocate memory"
+GIB = 2**30
 
 
 @contextmanager
@@ -28,6 +31,19 @@ def memory_advice(advice: str) -> Iterator[None]:
         if CPU_MESSAGE not in str(error):
             raise
         raise UserError(f"out of memory; change {advice}") from None
+
+
+def memory_in_use(device: torch.device) -> int:
+    """Bytes: on CUDA the most that was allocated at a time so far, else the resident set of this process."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resident_set()
+
+
+def resident_set() -> int:
+    """The resident set of this process in bytes; 0 where the system has no /proc."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4

@@ -1,6 +1,6 @@
 """One optimiser step: forward, loss and backward of each micro-batch, then clipping, AdamW and EMA."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,17 @@ from spikevrt.system.device import autocast, make_scaler
 from spikevrt.training.distributed import accumulating
 from spikevrt.training.loss import make_loss
 from spikevrt.training.optimisation import WeightEMA, make_optimizer
+
+
+class StepCheck(NamedTuple):
+    """What decides whether a step is taken: 0-d tensors on the device, for which the host has not waited."""
+
+    norm: Tensor
+    """L2 norm of all gradients together, before they are clipped."""
+    bad_loss: Tensor
+    """Whether the loss is not finite."""
+    bad_gradients: Tensor
+    """Whether the norm is not finite."""
 
 
 class OptimiserStep:
@@ -51,21 +62,28 @@ class OptimiserStep:
             self.scaler.scale(loss).backward()
         return loss.detach()
 
-    def clip(self, loss: Tensor) -> Tensor:
-        """Clip the gradients; returns on the device whether they and the loss are finite."""
+    def clip(self, loss: Tensor) -> StepCheck:
+        """Clip the gradients; returns what they and the loss were."""
         self.scaler.unscale_(self.optimizer)
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.clip_grad_norm_(parameters, self.train.clip_grad_norm or float("inf"))
-        return torch.isfinite(norm) & torch.isfinite(loss)
+        return StepCheck(norm, ~torch.isfinite(loss), ~torch.isfinite(norm))
 
     def finish(self, step: int, taken: bool) -> None:
-        """Update the weights, unless the step is skipped, and clear the gradients; `step` counts from 1."""
+        """Update the weights, unless the step is skipped, and clear the gradients; `step` counts from 1.
+
+        A scaler whose gradients overflowed scales the next loss less.
+        """
         if taken:
             self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if taken and self.ema is not None:
             self.ema.update(step)
+
+    def scale(self) -> float:
+        """What a scaler multiplies the next loss with, 0 without one; the host waits for the device."""
+        return self.scaler.get_scale() if self.scaler.is_enabled() else 0.0
 
     def state(self) -> dict[str, Any]:
         """State of optimiser and scaler, for a checkpoint."""
@@ -80,6 +98,7 @@ class OptimiserStep:
         self.optimizer.load_state_dict(state["optimizer"])
         for group, own in zip(self.optimizer.param_groups, settings, strict=True):
             group.update(own)
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # Empty where the run did not compute in fp16 until now.
+            self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load(ema)

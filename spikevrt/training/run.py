@@ -48,6 +48,6 @@ def train(config: Config, resume: str | None, device: str | None, prove_again: b
         if trainer.run():
             return 0
     if processes.first:
-        kept = " and saved" if trainer.saved_step == trainer.step else f"; {trainer.kept()}"
+        kept = " and saved" if trainer.saves.step == trainer.step else f"; {trainer.saves.kept()}"
         print(f"stopped at step {trainer.step}{kept}; continue with the same command and --resume auto")
     return EXIT_INTERRUPTED

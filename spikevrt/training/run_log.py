@@ -1,6 +1,7 @@
 """The log of a run: rows in `log.jsonl`, a progress bar, and TensorBoard if it is installed."""
 
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -32,23 +33,30 @@ class RunLog:
         self._row_time = time.monotonic()
 
     def row(self, kind: str, step: int, **values: float) -> None:
-        """Write one row: `train`, with the mean `seconds` per step, or `val`."""
+        """Write one row: `train`, with the mean `seconds` per step, or `val`; JSON has null for what is not finite."""
         if not self.shown:
             return
         now = time.monotonic()
         if kind == "train":
             values["seconds"] = round((now - self._row_time) / max(step - self._row_step, 1), 4)
         self._row_step, self._row_time = step, now
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+            file.write(json.dumps({"kind": kind, "step": step, **finite}) + "\n")
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(f"{kind}/{name}", value, step)
 
-    def advance(self, loss: float | None, wait_share: float) -> None:
-        """Advance the bar by one step; it shows rate and remaining time itself."""
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        if self.shown:
+            self.bar.write(line)
+
+    def advance(self, loss: float | None, wait_share: float, skipped: int) -> None:
+        """Advance the bar by one step; it shows rate and remaining time itself, and skipped steps if there are any."""
         if loss is not None:
-            self.bar.set_postfix(loss=f"{loss:.4f}", data_wait=f"{wait_share:.0%}", refresh=False)
+            skips: dict[str, Any] = {"skipped": skipped} if skipped else {}
+            self.bar.set_postfix(loss=f"{loss:.4f}", data_wait=f"{wait_share:.0%}", **skips, refresh=False)
         self.bar.update()
 
     def sync(self) -> None:

@@ -22,7 +22,7 @@ from spikevrt.models import Backends, build_model, choose_backends
 from spikevrt.models.backends.compiled_kernels import compile_kernels
 from spikevrt.restoration.metrics import BEST_BY, summary
 from spikevrt.system.device import half_type
-from spikevrt.system.memory import TRAINING_ADVICE, memory_advice
+from spikevrt.system.memory import GIB, TRAINING_ADVICE, memory_advice, memory_in_use
 from spikevrt.training import checkpoints
 from spikevrt.training.distributed import Processes
 from spikevrt.training.optimisation import (
@@ -37,11 +37,12 @@ from spikevrt.training.optimiser_step import OptimiserStep
 from spikevrt.training.origin import Origin
 from spikevrt.training.run_folder import set_aside_later
 from spikevrt.training.run_log import RunLog
+from spikevrt.training.saves import Saves
+from spikevrt.training.skipped_steps import SkippedSteps
 from spikevrt.training.validation import is_sound, load, validate, validation_samples
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that stop a run after its current step; SIGHUP comes when a terminal is closed."""
-NOTHING_SAVED = "nothing had been saved yet"
 
 
 def agreed_backends(config: Config, processes: Processes) -> Backends:
@@ -67,11 +68,9 @@ class Trainer:
         self.step = 0
         self.draws = 0
         self.validated = 0
-        self.bad_steps = 0
+        self.skips = SkippedSteps(config.train.max_bad_steps)
         self.best = -math.inf
-        self.saved_step = 0
-        self.save_due = False
-        self.updating = False
+        self.saves = Saves(config, processes, self.state, self._sound)
         self.signalled = False
         self.told = False
         self.stopped = False
@@ -96,7 +95,7 @@ class Trainer:
     @property
     def done(self) -> bool:
         """Whether all steps are done, validated and saved."""
-        return self.step >= self.steps and self.validated >= self.step and self.saved_step >= self.step
+        return self.step >= self.steps and self.validated >= self.step and self.saves.step >= self.step
 
     def run(self) -> bool:
         """Train to the last step; returns False if a signal stopped the run. The state is saved, after an error too."""
@@ -109,7 +108,7 @@ class Trainer:
             with memory_advice(TRAINING_ADVICE):
                 self._steps()
         except Exception:
-            self._rescue()
+            self.saves.rescue(self.step, self.log)
             raise
         finally:
             self.log.close()
@@ -141,10 +140,14 @@ class Trainer:
         train, last = self.config.train, self.step >= self.steps
         if self.validated < self.step and (self.step % train.val_every == 0 or last):
             self._validate()
-        if self.saved_step < self.step and (self.step % train.save_every == 0 or last or self.stopped):
-            self.save_due = True
-        if self.save_due and (last or self.stopped):
-            self._save_if_sound()
+        if self.saves.step < self.step and (self.step % train.save_every == 0 or last or self.stopped):
+            self.saves.due = True
+        if not self.saves.due or not (last or self.stopped):
+            return
+        if not self.saves.save_if_sound(self.step, self.log) and last:
+            raise UserError(
+                f"step {self.step}: the weights give values that are not finite; {self.saves.kept()}: lower TRAIN.LR"
+            )
 
     def _wrap(self) -> nn.Module:
         """The model as the step calls it: with frozen or trainable flow, compiled, distributed."""
@@ -166,52 +169,59 @@ class Trainer:
         loss = torch.zeros((), device=self.processes.device)
         for left in reversed(range(train.accumulate_grad)):
             loss += self.optimiser_step.micro_batch(model, feed.take(), last=left == 0)
-        finite = self.optimiser_step.clip(loss)
+        check = self.optimiser_step.clip(loss)
         # The host waits only now, when the whole step is queued and the next batch is being copied.
         feed.fetch()
-        bad, self.told = self.processes.any(~finite, torch.full_like(finite, self.signalled))
-        if self.save_due and not bad:
-            self.save()  # The weights are still those of the step before.
-        self.updating = True
-        self.optimiser_step.finish(self.step + 1, taken=not bad)
-        self.updating = False
-        self._count(bad)
+        bad_loss, bad_gradients, self.told = self.processes.any(
+            check.bad_loss, check.bad_gradients, torch.full_like(check.bad_loss, self.signalled)
+        )
+        taken = not (bad_loss or bad_gradients)
+        if self.saves.due and taken:
+            self.saves.save(self.step, self.log)  # The weights are still those of the step before.
+        self.saves.consistent = False
+        self.optimiser_step.finish(self.step + 1, taken)
+        self.saves.consistent = True
+        self._count(taken, bad_loss)
         self.step += 1
         self.draws += draws_per_step(train, self.processes.world)
-        self._log(loss, rate, (feed.waited - waited) / (time.perf_counter() - start))
+        self._log(torch.stack((loss, check.norm)), rate, (feed.waited - waited) / (time.perf_counter() - start))
 
-    def _count(self, bad: bool) -> None:
-        """Count consecutive steps whose loss or gradients were not finite in some process; too many are an error."""
-        train = self.config.train
-        self.bad_steps = self.bad_steps + 1 if bad else 0
-        if self.bad_steps >= train.max_bad_steps:
-            at, skipped = self.step, self.bad_steps
+    def _count(self, taken: bool, bad_loss: bool) -> None:
+        """Count a step; one whose loss or gradients were not finite in some process was skipped in all of them."""
+        if taken:
+            self.skips.taken()
+            return
+        cause = self.skips.skip(bad_loss, self.optimiser_step.scale())
+        if cause is not None:
+            self.log.say(f"step {self.step + 1}: skipped, because {cause}")
+        if self.skips.too_many:
+            at, skipped = self.step, self.skips.in_a_row
             self._rewind(skipped - 1)
-            raise UserError(
-                f"step {at}: loss or gradients were not finite for {skipped} steps in a row "
-                f"(TRAIN.MAX_BAD_STEPS); {self.kept()}: lower TRAIN.LR, set TRAIN.CLIP_GRAD_NORM, check DATA.NORM, or "
-                "turn TRAIN.MIXED_PRECISION off"
-            )
+            raise UserError(self.skips.message(at, skipped, self.saves.kept()))
 
     def _rewind(self, steps: int) -> None:
         """Go back to the state before the last skipped steps, which left the weights as they were, and save it."""
         self.step -= steps
         self.draws -= steps * draws_per_step(self.config.train, self.processes.world)
         self.validated = min(self.validated, self.step)
-        self.bad_steps = 0
-        self._rescue()
+        self.skips.taken()
+        self.saves.rescue(self.step, self.log)
 
-    def kept(self) -> str:
-        """What the disk holds of this run, as text."""
-        last = self.folder / checkpoints.LAST
-        return f"{last} holds the last good state, of step {self.saved_step}" if last.is_file() else NOTHING_SAVED
-
-    def _log(self, loss: Tensor, rate: float, wait_share: float) -> None:
+    def _log(self, loss_and_norm: Tensor, rate: float, wait_share: float) -> None:
         shown = None
         if self.step % self.config.train.log_every == 0 or self.step in (1, self.steps):
-            shown = float(self.processes.mean(loss))
-            self.log.row("train", self.step, loss=shown, lr=rate, wait_share=round(wait_share, 4))
-        self.log.advance(shown, wait_share)
+            shown, norm = self.processes.mean(loss_and_norm).tolist()
+            self.log.row(
+                "train",
+                self.step,
+                loss=shown,
+                grad_norm=norm,
+                lr=rate,
+                wait_share=round(wait_share, 4),
+                skipped=self.skips.total,
+                memory_gib=round(memory_in_use(self.processes.device) / GIB, 3),
+            )
+        self.log.advance(shown, wait_share, self.skips.total)
 
     def _validate(self) -> None:
         ema = self.optimiser_step.ema
@@ -219,59 +229,14 @@ class Trainer:
             scores = validate(self.model, self.validation, self.config, self.processes)
         self.validated = self.step
         self.log.row("val", self.step, **scores)
-        if self.processes.first:
-            self.log.bar.write(f"step {self.step}: {summary(scores)}")
+        self.log.say(f"step {self.step}: {summary(scores)}")
         if scores[BEST_BY] > self.best:
             self.best = scores[BEST_BY]
-            self._write(self.folder / checkpoints.BEST)
-
-    def save(self) -> None:
-        """Write a numbered checkpoint where TRAIN.SAVE_EVERY says so, then `last.pt`."""
-        self.log.sync()
-        keep = self.config.train.keep_last
-        if keep and self.step % self.config.train.save_every == 0:
-            self._write(checkpoints.numbered(self.folder, self.step))
-            if self.processes.first:
-                checkpoints.drop_old(self.folder, keep)
-        # The last of all: whatever a kill interrupts before it is done again by the resumed run.
-        self._write(self.folder / checkpoints.LAST)
-        self.saved_step = self.step
-        self.save_due = False
-
-    def _save_if_sound(self) -> None:
-        """Save, unless the weights give values that are not finite: the checkpoint before them is better."""
-        if not any(self.processes.any(~self._sound())):
-            self.save()
-        elif self.step >= self.steps:
-            raise UserError(
-                f"step {self.step}: the weights give values that are not finite; {self.kept()}: lower TRAIN.LR"
-            )
+            self.saves.write(self.folder / checkpoints.BEST)
 
     def _sound(self) -> Tensor:
         half = self.optimiser_step.half
         return is_sound(self.model, self.validation, self.config, self.processes.device, half)
-
-    def _rescue(self) -> None:
-        """After an error: save what is good, without the other processes, which may be anywhere."""
-        if not self.processes.first or self.updating or self.step <= self.saved_step:
-            return
-        last = self.folder / checkpoints.LAST
-        try:
-            if not self._sound():
-                return
-            self.log.sync()
-            checkpoints.save_checkpoint(last, self.config, self.state())
-        except Exception as error:
-            # The first error is the one to tell; this one is mostly its consequence.
-            self.log.bar.write(f"step {self.step} could not be saved: {str(error).strip().splitlines()[0][:200]}")
-            return
-        self.saved_step = self.step
-        self.log.bar.write(f"step {self.step} is saved in {last}; --resume auto continues from it")
-
-    def _write(self, path: Path) -> None:
-        if self.processes.first:
-            checkpoints.save_checkpoint(path, self.config, self.state())
-        self.processes.barrier()
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on."""
@@ -286,7 +251,8 @@ class Trainer:
                 "samples": len(self.dataset),
                 "validated": self.validated,
                 "best": self.best,
-                "bad_steps": self.bad_steps,
+                "bad_steps": self.skips.in_a_row,
+                "skipped": self.skips.total,
                 **self.optimiser_step.state(),
             },
         }
@@ -299,12 +265,13 @@ class Trainer:
         self.step = training["step"]
         best_stands = self.processes.decide(lambda: set_aside_later(self.folder, self.step))
         self.best = training["best"] if best_stands else -math.inf
-        self.bad_steps = training["bad_steps"]
+        self.skips.in_a_row = training["bad_steps"]
+        self.skips.total = training.get("skipped", 0)  # Older checkpoints do not hold it.
         there = Origin.of(state, self.processes.world)
         self.draws = there.draws
         self.validated = there.validated
         # Other checkpoints than `last.pt` are copied there first, so that every file of the run is what it would be.
-        self.saved_step = self.step if path == self.folder / checkpoints.LAST else 0
+        self.saves.step = self.step if path == self.saves.last else 0
         self.optimiser_step.load(training, state["params_ema"])
         if self.processes.first:
             print(there.sentence(path, self.config, self.processes.world, len(self.dataset)))

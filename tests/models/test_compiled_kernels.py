@@ -27,7 +27,9 @@ def compiled(monkeypatch):
     monkeypatch.setattr(warmup, "compile_all", compile_all)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     monkeypatch.setattr(compiled_kernels, "rows_on", lambda device: {})
-    monkeypatch.setattr(compiled_kernels, "half_type", lambda device, wanted: torch.bfloat16 if wanted else None)
+    monkeypatch.setattr(
+        compiled_kernels, "half_type", lambda device, wanted: None if wanted == "none" else torch.bfloat16
+    )
     with planning():
         yield found
 

@@ -56,7 +56,7 @@ def test_a_step_asks_the_device_once_and_late(tree, tmp_path, monkeypatch, half)
     assert events[first:] == ["data", "data", "tolist"], "the second micro-batch, the next step's first, the question"
     assert len(run.optimiser_step.optimizer.state) == len(list(run.model.parameters())), "and it was taken"
     assert run.step == 9
-    assert run.bad_steps == 0
+    assert run.skips.total == 0
 
 
 def samples(norm, count, error=None):

@@ -1,0 +1,95 @@
+"""Writes the checkpoints of a run, also what can be saved after an error."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from spikevrt.config import Config
+from spikevrt.training import checkpoints
+from spikevrt.training.distributed import Processes
+from spikevrt.training.run_log import RunLog
+
+
+class Saves:
+    """The checkpoints of a run in its folder.
+
+    Args:
+        config: configuration of the run.
+        processes: all of them call `write` and `save` together; the first one writes.
+        state: returns what the rest of the run depends on, as it is now.
+        sound: returns whether the weights give finite values, as a bool (0-d) on the device.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        processes: Processes,
+        state: Callable[[], dict[str, Any]],
+        sound: Callable[[], Tensor],
+    ) -> None:
+        self.config = config
+        self.folder = Path(config.train.output_dir)
+        self.processes = processes
+        self.state = state
+        self.sound = sound
+        self.step = 0
+        """The step that `last.pt` holds."""
+        self.due = False
+        """Whether a checkpoint waits for a step that proves its weights sound."""
+        self.consistent = True
+        """Whether no step is half done."""
+
+    @property
+    def last(self) -> Path:
+        """`last.pt` of this run."""
+        return self.folder / checkpoints.LAST
+
+    def save(self, step: int, log: RunLog) -> None:
+        """Write a numbered checkpoint where TRAIN.SAVE_EVERY says so, then `last.pt`."""
+        log.sync()
+        train = self.config.train
+        if train.keep_last and step % train.save_every == 0:
+            self.write(checkpoints.numbered(self.folder, step))
+            if self.processes.first:
+                checkpoints.drop_old(self.folder, train.keep_last)
+        # The last of all: whatever a kill interrupts before it is done again by the resumed run.
+        self.write(self.last)
+        self.step = step
+        self.due = False
+
+    def save_if_sound(self, step: int, log: RunLog) -> bool:
+        """Save unless the weights give values that are not finite; returns whether it was saved."""
+        if any(self.processes.any(~self.sound())):
+            return False
+        self.save(step, log)
+        return True
+
+    def rescue(self, step: int, log: RunLog) -> None:
+        """After an error: save what is good, without the other processes, which may be anywhere."""
+        if not self.processes.first or not self.consistent or step <= self.step:
+            return
+        try:
+            if not self.sound():
+                return
+            log.sync()
+            checkpoints.save_checkpoint(self.last, self.config, self.state())
+        except Exception as error:
+            # The first error is the one to tell; this one is mostly its consequence.
+            log.say(f"step {step} could not be saved: {str(error).strip().splitlines()[0][:200]}")
+            return
+        self.step = step
+        log.say(f"step {step} is saved in {self.last}; --resume auto continues from it")
+
+    def kept(self) -> str:
+        """What the disk holds of this run, as text."""
+        if not self.last.is_file():
+            return "nothing had been saved yet"
+        return f"{self.last} holds the last good state, of step {self.step}"
+
+    def write(self, path: Path) -> None:
+        """Write a checkpoint; all processes wait until it is whole."""
+        if self.processes.first:
+            checkpoints.save_checkpoint(path, self.config, self.state())
+        self.processes.barrier()
