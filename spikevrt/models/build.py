@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from spikevrt.config import Config, ModelConfig, load_config
 from spikevrt.errors import UserError
 from spikevrt.models.backends.choose import Backends, choose_backends
-from spikevrt.models.checkpoint import load_weights
+from spikevrt.models.checkpoint import load_weights, unwrap
 from spikevrt.models.spike_encoder3d import SpikeEncoder3D
 from spikevrt.models.temporal import MultiScaleTemporalCrossAttnFuse, SpikeTemporalSA, TimeSettings
 from spikevrt.models.vrt import VRT
 from spikevrt.models.vrt_with_spike import VRTWithSpike
 from spikevrt.models.weights.files import read_state
-from spikevrt.models.weights.origin import check_format, stored_config
+from spikevrt.models.weights.origin import check_format, check_size, check_weights_are_there, stored_config
 
 
 def build_model(config: Config, pretrained: bool = True, backends: Backends | None = None) -> nn.Module:
@@ -97,6 +97,9 @@ def load_trained_model(
         built = load_config(config, options)
     else:
         built = stored_config(state, path, options)
+    check_weights_are_there(state, built, path)
+    weights, _ema = unwrap(state, str(path))
+    check_size(weights, built, path)
     model = build_model(built, False, choose_backends(built, device, training=False))
     load_weights(model, state, strict=True, name=str(path))
     return model.eval(), built

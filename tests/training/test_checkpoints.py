@@ -2,11 +2,13 @@
 
 import copy
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 
 from spikevrt.errors import UserError
+from spikevrt.training import checkpoints
 from spikevrt.training.checkpoints import newest_whole, read_checkpoint, save_checkpoint
 from tests.training.checkpoint_states import tiny_config, trained_state
 
@@ -136,21 +138,29 @@ def test_another_configuration_is_an_error_and_not_passed_over(saved, tmp_path):
 
 
 DROP = object()
+PATH = Path("runs/last.pt")
 
 
-def changed(path, name, value):
-    """Write a checkpoint again with one entry changed, without a digest, as a script of its owner would."""
-    whole = torch.load(path, weights_only=True)
-    *sections, last = name.split("/")
-    node = whole
-    for section in sections:
-        node = node[int(section) if section.isdigit() else section]
-    last = int(last) if last.isdigit() else last
-    if value is DROP:
-        del node[last]
+@pytest.fixture(scope="module")
+def whole(state, tmp_path_factory):
+    """What a checkpoint holds, as it is read."""
+    path = tmp_path_factory.mktemp("whole") / "last.pt"
+    save_checkpoint(path, CONFIG, state)
+    return torch.load(path, weights_only=True)
+
+
+def changed(node, sections, value):
+    """A copy of nested entries with one of them changed or dropped; the rest is shared."""
+    name, *rest = sections
+    name = int(name) if name.isdigit() else name
+    node = copy.copy(node)
+    if rest:
+        node[name] = changed(node[name], rest, value)
+    elif value is DROP:
+        del node[name]
     else:
-        node[last] = value(node[last]) if callable(value) else value
-    torch.save(whole, path)
+        node[name] = value(node[name]) if callable(value) else value
+    return node
 
 
 NAN = float("nan")
@@ -212,20 +222,19 @@ OPTIMIZER = "training/optimizer"
         ("versions", 7, None),
     ],
 )
-def test_a_wrong_entry_is_named(saved, name, value, told):
-    path = saved("last.pt", 2)
-    changed(path, name, value)
+def test_a_wrong_entry_is_named(whole, monkeypatch, name, value, told):
+    read = changed(whole, name.split("/"), value)
+    monkeypatch.setattr(checkpoints, "read_state", lambda path: read)
     if told is None:
-        read_checkpoint(path, CONFIG)
+        read_checkpoint(PATH, CONFIG)
     else:
-        assert told in refused(path)
+        assert told in refused(PATH)
 
 
-def test_the_writer_of_an_unknown_key_is_named(saved):
-    path = saved("last.pt", 2)
-    changed(path, "config/MODEL/NEW_KEY", 3)
-    changed(path, "versions/spikevrt", "9.9")
-    assert "(written by spikevrt '9.9', this is " in refused(path)
+def test_the_writer_of_an_unknown_key_is_named(whole, monkeypatch):
+    read = changed(whole, ["config", "MODEL", "NEW_KEY"], 3) | {"versions": {"spikevrt": "9.9"}}
+    monkeypatch.setattr(checkpoints, "read_state", lambda path: read)
+    assert "(written by spikevrt '9.9', this is " in refused(PATH)
 
 
 def test_other_positions_are_not_taken_in_silence(state):

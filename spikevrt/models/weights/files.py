@@ -60,8 +60,9 @@ def read_known(path: Path) -> Any:
     if head.startswith(ZIP_START):
         refuse_other_archives(path)
     try:
-        with torch.serialization.safe_globals(stand_ins(path)):  # type: ignore[arg-type]
-            return torch.load(path, map_location="cpu", weights_only=True)
+        # An open file, because the ending of a path would make `torch.load` choose another reader.
+        with path.open("rb") as file, torch.serialization.safe_globals(stand_ins(path)):  # type: ignore[arg-type]
+            return torch.load(file, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # A damaged file can raise almost any exception.

@@ -1,8 +1,11 @@
 """What a checkpoint of this project says of itself: its format, who wrote it, its configuration."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 import spikevrt
 from spikevrt.config import Config, apply_option, config_from_tree
@@ -54,6 +57,39 @@ def stored_config(state: Mapping[str, Any], path: str | Path, options: Sequence[
     for option in options:
         apply_option(tree, option)
     return config_from_tree(tree) if options else config
+
+
+def check_weights_are_there(state: Mapping[str, Any], config: Config, path: str | Path) -> None:
+    """Raise a `DamagedFileError` for a checkpoint of this project without its weights, or without the EMA of them."""
+    if not OWN_ENTRIES & state.keys():
+        return
+    for name in ("params", "params_ema") if config.train.ema_decay else ("params",):
+        if not isinstance(state.get(name), Mapping):
+            held = f"holds {described(state[name])}" if name in state else "is missing"
+            raise DamagedFileError(f"checkpoint {path}: damaged: {name} {held}; use another checkpoint")
+
+
+def check_size(weights: Mapping[str, Any], config: Config, path: str | Path) -> None:
+    """Raise a `DamagedFileError` before a model is built that needs much more memory than weights of its size."""
+    model, vrt = config.model, config.model.vrt
+    largest = max((value.numel() for value in weights.values() if isinstance(value, Tensor)), default=0)
+    width = max(*model.channels_per_scale, *vrt.embed_dims)
+    needs = {
+        "MODEL.CHANNELS_PER_SCALE or MODEL.VRT.EMBED_DIMS": width**2,
+        "MODEL.WINDOW_SIZE": math.prod(2 * side - 1 for side in model.window_size),
+        "MODEL.VRT.MLP_RATIO": vrt.mlp_ratio * width,
+        "DATA.K": config.data.k,
+    }
+    for name, least in needs.items():
+        if least > largest:
+            raise DamagedFileError(
+                f"checkpoint {path}: {name} is far above what its weights fit; give their own config"
+            )
+    if sum(vrt.depths) > len(weights):
+        raise DamagedFileError(
+            f"checkpoint {path}: MODEL.VRT.DEPTHS = {sum(vrt.depths):.6g} blocks, but it holds only {len(weights)} "
+            "weights; give their own config"
+        )
 
 
 def writer(state: Mapping[str, Any]) -> str:
