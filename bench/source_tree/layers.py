@@ -45,7 +45,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
     ),
     "spikevrt.data": ({"files"}, {"spikes"}, {"simulation", "clips"}, {"identification"}, {"preparation"}),
     "spikevrt.models": (
-        {"init", "checkpoint", "randomness"},
+        {"init", "checkpoint", "randomness", "weights"},
         {"spike_encoder3d", "temporal", "vrt"},
         {"vrt_with_spike"},
         {"backends"},

@@ -6,14 +6,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from spikevrt.config import Config, ModelConfig, apply_option, config_from_tree, read_yaml
+from spikevrt.config import Config, ModelConfig, load_config
 from spikevrt.errors import UserError
 from spikevrt.models.backends.choose import Backends, choose_backends
-from spikevrt.models.checkpoint import load_weights, read_state
+from spikevrt.models.checkpoint import load_weights, unwrap
 from spikevrt.models.spike_encoder3d import SpikeEncoder3D
 from spikevrt.models.temporal import MultiScaleTemporalCrossAttnFuse, SpikeTemporalSA, TimeSettings
 from spikevrt.models.vrt import VRT
 from spikevrt.models.vrt_with_spike import VRTWithSpike
+from spikevrt.models.weights.files import read_state
+from spikevrt.models.weights.origin import check_format, check_size, check_weights_are_there, stored_config
 
 
 def build_model(config: Config, pretrained: bool = True, backends: Backends | None = None) -> nn.Module:
@@ -88,15 +90,16 @@ def load_trained_model(
         UserError: the file or the configuration is missing, the weights do not fit, or a backend cannot run.
     """
     state = read_state(path)
-    tree = state.get("config")
-    if not isinstance(tree, dict):
+    check_format(state, path)
+    if not isinstance(state.get("config"), dict):
         if config is None:
             raise UserError(f"checkpoint {path}: holds no configuration; name one with --config")
-        tree = read_yaml(config)
-    for option in options:
-        apply_option(tree, option)
-    built = config_from_tree(tree)
+        built = load_config(config, options)
+    else:
+        built = stored_config(state, path, options)
+    check_weights_are_there(state, built, path)
+    weights, _ema = unwrap(state, str(path))
+    check_size(weights, built, path)
     model = build_model(built, False, choose_backends(built, device, training=False))
-    weights = state.get("params_ema") or state.get("params") or state
-    load_weights(model, weights, strict=True, name=str(path))
+    load_weights(model, state, strict=True, name=str(path))
     return model.eval(), built

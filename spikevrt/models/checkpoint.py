@@ -1,4 +1,4 @@
-"""Reads weights of this project and of the published ones, and reports what does not fit."""
+"""Loads weights of this project and of the published ones into a model, and reports what does not fit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,23 +9,88 @@ import torch
 from torch import Tensor, nn
 
 from spikevrt.errors import UserError
+from spikevrt.models.weights.files import read_state
+from spikevrt.models.weights.hints import likely_cause
+from spikevrt.models.weights.stand_ins import described
 
 SHOWN_NAMES = 5
-COMPUTED = (".relative_position_index", ".position_bias", "spynet.mean", "spynet.std")
-"""Endings of buffers that a checkpoint may omit, because the model computes them."""
+LONGEST_NAME = 60
 OLD_NAMES = {
     "spike_temporal_sa.sa_blocks.": "spike_temporal_sa.blocks.",
     "cross_attn_fuse.cross_attn_blocks.": "cross_attn_fuse.fuse_blocks.",
 }
 """Other names of parameters -> the names in this model."""
+EMA_ENTRIES = ("params_ema", "ema", "model_ema", "ema_state_dict", "state_dict_ema")
+PLAIN_ENTRIES = ("params", "state_dict", "model_state_dict", "model", "module", "generator", "net_g", "net", "weights")
+ENTRIES = EMA_ENTRIES + PLAIN_ENTRIES
+"""Entries of a file that hold its weights, the preferred first."""
+DEEPEST = 3
+"""How many such entries may lie in each other."""
+WRAPPER_NAMES = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+"""Parts that wrappers of PyTorch (distributed, compiled, averaged, recomputed) insert anywhere in a name."""
+LEADING_NAMES = {"model", "net", "net_g", "generator"}
+"""Attributes under which a project's own wrapper holds the network."""
+OTHER_POSITIONS = "holds other positions than the model computes"
+COUNTERS = ("n_averaged",)
+"""Entries of PyTorch's wrappers that are no weights."""
 
 
 def rename(key: str) -> str:
-    """The current name of a parameter, without the prefix of a distributed run."""
-    key = key.removeprefix("module.")
+    """The current name of a parameter, without the parts that wrappers insert."""
+    parts = [part for part in key.split(".") if part not in WRAPPER_NAMES]
+    while len(parts) > 1 and parts[0] in LEADING_NAMES:
+        parts = parts[1:]
+    key = ".".join(parts)
     for old, new in OLD_NAMES.items():
         key = key.replace(old, new)
     return key
+
+
+def holds_weights(value: Any, depth: int = DEEPEST) -> bool:
+    """Whether a value is a mapping with tensors, or with an entry that holds such a mapping."""
+    if not isinstance(value, Mapping):
+        return False
+    return any(torch.is_tensor(own) for own in value.values()) or (
+        depth > 0 and any(holds_weights(value.get(name), depth - 1) for name in ENTRIES)
+    )
+
+
+def unwrap(state: Mapping[str, Any], label: str) -> tuple[dict[str, Any], str | None]:
+    """The weights of a file by their current names, however they are wrapped, and the entry of an EMA they come from.
+
+    Args:
+        state: what the file holds.
+        label: what messages call it.
+
+    Raises:
+        UserError: `params` or `params_ema` holds something else, or two entries have the same current name.
+    """
+    ema = None
+    for _ in range(DEEPEST + 1):
+        for name in ("params_ema", "params"):
+            if state.get(name) is not None and not holds_weights(state[name]):
+                raise UserError(
+                    f"checkpoint {label}: {name} holds {described(state[name])}, not weights by name; use another file"
+                )
+        entry = next((name for name in ENTRIES if holds_weights(state.get(name))), None)
+        if entry is None:
+            break
+        ema = ema or (entry if entry in EMA_ENTRIES else None)
+        state = state[entry]
+    weights: dict[str, Any] = {}
+    for key, value in state.items():
+        name = rename(str(key))
+        if name in weights:
+            raise UserError(f"checkpoint {label}: holds {shown(name)} twice, as {shown(key)} too; keep one of them")
+        if name not in COUNTERS:
+            weights[name] = value
+    return weights, ema
+
+
+def shown(name: Any) -> str:
+    """A name of a file as one short line."""
+    text = str(name).encode("unicode_escape").decode()
+    return text[:LONGEST_NAME] + ("..." if len(text) > LONGEST_NAME else "")
 
 
 @dataclass(frozen=True)
@@ -53,34 +118,54 @@ class LoadReport:
 
 def abbreviate(names: tuple[str, ...]) -> str:
     """The first few names, as text."""
-    return ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
+    some = SHOWN_NAMES if len(names) <= SHOWN_NAMES else 1
+    return ", ".join(shown(name) for name in names[:some]) + (", ..." if len(names) > some else "")
 
 
-def read_state(path: str | Path) -> dict[str, Any]:
-    """Read the dictionary in a `.pth`, `.pt` or `.safetensors` file to the CPU; no code of the file is run.
+def compare(weights: Mapping[str, Any], own: Mapping[str, Tensor], computed: set[str]) -> LoadReport:
+    """How weights fit a model.
 
-    Raises:
-        UserError: the file is missing or not a checkpoint.
+    Args:
+        weights: tensors by their current names; what is no tensor and unknown to the model is left out.
+        own: the model's state.
+        computed: names of `own` that the weights may omit, because the model computes them.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"checkpoint {path}: no such file; give the path of a .pt, .pth or .safetensors file")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+    missing = tuple(key for key in own if key not in weights and key not in computed)
+    unexpected = tuple(key for key, value in weights.items() if key not in own and torch.is_tensor(value))
+    common = sorted(weights.keys() & own.keys())
+    reshaped = {key: difference(weights[key], own[key]) for key in common}
+    return LoadReport(missing, unexpected, tuple(f"{key}: {text}" for key, text in reshaped.items() if text))
 
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # A damaged file can raise almost any exception.
+
+def difference(value: Any, own: Tensor) -> str | None:
+    """Why a value cannot take the place of a tensor of the model; None if it can."""
+    if not torch.is_tensor(value):
+        return f"{described(value)} != a tensor"
+    if value.shape != own.shape:
+        return f"{list(value.shape)} != {list(own.shape)}"
+    if value.is_quantized or value.layout != torch.strided or value.is_meta:
+        kind = "quantised" if value.is_quantized else "without values" if value.is_meta else "sparse"
+        return f"{kind} != dense"
+    if value.is_floating_point() != own.is_floating_point() or value.is_complex():
+        return f"{value.dtype} != {own.dtype}"
+    if not own.is_floating_point() and not own.is_meta and not torch.equal(value.to(own), own):
+        return OTHER_POSITIONS
+    return None
+
+
+def check_finite(weights: Mapping[str, Any], label: str) -> None:
+    """Raise a `UserError` for weights that are NaN or infinite in float32, in which models compute."""
+    bad = tuple(key for key, value in weights.items() if torch.is_tensor(value) and not is_finite(value))
+    if bad:
         raise UserError(
-            f"checkpoint {path}: cannot be read ({type(error).__name__}); it is damaged, "
-            "cut short or not a file of weights; copy or download it again"
-        ) from None
-    if not isinstance(state, dict):
-        raise UserError(
-            f"checkpoint {path}: holds {type(state).__name__}, not a dictionary of weights; name a file of weights"
+            f"checkpoint {label}: NaN or infinity in {len(bad)} of {len(weights)} entries ({abbreviate(bad)}); "
+            "it was saved after training had failed or is damaged; use an earlier one"
         )
-    return state
+
+
+def is_finite(value: Tensor) -> bool:
+    """Whether all elements are finite in float32."""
+    return not value.is_floating_point() or bool(torch.isfinite(value.float()).all())
 
 
 def load_weights(
@@ -89,47 +174,53 @@ def load_weights(
     strict: bool = True,
     name: str | None = None,
 ) -> LoadReport:
-    """Load a file or a state; the `params` wrapper and the computed buffers are optional in it.
+    """Load a file or a state; wrappers (see `unwrap`) and the computed buffers are optional in it.
 
     Args:
-        model: receives the weights.
+        model: receives the weights; it stays as it is after an error.
         source: a path or a state.
         strict: True = anything that does not fit is an error; False = it is printed and the rest is loaded.
         name: what messages call `source`.
 
     Raises:
-        UserError: something does not fit and `strict` is set, or nothing fits at all.
+        UserError: something does not fit and `strict` is set, nothing fits at all, or a weight is not finite.
     """
     label = name or (str(source) if isinstance(source, (str, Path)) else "state")
-    state = read_state(source) if isinstance(source, (str, Path)) else dict(source)
-    if isinstance(state.get("params"), Mapping):
-        state = dict(state["params"])
-    own = {key: value.shape for key, value in model.state_dict().items()}
-    state = {rename(key): value for key, value in state.items()}
-    wrong = {key for key, value in state.items() if key in own and value.shape != own[key]}
-    reshaped = tuple(f"{key}: {list(state[key].shape)} != {list(own[key])}" for key in sorted(wrong))
-    fitting = {key: value for key, value in state.items() if key in own and key not in wrong}
-    computed = {key for key in own if key.endswith(COMPUTED)}
-    missing = tuple(key for key in own if key not in state and key not in computed)
-    unexpected = tuple(key for key in state if key not in own)
-    report = LoadReport(missing, unexpected, reshaped)
+    state = read_state(source) if isinstance(source, (str, Path)) else source
+    weights, ema = unwrap(state, label)
+    own = model.state_dict()
+    report = compare(weights, own, {key for key, _ in model.named_buffers()})
     if report and strict:
-        raise UserError(f"checkpoint {label}: does not fit this configuration: {report}")
+        cause = likely_cause(weights, own)
+        raise UserError(f"checkpoint {label}: does not fit this configuration: {cause}{report}")
+    wrong = {text.partition(":")[0] for text in report.reshaped}
+    fitting = {key: value for key, value in weights.items() if key in own and key not in wrong}
     if not fitting:
-        raise UserError(f"checkpoint {label}: holds nothing of this model: {report}")
+        raise UserError(f"checkpoint {label}: holds nothing of this model: {likely_cause(weights, own)}{report}")
+    check_finite(fitting, label)
     model.load_state_dict(fitting, strict=False)
+    if ema:
+        print(f"checkpoint {label}: uses its EMA weights ({ema})")
     if report:
         print(f"checkpoint {label}: loaded in part: {report}")
     return report
 
 
 def unwrap_params(module: nn.Module, state: dict[str, object], prefix: str, *_: object) -> None:
-    """Before loading: unwrap the state that official files store in `params`."""
-    if prefix == "" and isinstance(state.get("params"), dict):
-        state.update(state.pop("params"))  # type: ignore[call-overload]
+    """Before loading: unwrap a whole state, see `unwrap`."""
+    if prefix == "":
+        weights, _ema = unwrap(state, "state")
+        state.clear()
+        state.update(weights)
 
 
 def keep_own_buffers(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Before loading: insert the module's own computed buffers, which a checkpoint may omit."""
+    """Before loading: insert the module's own computed buffers, which a checkpoint may omit; positions must be equal.
+
+    Raises:
+        UserError: positions in the state differ from the module's.
+    """
     for name, own in module.named_buffers(recurse=False):
-        state.setdefault(prefix + name, own)
+        given = state.setdefault(prefix + name, own)
+        if not own.is_floating_point() and given is not own and difference(given, own) == OTHER_POSITIONS:
+            raise UserError(f"{prefix}{name}: {OTHER_POSITIONS}; the checkpoint is damaged, use another one")

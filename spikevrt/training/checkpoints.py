@@ -6,34 +6,41 @@ from typing import Any
 import torch
 
 import spikevrt
-from spikevrt.config import Config, config_from_tree, config_to_tree, free_keys
+from spikevrt.config import Config, config_to_tree, free_keys
 from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError
-from spikevrt.models.checkpoint import read_state
+from spikevrt.models.weights.digest import DamagedFileError, seal
+from spikevrt.models.weights.files import read_state
+from spikevrt.models.weights.origin import FORMAT, check_format, stored_config
+from spikevrt.training.checkpoint_entries import check_entries
 
-FORMAT = 1
 LAST, BEST = "last.pt", "best.pt"
 NUMBERED = "step_*.pt"
 
 
 def save_checkpoint(path: Path, config: Config, state: dict[str, Any]) -> None:
-    """Write `state` with configuration and versions; an interrupted save leaves the old file intact."""
+    """Write `state` with configuration, versions and a digest; an interrupted save leaves the old file intact."""
     versions = {"spikevrt": spikevrt.__version__, "torch": torch.__version__.split("+")[0]}
     whole = {"format": FORMAT, "versions": versions, "config": config_to_tree(config), **state}
     with replacing(path) as temporary:
         torch.save(whole, temporary)
+        seal(temporary)
 
 
 def read_checkpoint(path: Path, config: Config) -> dict[str, Any]:
-    """Read a training checkpoint that fits `config`.
+    """Read a training checkpoint that fits `config`: every entry has its type, its shapes and finite values.
 
     Raises:
-        UserError: the file is missing, damaged or no training checkpoint, or its configuration differs (names the key).
+        DamagedFileError: the file is damaged or no training checkpoint; the message names the entry.
+        UserError: the file is missing, a newer spikevrt wrote it, or its configuration differs (names the key).
     """
     state = read_state(path)
-    if state.get("format") != FORMAT or "training" not in state:
-        raise UserError(f"checkpoint {path}: not a training checkpoint; use MODEL.VRT.PRETRAINED for bare weights")
-    stored = config_from_tree(state["config"])
+    if not {"format", "training", "versions"} & state.keys():
+        raise DamagedFileError(
+            f"checkpoint {path}: not a training checkpoint; use MODEL.VRT.PRETRAINED for bare weights"
+        )
+    check_format(state, path)
+    stored = stored_config(state, path)
     difference = first_difference(config_to_tree(stored)["MODEL"], config_to_tree(config)["MODEL"], "MODEL.")
     if difference is None and stored.data.k != config.data.k:
         difference = f"DATA.K = {stored.data.k} there, {config.data.k} here"
@@ -42,7 +49,51 @@ def read_checkpoint(path: Path, config: Config) -> dict[str, Any]:
             f"checkpoint {path}: of another configuration ({difference}); resume with the run's own config.yaml, "
             "or start in another TRAIN.OUTPUT_DIR"
         )
+    check_entries(path, state, stored)
     return state
+
+
+def newest_whole(folder: Path, config: Config) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint of a run that is whole, with its state; None in a folder without checkpoints.
+
+    Newest is the one of the highest step among `last.pt`, the numbered ones and `best.pt`. One that is damaged is
+    passed over, and a printed line says so.
+
+    Raises:
+        UserError: a checkpoint is of another configuration, or there are checkpoints but none is whole.
+    """
+    passed: list[DamagedFileError] = []
+    for path in by_step(folder):
+        try:
+            state = read_checkpoint(path, config)
+        except DamagedFileError as error:
+            passed.append(error)
+            continue
+        for damage in passed:
+            print(f"{damage}; {path.name} (step {state['training']['step']}) is used instead")
+        return path, state
+    if passed:
+        raise UserError(
+            f"{folder}: none of its {len(passed)} checkpoints is whole, nothing is started over them; "
+            f"copy one back, or set another TRAIN.OUTPUT_DIR. The first: {passed[0]}"
+        )
+    return None
+
+
+def by_step(folder: Path) -> list[Path]:
+    """The checkpoints of a run, first those whose step cannot be told, then the newest."""
+    numbers = sorted(folder.glob(NUMBERED), reverse=True)
+    paths = [path for path in (folder / LAST, *numbers, folder / BEST) if path.exists()]
+    return sorted(paths, key=told_step, reverse=True)
+
+
+def told_step(path: Path) -> float:
+    """The step that a checkpoint names, read without its tensors; infinity if it names none."""
+    try:
+        step = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["training"]["step"]
+        return float(step) if type(step) is int else float("inf")
+    except Exception:  # A damaged file can raise almost any exception; reading it tells which.
+        return float("inf")
 
 
 def first_difference(there: dict[str, Any], here: dict[str, Any], prefix: str) -> str | None:
@@ -68,10 +119,3 @@ def drop_old(folder: Path, keep: int) -> None:
     files = sorted(folder.glob(NUMBERED))
     for path in files[: len(files) - keep]:
         path.unlink()
-
-
-def newest_whole(folder: Path, config: Config) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint of a run that can be read, with its content; None if the folder holds none."""
-    names = [folder / LAST, *sorted(folder.glob(NUMBERED)), folder / BEST]
-    found = [(path, read_checkpoint(path, config)) for path in names if path.is_file()]
-    return max(found, key=lambda pair: pair[1]["training"]["step"]) if found else None

@@ -1,7 +1,6 @@
 """The folder of a run: one process (or group) at a time, and the checkpoint that a run continues from."""
 
 import json
-import math
 import os
 import shutil
 import socket
@@ -12,8 +11,7 @@ from typing import IO
 
 from spikevrt.config import Config
 from spikevrt.errors import UserError
-from spikevrt.models.checkpoint import read_state
-from spikevrt.training.checkpoints import BEST, LAST, NUMBERED, newest_whole
+from spikevrt.training.checkpoints import BEST, by_step, newest_whole, told_step
 from spikevrt.training.run_log import LOG_NAME
 
 LOCK_NAME = "run.lock"
@@ -96,12 +94,6 @@ def owner(file: IO[str]) -> str | None:
         return "another process" if text else None
 
 
-def run_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in the folder of a run: `last.pt`, `best.pt` and numbered ones."""
-    named = [folder / name for name in (LAST, BEST) if (folder / name).is_file()]
-    return [*named, *sorted(folder.glob(NUMBERED))]
-
-
 def find_resume(resume: str | None, folder: Path, config: Config) -> Path | None:
     """The checkpoint to continue from: none, the run's newest whole one (`auto`, if there is any), or a path.
 
@@ -111,7 +103,7 @@ def find_resume(resume: str | None, folder: Path, config: Config) -> Path | None
     if resume == "auto":
         found = newest_whole(folder, config)
         return found[0] if found is not None else None
-    there = run_checkpoints(folder)
+    there = by_step(folder)
     if resume is None and there:
         raise UserError(
             f"{there[0]}: holds a run already; continue it with --resume auto, or set another TRAIN.OUTPUT_DIR"
@@ -125,7 +117,7 @@ def set_aside_later(folder: Path, step: int) -> bool:
     Returns:
         Whether the folder still holds `best.pt`.
     """
-    later = [path for path in run_checkpoints(folder) if saved_step(path) > step]
+    later = [path for path in by_step(folder) if told_step(path) > step]
     if later:
         aside = folder / SUPERSEDED
         aside.mkdir(exist_ok=True)
@@ -136,14 +128,3 @@ def set_aside_later(folder: Path, step: int) -> bool:
         names = ", ".join(path.name for path in later)
         print(f"{folder}: {names}: later than step {step}, from which the run continues; now in {SUPERSEDED}/")
     return (folder / BEST).is_file()
-
-
-def saved_step(path: Path) -> float:
-    """The step of a checkpoint; infinite if it cannot be read, because a run cannot continue from such a file."""
-    number = path.stem.rpartition("_")[2]
-    if number.isdecimal():
-        return int(number)
-    try:
-        return read_state(path)["training"]["step"]
-    except (UserError, KeyError, TypeError):
-        return math.inf

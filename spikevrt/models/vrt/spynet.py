@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikevrt.models.checkpoint import keep_own_buffers
+from spikevrt.models.checkpoint import keep_own_buffers, unwrap_params
 from spikevrt.models.init import init_small
 from spikevrt_kernels.core.precision import at_least_fp32
 from spikevrt_kernels.flow_warp import flow_warp, pair
@@ -53,6 +53,7 @@ class SpyNet(nn.Module):
         self.basic_module = nn.ModuleList(BasicModule() for _ in range(PYRAMID_LEVELS))
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
+        self.register_load_state_dict_pre_hook(unwrap_params)
         self.register_load_state_dict_pre_hook(keep_own_buffers)
         self.register_load_state_dict_post_hook(look_at_weights)
         self._still: tuple[int, ...] | None = None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spikevrt.config.limits import ENCODER_STAGES, LEAST_PIXELS, MULTIPLE, PLACES, WINDOWS_PER_SIDE, least_side
 from spikevrt.errors import UserError
-from spikevrt.models.checkpoint import unwrap_params
+from spikevrt.models.checkpoint import load_weights, unwrap_params
 from spikevrt.models.init import init_small
 from spikevrt.models.vrt.spynet import SpyNet
 from spikevrt.models.vrt.stage import RTMSA, Stage
@@ -123,7 +123,7 @@ class VRT(nn.Module):
         init_small(self.conv_last)
         self.register_load_state_dict_pre_hook(unwrap_params)
         if spynet_path is not None:
-            load_spynet(self.spynet, spynet_path)
+            load_weights(self.spynet, spynet_path)
 
     def forward(self, x: Tensor, encoder_hook: EncoderHook | None = None) -> Tensor:
         """Restore a clip.
@@ -222,9 +222,3 @@ def check_lengths(depths: Sequence[int], embed_dims: Sequence[int], num_heads: S
             f"VRT: depths, embed_dims and num_heads have {len(depths)}, {len(embed_dims)} and "
             f"{len(num_heads)} values; give the same number, at least 8 (7 stages, then stage 8)"
         )
-
-
-def load_spynet(spynet: SpyNet, path: str) -> None:
-    """Load SpyNet from a checkpoint file, with or without the `params` wrapper."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    spynet.load_state_dict(state.get("params", state))

@@ -1,0 +1,138 @@
+"""Reads the dictionary in a file of weights without running code of the file, or says why it is not read."""
+
+import pickle
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spikevrt.errors import UserError
+from spikevrt.models.weights.digest import ZIP_START, DamagedFileError, check_content
+from spikevrt.models.weights.stand_ins import described, stand_ins
+
+SAVE_AGAIN = "save it again with torch.save(model.state_dict(), ...)"
+PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd", b"7z\xbc\xaf": "7z"}
+"""First bytes of compressed files."""
+WEB_PAGE = (b"<!doctype", b"<html", b"<head", b"<?xml")
+HEAD_BYTES = 512
+TAR_MARK = slice(257, 262)
+OLD_TAR_MEMBERS = (b"sys_info\0", b"pickle\0", b"storages\0", b"tensors\0")
+REASON_LENGTH = 90
+
+
+def read_state(path: str | Path) -> dict[str, Any]:
+    """Read the dictionary in a `.pth`, `.pt` or `.safetensors` file to the CPU; the content, not the name, decides.
+
+    Objects of classes that PyTorch does not know to be safe are replaced by a `StandIn`, NumPy numbers by plain ones.
+
+    Raises:
+        DamagedFileError: the content is not what was written, or is no file of weights.
+        UserError: the file is missing or may not be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"checkpoint {path}: is a folder; name a .pt, .pth or .safetensors file in it")
+    if not path.is_file():
+        raise UserError(f"checkpoint {path}: no such file; give the path of a .pt, .pth or .safetensors file")
+    try:
+        state = read_known(path)
+    except OSError as error:
+        raise UserError(f"checkpoint {path}: cannot be read ({error.strerror}); make it readable") from None
+    if not isinstance(state, dict):
+        raise DamagedFileError(
+            f"checkpoint {path}: holds {described(state)}, not a dictionary of weights; {SAVE_AGAIN}"
+        )
+    return state
+
+
+def read_known(path: Path) -> Any:
+    """What a file holds; raises a `DamagedFileError` for a file of another kind."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    other = other_kind(head)
+    if other is not None:
+        raise DamagedFileError(f"checkpoint {path}: {other}")
+    if is_safetensors(head, path.stat().st_size) or (path.suffix == ".safetensors" and head[:4] != ZIP_START):
+        return read_safetensors(path)
+    check_content(path)
+    if head.startswith(ZIP_START):
+        refuse_other_archives(path)
+    try:
+        # An open file, because the ending of a path would make `torch.load` choose another reader.
+        with path.open("rb") as file, torch.serialization.safe_globals(stand_ins(path)):  # type: ignore[arg-type]
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # A damaged file can raise almost any exception.
+        raise DamagedFileError(f"checkpoint {path}: {why_unreadable(error)}") from None
+
+
+def other_kind(head: bytes) -> str | None:
+    """What a file is that begins like no file of weights, with the remedy; None for one that may be such a file."""
+    if not head:
+        return "is empty; copy or download it again"
+    if head.lstrip().lower().startswith(WEB_PAGE):
+        return "is a web page, not weights; download the file itself (a link to raw content, or a browser)"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the weights; fetch them with git lfs pull"
+    for start, name in PACKED.items():
+        if head.startswith(start):
+            return f"is compressed with {name}; unpack it and name the file inside"
+    if head[TAR_MARK] == b"ustar" or head.startswith(OLD_TAR_MEMBERS):
+        return f"is a tar archive; unpack it, or, if an old PyTorch wrote it, load it there and {SAVE_AGAIN}"
+    return None
+
+
+def is_safetensors(head: bytes, size: int) -> bool:
+    """Whether a file begins with the length of a header in JSON that lies inside it."""
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8
+
+
+def read_safetensors(path: Path) -> dict[str, Any]:
+    """Read a file of safetensors to the CPU."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise DamagedFileError(
+            f"checkpoint {path}: damaged or no safetensors file ({shortened(error)}); copy or download it again"
+        ) from None
+
+
+def refuse_other_archives(path: Path) -> None:
+    """Raise a `DamagedFileError` for an archive that `torch.save` did not write."""
+    with zipfile.ZipFile(path) as archive:
+        names = [name.rpartition("/")[2] for name in archive.namelist()]
+    if "constants.pkl" in names:
+        raise DamagedFileError(
+            f"checkpoint {path}: is a TorchScript program, not weights; load it with torch.jit.load and {SAVE_AGAIN}"
+        )
+    if "data.pkl" not in names:
+        raise DamagedFileError(f"checkpoint {path}: is an archive without weights; unpack it and name the file inside")
+
+
+def why_unreadable(error: Exception) -> str:
+    """The reason that an exception of `torch.load` gives, with the remedy."""
+    text = str(error)
+    blocked = re.search(r"unsupported GLOBAL (\S+) whose module", text)
+    if blocked:
+        return f"calls {blocked[1]}, which could run programs, so it is not read; do not trust this file"
+    unknown = re.search(r"Unsupported global: GLOBAL (\S+) was not", text)
+    unknown = unknown or re.search(r"but got <class '([^']+)'>", text)
+    if unknown and isinstance(error, pickle.UnpicklingError):
+        name = unknown[1].removeprefix("spikevrt.models.weights.stand_ins.")
+        return f"holds objects of class {name}, which are not read for safety; {SAVE_AGAIN}"
+    return (
+        f"cannot be read ({type(error).__name__}: {shortened(error)}); it is damaged, cut short or not a file of "
+        "weights; copy or download it again"
+    )
+
+
+def shortened(error: Exception) -> str:
+    """The beginning of an exception's text, as one line."""
+    text = " ".join(str(error).split())
+    return text[:REASON_LENGTH] + ("..." if len(text) > REASON_LENGTH else "")
