@@ -19,8 +19,8 @@ def save_checkpoint(path: Path, config: Config, state: dict[str, Any]) -> None:
     """Write `state` with configuration and versions; an interrupted save leaves the old file intact."""
     versions = {"spikevrt": spikevrt.__version__, "torch": torch.__version__.split("+")[0]}
     whole = {"format": FORMAT, "versions": versions, "config": config_to_tree(config), **state}
-    with replacing(path) as temporary:
-        torch.save(whole, temporary)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.save(whole, file)  # Into an open file: of a path, torch forgets what the system said.
 
 
 def read_checkpoint(path: Path, config: Config) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from spikevrt.data.files.atomic import replacing
+from spikevrt.data.files.atomic import replacing, writing
 
 LOG_NAME = "log.jsonl"
 
@@ -35,7 +35,7 @@ class RunLog:
         if kind == "train":
             values["seconds"] = round((now - self._row_time) / max(step - self._row_step, 1), 4)
         self._row_step, self._row_time = step, now
-        with self.path.open("a") as file:
+        with writing(self.path), self.path.open("a") as file:
             file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
         if self._board is not None:
             for name, value in values.items():
