@@ -5,11 +5,19 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from spikevrt.config import ATTN_BACKENDS, Config, load_config, preset_names
 from spikevrt.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
+from spikevrt.system.failures import memory_line, system_line
+from spikevrt.system.process import (
+    EndingSignal,
+    ending_in_order,
+    give_up_broken_streams,
+    open_closed_streams,
+)
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -139,23 +147,40 @@ def config_options(args: argparse.Namespace) -> list[str]:
 def run_command(main: Callable[[Sequence[str] | None], int | None]) -> None:
     """Run `main` and exit with its code.
 
-    A `UserError`, or a file that cannot be read or written, prints one line on stderr and exits with code 2.
+    A `UserError`, an error of the system (a file that cannot be read or written) and a lack of memory print one line on
+    stderr and exit with code 2. Ctrl-C, SIGTERM and SIGHUP end the command in order, with 128 + the signal's number.
     """
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    open_closed_streams()
+    code = EXIT_USER_ERROR
     try:
-        code = main(None) or 0
+        with ending_in_order():
+            code = main(None) or 0
+            sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = EXIT_USER_ERROR
+        say(f"error: {error}")
+    except EndingSignal as error:
+        say(str(error))
+        code = error.code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted")
         code = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # Whoever reads the output has seen enough.
         code = 0
     except OSError as error:
-        if error.filename is None:
+        # Files are named where they are written; what is left is the output that was led into a file.
+        say(f"error: {system_line(error, error.filename or 'output')}")
+    except (MemoryError, RuntimeError) as error:
+        line = memory_line(error)
+        if line is None:
             raise
-        print(f"error: {error.filename}: {error.strerror}; check the path, its rights and the disk", file=sys.stderr)
-        code = EXIT_USER_ERROR
+        say(f"error: {line}")
+    finally:
+        give_up_broken_streams()
     raise SystemExit(code)
+
+
+def say(line: str) -> None:
+    """Print a line on stderr if that is possible."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import NamedTuple
 
 from spikevrt.cli import command_parser, positive, positive_number, run_command
 from spikevrt.config import load_config
+from spikevrt.data.files.atomic import scratch_folder
 from spikevrt.errors import UserError
 from spikevrt.system.subprocesses import Command, call
 from spikevrt.training.run_log import LOG_NAME
@@ -106,8 +106,7 @@ def make_plan(out: Path, asked: int | None, end: float) -> Plan:
 
 def time_steps(out: Path) -> float:
     """Seconds per step of both models side by side, from a short training whose results are not kept."""
-    with tempfile.TemporaryDirectory(dir=out, prefix="trial-") as folder:
-        trial = Path(folder)
+    with scratch_folder(out / "trial") as trial:
         options = "TRAIN.LOG_EVERY=1", f"TRAIN.VAL_EVERY={TRIAL_STEPS}"
         train(out / "data", trial, TRIAL_STEPS, *options, quiet=True)
         logs = [(trial / run / LOG_NAME).read_text().splitlines() for run in TWINS.values()]

@@ -27,6 +27,8 @@ def memory_advice(advice: str) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError:
         raise UserError(f"out of GPU memory; change {advice}") from None
+    except MemoryError:
+        raise UserError(f"out of memory; change {advice}") from None
     except RuntimeError as error:
         if CPU_MESSAGE not in str(error):
             raise

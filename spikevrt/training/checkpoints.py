@@ -23,7 +23,8 @@ def save_checkpoint(path: Path, config: Config, state: dict[str, Any]) -> None:
     versions = {"spikevrt": spikevrt.__version__, "torch": torch.__version__.split("+")[0]}
     whole = {"format": FORMAT, "versions": versions, "config": config_to_tree(config), **state}
     with replacing(path) as temporary:
-        torch.save(whole, temporary)
+        with temporary.open("wb") as file:
+            torch.save(whole, file)  # Into an open file: of a path, torch forgets what the system said.
         seal(temporary)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from spikevrt.data.files.atomic import replacing
+from spikevrt.data.files.atomic import replacing, writing
 
 LOG_NAME = "log.jsonl"
 UNREADABLE_NAME = "log.unreadable.txt"
@@ -41,7 +41,7 @@ class RunLog:
             values["seconds"] = round((now - self._row_time) / max(step - self._row_step, 1), 4)
         self._row_step, self._row_time = step, now
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, "step": step, **finite}) + "\n")
         if self._board is not None:
             for name, value in values.items():

@@ -5,11 +5,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+from torch.utils.data import Dataset, Sampler, Subset
 
 from spikevrt.config import Config
 from spikevrt.data.clips.batches import to_device
 from spikevrt.data.clips.dataset import ClipDataset, Sample, collate
+from spikevrt.data.clips.loading import Loader, worker_options
 from spikevrt.models import run_model
 from spikevrt.restoration.metrics import METRICS
 from spikevrt.system.device import autocast, half_type
@@ -22,20 +23,18 @@ def load(
     batch_size: int = 1,
     sampler: Sampler[Any] | None = None,
     workers: int = 0,
-) -> DataLoader[Sample]:
+) -> Loader:
     """Load collated batches, in order or as `sampler` draws them; memory is pinned for CUDA.
 
-    Worker processes (0 = this process) are forked where that is the default: they do not use CUDA, start quickly, and
-    inherit the signal handlers, so that Ctrl-C in a terminal does not end them before the current step is saved.
+    Worker processes (0 = this process) do not use CUDA, and do not hear Ctrl-C, so that the current step is saved.
+    Where shared memory is small, there are fewer of them, with a warning.
     """
-    return DataLoader(
+    return Loader(
         data,
         batch_size=batch_size,
         sampler=sampler,
-        num_workers=workers,
-        collate_fn=collate,
         pin_memory=device.type == "cuda",
-        persistent_workers=workers > 0,
+        **worker_options(data, batch_size, workers),
     )
 
 

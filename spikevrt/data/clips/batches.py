@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spikevrt.config import NormConfig
+from spikevrt.data.clips.loading import failure_line
 from spikevrt.errors import UserError
 from spikevrt.system.device import still_busy
 
@@ -80,9 +81,11 @@ def next_batch(batches: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
     """
     try:
         return next(batches, None)
-    except UserError as error:
-        # The loader puts the worker's traceback into the message; the last line of it ends with the original message.
-        raise UserError(str(error).strip().splitlines()[-1].rpartition(f"{UserError.__name__}: ")[2]) from None
+    except Exception as error:
+        line = failure_line(error)
+        if line is None:
+            raise
+        raise UserError(line) from None
 
 
 def to_device(raw: dict[str, Any], device: torch.device, norm: NormConfig) -> Batch:

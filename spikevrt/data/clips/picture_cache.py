@@ -4,16 +4,16 @@ Spikes need no such cache: the system keeps their packed bytes in its page cache
 they could be copied.
 """
 
-import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-ABSENT, BUSY = -1, -2
+from spikevrt.system.shared_memory import SharedBytes
+
+ABSENT, BUSY = 0, -1
 
 
 class RamCache:
@@ -29,16 +29,18 @@ class RamCache:
         self._number = {path: i for i, path in enumerate(files)}
         self._sizes = list(sizes)
         wanted = sum(3 * h * w for h, w in sizes)
-        # The system provides pages of shared memory only when they are first written.
-        self._memory = torch.empty(max(1, min(budget, wanted)), dtype=torch.uint8).share_memory_()
-        self._places = torch.full((max(1, len(files)),), ABSENT, dtype=torch.int64).share_memory_()
-        self._used = torch.zeros(1, dtype=torch.int64).share_memory_()
-        self._lock = multiprocessing.get_context("spawn").Lock()
+        self._memory = SharedBytes(max(1, min(budget, wanted)))
+        self._notes = SharedBytes(8 * (1 + len(files)))
+        """int64: the bytes used, then for each picture its place in the memory + 1, `ABSENT` or `BUSY`."""
 
     @property
     def used(self) -> int:
         """Bytes used so far by all processes."""
-        return int(self._used)
+        return int(self._numbers[0])
+
+    @property
+    def _numbers(self) -> NDArray[np.int64]:
+        return self._notes.bytes.view(np.int64)
 
     def get(self, path: Path, decode: Callable[[Path], NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """The picture (H,W,3) of a file; an array from the cache is read-only."""
@@ -46,9 +48,9 @@ class RamCache:
         if number is None:
             return decode(path)
         h, w = self._sizes[number]
-        place = int(self._places[number])
-        if place >= 0:
-            kept = self._memory[place : place + 3 * h * w].numpy().reshape(h, w, 3)
+        place = int(self._numbers[1 + number])
+        if place > 0:
+            kept = self._memory.bytes[place - 1 : place - 1 + 3 * h * w].reshape(h, w, 3)
             kept.flags.writeable = False
             return kept
         image = decode(path)
@@ -57,15 +59,15 @@ class RamCache:
         return image
 
     def _keep(self, number: int, image: NDArray[np.uint8]) -> None:
-        with self._lock:
+        numbers = self._numbers
+        with self._notes.locked():
             start = self.used
-            if int(self._places[number]) != ABSENT or start + image.size > len(self._memory):
+            if numbers[1 + number] != ABSENT or start + image.size > len(self._memory.bytes):
                 return
-            self._places[number] = BUSY
-            self._used += image.size
-        self._memory[start : start + image.size].numpy()[:] = image.reshape(-1)
-        with self._lock:
-            self._places[number] = start
+            numbers[1 + number] = BUSY
+            numbers[0] += image.size
+        self._memory.bytes[start : start + image.size] = image.reshape(-1)
+        numbers[1 + number] = start + 1
 
 
 def machine_share(gigabytes: float) -> int:

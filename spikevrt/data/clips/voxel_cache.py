@@ -5,6 +5,7 @@ and exposure of its recording, and a checksum of the counts. Training works with
 """
 
 import hashlib
+import io
 import json
 import time
 import zlib
@@ -103,8 +104,10 @@ class VoxelCache:
             return None
         source = self._source(stem)
         counts, bin_frames = self.spikes.voxels(stem, self.data)
-        with replacing(self.folder / f"{stem}.npy") as temporary, temporary.open("wb") as file:
-            np.save(file, counts)
+        content = io.BytesIO()  # On a full disk, numpy.save into a file loses a small array without an error.
+        np.save(content, counts)
+        with replacing(self.folder / f"{stem}.npy") as temporary:
+            temporary.write_bytes(content.getbuffer())
         return {"source": source, "bin_frames": bin_frames.tolist(), "crc32": zlib.crc32(counts.data)}
 
     def _valid(self, stem: str) -> NDArray | None:

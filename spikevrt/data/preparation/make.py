@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikevrt.data.clips.clip import NOTES_NAME
-from spikevrt.data.files.atomic import new_folder, replacing
+from spikevrt.data.files.atomic import new_folder, write_array
 from spikevrt.data.files.images import write_png
 from spikevrt.data.files.video import Frame, of_one_size
 from spikevrt.data.preparation.recipe import Recipe, average
@@ -102,8 +102,7 @@ def write_exposure(
     exposure = recipe.exposure_at(centre)
     write_png(folder / "blur" / f"{number:06}.png", average(sources, exposure, recipe))
     write_png(folder / "sharp" / f"{number:06}.png", sources[centre])
-    with replacing(folder / "spike" / f"{number:06}.dat") as temporary:
-        np.stack([spikes[j] for j in exposure]).tofile(temporary)
+    write_array(folder / "spike" / f"{number:06}.dat", np.stack([spikes[j] for j in exposure]))
 
 
 def whole_blocks(frames: Iterable[Frame], multiple: int) -> Iterator[Frame]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spikevrt.data.files.atomic import replacing
+from spikevrt.data.files.atomic import write_array
 from spikevrt.data.spikes.geometry import SpikeGeometry, fitting_geometries
 from spikevrt.data.spikes.npz import array_shape, read_array
 from spikevrt.errors import UserError
@@ -166,5 +166,4 @@ def write_packed(path: Path, frames: NDArray[np.uint8], flip: bool = True) -> No
     """Write (n,H,W) of 0 and 1, upright, with one bit per pixel, completely or not at all."""
     stored = frames[:, ::-1] if flip else frames
     packed = np.packbits(stored.reshape(len(frames), -1), axis=1, bitorder="little")
-    with replacing(path) as temporary:
-        packed.tofile(temporary)
+    write_array(path, packed)

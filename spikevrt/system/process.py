@@ -1,0 +1,80 @@
+"""The process of a command: signals that end it in order, and standard streams that may be closed or broken.
+
+Imports nothing heavy: `spikevrt.cli` needs it for every command.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that end a command as Ctrl-C does: batch systems send the first, a closed terminal the second."""
+
+
+class EndingSignal(KeyboardInterrupt):
+    """A signal of `ENDING` has arrived.
+
+    Args:
+        number: the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"ended by {signal.Signals(number).name}")
+        self.code = 128 + number
+        """Exit code, as shells report it."""
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Meanwhile a signal of `ENDING` raises `EndingSignal`, so that nothing half-written stays.
+
+    A signal that is ignored stays so (nohup ignores SIGHUP); threads other than the main one change nothing.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise EndingSignal(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    changed = [number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL]
+    for number in changed:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def open_closed_streams() -> None:
+    """Lead standard streams that are closed (`>&-`) to nowhere.
+
+    Otherwise the next file that is opened gets their number, and receives what libraries print.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # The system gives the lowest number that is free.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def give_up_broken_streams() -> None:
+    """Lead output that cannot be written (a closed pipe, a full disk) to nowhere.
+
+    Python would complain at its exit, and change the exit code.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
