@@ -65,6 +65,8 @@ def dry_run(config: Config, processes: Processes, options: RunOptions, resume: P
         if processes.first:
             size = (scratch / checkpoints.LAST).stat().st_size
             lines = [time_line(run, config.train), disk_line(run, config.train, size, scratch), memory_line(run)]
+            if resume is None and (folder / checkpoints.LAST).is_file():
+                lines.append(f"{folder} holds a run already: to train there, continue it with --resume auto")
             print("\n".join([*lines, f"nothing was kept; {folder} is as it was"]))
     return True
 
