@@ -3,13 +3,23 @@
 import argparse
 from collections.abc import Sequence
 
-from spikevrt.cli import add_config_arguments, add_prove_again, command_parser, config_from_arguments, run_command
+from spikevrt.cli import (
+    add_config_arguments,
+    add_prove_again,
+    command_parser,
+    config_from_arguments,
+    from_arguments,
+    positive,
+    run_command,
+)
 
+PROFILED_STEPS = 5
 DESCRIPTION = """Train on a data set in the unified layout (spikevrt.prepare makes one).
 
   python -m spikevrt.train --config default --opts DATA.ROOT=data TRAIN.OUTPUT_DIR=runs/first
   python -m spikevrt.train --config default --opts DATA.ROOT=data TRAIN.OUTPUT_DIR=runs/first --resume auto
   torchrun --nproc-per-node 4 -m spikevrt.train --config default --opts DATA.ROOT=data
+  python -m spikevrt.train --config default --opts DATA.ROOT=data --dry-run    # does it fit, how long will it take?
 
 Ctrl-C finishes the current step, saves and exits; --resume auto continues where the run stopped.
 """
@@ -21,6 +31,36 @@ def make_parser() -> argparse.ArgumentParser:
     add_config_arguments(parser)
     parser.add_argument("--resume", metavar="auto|PATH", help="continue from the run's last checkpoint, or from PATH")
     parser.add_argument("--device", help="cuda:N or cpu (default: CUDA if there is a GPU)")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="try two steps, a validation and a checkpoint, keep nothing, and predict the run's time, files and "
+        "memory; TRAIN.OUTPUT_DIR stays as it is",
+    )
+    instead.add_argument(
+        "--profile",
+        nargs="?",
+        const=PROFILED_STEPS,
+        type=positive,
+        metavar="STEPS",
+        help=f"profile STEPS steps ({PROFILED_STEPS} if not given) after a warm-up instead of training; writes a trace "
+        "(chrome://tracing, ui.perfetto.dev) and a table of operators to profile/ in TRAIN.OUTPUT_DIR",
+    )
+    parser.add_argument(
+        "--detect-anomaly",
+        action="store_true",
+        help="stop at the first value that is not finite and name its module; slow. With fp16 only outputs are "
+        "watched, because gradients overflow until the scaler has found its scale",
+    )
+    parser.add_argument(
+        "--skip-bad-samples",
+        type=positive,
+        default=0,
+        metavar="N",
+        help="leave out up to N training samples that cannot be read; the next sample takes the place of each, and "
+        "bad_samples.txt in TRAIN.OUTPUT_DIR lists the reasons (default: none may be bad)",
+    )
     add_prove_again(parser)
     return parser
 
@@ -29,9 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments and train."""
     args = make_parser().parse_args(argv)
     config = config_from_arguments(args)
+    from spikevrt.training.options import RunOptions
     from spikevrt.training.run import train
 
-    return train(config, args.resume, args.device, args.prove_again)
+    return train(config, from_arguments(RunOptions, args))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ BENCH_COMMANDS = {
     "host_time",
     "kernels_report",
     "memory_spikes",
+    "memory_training",
     "report",
     "structure",
     "training_step",

@@ -55,6 +55,14 @@ class Processes:
         """
         return [share > 0 for share in self.mean(torch.stack(flags).float()).tolist()]
 
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes, by rank; each process must call this."""
+        if self.world == 1:
+            return [value]
+        found: list[Any] = [None] * self.world
+        distributed.all_gather_object(found, value)
+        return found
+
     def decide(self, make: Callable[[], T]) -> T:
         """Run `make` on the first process and return its result on all; its `UserError` is raised on all, too."""
         if self.world == 1:

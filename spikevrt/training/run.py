@@ -8,18 +8,19 @@ from spikevrt.errors import EXIT_INTERRUPTED
 from spikevrt.models.backends.choose import forget_choices
 from spikevrt.system.device import settle_float32
 from spikevrt.training.distributed import joined_processes
+from spikevrt.training.dry_run import dry_run
+from spikevrt.training.options import RunOptions
+from spikevrt.training.profiling import profile_steps
 from spikevrt.training.run_folder import find_resume, locked
 from spikevrt.training.trainer import Trainer
 
 
-def train(config: Config, resume: str | None, device: str | None, prove_again: bool) -> int:
+def train(config: Config, options: RunOptions) -> int:
     """Train a configuration, in this process and in those that torchrun started with it.
 
     Args:
         config: configuration of the run.
-        resume: `auto`, the path of a checkpoint, or None for a new run.
-        device: `cuda:N` or `cpu`; None = CUDA if there is a GPU.
-        prove_again: whether attention backends are tried again instead of read from an earlier run.
+        options: the command's options.
 
     Returns:
         The exit code: 0, or `EXIT_INTERRUPTED` after Ctrl-C.
@@ -27,13 +28,19 @@ def train(config: Config, resume: str | None, device: str | None, prove_again: b
     Raises:
         UserError: device, data set or checkpoint is missing, or TRAIN.OUTPUT_DIR holds a run already.
     """
-    if prove_again:
+    if options.prove_again:
         forget_choices()
     folder = Path(config.train.output_dir)
     settle_float32(few_sizes=True)
-    with joined_processes(device) as processes, ExitStack() as stack:
+    with joined_processes(options.device) as processes, ExitStack() as stack:
+        if options.dry_run or options.profile:
+            # A rehearsal may stand beside a run, which is then left alone.
+            resume = processes.decide(lambda: find_resume(options.resume, folder, config) if options.resume else None)
+            ended = (dry_run if options.dry_run else profile_steps)(config, processes, options, resume)
+            return 0 if ended else EXIT_INTERRUPTED
         processes.decide(lambda: stack.enter_context(locked(folder)))
-        trainer = Trainer(config, processes, processes.decide(lambda: find_resume(resume, folder, config)))
+        resume = processes.decide(lambda: find_resume(options.resume, folder, config))
+        trainer = Trainer(config, processes, resume, options)
         if trainer.done:
             if processes.first:
                 print(f"{folder}: all {trainer.steps} steps are done; raise TRAIN.MAX_STEPS or TRAIN.EPOCHS to go on")

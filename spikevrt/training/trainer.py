@@ -4,7 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -24,6 +24,8 @@ from spikevrt.restoration.metrics import BEST_BY, summary
 from spikevrt.system.device import half_type
 from spikevrt.system.memory import GIB, TRAINING_ADVICE, memory_advice, memory_in_use
 from spikevrt.training import checkpoints
+from spikevrt.training.anomalies import anomalies_named
+from spikevrt.training.bad_samples import BadSamples, Tolerant
 from spikevrt.training.distributed import Processes
 from spikevrt.training.optimisation import (
     draws_per_step,
@@ -34,6 +36,7 @@ from spikevrt.training.optimisation import (
     total_steps,
 )
 from spikevrt.training.optimiser_step import OptimiserStep
+from spikevrt.training.options import RunOptions
 from spikevrt.training.origin import Origin
 from spikevrt.training.run_folder import set_aside_later
 from spikevrt.training.run_log import RunLog
@@ -43,6 +46,8 @@ from spikevrt.training.validation import is_sound, load, validate, validation_sa
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that stop a run after its current step; SIGHUP comes when a terminal is closed."""
+
+DEFAULTS = RunOptions()
 
 
 def agreed_backends(config: Config, processes: Processes) -> Backends:
@@ -61,13 +66,17 @@ class Trainer:
     resumes with another batch size or number of processes goes on with the next sample.
     """
 
-    def __init__(self, config: Config, processes: Processes, resume: Path | None = None) -> None:
+    def __init__(
+        self, config: Config, processes: Processes, resume: Path | None = None, options: RunOptions = DEFAULTS
+    ) -> None:
         self.config = config
         self.processes = processes
+        self.options = options
         self.folder = Path(config.train.output_dir)
         self.step = 0
         self.draws = 0
         self.validated = 0
+        self.bad_samples = BadSamples(options.skip_bad_samples, self.folder)
         self.skips = SkippedSteps(config.train.max_bad_steps)
         self.best = -math.inf
         self.saves = Saves(config, processes, self.state, self._sound)
@@ -105,7 +114,7 @@ class Trainer:
         self.log = RunLog(self.folder, self.step, self.steps, self.processes.first)
         handlers = {s: signal.signal(s, self._stop) for s in STOPPING}
         try:
-            with memory_advice(TRAINING_ADVICE):
+            with memory_advice(TRAINING_ADVICE), self._watched():
                 self._steps()
         except Exception:
             self.saves.rescue(self.step, self.log)
@@ -159,7 +168,17 @@ class Trainer:
     def _batches(self) -> Iterator[dict[str, Any]]:
         train, processes = self.config.train, self.processes
         sampler = DrawSampler(len(self.dataset), train.seed, self.draws, processes.rank, processes.world)
-        return iter(load(self.dataset, processes.device, train.batch_size, sampler, train.num_workers))
+        most = self.options.skip_bad_samples
+        data = Tolerant(self.dataset, most) if most else self.dataset
+        batches = iter(load(data, processes.device, train.batch_size, sampler, train.num_workers))
+        return self.bad_samples.watched(batches)
+
+    def _watched(self) -> AbstractContextManager[None]:
+        """What names the first value that is not finite, if that is asked for."""
+        if not self.options.detect_anomaly:
+            return nullcontext()
+        backward = self.optimiser_step.half is not torch.float16
+        return anomalies_named(self.model, lambda: self.step + 1, backward)
 
     def _one_step(self, model: nn.Module, feed: Feed) -> None:
         train, start, waited = self.config.train, time.perf_counter(), feed.waited
@@ -172,9 +191,8 @@ class Trainer:
         check = self.optimiser_step.clip(loss)
         # The host waits only now, when the whole step is queued and the next batch is being copied.
         feed.fetch()
-        bad_loss, bad_gradients, self.told = self.processes.any(
-            check.bad_loss, check.bad_gradients, torch.full_like(check.bad_loss, self.signalled)
-        )
+        own = [torch.full_like(check.bad_loss, flag) for flag in (self.signalled, bool(self.bad_samples.news))]
+        bad_loss, bad_gradients, self.told, left_out = self.processes.any(check.bad_loss, check.bad_gradients, *own)
         taken = not (bad_loss or bad_gradients)
         if self.saves.due and taken:
             self.saves.save(self.step, self.log)  # The weights are still those of the step before.
@@ -185,6 +203,8 @@ class Trainer:
         self.step += 1
         self.draws += draws_per_step(train, self.processes.world)
         self._log(torch.stack((loss, check.norm)), rate, (feed.waited - waited) / (time.perf_counter() - start))
+        for line in self.bad_samples.settle(self.processes) if left_out else ():
+            self.log.say(line)
 
     def _count(self, taken: bool, bad_loss: bool) -> None:
         """Count a step; one whose loss or gradients were not finite in some process was skipped in all of them."""
