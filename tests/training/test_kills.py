@@ -31,7 +31,7 @@ OPTIONS = (
     "TRAIN.NUM_WORKERS=0",
     "MODEL.VRT.DROP_PATH=0.2",
 )
-TIMES = {"seconds", "wait_share", "memory_gb"}
+TIMES = {"seconds", "wait_share", "memory_gib"}
 """Columns of the log that differ from run to run."""
 FORKED = multiprocessing.get_context("forkserver")
 """Processes that start in no time, because a server has imported everything already."""
@@ -42,6 +42,7 @@ def trained(tree: Path, folder: Path, told: Connection, environment: dict[str, s
     """Body of a process: trains or goes on, and tells when a save is under way."""
     os.environ.update(environment)
     torch.set_num_threads(1)
+    from spikevrt.training.options import RunOptions
     from spikevrt.training.run import train
 
     save = torch.save
@@ -53,7 +54,7 @@ def trained(tree: Path, folder: Path, told: Connection, environment: dict[str, s
     torch.save = telling
     output = (folder.parent / f"{folder.name}.{environment['RANK']}.txt").open("a")
     with output, contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-        code = train(small_config(tree, f"TRAIN.OUTPUT_DIR={folder}", *OPTIONS), "auto", "cpu", False)
+        code = train(small_config(tree, f"TRAIN.OUTPUT_DIR={folder}", *OPTIONS), RunOptions("auto", "cpu"))
     os._exit(code)
 
 
@@ -115,7 +116,6 @@ def what_is_left(folder: Path) -> dict[str, Any]:
     states = {name: torch.load(folder / name, weights_only=True) for name in names if name.endswith(".pt")}
     for state in states.values():
         state["config"]["TRAIN"].pop("OUTPUT_DIR")
-        state.pop("digest", None)
     rows = [{key: value for key, value in row.items() if key not in TIMES} for row in log]
     return {"names": names, "log": rows, **states}
 
