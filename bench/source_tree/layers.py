@@ -27,6 +27,7 @@ BENCH_COMMANDS = {
     "memory_spikes",
     "memory_training",
     "report",
+    "seeds",
     "structure",
     "training_step",
     "tune",

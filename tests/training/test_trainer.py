@@ -17,6 +17,8 @@ from spikevrt.training import optimiser_step
 from spikevrt.training import trainer as trainer_module
 from spikevrt.training.checkpoints import save_checkpoint
 from spikevrt.training.distributed import Processes
+from spikevrt.training.options import RunOptions
+from spikevrt.training.run import train as run_training
 from spikevrt.training.run_folder import find_resume
 from spikevrt.training.trainer import Trainer
 from tests.small_data import small_config
@@ -173,6 +175,100 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(tree, tmp_path, monke
     assert last["training"]["step"] == 2
     assert same(last["params"], kept)
     assert all(bool(torch.isfinite(v).all()) for v in run.model.state_dict().values())
+
+
+def test_a_last_step_that_is_skipped_leaves_the_last_good_state(tree, tmp_path):
+    run = start(tree, tmp_path, "TRAIN.MAX_STEPS=3", "TRAIN.SAVE_EVERY=100")
+    loss, kept = run.optimiser_step.loss, {}
+
+    def failing(*arguments):
+        if run.step == 2:
+            kept.update({k: v.clone() for k, v in run.model.state_dict().items()})
+        return loss(*arguments) * (float("nan") if run.step == 2 else 1)
+
+    run.optimiser_step.loss = failing
+    assert run.run()
+    assert same(torch.load(tmp_path / "last.pt", weights_only=True)["params"], kept)
+
+
+def test_a_stop_in_a_skipped_step_saves_and_says_only_what_is_saved(tree, tmp_path, monkeypatch, capsys):
+    failing = trainer_module.OptimiserStep.clip
+
+    def bad(self, loss):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return failing(self, loss * float("nan"))
+
+    monkeypatch.setattr(trainer_module.OptimiserStep, "clip", bad)
+    config = small_config(tree, f"TRAIN.OUTPUT_DIR={tmp_path}", *QUICK, "TRAIN.MAX_STEPS=9")
+    assert run_training(config, RunOptions()) != 0
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["training"]["step"] == 1
+    assert "stopped at step 1 and saved" in capsys.readouterr().out
+
+
+def test_after_a_divergence_the_disk_holds_a_state_from_before_it(tree, tmp_path):
+    """The weights of step 3 are finite, but nothing that they give is: neither its save nor its stop may replace 2."""
+    run = start(tree, tmp_path, "TRAIN.MAX_STEPS=9", "TRAIN.SAVE_EVERY=1", "TRAIN.MAX_BAD_STEPS=2")
+    finish, before = run.optimiser_step.finish, {}
+
+    def diverging(step, taken):
+        if step == 3:
+            before.update({k: v.clone() for k, v in run.model.state_dict().items()})
+            for group in run.optimiser_step.optimizer.param_groups:
+                group["lr"] = 1e30
+        finish(step, taken)
+
+    run.optimiser_step.finish = diverging
+    with pytest.raises(
+        UserError, match=r"not finite for 2 steps in a row.*last\.pt holds the last good state, of step 2"
+    ):
+        run.run()
+    last = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert last["training"]["step"] == 2
+    assert same(last["params"], before)
+    assert not (tmp_path / "step_00000003.pt").exists()
+
+
+def test_keys_of_the_optimiser_take_effect_at_a_resume_and_a_new_mean_starts_at_the_weights(tree, tmp_path, capsys):
+    start(tree, tmp_path, "TRAIN.MAX_STEPS=2", "TRAIN.EMA_DECAY=0").run()
+    changed = ("TRAIN.WEIGHT_DECAY=0.25", "TRAIN.FLOW_LR_SCALE=0.125", "TRAIN.EMA_DECAY=0.9")
+    run = start(tree, tmp_path, "TRAIN.MAX_STEPS=4", *changed, resume=True)
+    groups = run.optimiser_step.optimizer.param_groups
+    assert [group["weight_decay"] for group in groups] == [0.25, 0.25]
+    assert [group["scale"] for group in groups] == [1.0, 0.125]
+    assert same(run.optimiser_step.ema.state, dict(run.model.state_dict()))
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert "TRAIN.WEIGHT_DECAY 0.0 -> 0.25" in line
+    assert "TRAIN.EMA_DECAY 0.0 -> 0.9" in line
+
+
+def test_a_validation_that_an_error_prevented_is_made_up_for(own_tree, tmp_path):
+    run = start(own_tree, tmp_path, "TRAIN.MAX_STEPS=2", "TRAIN.VAL_EVERY=2")
+    picture = next(own_tree.glob("val/*/sharp/*.png"))
+    whole = picture.read_bytes()
+    picture.write_bytes(b"damaged")
+    with pytest.raises(UserError, match="cannot be read as a picture"):
+        run.run()
+    picture.write_bytes(whole)
+    resumed = start(own_tree, tmp_path, "TRAIN.MAX_STEPS=2", "TRAIN.VAL_EVERY=2", resume=True)
+    assert (resumed.step, resumed.done) == (2, False)
+    assert resumed.run()
+    assert [row["step"] for row in rows(tmp_path, "val")] == [2]
+    assert resumed.done
+    assert (tmp_path / "best.pt").is_file()
+
+
+def test_a_run_continues_from_a_numbered_checkpoint_if_the_last_one_is_damaged(tree, tmp_path, capsys):
+    config = small_config(tree, f"TRAIN.OUTPUT_DIR={tmp_path}", *QUICK, "TRAIN.MAX_STEPS=3")
+    assert run_training(config, RunOptions()) == 0
+    data = bytearray((tmp_path / "last.pt").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "last.pt").write_bytes(data)
+    (tmp_path / "best.pt").unlink()
+    assert run_training(config, RunOptions("auto")) == 0
+    output = capsys.readouterr().out
+    assert "last.pt: damaged: its content differs from its checksum" in output
+    assert "step_00000002.pt (step 2) is used instead" in output
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["training"]["step"] == 3
 
 
 def test_weights_that_explode_are_one_line(tree, tmp_path):
