@@ -22,9 +22,9 @@ STEPS = 2
 
 
 class DryRun(Rehearsal):
-    """A rehearsal that measures its last step, its validation and its checkpoint in seconds."""
+    """A rehearsal that measures its last step and its validation in seconds."""
 
-    step_seconds = validation_seconds = save_seconds = math.nan
+    step_seconds = validation_seconds = math.nan
 
     def _one_step(self, model: nn.Module, feed: Feed) -> None:
         start = time.perf_counter()
@@ -36,12 +36,6 @@ class DryRun(Rehearsal):
         start = time.perf_counter()
         super()._validate()
         self.validation_seconds = time.perf_counter() - start
-
-    def save(self) -> None:
-        """Write the checkpoint, and measure how long that takes."""
-        start = time.perf_counter()
-        super().save()
-        self.save_seconds = time.perf_counter() - start
 
 
 def dry_run(config: Config, processes: Processes, options: RunOptions, resume: Path | None) -> bool:
@@ -76,10 +70,10 @@ def time_line(run: DryRun, train: TrainConfig) -> str:
     steps = run.whole - run.begin
     validations, saves = (times_due(run.begin, run.whole, every) for every in (train.val_every, train.save_every))
     writes = 2 * saves if train.keep_last else saves
-    seconds = steps * run.step_seconds + validations * run.validation_seconds + writes * run.save_seconds
+    seconds = steps * run.step_seconds + validations * run.validation_seconds + writes * run.saves.seconds
     return (
         f"time: about {duration(seconds)} for {steps} steps of {run.step_seconds:.3g} s, {validations} validations of "
-        f"{run.validation_seconds:.3g} s and {writes} checkpoints of {run.save_seconds:.3g} s"
+        f"{run.validation_seconds:.3g} s and {writes} checkpoints of {run.saves.seconds:.3g} s"
     )
 
 

@@ -32,11 +32,8 @@ class ProfiledRun(Rehearsal):
         if self.profiler is not None:
             self.profiler.step()
 
-    def _validate(self) -> None:
+    def _validate_and_save(self) -> None:
         pass
-
-    def save(self) -> None:
-        """Nothing of a profiled run is kept."""
 
 
 def profile_steps(config: Config, processes: Processes, options: RunOptions, resume: Path | None) -> bool:

@@ -4,7 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -46,7 +46,6 @@ from spikevrt.training.validation import is_sound, load, validate, validation_sa
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that stop a run after its current step; SIGHUP comes when a terminal is closed."""
-
 DEFAULTS = RunOptions()
 
 
@@ -113,8 +112,10 @@ class Trainer:
                 temporary.write_text(config_to_yaml(self.config), encoding="utf-8")
         self.log = RunLog(self.folder, self.step, self.steps, self.processes.first)
         handlers = {s: signal.signal(s, self._stop) for s in STOPPING}
+        scaled = self.optimiser_step.scaler.is_enabled()
+        watched = anomalies_named(self.model, lambda: self.step + 1, not scaled)
         try:
-            with memory_advice(TRAINING_ADVICE), self._watched():
+            with memory_advice(TRAINING_ADVICE), watched if self.options.detect_anomaly else nullcontext():
                 self._steps()
         except Exception:
             self.saves.rescue(self.step, self.log)
@@ -172,13 +173,6 @@ class Trainer:
         data = Tolerant(self.dataset, most) if most else self.dataset
         batches = iter(load(data, processes.device, train.batch_size, sampler, train.num_workers))
         return self.bad_samples.watched(batches)
-
-    def _watched(self) -> AbstractContextManager[None]:
-        """What names the first value that is not finite, if that is asked for."""
-        if not self.options.detect_anomaly:
-            return nullcontext()
-        backward = self.optimiser_step.half is not torch.float16
-        return anomalies_named(self.model, lambda: self.step + 1, backward)
 
     def _one_step(self, model: nn.Module, feed: Feed) -> None:
         train, start, waited = self.config.train, time.perf_counter(), feed.waited
