@@ -31,7 +31,7 @@ def train(config: Config, resume: str | None, device: str | None, prove_again: b
         prove_again: whether attention backends are tried again instead of read from an earlier run.
 
     Returns:
-        The exit code: 0, or `EXIT_INTERRUPTED` after Ctrl-C.
+        The exit code: 0, or `EXIT_INTERRUPTED` after a signal, unless this is one of several processes.
 
     Raises:
         UserError: device, data set or checkpoint is missing, or TRAIN.OUTPUT_DIR holds a run already.
@@ -55,5 +55,7 @@ def train(config: Config, resume: str | None, device: str | None, prove_again: b
             )
         if trainer.run():
             return 0
-    print(f"stopped at step {trainer.step} and saved; continue with the same command and --resume auto")
-    return EXIT_INTERRUPTED
+    if processes.first:
+        print(f"stopped at step {trainer.step} and saved; continue with the same command and --resume auto")
+    # What started several processes would report any other code as a failure of one of them.
+    return EXIT_INTERRUPTED if processes.world == 1 else 0

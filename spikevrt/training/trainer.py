@@ -91,12 +91,10 @@ class Trainer:
         self.log = RunLog(self.folder, self.step, self.steps, self.processes.first)
         handlers = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
-            with memory_advice(TRAINING_ADVICE):
+            with memory_advice(TRAINING_ADVICE), self.processes.surviving(self._save_alone):
                 self._steps()
         except UserError:
-            # The other processes may be anywhere, so this one must not wait for them.
-            if self.processes.first and self.step > self.saved_step and not self.bad_steps:
-                checkpoints.save_checkpoint(self.folder / checkpoints.LAST, self.config, self.state())
+            self._save_alone()
             raise
         finally:
             self.log.close()
@@ -166,7 +164,7 @@ class Trainer:
     def _log(self, loss: Tensor, rate: float, wait_share: float) -> None:
         shown = None
         if self.step % self.config.train.log_every == 0 or self.step in (1, self.steps):
-            shown = float(self.processes.mean(loss))
+            (shown,) = self.processes.means(loss[None])
             self.log.row("train", self.step, loss=shown, lr=rate, wait_share=round(wait_share, 4))
         self.log.advance(shown, wait_share)
 
@@ -191,6 +189,11 @@ class Trainer:
             self._write(checkpoints.numbered(self.folder, self.step))
             if self.processes.first:
                 checkpoints.drop_old(self.folder, self.config.train.keep_last)
+
+    def _save_alone(self) -> None:
+        """Save after an error: the other processes may be anywhere, so this one must not wait for them."""
+        if self.processes.first and self.step > self.saved_step and not self.bad_steps:
+            checkpoints.save_checkpoint(self.folder / checkpoints.LAST, self.config, self.state())
 
     def _write(self, path: Path) -> None:
         if self.processes.first:
@@ -228,7 +231,10 @@ class Trainer:
         self.optimiser_step.load(training, state["params_ema"])
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """Signal handler: finish the step, save, exit. A second signal exits at once."""
-        if self.signalled:
+        """Signal handler: finish the step, save, exit. A second Ctrl-C exits at once.
+
+        A second SIGTERM shows no impatience: torchrun passes on what its processes were sent already.
+        """
+        if self.signalled and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signalled = True

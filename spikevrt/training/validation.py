@@ -1,5 +1,7 @@
 """Loads batches, and computes the metrics on the validation split during training."""
 
+import os
+import signal
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from spikevrt.data.clips.dataset import ClipDataset, Sample, collate
 from spikevrt.models import run_model
 from spikevrt.restoration.metrics import METRICS
 from spikevrt.system.device import autocast, half_type
+from spikevrt.system.subprocesses import signalled_with_parent
 from spikevrt.training.distributed import Processes
 
 
@@ -24,8 +27,7 @@ def load(
 ) -> DataLoader[Sample]:
     """Load collated batches, in order or as `sampler` draws them; memory is pinned for CUDA.
 
-    Worker processes (0 = this process) are forked where that is the default: they do not use CUDA, start quickly, and
-    inherit the signal handlers, so that Ctrl-C in a terminal does not end them before the current step is saved.
+    Worker processes (0 = this process) are forked where that is the default: they do not use CUDA, and start quickly.
     """
     return DataLoader(
         data,
@@ -35,7 +37,22 @@ def load(
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
+        worker_init_fn=stand_apart,
     )
+
+
+def stand_apart(_: int) -> None:
+    """Let a worker process end with its parent, and only then.
+
+    In a process group of its own it gets neither Ctrl-C of a terminal nor the signals that torchrun sends to a group:
+    the current step needs its samples. On Linux it ends at once with its parent: as it may have inherited the parent's
+    connections, other processes would take that to be alive for seconds.
+    """
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+    prepare = signalled_with_parent(signal.SIGKILL)
+    if prepare is not None:
+        prepare()
 
 
 MOST_SAMPLES = 16
@@ -65,5 +82,5 @@ def validate(model: nn.Module, samples: Subset, config: Config, processes: Proce
         totals[:-1] += values.to(totals)
         totals[-1] += out.shape[0] * out.shape[1]
     model.train()
-    *sums, frames = processes.mean(totals).tolist()
+    *sums, frames = processes.means(totals)
     return {name: total / frames for name, total in zip(METRICS, sums, strict=True)}
