@@ -1,6 +1,8 @@
 """`python -m spikevrt.train`: trains VRT+Spike, or plain VRT."""
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 
 from spikevrt.cli import (
@@ -18,6 +20,7 @@ DESCRIPTION = """Train on a data set in the unified layout (spikevrt.prepare mak
 
   python -m spikevrt.train --config default --opts DATA.ROOT=data TRAIN.OUTPUT_DIR=runs/first
   python -m spikevrt.train --config default --opts DATA.ROOT=data TRAIN.OUTPUT_DIR=runs/first --resume auto
+  python -m spikevrt.train --processes 4 --config default --opts DATA.ROOT=data
   torchrun --nproc-per-node 4 -m spikevrt.train --config default --opts DATA.ROOT=data
   python -m spikevrt.train --config default --opts DATA.ROOT=data --dry-run    # does it fit, how long will it take?
 
@@ -31,6 +34,13 @@ def make_parser() -> argparse.ArgumentParser:
     add_config_arguments(parser)
     parser.add_argument("--resume", metavar="auto|PATH", help="continue from the run's last checkpoint, or from PATH")
     parser.add_argument("--device", help="cuda:N or cpu (default: CUDA if there is a GPU)")
+    parser.add_argument(
+        "--processes",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="train in N processes of this machine, each on its own GPU if there are GPUs (torchrun does so, too)",
+    )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(
         "--dry-run",
@@ -69,6 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments and train."""
     args = make_parser().parse_args(argv)
     config = config_from_arguments(args)
+    if args.processes > 1 and "RANK" not in os.environ:
+        from spikevrt.system.subprocesses import Command, call_together
+
+        return call_together(Command("train", tuple(sys.argv[1:] if argv is None else argv)), args.processes)
     from spikevrt.training.options import RunOptions
     from spikevrt.training.run import train
 

@@ -4,6 +4,7 @@ import ctypes
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -49,19 +50,19 @@ class Command:
                     stderr=subprocess.STDOUT if self.log else None,
                     env=environment,
                     start_new_session=True,
-                    preexec_fn=interrupted_with_parent(),
+                    preexec_fn=signalled_with_parent(signal.SIGINT),
                 )
             )
             stack.callback(process.kill)
             yield process
 
 
-def interrupted_with_parent() -> Callable[[], object] | None:
-    """A function for a new process on Linux: the process then gets SIGINT when its parent ends, even by SIGKILL."""
+def signalled_with_parent(number: signal.Signals) -> Callable[[], object] | None:
+    """A function for a new process on Linux: the process then gets a signal when its parent ends, even by SIGKILL."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl  # Looked up here, because the new process should do as little as possible.
-    return lambda: prctl(PR_SET_PDEATHSIG, int(signal.SIGINT))
+    return lambda: prctl(PR_SET_PDEATHSIG, int(number))
 
 
 def call(*commands: Command) -> None:
@@ -94,12 +95,44 @@ def call(*commands: Command) -> None:
     raise SystemExit(code if code > 0 else 128 - code)  # Shells report a signal as 128 + its number.
 
 
+def call_together(command: Command, count: int) -> int:
+    """Run a command in `count` processes of one group of `torch.distributed`, as torchrun does on one machine.
+
+    Signals are passed on as `call` does. Unlike torchrun, nothing is printed here.
+
+    Returns:
+        The exit code: of the first process that failed; 0 if they ended after SIGTERM; else `EXIT_INTERRUPTED` after a
+        signal.
+    """
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
+    threads = {"OMP_NUM_THREADS": str(max(1, cores() // count))}
+    group = Group()
+    with group.passing_on_signals(), ExitStack() as stack:
+        for rank in range(count):
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            group.add(stack.enter_context(command.running(threads | os.environ | shared | own)))
+        failed = group.wait()
+    if failed is not None:
+        code = group.processes[failed].returncode
+        return code if code > 0 else 128 - code
+    return EXIT_INTERRUPTED if group.signalled and group.signal != signal.SIGTERM else 0
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class Group:
     """Processes that are stopped together."""
 
     def __init__(self) -> None:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.signalled = False
+        self.signal: int | None = None
+        """The last signal that was passed on."""
         self.stopping = False
 
     def add(self, process: subprocess.Popen[bytes]) -> None:
@@ -131,8 +164,9 @@ class Group:
     def passing_on_signals(self) -> Iterator[None]:
         """While active, signals to this process are passed on to the group; this process keeps waiting."""
 
-        def pass_on(*_: object) -> None:
+        def pass_on(number: int, _: object) -> None:
             self.signalled = True
+            self.signal = number
             self.interrupt()
 
         before = {number: signal.signal(number, pass_on) for number in FORWARDED}

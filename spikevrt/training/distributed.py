@@ -1,6 +1,7 @@
 """Training in one process, or in several under torchrun."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from spikevrt.errors import UserError
+from spikevrt.errors import EXIT_USER_ERROR, UserError
 from spikevrt.system.device import choose_device
+from spikevrt.training.peers import Peers
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)
@@ -28,6 +30,8 @@ class Processes:
     device: torch.device
     local: int = 0
     """Rank among the processes of this machine."""
+    peers: Peers | None = None
+    """The other processes, if there are any."""
 
     @property
     def first(self) -> bool:
@@ -53,7 +57,38 @@ class Processes:
 
         The host waits for the device here, once.
         """
-        return [share > 0 for share in self.mean(torch.stack(flags).float()).tolist()]
+        return [share > 0 for share in self.means(torch.stack(flags).float())]
+
+    def means(self, values: Tensor) -> list[float]:
+        """The means (N,) of values over all processes, on the host, which waits for the device.
+
+        Raises:
+            ConnectionAbortedError: another process ended, so that nothing was computed.
+        """
+        found = self.mean(values).tolist()
+        if self.peers is not None and self.peers.ended():
+            raise ConnectionAbortedError
+        return found
+
+    @contextmanager
+    def surviving(self, save: Callable[[], None]) -> Iterator[None]:
+        """While active, the end of another process ends this one, with the exit code of bad input.
+
+        What breaks is an exchange between processes, so an optimiser step is either done or not begun. `save` is called
+        on the first process. The first one that is left prints a line, below the progress bar; it does so here, because
+        torchrun soon ends what it still finds running.
+        """
+        try:
+            yield
+        except (RuntimeError, ConnectionAbortedError) as error:
+            lost = self.peers.ended_soon() if self.peers is not None else []
+            if not lost and not connection_lost(error):
+                raise
+            if self.first:
+                save()
+            if self.rank == min(set(range(self.world)) - set(lost)):
+                print(f"\nerror: {loss_line(lost, self.world)}", file=sys.stderr, flush=True)
+            raise SystemExit(EXIT_USER_ERROR) from None
 
     def gather(self, value: T) -> list[T]:
         """The values of all processes, by rank; each process must call this."""
@@ -90,6 +125,27 @@ class Processes:
             distributed.barrier()
 
 
+def give_up() -> None:
+    """End what the main thread waits for: NCCL by itself waits for a process that ended until its timeout."""
+    group = distributed.group.WORLD
+    if group is not None:
+        group.abort()
+
+
+def connection_lost(error: Exception) -> bool:
+    """Whether an error is one of NCCL's or Gloo's; Gloo raises RuntimeErrors that name its source file."""
+    return isinstance(error, distributed.DistError) or "/gloo/" in str(error)
+
+
+def loss_line(lost: list[int], world: int) -> str:
+    """What the user reads when processes ended; none in `lost` = it is not known which."""
+    which = f"process {', '.join(map(str, lost))}" if lost else "a process"
+    return (
+        f"{which} of {world} ended (they count from 0); if it says nothing above, it was killed, perhaps for memory. "
+        "The last good state is saved; continue with the same command and --resume auto"
+    )
+
+
 def accumulating(model: nn.Module, last: bool) -> AbstractContextManager[None]:
     """For a micro-batch: all but the `last` one only add to this process's gradients, which saves their exchange."""
     return nullcontext() if last or not isinstance(model, DistributedDataParallel) else model.no_sync()
@@ -107,10 +163,15 @@ def joined_processes(device: str | None = None) -> Iterator[Processes]:
     if world > 1:
         distributed.init_process_group(backend, timeout=PATIENCE)
     failed = True
+    peers = Peers.meet(rank, world) if world > 1 else None
+    if peers is not None and backend == "nccl":
+        peers.when_one_ended(give_up)
     try:
-        yield Processes(rank, world, chosen, local)
+        yield Processes(rank, world, chosen, local, peers)
         failed = False
     finally:
+        if peers is not None:
+            peers.left.set()
         # Gloo aborts a process that exits without leaving the group; NCCL waits for processes that wait for this one.
         if world > 1 and not (failed and backend == "nccl"):
             distributed.destroy_process_group()

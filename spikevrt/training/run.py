@@ -23,7 +23,7 @@ def train(config: Config, options: RunOptions) -> int:
         options: the command's options.
 
     Returns:
-        The exit code: 0, or `EXIT_INTERRUPTED` after Ctrl-C.
+        The exit code: 0, or `EXIT_INTERRUPTED` after a signal, unless this is one of several processes.
 
     Raises:
         UserError: device, data set or checkpoint is missing, or TRAIN.OUTPUT_DIR holds a run already.
@@ -57,4 +57,5 @@ def train(config: Config, options: RunOptions) -> int:
     if processes.first:
         kept = " and saved" if trainer.saves.step == trainer.step else f"; {trainer.saves.kept()}"
         print(f"stopped at step {trainer.step}{kept}; continue with the same command and --resume auto")
-    return EXIT_INTERRUPTED
+    # What started several processes would report any other code as a failure of one of them.
+    return EXIT_INTERRUPTED if processes.world == 1 else 0

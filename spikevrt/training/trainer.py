@@ -115,10 +115,11 @@ class Trainer:
         scaled = self.optimiser_step.scaler.is_enabled()
         watched = anomalies_named(self.model, lambda: self.step + 1, not scaled)
         try:
-            with memory_advice(TRAINING_ADVICE), watched if self.options.detect_anomaly else nullcontext():
+            advice, anomalies = memory_advice(TRAINING_ADVICE), self.options.detect_anomaly
+            with advice, watched if anomalies else nullcontext(), self.processes.surviving(self._rescue):
                 self._steps()
         except Exception:
-            self.saves.rescue(self.step, self.log)
+            self._rescue()
             raise
         finally:
             self.log.close()
@@ -219,12 +220,15 @@ class Trainer:
         self.draws -= steps * draws_per_step(self.config.train, self.processes.world)
         self.validated = min(self.validated, self.step)
         self.skips.taken()
+        self._rescue()
+
+    def _rescue(self) -> None:
         self.saves.rescue(self.step, self.log)
 
     def _log(self, loss_and_norm: Tensor, rate: float, wait_share: float) -> None:
         shown = None
         if self.step % self.config.train.log_every == 0 or self.step in (1, self.steps):
-            shown, norm = self.processes.mean(loss_and_norm).tolist()
+            shown, norm = self.processes.means(loss_and_norm)
             self.log.row(
                 "train",
                 self.step,
@@ -291,7 +295,10 @@ class Trainer:
             print(there.sentence(path, self.config, self.processes.world, len(self.dataset)))
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """Signal handler: finish the step, save, exit. A second signal exits at once."""
-        if self.signalled:
+        """Signal handler: finish the step, save, exit. A second Ctrl-C exits at once.
+
+        A second SIGTERM shows no impatience: torchrun passes on what its processes were sent already.
+        """
+        if self.signalled and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signalled = True

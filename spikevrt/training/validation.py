@@ -67,7 +67,7 @@ def validate(model: nn.Module, samples: Subset, config: Config, processes: Proce
         totals[:-1] += values.to(totals)
         totals[-1] += out.shape[0] * out.shape[1]
     model.train()
-    *sums, frames = processes.mean(totals).tolist()
+    *sums, frames = processes.means(totals)
     return {name: total / frames for name, total in zip(METRICS, sums, strict=True)}
 
 

@@ -140,6 +140,26 @@ def test_draws_cover_every_epoch_once_and_resume_anywhere(world):
     assert resumed == draws[4 * world :: world][:5]
 
 
+def test_a_run_that_changes_its_sizes_takes_every_draw_once_and_in_order():
+    """Steps of (batch size, accumulation, processes), as a run is resumed on what machines there are."""
+    samples, draws = 11, 0
+    whole = list(islice(DrawSampler(samples, 5), 200))
+    taken = []
+    for batch, accumulate, world in ((2, 1, 1), (1, 2, 2), (3, 1, 3), (1, 1, 1), (2, 3, 2), (4, 1, 3)):
+        streams = [iter(DrawSampler(samples, 5, draws, rank, world)) for rank in range(world)]
+        for _ in range(2 * batch * accumulate):
+            taken += [next(stream) for stream in streams]
+        draws += 2 * batch * accumulate * world
+    assert taken == whole[:draws]
+    assert [draw for _, draw in taken] == list(range(draws))
+
+
+def test_samples_tell_their_draws(registered):
+    dataset = ClipDataset(registered, "train", True, False, crop=40)
+    assert collate([dataset[(1, 8)], dataset[(0, 2**40)]])["draw"] == [8, 2**40]
+    assert collate([dataset[0]])["draw"] == [0]
+
+
 def test_normalisation():
     counts = torch.tensor([[4, 0, 3]]).view(1, 3, 1, 1)
     frames = torch.tensor([[4, 0, 6]])

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from spikevrt.config import load_config
 from spikevrt.errors import UserError
 from spikevrt.models import Backends
 from spikevrt.training import distributed, trainer
-from spikevrt.training.distributed import Processes, joined_processes
+from spikevrt.training.distributed import Processes, accumulating, joined_processes
+from spikevrt.training.peers import Peers
 
 SCRIPT = """
 import sys
@@ -63,6 +65,45 @@ def test_kernels_are_compiled_once_on_every_other_machine_and_all_wait(rank, loc
     taken = Backends("sdpa", "sdpa")
     trainer.agreed_backends(load_config("demo"), processes)
     assert len(done) == compiles + 1, "there is nothing to compile"
+
+
+def test_gradients_are_exchanged_by_the_last_micro_batch_only(monkeypatch):
+    calls = []
+
+    class Wrapped(torch.nn.Module):
+        def no_sync(self):
+            calls.append("kept here")
+            return nullcontext()
+
+    monkeypatch.setattr(distributed, "DistributedDataParallel", Wrapped)
+    with accumulating(Wrapped(), last=True), accumulating(torch.nn.Identity(), last=False):
+        assert calls == []
+    with accumulating(Wrapped(), last=False):
+        assert calls == ["kept here"]
+
+
+@pytest.mark.parametrize(("lost", "line"), [([], "a process of 4 ended"), ([1, 3], "process 1, 3 of 4 ended")])
+def test_an_error_of_a_connection_is_one_line_of_the_first_that_is_left(lost, line, capsys):
+    peers = Peers(0, 4, dict.fromkeys(lost, 2**22 + 5))  # Above every number of a process.
+    saved: list[str] = []
+    with (
+        pytest.raises(SystemExit) as ended,
+        Processes(0, 4, torch.device("cpu"), 0, peers).surviving(lambda: saved.append("saved")),
+    ):
+        raise RuntimeError("[/build/gloo/transport/tcp/pair.cc:537] Connection closed by peer")
+    assert ended.value.code == 2
+    assert saved == ["saved"]
+    assert line in capsys.readouterr().err
+
+
+def test_other_errors_pass_and_others_than_the_first_neither_save_nor_print(capsys):
+    peers = Peers(2, 4, {1: 2**22 + 5})
+    own = Processes(2, 4, torch.device("cpu"), 2, peers)
+    with pytest.raises(SystemExit), own.surviving(pytest.fail):
+        raise RuntimeError("gloo")
+    assert capsys.readouterr().err == ""
+    with pytest.raises(RuntimeError, match="shapes"), Processes(0, 1, torch.device("cpu")).surviving(pytest.fail):
+        raise RuntimeError("shapes")
 
 
 def test_a_process_knows_its_place_on_its_machine(monkeypatch):

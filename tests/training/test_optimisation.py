@@ -50,6 +50,17 @@ def test_steps_follow_from_epochs_unless_given():
     assert total_steps(TrainConfig(max_steps=5), samples=17, world=1) == 5
 
 
+def test_epochs_stay_passes_over_the_samples_when_the_size_of_a_step_changes():
+    train = TrainConfig(epochs=10, batch_size=2)
+    assert total_steps(train, samples=20, world=1) == 100
+    assert total_steps(train, samples=20, world=1, step=50, draws=100) == 100
+    assert total_steps(train, samples=20, world=2, step=50, draws=100) == 50 + 25
+    assert total_steps(train, samples=20, world=2, step=75, draws=200) == 75, "all passes are done"
+    again = TrainConfig(epochs=10, batch_size=1)
+    assert total_steps(again, samples=20, world=1, step=60, draws=140) == 60 + 60
+    assert total_steps(TrainConfig(max_steps=80), samples=20, world=2, step=50, draws=100) == 80
+
+
 def test_flow_has_its_own_rate_and_can_be_frozen():
     model = build_model(small_config("/nowhere"))
     optimizer = make_optimizer(model, TrainConfig(flow_lr_scale=0.125))

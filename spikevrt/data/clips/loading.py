@@ -2,6 +2,7 @@
 
 import multiprocessing
 import multiprocessing.resource_tracker
+import os
 import re
 import signal
 import threading
@@ -18,6 +19,7 @@ from spikevrt.data.clips.dataset import Sample, collate
 from spikevrt.errors import UserError
 from spikevrt.system.failures import memory_line, system_line
 from spikevrt.system.shared_memory import FOLDER, free_shared_memory, in_pages
+from spikevrt.system.subprocesses import signalled_with_parent
 
 HELD = 2
 """Batches in shared memory beside those that workers have in advance: the one in use and the one being copied."""
@@ -101,10 +103,20 @@ def share(x: Tensor) -> None:
         time.sleep(0.2)
 
 
-def ignore_terminal(worker: int) -> None:
-    """Runs first in a worker: Ctrl-C does not end it before the training process has finished its step."""
+def stand_apart(worker: int) -> None:
+    """Runs first in a worker, which then ends with the training process, and only then.
+
+    It hears neither Ctrl-C of a terminal nor what torchrun sends to a group of processes: the current step needs its
+    samples. On Linux it ends at once with its parent: as it may have inherited the parent's connections, other
+    processes would take that to be alive for seconds.
+    """
     for number in TERMINAL:
         signal.signal(number, signal.SIG_IGN)
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+    prepare = signalled_with_parent(signal.SIGKILL)
+    if prepare is not None:
+        prepare()
 
 
 class Loader(DataLoader[Sample]):
@@ -225,5 +237,5 @@ def worker_options(data: Dataset[Sample], batch_size: int, workers: int) -> dict
         "collate_fn": collate_shared,
         "prefetch_factor": ahead,
         "persistent_workers": True,
-        "worker_init_fn": ignore_terminal,
+        "worker_init_fn": stand_apart,
     }

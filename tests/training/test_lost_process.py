@@ -1,0 +1,108 @@
+"""A process of a group that is killed, and signals to a group: one line, the exit code, a state to resume from."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from spikevrt.config import config_to_yaml
+from spikevrt.training.peers import Peers, running
+from tests.small_data import small_config
+
+OURS = ("-m", "spikevrt.train", "--processes", "2")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "spikevrt.train")
+NO_FLOW = ("TRAIN.FREEZE_FLOW_STEPS=1000", "TRAIN.NUM_WORKERS=1", "TRAIN.LOG_EVERY=1", "TRAIN.VAL_EVERY=1000")
+
+
+@contextmanager
+def training(tree: Path, folder: Path, launcher: tuple[str, ...]) -> Iterator[subprocess.Popen[str]]:
+    """A run of two processes that has taken a step."""
+    config = small_config(tree, f"TRAIN.OUTPUT_DIR={folder}", "TRAIN.MAX_STEPS=500", *NO_FLOW)
+    folder.mkdir()
+    (folder / "own.yaml").write_text(config_to_yaml(config))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *launcher, "--config", str(folder / "own.yaml")]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        try:
+            log = folder / "log.jsonl"
+            while run.poll() is None and not (log.exists() and log.read_text()):
+                time.sleep(0.05)
+            yield run
+        finally:
+            run.kill()
+
+
+def ranks(launcher: int) -> list[int]:
+    """The processes that train, first rank first."""
+    return sorted(int(x) for x in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split())
+
+
+def ours(errors: str) -> list[str]:
+    """What the run says beside the progress bar."""
+    return [line for line in errors.splitlines() if line.startswith(("error", "Traceback", "warning", "RuntimeError"))]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_process_is_one_line_of_the_other(tree, tmp_path, rank):
+    with training(tree, tmp_path / "run", OURS) as run:
+        pids = ranks(run.pid)
+        os.kill(pids[rank], signal.SIGKILL)
+        start = time.monotonic()
+        while running(pids[1 - rank]) and time.monotonic() < start + 60:
+            time.sleep(0.05)
+        seconds = time.monotonic() - start
+        _, errors = run.communicate(timeout=60)
+    (line,) = ours(errors)
+    assert line.startswith(f"error: process {rank} of 2 ended")
+    assert "--resume auto" in line
+    assert run.returncode in (2, 128 + signal.SIGKILL)
+    assert seconds < 10
+    if rank == 1:
+        state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["training"]
+        assert state["draws"] == 2 * state["step"] > 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_to_the_group_is_passed_on_and_all_is_saved(tree, tmp_path, number, code):
+    with training(tree, tmp_path / "run", OURS) as run:
+        run.send_signal(number)
+        output, errors = run.communicate(timeout=120)
+    assert run.returncode == code, errors
+    assert ours(errors) == []
+    assert output.count("and saved; continue with the same command and --resume auto") == 1
+    assert (tmp_path / "run" / "last.pt").is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+def test_processes_of_torchrun_end_well_after_sigterm(tree, tmp_path):
+    """Also after two: where everything is sent SIGTERM, torchrun passes on another one."""
+    with training(tree, tmp_path / "run", TORCHRUN) as run:
+        for _ in range(2):
+            for pid in ranks(run.pid):
+                os.kill(pid, signal.SIGTERM)
+        output, errors = run.communicate(timeout=120)
+    assert run.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert output.count("and saved; continue") == 1
+
+
+def test_who_ended():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        peers = Peers(0, 3, {1: child.pid, 2: os.getpid()})
+        assert peers.ended() == []
+        calls = []
+        peers.when_one_ended(lambda: calls.append(peers.ended()))
+        child.kill()
+        assert peers.ended_soon() == [1], "although nobody has asked for its exit code"
+    limit = time.monotonic() + 10
+    while not calls and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert calls == [[1]]
