@@ -19,7 +19,7 @@ from spikevrt.training.validation import load
 from tests.small_data import small_config
 
 CPU = torch.device("cpu")
-SAMPLE = 2 * 20480 + 2 * 4096
+SAMPLE = 2 * 12288 + 2 * 4096
 """Bytes of a sample in pages: `blur` and `sharp` (2,3,40,40), `counts` (2,4,20,20), `bin_frames` (2,4)."""
 
 
@@ -51,7 +51,8 @@ def test_a_small_dev_shm_is_no_end_and_no_wait(tree, size):
         "from spikevrt.training.validation import load; from tests.small_data import small_config\n"
         "data = replace(small_config(sys.argv[1]).data, ram_cache_gb=1.0)\n"
         "kept = ClipDataset(data, 'train', True, True, crop=40)\n"
-        "print(sum(len(batch['blur']) for batch in load(kept, torch.device('cpu'), workers=2)), len(kept), kept.ram.used)\n"
+        "read = sum(len(batch['blur']) for batch in load(kept, torch.device('cpu'), workers=2))\n"
+        "print(read, len(kept), kept.ram.used)\n"
     )
     mount = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size={size} none /dev/shm && exec "$@"', "sh"]
     if subprocess.run([*mount, "true"], capture_output=True, check=False).returncode:
@@ -73,8 +74,7 @@ def test_the_death_of_a_worker_is_one_line(data, number, cause, capfd):
     for worker in batches._batches._workers:
         os.kill(worker.pid, number)
     with pytest.raises(UserError, match=rf"^a worker that loads samples {cause}.*lower TRAIN.NUM_WORKERS") as caught:
-        while next_batch(batches) is not None:
-            pass
+        list(batches)
     assert "\n" not in str(caught.value)
 
 
