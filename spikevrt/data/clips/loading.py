@@ -54,8 +54,8 @@ def plan_workers(data: Dataset[Sample], batch_size: int, workers: int) -> tuple[
     warnings.warn(
         f"{FOLDER} has {free / 1e6:,.1f} MB free; TRAIN.NUM_WORKERS {workers} wants "
         f"{(workers * IN_ADVANCE + HELD) * size / SPARE / 1e6:,.1f} MB for batches of {size / 1e6:,.1f} MB: going on "
-        f"with {fewer} workers{' and one batch in advance each' if fewer else ''}; for all, give it more (docker run "
-        "--shm-size) or lower TRAIN.BATCH_SIZE",
+        f"with {fewer}{', one batch in advance each' if fewer else ''}; for all, give it more (docker run --shm-size) "
+        "or lower TRAIN.BATCH_SIZE",
         stacklevel=2,
     )
     return fewer, 1
@@ -163,7 +163,8 @@ class Batches:
             raise
         except Exception as error:
             workers = getattr(self._batches, "_workers", [])
-            if LOST.search(str(error)):
+            # A worker that ends while it hands a batch over leaves a connection that breaks off.
+            if LOST.search(str(error)) or (workers and isinstance(error, EOFError | ConnectionError)):
                 raise UserError(lost_line([worker.exitcode for worker in workers])) from None
             line = failure_line(error)
             if line is None:
@@ -173,13 +174,14 @@ class Batches:
 
 def lost_line(codes: Sequence[int | None]) -> str:
     """One line about workers that have died, from the exit codes of all (None = runs)."""
-    code = next((code for code in codes if code), 0)
+    code = next((code for code in codes if code is not None), None)
     causes = {
         signal.SIGKILL: "was killed, as the system does when memory runs out",
         signal.SIGBUS: f"has met a full {FOLDER}",
         signal.SIGSEGV: "has crashed (SIGSEGV)",
     }
-    known = {-number: cause for number, cause in causes.items()}
+    known: dict[int | None, str] = {-number: cause for number, cause in causes.items()}
+    known[None] = "has ended early"
     return (
         f"a worker that loads samples {known.get(code, f'has ended early (code {code})')}; lower TRAIN.NUM_WORKERS "
         f"(now {len(codes)}; 0 = no workers) or DATA.RAM_CACHE_GB, or free memory"
