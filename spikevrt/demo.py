@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from spikevrt.cli import command_parser, positive, positive_number, run_command
+from spikevrt.cli import command_parser, path, positive, positive_number, run_command
 from spikevrt.config import load_config
 from spikevrt.data.files.atomic import scratch_folder
 from spikevrt.errors import UserError
@@ -166,7 +166,7 @@ def gains(scores: Path) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run all parts and print a summary."""
     parser = command_parser("spikevrt.demo", DESCRIPTION)
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of data, runs and results")
+    parser.add_argument("--out", type=path, default=Path("demo"), help="folder of data, runs and results")
     parser.add_argument("--minutes", type=positive_number, default=MINUTES, help="time for everything")
     parser.add_argument("--steps", type=positive, help="optimiser steps of each model, however long they take")
     args = parser.parse_args(argv)
