@@ -45,11 +45,11 @@ SHORT.maxstring = SHORT.maxother = SHORT.maxlong = VALUE_LENGTH
 
 
 def shown(value: object) -> str:
-    """Any value as one short line for a message: a text as it is, others as Python writes them.
+    """Any value as one short line for a message: a text as it is, others (and no text at all) as Python writes them.
 
     However large, deep or linked to itself a value is, this takes no time.
     """
-    return one_line(value if isinstance(value, str) else quoted(value), VALUE_LENGTH)
+    return one_line(value if isinstance(value, str) and value else quoted(value), VALUE_LENGTH)
 
 
 def quoted(value: object) -> str:

@@ -17,10 +17,11 @@ from spikevrt.errors import UserError, shown
 
 Tree = dict[str, Any]
 """Nested sections by upper-case names, with `Scalar`s or plain values as leaves."""
-MOST_BYTES = 2**18
-"""A configuration with every key and its description has some 10,000 bytes; more than this is another file."""
+MOST_BYTES = 2**16
+"""A configuration with every key has some 3,000 bytes; what has more than this is another file."""
 MOST_LEVELS = 16
 """A list in a section of a section of a section has four."""
+TOO_DEEP = "too many levels inside each other"
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32-le",
@@ -29,7 +30,7 @@ BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 """First bytes of a text file that make its encoding certain; longer marks come before those that they begin with."""
-SAVE_AS_UTF8 = "save it as UTF-8 in an editor"
+REMEDY = "save it as UTF-8 in an editor, or name the right file"
 
 
 def read_text(path: Path, name: str) -> str:
@@ -53,9 +54,9 @@ def read_text(path: Path, name: str) -> str:
         text = content[len(marks[0]) if marks else 0 :].decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{name}: line {line} is not {encoding.upper()} text; {SAVE_AS_UTF8}") from None
+        raise UserError(f"{name}: line {line} is not {encoding.upper()} text; {REMEDY}") from None
     if "\0" in text:
-        raise UserError(f"{name}: holds NUL bytes, so it is no UTF-8 text; {SAVE_AS_UTF8}, or name the right file")
+        raise UserError(f"{name}: holds NUL bytes, so it is no UTF-8 text; {REMEDY}")
     return text
 
 
@@ -125,13 +126,25 @@ def parse_yaml(text: str) -> Any:
         yaml.YAMLError: it is not YAML, or holds more than sections, lists and scalars.
     """
     try:
-        node = yaml.compose(text, yaml.SafeLoader)
-    except RecursionError:
-        raise yaml.MarkedYAMLError(problem="too many levels inside each other") from None
+        node = yaml.compose(text, Composer)
     except (ValueError, OverflowError):
         # PyYAML does not check the numbers behind \\U and \\x.
         raise yaml.MarkedYAMLError(problem="an escape sequence stands for no character") from None
     return None if node is None else Reading().value(node, 0)
+
+
+class Composer(yaml.SafeLoader):
+    """Gives up at `MOST_LEVELS`, long before Python's stack is full."""
+
+    level = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.level += 1
+        if self.level > MOST_LEVELS:
+            raise yaml.MarkedYAMLError(problem=TOO_DEEP, problem_mark=self.peek_event().start_mark)
+        node = super().compose_node(parent, index)
+        self.level -= 1
+        return node
 
 
 class Reading:
@@ -144,7 +157,7 @@ class Reading:
         """The value of a node that lies inside of `level` others."""
         # A node that refers to itself has endlessly many levels.
         if level > MOST_LEVELS:
-            raise problem("too many levels inside each other", node)
+            raise problem(TOO_DEEP, node)
         if id(node) not in self._known:
             self._known[id(node)] = self.read(node, level)
         return self._known[id(node)]

@@ -25,7 +25,8 @@ def name_of(path: Path) -> str:
     if not path.is_dir() and any(map(str.isalpha, ending)):
         name = name.removesuffix(ending)
     if not name or name.startswith("."):
-        raise UserError(f"{path}: results are named by it, and cannot be named {name or 'by the root'}; rename it")
+        reason = "begins with a dot, and hidden results would be lost" if name else "has none"
+        raise UserError(f"{path}: its name is that of its results, but it {reason}; rename it, or name another")
     return name
 
 
