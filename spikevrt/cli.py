@@ -1,16 +1,19 @@
 """What every command shares: arguments, one-line errors, exit codes."""
 
 import argparse
+import io
 import math
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from spikevrt.config import ATTN_BACKENDS, Config, load_config, preset_names
-from spikevrt.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
+from spikevrt.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, MESSAGE_LENGTH, UserError, one_line, quoted, shown
 from spikevrt.system.failures import memory_line, system_line
 from spikevrt.system.process import (
     EndingSignal,
@@ -71,24 +74,79 @@ def add_subcommand(commands: "Subcommands", name: str, summary: str, description
     return commands.add_parser(name, help=summary, description=description, formatter_class=HelpFormatter)
 
 
-def positive(text: str) -> int:
-    """Parse a count: an integer of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
+MOST = 10**9
+"""Largest count and measure that an option takes, unless it says otherwise."""
 
 
-def positive_number(text: str) -> float:
-    """Parse a measure: a finite number above 0."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise ValueError
-    return value
+def whole(least: int = 1, most: int = MOST, why: str = "") -> Callable[[str], int]:
+    """A parser of an option's integer from `least` (at least 1) to `most`; `why` ends the message of a refusal."""
+
+    def parse(text: str) -> int:
+        value = int(text)
+        if value < 1:
+            raise ValueError
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{quoted(value)} must be at least {least} and at most {most}{why}")
+        return value
+
+    # argparse prints this name in its messages.
+    parse.__name__ = "positive integer"
+    return parse
 
 
-# argparse prints these names in its messages.
-positive.__name__, positive_number.__name__ = "positive integer", "positive number"
+def measure(most: float = MOST) -> Callable[[str], float]:
+    """A parser of an option's finite number above 0, up to `most`."""
+
+    def parse(text: str) -> float:
+        value = float(text)
+        if not 0 < value < math.inf:
+            raise ValueError
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{value:g} must be at most {most:g}")
+        return value
+
+    parse.__name__ = "positive number"
+    return parse
+
+
+positive, positive_number = whole(), measure()
+
+
+def home_path(text: str) -> str:
+    """Parse a path that a shell has left alone, as in `NAME=~/x` or within quotes: `~` is the home folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty text names no file or folder")
+    return os.path.expanduser(text)
+
+
+def path(text: str) -> Path:
+    """Parse the path of a file or a folder."""
+    return Path(home_path(text))
+
+
+def file_to_write(text: str) -> Path:
+    """Parse the path of a file to write, which is refused early if it names a folder."""
+    file = path(text)
+    if text.endswith(os.sep) or file.is_dir() or not file.name:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is a folder; name a file in it")
+    return file
+
+
+OTHER_PICTURES = (".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pdf", ".svg")
+"""Endings that ask for something else than a PNG."""
+
+
+def as_png(option: str, file: Path) -> Path:
+    """The PNG that the value of an option names; `.png` is added to a name without an ending.
+
+    What stands behind a dot is an ending only if it is one of a picture: `v1.5` becomes `v1.5.png`.
+
+    Raises:
+        UserError: it is another kind of picture.
+    """
+    if file.suffix.lower() in OTHER_PICTURES:
+        raise UserError(f"{option} {shown(str(file))}: must be a .png")
+    return file if file.suffix.lower() == ".png" else file.with_name(f"{file.name}.png")
 
 
 def add_config_arguments(
@@ -97,6 +155,7 @@ def add_config_arguments(
     """`--config`, `--opts` and (unless `backend` is false) `--attn-backend`, for commands that build a model."""
     parser.add_argument(
         "--config",
+        type=home_path,
         default=default,
         metavar="NAME|PATH",
         help=f"a preset ({', '.join(preset_names())}) or a YAML file",
@@ -144,14 +203,22 @@ def config_options(args: argparse.Namespace) -> list[str]:
     return [*args.opts, *backend]
 
 
+def print_anything() -> None:
+    """Let stdout and stderr escape the characters that a terminal's encoding does not have, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def run_command(main: Callable[[Sequence[str] | None], int | None]) -> None:
     """Run `main` and exit with its code.
 
     A `UserError`, an error of the system (a file that cannot be read or written) and a lack of memory print one line on
     stderr and exit with code 2. Ctrl-C, SIGTERM and SIGHUP end the command in order, with 128 + the signal's number.
     """
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {one_line(str(message))}\n"
     open_closed_streams()
+    print_anything()
     code = EXIT_USER_ERROR
     try:
         with ending_in_order():
@@ -183,4 +250,4 @@ def run_command(main: Callable[[Sequence[str] | None], int | None]) -> None:
 def say(line: str) -> None:
     """Print a line on stderr if that is possible."""
     with suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+        print(one_line(line, MESSAGE_LENGTH + len("error: ")), file=sys.stderr, flush=True)

@@ -13,10 +13,11 @@ from spikevrt.cli import (
     add_prove_again,
     command_parser,
     config_options,
-    positive_number,
+    measure,
+    path,
     run_command,
 )
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from spikevrt.config import DataConfig
@@ -39,11 +40,11 @@ comes from a config.yaml in that folder (spike_h, spike_w) or from --opts DATA.S
 def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = command_parser("spikevrt.deblur", DESCRIPTION)
-    parser.add_argument("input", type=Path, metavar="INPUT", help="pictures, a video, or a clip of a data set")
-    parser.add_argument("--spikes", type=Path, help="folder of spike files, one per frame or one recording")
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help=f"a folder for PNGs, or a file ({', '.join(VIDEOS)})")
-    parser.add_argument("--fps", type=positive_number, help="frames per second of --out (default: as INPUT, else 24)")
+    parser.add_argument("input", type=path, metavar="INPUT", help="pictures, a video, or a clip of a data set")
+    parser.add_argument("--spikes", type=path, help="folder of spike files, one per frame or one recording")
+    parser.add_argument("--checkpoint", type=path, required=True)
+    parser.add_argument("--out", type=path, required=True, help=f"a folder for PNGs, or a file ({', '.join(VIDEOS)})")
+    parser.add_argument("--fps", type=measure(1000), help="frames per second of --out (default: as INPUT, else 24)")
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist at --out")
     add_config_arguments(parser, default=None)
     add_prove_again(parser)
@@ -109,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with open_output(args, source) as write:
         for frame in tqdm(restored, "deblur", len(source), unit="frame"):
             write(to_bytes(frame))
-    print(f"{len(source)} frames of {source.size[1]}x{source.size[0]} in {args.out}")
+    print(f"{len(source)} frames of {source.size[1]}x{source.size[0]} in {one_line(str(args.out))}")
     return 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from spikevrt.cli import command_parser, positive, positive_number, run_command
+from spikevrt.cli import command_parser, path, positive, positive_number, run_command
 from spikevrt.config import load_config
 from spikevrt.data.files.atomic import scratch_folder
 from spikevrt.errors import UserError
@@ -109,7 +109,7 @@ def time_steps(out: Path) -> float:
     with scratch_folder(out / "trial") as trial:
         options = "TRAIN.LOG_EVERY=1", f"TRAIN.VAL_EVERY={TRIAL_STEPS}"
         train(out / "data", trial, TRIAL_STEPS, *options, quiet=True)
-        logs = [(trial / run / LOG_NAME).read_text().splitlines() for run in TWINS.values()]
+        logs = [(trial / run / LOG_NAME).read_text("utf-8").splitlines() for run in TWINS.values()]
     rows = [[row for line in log if (row := json.loads(line))["kind"] == "train"] for log in logs]
     return max(median(row["seconds"] for row in run[WARM_STEPS:]) for run in rows)
 
@@ -154,7 +154,7 @@ def restore(out: Path) -> None:
 
 def gains(scores: Path) -> str:
     """Text: what spikes gain on the held-out part, in dB."""
-    every = json.loads(scores.read_text())["all"]
+    every = json.loads(scores.read_text("utf-8"))["all"]
     ours = every["VRT+Spike"]
     return (
         f"VRT+Spike: {ours['psnr'] - every['blurred']['psnr']:+.2f} dB over the blurred input, "
@@ -166,7 +166,7 @@ def gains(scores: Path) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run all parts and print a summary."""
     parser = command_parser("spikevrt.demo", DESCRIPTION)
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of data, runs and results")
+    parser.add_argument("--out", type=path, default=Path("demo"), help="folder of data, runs and results")
     parser.add_argument("--minutes", type=positive_number, default=MINUTES, help="time for everything")
     parser.add_argument("--steps", type=positive, help="optimiser steps of each model, however long they take")
     args = parser.parse_args(argv)

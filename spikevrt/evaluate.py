@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,13 +11,18 @@ from typing import TYPE_CHECKING
 from spikevrt.cli import (
     add_config_arguments,
     add_prove_again,
+    as_png,
     command_parser,
     config_options,
+    file_to_write,
+    home_path,
+    measure,
     positive,
-    positive_number,
     run_command,
+    whole,
 )
-from spikevrt.errors import UserError
+from spikevrt.config.limits import MOST_PIXELS, SSIM_SIDE
+from spikevrt.errors import UserError, one_line, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,34 +45,57 @@ def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = command_parser("spikevrt.evaluate", DESCRIPTION)
     parser.add_argument(
-        "--checkpoint", nargs="+", required=True, metavar="[NAME=]PATH", help="models to compare; NAME labels the table"
+        "--checkpoint",
+        nargs="+",
+        type=home_path,
+        required=True,
+        metavar="[NAME=]PATH",
+        help="models to compare; NAME labels the table",
     )
     add_config_arguments(parser, default=None)
     add_prove_again(parser)
-    parser.add_argument("--crop", type=positive, help="use only the centre CROP x CROP pixels of each frame")
-    parser.add_argument("--json", type=Path, help="file for all figures")
-    parser.add_argument("--picture", type=Path, help="PNG file that compares all methods on the middle frame")
+    parser.add_argument(
+        "--crop",
+        type=whole(SSIM_SIDE, MOST_PIXELS, " (SSIM compares windows of that size)"),
+        help="use only the centre CROP x CROP pixels of each frame",
+    )
+    parser.add_argument("--json", type=file_to_write, help="file for all figures")
+    parser.add_argument("--picture", type=file_to_write, help="PNG file that compares all methods on the middle frame")
     parser.add_argument("--picture-frame", metavar="CLIP/STEM", help="use this frame for --picture")
     parser.add_argument(
         "--tfp-window", type=positive, help="spike frames that TFP averages (default: half of the exposure)"
     )
     parser.add_argument(
-        "--tfp-rate", type=positive_number, help="firing rate of a white pixel (default: from clip.json, else 0.6)"
+        "--tfp-rate", type=measure(1), help="firing rate of a white pixel (default: from clip.json, else 0.6)"
     )
     parser.add_argument("--device", help="cuda:N or cpu (default: CUDA if there is a GPU)")
     return parser
 
 
 def named_checkpoints(arguments: Sequence[str]) -> dict[str, Path]:
-    """Checkpoints by name: `NAME=PATH`, or `PATH`, which is called `restored` or, among several, by its folder."""
+    """Checkpoints by name: `NAME=PATH`, or `PATH`, which is called `restored` or, among several, by its folder.
+
+    An equals sign inside the path of a file ends no name: `runs/lr=1e-4/best.pt` is a path.
+    """
+    from spikevrt.restoration.evaluation import BLURRED, SHARP, TFP
+
     named: dict[str, Path] = {}
     for argument in arguments:
-        name, equals, path = argument.partition("=")
-        if not equals:
-            path, name = argument, "restored" if len(arguments) == 1 else Path(argument).resolve().parent.name
+        file = Path(argument)
+        name, equals, below = argument.partition("=")
+        if equals and os.sep not in name and not file.exists():
+            file = Path(os.path.expanduser(below))
+        else:
+            name = "restored" if len(arguments) == 1 else file.resolve().parent.name
+        if not name or file == Path():
+            raise UserError(f"--checkpoint {shown(argument)}: without a name or a path; write NAME=PATH")
+        if name in (BLURRED, TFP, SHARP):
+            raise UserError(f"--checkpoint {shown(argument)}: {name} is a row of every table; write another NAME=PATH")
         if name in named:
-            raise UserError(f"--checkpoint {argument}: two checkpoints are called {name}; write NAME=PATH")
-        named[name] = Path(path)
+            raise UserError(
+                f"--checkpoint {shown(argument)}: two checkpoints are called {shown(name)}; write NAME=PATH"
+            )
+        named[name] = file
     return named
 
 
@@ -77,7 +106,7 @@ def pictured(wanted: str | None, clips: dict[str, tuple[str, ...]]) -> tuple[str
         return name, stems[len(stems) // 2]
     name, _, stem = wanted.rpartition("/")
     if stem not in clips.get(name, ()):
-        raise UserError(f"--picture-frame {wanted}: no such frame; clips: {', '.join(clips)}")
+        raise UserError(f"--picture-frame {shown(wanted)}: no such frame; clips: {shown(', '.join(clips))}")
     return name, stem
 
 
@@ -87,7 +116,8 @@ def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
 
     from spikevrt.data.clips.clip import find_clips
     from spikevrt.models import load_trained_model
-    from spikevrt.restoration.evaluation import TfpSettings, compare, score
+    from spikevrt.restoration.evaluation import SHARP, TfpSettings, compare, score
+    from spikevrt.restoration.metrics import require_window
     from spikevrt.restoration.report import Report
     from spikevrt.restoration.stream import Restorer
     from spikevrt.system.device import choose_device, settle_float32
@@ -103,37 +133,41 @@ def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
     clips = find_clips(data, data.val_split, need_spikes=need_spikes)
     if not need_spikes and all((clip.folder / data.spike_dir).is_dir() for clip in clips):
         clips = find_clips(data, data.val_split)
+    for clip in clips:
+        require_window(clip.frame_size, str(clip.folder))
     drawn = pictured(args.picture_frame, {clip.name: clip.stems for clip in clips})
     about = {"root": data.root, "split": data.val_split, "blur": data.blur_dir, "sharp": data.sharp_dir}
     report = Report(about | {"crop": args.crop, "models": {name: str(path) for name, path in paths.items()}})
     tfp = TfpSettings(args.tfp_window, args.tfp_rate)
-    shown: dict[str, Tensor] = {}
+    pictures: dict[str, Tensor] = {}
     with tqdm(total=sum(len(clip.stems) for clip in clips), desc="evaluate", unit="frame") as bar:
         for clip in clips:
             for frame in compare(clip, data, restorers, args.crop, tfp):
                 report.add(clip.name, {m: score(p, frame.sharp) for m, p in frame.pictures.items()})
                 if (clip.name, frame.stem) == drawn:
-                    shown = frame.pictures | {"sharp": frame.sharp}
+                    pictures = frame.pictures | {SHARP: frame.sharp}
                 bar.update()
-    return report, shown
+    return report, pictures
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments, evaluate and print the tables."""
     args = make_parser().parse_args(argv)
+    picture = as_png("--picture", args.picture) if args.picture else None
     from spikevrt.data.files.images import write_png
     from spikevrt.models.backends.choose import forget_choices
     from spikevrt.restoration.report import PROTOCOL, comparison
 
     if args.prove_again:
         forget_choices()
-    report, shown = run(args)
-    print("\n".join(f"{key}: {value}" for key, value in report.about.items() if value is not None and key != "models"))
+    report, pictures = run(args)
+    about = {key: value for key, value in report.about.items() if value is not None and key != "models"}
+    print("\n".join(f"{key}: {one_line(str(value))}" for key, value in about.items()))
     print(f"protocol: {PROTOCOL}\n\n{report.tables()}")
     if args.json:
         report.write_json(args.json)
-    if args.picture:
-        write_png(args.picture, comparison(shown))
+    if picture:
+        write_png(picture, comparison(pictures))
     return 0
 
 

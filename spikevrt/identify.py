@@ -4,9 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikevrt.cli import command_parser, run_command
+from spikevrt.cli import as_png, command_parser, file_to_write, path, run_command
 from spikevrt.config.data import SPIKE_FORMATS
-from spikevrt.errors import UserError, require_at_least
+from spikevrt.config.limits import MOST_PIXELS
+from spikevrt.errors import one_line, require_between
 
 DESCRIPTION = """Say what an unknown spike recording is: size, geometry, firing rate, and pictures to look at.
 
@@ -26,12 +27,14 @@ and after the middle: sharper, noisier) and the firing rate over time.
 def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = command_parser("spikevrt.identify", DESCRIPTION)
-    parser.add_argument("file", type=Path, metavar="FILE", help="a .dat or .npz recording")
+    parser.add_argument("file", type=path, metavar="FILE", help="a .dat or .npz recording")
     parser.add_argument("--height", type=int, help="pixel rows of a stored frame, if known")
     parser.add_argument("--width", type=int, help="pixels per stored row, if known")
     parser.add_argument("--format", choices=SPIKE_FORMATS, help="packed bits or one byte per pixel, if known")
-    parser.add_argument("--picture", type=Path, metavar="GT", help="a picture of the scene, halfway through FILE")
-    parser.add_argument("--out", type=Path, metavar="PNG", help="PNG to write (default: ./NAME.identified.png)")
+    parser.add_argument("--picture", type=path, metavar="GT", help="a picture of the scene, halfway through FILE")
+    parser.add_argument(
+        "--out", type=file_to_write, metavar="PNG", help="PNG to write (default: ./NAME.identified.png)"
+    )
     return parser
 
 
@@ -41,14 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("height", "width"):
         value = getattr(args, name)
         if value is not None:
-            require_at_least(1, f"--{name}", value)
-    png = args.out or Path(f"{args.file.stem}.identified.png")
-    if png.suffix.lower() != ".png":
-        raise UserError(f"--out {png}: must be a .png")
+            require_between(1, MOST_PIXELS, f"--{name}", value)
+    from spikevrt.data.files.stems import name_of
     from spikevrt.data.identification.report import identify
 
+    png = as_png("--out", args.out or Path(f"{name_of(args.file)}.identified.png"))
     for line in identify(args.file, args.height, args.width, args.format, args.picture, png):
-        print(line)
+        print(one_line(line))
     return 0
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from spikevrt.cli import (
@@ -12,13 +11,14 @@ from spikevrt.cli import (
     add_subcommands,
     command_parser,
     from_arguments,
+    path,
     run_command,
 )
 from spikevrt.config import DataConfig, load_config
 from spikevrt.data.preparation.names import DATASET_NAMES
 from spikevrt.data.preparation.recipe import Recipe
-from spikevrt.data.simulation.settings import SpikeCamera
-from spikevrt.errors import require_at_least
+from spikevrt.data.simulation.settings import MOST_SCALE, SpikeCamera
+from spikevrt.errors import require_between
 
 DESCRIPTION = """Make a data set of blurred frames, sharp frames and spikes; or check one.
 
@@ -65,11 +65,14 @@ It compares counts, names and sizes of the files, and whether spikes and frames 
 """
 
 
+MOST_THREADS = 1024
+
+
 def add_recipe(parser: argparse.ArgumentParser) -> None:
     """Add `--out` and the options that say how blurred frames and spikes are made."""
     recipe = Recipe()
     camera = recipe.camera
-    parser.add_argument("--out", type=Path, required=True, help="folder of the data set to write")
+    parser.add_argument("--out", type=path, required=True, help="folder of the data set to write")
     parser.add_argument("--factor", type=int, default=camera.factor, help="sub-frames per source frame")
     parser.add_argument("--exposure", type=int, default=recipe.exposure, help="source frames per blurred frame")
     parser.add_argument("--stride", type=int, default=recipe.stride, help="source frames between starts of exposures")
@@ -84,13 +87,13 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
     """The recipe from the options that `add_recipe` adds."""
-    require_at_least(1, "--spike-scale", args.scale)
+    require_between(1, MOST_SCALE, "--spike-scale", args.scale)
     return from_arguments(Recipe, args, camera=from_arguments(SpikeCamera, args, flip=True))
 
 
 def add_video(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `video`."""
-    parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="a video file or a folder of frames")
+    parser.add_argument("sources", nargs="+", type=path, metavar="SOURCE", help="a video file or a folder of frames")
     add_recipe(parser)
     parser.add_argument(
         "--split-by", choices=("time", "clip"), default="time", help="split each source, or the sources"
@@ -126,8 +129,8 @@ def photos(args: argparse.Namespace, data: DataConfig) -> int:
 def add_import(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `import`."""
     parser.add_argument("dataset", choices=DATASET_NAMES, metavar="DATASET", help=", ".join(DATASET_NAMES))
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder in which the download was unpacked")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the data set to make")
+    parser.add_argument("folder", type=path, metavar="FOLDER", help="folder in which the download was unpacked")
+    parser.add_argument("--out", type=path, required=True, help="folder of the data set to make")
 
 
 def import_download(args: argparse.Namespace, data: DataConfig) -> int:
@@ -139,7 +142,7 @@ def import_download(args: argparse.Namespace, data: DataConfig) -> int:
 
 def add_voxels(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `voxels`."""
-    parser.add_argument("root", type=Path, metavar="ROOT", help="folder of the data set")
+    parser.add_argument("root", type=path, metavar="ROOT", help="folder of the data set")
     parser.add_argument("--workers", type=int, help="threads (default: one per core)")
 
 
@@ -148,13 +151,13 @@ def voxels(args: argparse.Namespace, data: DataConfig) -> int:
     from spikevrt.data.preparation.jobs import build_caches
 
     if args.workers is not None:
-        require_at_least(1, "--workers", args.workers)
+        require_between(1, MOST_THREADS, "--workers", args.workers)
     return build_caches(args.root, data, args.workers)
 
 
 def add_check(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `check`."""
-    parser.add_argument("root", type=Path, metavar="ROOT", help="folder of the data set")
+    parser.add_argument("root", type=path, metavar="ROOT", help="folder of the data set")
 
 
 def check(args: argparse.Namespace, data: DataConfig) -> int:

@@ -2,10 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from spikevrt.cli import command_parser, from_arguments, run_command
+from spikevrt.cli import command_parser, from_arguments, path, run_command
 from spikevrt.data.simulation.settings import SpikeCamera
+from spikevrt.errors import one_line
 
 DESCRIPTION = """Simulate a spike camera that watches a video: A += I / 255; fire where A >= theta; A -= theta.
 
@@ -23,8 +23,8 @@ def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     camera = SpikeCamera()
     parser = command_parser("spikevrt.simulate", DESCRIPTION)
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="a video file, or a folder of sharp frames")
-    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument("source", type=path, metavar="SOURCE", help="a video file, or a folder of sharp frames")
+    parser.add_argument("--out", type=path, required=True, help="folder to make")
     parser.add_argument("--theta", type=float, default=camera.theta, help="threshold; white fires once per theta steps")
     parser.add_argument("--noise", action="store_true", help="add spurious spikes at Gaussian intervals (140, 50)")
     parser.add_argument("--scale", type=int, default=camera.scale, help="RGB pixels per spike pixel, along each axis")
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     count, stems = count_frames(args.source), frame_names(args.source)
     frames = tqdm(read_frames(args.source), "simulate", count, unit="frame")
     made = record(frames, lambda i: stems[i] if stems else f"{i + 1:06}", args.out, camera)
-    print(f"{args.out}: {made.frames} spike frames of {made.size[0]}x{made.size[1]}")
+    print(f"{one_line(str(args.out))}: {made.frames} spike frames of {made.size[0]}x{made.size[1]}")
     note = " (without the noise)" if camera.noise else ""
     print(f"firing rate {made.rate:.6f}, from the brightness {made.expected:.6f}{note}")
     return 0

@@ -11,6 +11,7 @@ from spikevrt.cli import (
     command_parser,
     config_from_arguments,
     from_arguments,
+    home_path,
     positive,
     run_command,
 )
@@ -32,7 +33,9 @@ def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = command_parser("spikevrt.train", DESCRIPTION)
     add_config_arguments(parser)
-    parser.add_argument("--resume", metavar="auto|PATH", help="continue from the run's last checkpoint, or from PATH")
+    parser.add_argument(
+        "--resume", type=home_path, metavar="auto|PATH", help="continue from the run's last checkpoint, or from PATH"
+    )
     parser.add_argument("--device", help="cuda:N or cpu (default: CUDA if there is a GPU)")
     parser.add_argument(
         "--processes",

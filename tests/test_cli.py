@@ -1,6 +1,7 @@
 """Errors of all commands for bad arguments and files: one line, exit code 2."""
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from spikevrt.__main__ import main as spikevrt_main
 from spikevrt.cli import (
     add_subcommand,
     add_subcommands,
+    as_png,
     command_parser,
     from_arguments,
     positive,
@@ -39,6 +41,10 @@ def parse(*arguments: str) -> None:
         (["--crop", "0"], r"argument --crop: invalid positive integer value: '0'"),
         (["--fps", "0"], r"argument --fps: invalid positive number value: '0'"),
         (["--fps", "nan"], r"argument --fps: invalid positive number value: 'nan'"),
+        (["--crop", "9" * 30], r"argument --crop: 9{30} must be at least 1 and at most 1000000000"),
+        (["--crop", "9" * 5000], r"argument --crop: invalid positive integer value: '999+ \.\.\. 999+' \(python"),
+        (["--fps", "1e300"], r"argument --fps: 1e\+300 must be at most 1e\+09"),
+        (["--\x1b[31m"], r"unrecognized arguments: --\\x1b\[31m"),
         (["--crop", "two"], r"argument --crop: invalid positive integer value: 'two'"),
     ],
 )
@@ -151,3 +157,45 @@ def test_an_unknown_command_is_one_line_with_the_nearest(capsys):
         spikevrt_main(["x"])
     assert spikevrt_main(["--version"]) == 0
     assert capsys.readouterr().out == f"spikevrt {spikevrt.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "png"),
+    [
+        ("a.png", "a.png"),
+        ("a.PNG", "a.PNG"),
+        ("v1.5", "v1.5.png"),
+        ("scores", "scores.png"),
+        ("x/run.lr=1e-4", "x/run.lr=1e-4.png"),
+    ],
+)
+def test_a_picture_keeps_its_name(name, png):
+    assert as_png("--picture", Path(name)) == Path(png)
+
+
+def test_a_picture_of_another_kind_is_refused():
+    with pytest.raises(UserError, match=r"--picture v1\.5\.jpg: must be a \.png"):
+        as_png("--picture", Path("v1.5.jpg"))
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "latin-1"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=str,
+)
+def test_a_terminal_without_the_characters_shows_them_escaped(environment, tmp_path):
+    path = tmp_path / "größe 数.yaml"
+    path.write_text("DATA: {ROOT: /größe/数, VAL_SPLIT: größe 数}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "spikevrt.config", "DATA", "--config", str(path), "--opts", "DATA.TRAIN_SPLIT=数"]
+    done = subprocess.run(command, capture_output=True, check=False, cwd=Path.cwd(), env=os.environ | environment)
+    assert done.returncode == 0, done.stderr
+    assert rb"VAL_SPLIT = gr" in done.stdout
+    command[-1] = "DATA.数=1"
+    done = subprocess.run(command, capture_output=True, check=False, cwd=Path.cwd(), env=os.environ | environment)
+    assert done.returncode == 2
+    assert b"unknown configuration key" in done.stderr
+    assert b"Traceback" not in done.stderr

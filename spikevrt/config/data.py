@@ -5,28 +5,34 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from spikevrt.config.keys import (
-    FINITE,
     FOLDER,
-    NOT_NEGATIVE,
-    POSITIVE,
+    PATH,
     Rule,
     Section,
-    at_least,
+    above,
     between,
+    count,
     key,
     one_of,
     require,
 )
-from spikevrt.config.limits import LEAST_PIXELS, MULTIPLE
+from spikevrt.config.limits import LEAST_PIXELS, MOST_PIXELS, MULTIPLE
 
 NORM_MODES = ("rate", "counts")
 SPIKE_FORMATS = ("packed", "uint8")
 RECORDING_LAYOUTS = ("files", "continuous")
 CROP_RULE = Rule(
-    f"a multiple of {MULTIPLE} above {LEAST_PIXELS - 1} (SpyNet's coarsest level needs 2 pixels)",
-    lambda size: size >= LEAST_PIXELS and size % MULTIPLE == 0,
+    f"a multiple of {MULTIPLE} above {LEAST_PIXELS - 1} (SpyNet's coarsest level needs 2 pixels), at most "
+    f"{MOST_PIXELS:,}",
+    lambda size: LEAST_PIXELS <= size <= MOST_PIXELS and size % MULTIPLE == 0,
 )
-COLUMNS_RULE = Rule("a list of exactly 2 counts", lambda counts: len(counts) == 2 and min(counts) >= 0)
+COLUMNS_RULE = Rule(
+    f"a list of exactly 2 counts, at most {MOST_PIXELS:,}",
+    lambda counts: len(counts) == 2 and all(0 <= count <= MOST_PIXELS for count in counts),
+)
+SIDE = count(1, MOST_PIXELS)
+RATE = above(0, 10**9)
+MOST_SPIKE_FRAMES = 10**9
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,8 @@ class NormConfig(Section):
         "rate", "rate = count / spike frames of the bin, in [0, 1]; counts = as published.", one_of(NORM_MODES)
     )
     log1p: bool = key(False, "Take log(1 + x) after MODE.")
-    mean: float = key(0.0, "MEAN in (x - MEAN) / STD.", FINITE)
-    std: float = key(1.0, "STD in (x - MEAN) / STD.", POSITIVE)
+    mean: float = key(0.0, "MEAN in (x - MEAN) / STD.", between(-1e6, 1e6))
+    std: float = key(1.0, "STD in (x - MEAN) / STD.", between(1e-6, 1e6))
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,11 @@ class RecordingConfig(Section):
     spike_rate: float | None = key(
         None,
         "Spike frames per second of a continuous recording; RGB frame i starts at i * SPIKE_RATE / FRAME_RATE.",
-        POSITIVE,
+        RATE,
     )
-    frame_rate: float | None = key(None, "RGB frames per second; given together with SPIKE_RATE.", POSITIVE)
+    frame_rate: float | None = key(None, "RGB frames per second; given together with SPIKE_RATE.", RATE)
     length: int | None = key(
-        None, "Spike frames of one exposure; none = all until the next RGB frame starts.", at_least(1)
+        None, "Spike frames of one exposure; none = all until the next RGB frame starts.", count(1, MOST_SPIKE_FRAMES)
     )
 
     def __post_init__(self) -> None:
@@ -83,11 +89,15 @@ class DataConfig(Section):
 
     SECTION: ClassVar[str] = "DATA"
 
-    root: str | None = key(None, "Folder of the data set; every command that reads a data set needs it.")
+    root: str | None = key(
+        None, "Folder of the data set; every command that reads a data set needs it.", PATH, path=True
+    )
     train_split: str = key("train", "Folder below ROOT with the training clips.", FOLDER)
     val_split: str = key("val", "Folder below ROOT with the validation clips.", FOLDER)
-    clip_len: int = key(5, "T, the RGB frames of one sample.", at_least(2))
-    clip_stride: int = key(1, "Frames from the start of one sample of a clip to the start of the next.", at_least(1))
+    clip_len: int = key(5, "T, the RGB frames of one sample.", count(2, 1024))
+    clip_stride: int = key(
+        1, "Frames from the start of one sample of a clip to the start of the next.", count(1, 10**6)
+    )
     crop_size: int = key(256, "Height and width of a training crop, in RGB pixels.", CROP_RULE)
     k: int = key(32, "K, the number of spike bins per RGB frame; NUM_VOXEL_BINS is its old name.", between(1, 1024))
     spike_dir: str = key("spike", "Folder of a clip with its spikes.", FOLDER)
@@ -95,10 +105,10 @@ class DataConfig(Section):
         None,
         "Height of a stored spike frame, in pixels; none = from the config.yaml beside the recording, or from the "
         "shape of the array in an .npz.",
-        at_least(1),
+        SIDE,
     )
     spike_width: int | None = key(
-        None, "Width of a stored spike frame, in pixels; given together with SPIKE_HEIGHT.", at_least(1)
+        None, "Width of a stored spike frame, in pixels; given together with SPIKE_HEIGHT.", SIDE
     )
     spike_format: str = key(
         "packed",
@@ -117,6 +127,7 @@ class DataConfig(Section):
         0,
         "Moves exposures by so many spike frames. If a file is one exposure, that many frames at its start are left "
         "out (at its end if negative).",
+        between(-MOST_SPIKE_FRAMES, MOST_SPIKE_FRAMES),
     )
     recording: RecordingConfig = field(default_factory=RecordingConfig)
     voxel_cache_dirname: str = key("spike_vox", "Folder of a clip with its cached voxels.", FOLDER)
@@ -124,7 +135,7 @@ class DataConfig(Section):
         0.0,
         "GB of decoded pictures that training keeps in memory, shared by all workers and processes of a machine; "
         "0 = none.",
-        NOT_NEGATIVE,
+        between(0, 10**5),
     )
     norm: NormConfig = field(default_factory=NormConfig)
     blur_dir: str = key(

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, shown
 
 
 def fail(key: str, value: Any, allowed: str) -> None:
     """Raise the `UserError` of every failed check: `KEY = value: must be ...`."""
-    raise UserError(f"{key} = {value}: must be {allowed}")
+    raise UserError(f"{key} = {shown(value)}: must be {allowed}")
 
 
 def require(condition: bool, key: str, value: Any, allowed: str) -> None:
@@ -47,11 +47,15 @@ class About(NamedTuple):
     """Whether `none` in a file means: compute the value from other keys."""
     free: bool
     """Whether the value may change when a run resumes, because the weights do not depend on it."""
+    path: bool
+    """Whether the value is a path of the file system, in which files and options may write `~` for a home folder."""
 
 
-def key(default: T, does: str, rule: Rule | None = None, *, derived: bool = False, free: bool = False) -> T:
+def key(
+    default: T, does: str, rule: Rule | None = None, *, derived: bool = False, free: bool = False, path: bool = False
+) -> T:
     """Make the dataclass field of one key; the arguments are those of `About`."""
-    return field(default=default, metadata={ABOUT: About(does, rule, derived, free)})
+    return field(default=default, metadata={ABOUT: About(does, rule, derived, free, path)})
 
 
 def about(own: Field[Any]) -> About:
@@ -91,6 +95,16 @@ def at_least(least: float) -> Rule:
     return Rule(f"at least {least}", lambda value: value >= least)
 
 
+def count(least: int, most: int) -> Rule:
+    """Rule for an integer that counts something of which no machine has more than `most`."""
+    return Rule(f"at least {least} and at most {most:,}", lambda value: least <= value <= most)
+
+
+def above(low: float, most: float) -> Rule:
+    """Rule for a number above `low`, which is not allowed itself, and up to `most`."""
+    return Rule(f"above {low} and at most {most}", lambda value: low < value <= most)
+
+
 def between(low: float, high: float) -> Rule:
     """Rule for a number with a lower and an upper bound, both allowed."""
     return Rule(f"between {low} and {high}", lambda value: low <= value <= high)
@@ -101,17 +115,18 @@ def one_of(choices: Sequence[str]) -> Rule:
     return Rule("one of " + ", ".join(choices), lambda value: value in choices)
 
 
-def positives(length: int) -> Rule:
-    """Rule for a list of exactly `length` positive integers."""
+def positives(length: int, most: int) -> Rule:
+    """Rule for a list of exactly `length` integers from 1 to `most`."""
     return Rule(
-        f"a list of exactly {length} values, all positive",
-        lambda values: len(values) == length and all(value > 0 for value in values),
+        f"a list of exactly {length} values, all positive and at most {most}",
+        lambda values: len(values) == length and all(0 < value <= most for value in values),
     )
 
 
+ENDLESS = 10**12
+"""Bound of steps, frames and other counts that people set high to mean: never, or without a limit."""
 POSITIVE = Rule("a positive finite number", lambda value: 0 < value < math.inf)
 NOT_NEGATIVE = Rule("0 or more, and finite", lambda value: 0 <= value < math.inf)
-FINITE = Rule("finite", math.isfinite)
 SHARE = Rule("in [0, 1)", lambda value: 0 <= value < 1)
-ALL_POSITIVE = Rule("positive integers", lambda values: all(value > 0 for value in values))
-FOLDER = Rule("the name of a folder", bool)
+FOLDER = Rule("the name of a folder", lambda name: bool(name) and "\0" not in name)
+PATH = Rule("a path (~ is the home folder)", FOLDER.holds)

@@ -1,4 +1,4 @@
-"""The sizes that VRT accepts, and how its stages are connected: the only place where its geometry is written down."""
+"""The sizes that VRT and the metrics accept, and how VRT's stages are connected: its geometry is only written here."""
 
 from typing import NamedTuple
 
@@ -6,6 +6,10 @@ MULTIPLE = 8
 """H and W must be multiples of this, because the deepest stage works at 1/8 of the resolution."""
 LEAST_PIXELS = 33
 """Smallest H and W: SpyNet's coarsest level must hold 2 pixels."""
+MOST_PIXELS = 2**16
+"""Largest side of frames, crops and spike frames: above that of any camera."""
+SSIM_SIDE = 11
+"""Height and width of SSIM's window, and so of the smallest frames that can be scored."""
 WINDOWS_PER_SIDE = 8
 """H and W must hold this many attention windows, so that one window fits at 1/8 of the resolution."""
 

@@ -1,6 +1,7 @@
 """Builds a `Config` from YAML and `KEY=VALUE` options, and writes it back as YAML."""
 
 import difflib
+import os
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,15 +14,15 @@ import yaml
 
 from spikevrt.config.keys import about
 from spikevrt.config.schema import Config, Values, add_derived
-from spikevrt.errors import UserError
+from spikevrt.config.written import Scalar, Tree, literal, parse_option, parse_yaml, read_text
+from spikevrt.errors import UserError, quoted, shown
 
-Tree = dict[str, Any]
 ALIASES = {"DATA.NUM_VOXEL_BINS": "DATA.K"}
 """Old name -> current name of a key; a file that has both must give them the same value."""
 FLAGS = {"TRAIN.MIXED_PRECISION": ("none", "auto")}
 """Keys that once were true or false: the words that now stand for false and for true."""
-NO_VALUE = (None, "none")
-"""How YAML and options write that a key has no value."""
+NOTHING = "none"
+"""How files and options write that a key has no value; YAML's own null does, too."""
 
 
 def preset_names() -> list[str]:
@@ -44,67 +45,62 @@ def load_config(name_or_path: str, options: Sequence[str] = ()) -> Config:
 
 def read_yaml(name_or_path: str) -> Tree:
     """Read a preset or a file as a tree of upper-case keys; values are not checked."""
+    label = f"configuration {shown(name_or_path)}"
     if name_or_path in preset_names():
         text = (resources.files("spikevrt.config") / "presets" / f"{name_or_path}.yaml").read_text("utf-8")
     else:
         try:
-            text = Path(name_or_path).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_text(Path(name_or_path).expanduser(), label)
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise UserError(
-                f"configuration {name_or_path}: neither a preset ({', '.join(preset_names())}) "
-                f"nor a readable YAML file ({error.__class__.__name__})"
+                f"{label}: neither a preset ({', '.join(preset_names())}) nor a readable YAML file ({reason})"
             ) from None
-    return parse_yaml(text, name_or_path)
+    return tree_of(text, label)
 
 
-class UniqueKeys(yaml.SafeLoader):
-    """Refuses keys that occur twice: plain YAML would silently keep the last one, even for whole sections."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            name = str(key.value)
-            if name in seen:
-                raise yaml.MarkedYAMLError(problem=f"{name} stands twice", problem_mark=key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)
-
-
-def parse_yaml(text: str, source: str) -> Tree:
-    """Parse YAML; `source` names the text in error messages."""
+def tree_of(text: str, label: str) -> Tree:
+    """Parse a configuration; `label` names it in error messages."""
     try:
-        tree = yaml.load(text, UniqueKeys)
+        tree = parse_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise UserError(f"configuration {source}: {where}{problem}; correct the YAML there") from None
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
+        raise UserError(f"{label}: {where}{problem}; correct the YAML there") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise UserError(f"configuration {source}: holds no sections; write for example 'TRAIN:\\n  LR: 0.0001'")
+        raise UserError(f"{label}: holds no sections; write for example 'TRAIN:' and below it '  LR: 0.0001'")
     return tree
 
 
 def apply_option(tree: Tree, option: str) -> None:
-    """Set `SECTION.KEY=VALUE` in `tree`; the value is parsed as YAML (numbers, lists, none)."""
+    """Set `SECTION.KEY=VALUE` in `tree`.
+
+    The value of a text key is what stands behind the equals sign; other values are YAML (numbers, lists, none).
+    """
+    label = f"--opts {shown(option)}"
     key, equals, text = option.partition("=")
+    if key.endswith(" "):
+        # KEY = VALUE: the blanks belong to the equals sign.
+        text = text.strip()
     path = key.strip().split(".")
     if not equals or not all(path):
-        raise UserError(f"--opts {option}: write SECTION.KEY=VALUE, for example TRAIN.LR=5e-5")
+        raise UserError(f"{label}: write SECTION.KEY=VALUE, for example TRAIN.LR=5e-5")
+    full = ".".join(path)
     try:
-        value = yaml.safe_load(text)
+        value = literal(text) if full in text_keys() else parse_option(text)
     except yaml.YAMLError:
-        raise UserError(f"--opts {option}: the value is not YAML; quote it") from None
+        raise UserError(f"{label}: the value is not YAML; quote it") from None
     node = tree
     for part in path[:-1]:
         child = node.get(part)
         if child is None:
             child = node[part] = {}
         if not isinstance(child, dict):
-            raise UserError(f"--opts {option}: {part} is a value, not a section")
+            raise UserError(f"{label}: {shown(part)} is a value, not a section")
         node = child
-    full = ".".join(path)
     for alias, name in ALIASES.items():
         # An option replaces the value of the file, whichever of the two names the file uses.
         if full in (alias, name):
@@ -132,7 +128,9 @@ def resolve_aliases(tree: Mapping[str, Any]) -> Tree:
         node = dict(node)
         value = node.pop(old)
         if node.setdefault(new, value) != value:
-            raise UserError(f"{alias} = {value} and {name} = {node[new]} are the same setting: give one value")
+            raise UserError(
+                f"{alias} = {shown(value)} and {name} = {shown(node[new])} are the same setting: give one value"
+            )
         result[section] = node
     return result
 
@@ -151,19 +149,22 @@ def typed_values(cls: type, tree: Mapping[str, Any], prefix: str) -> Values:
             raise UserError(unknown_key(full))
         own, hint = known[name], hints[known[name].name]
         if is_dataclass(hint):
-            if value is None:
+            if is_nothing(value):
                 continue
             if not isinstance(value, Mapping):
-                raise UserError(f"{full} = {value}: is a section; nest its keys below it")
+                raise UserError(f"{full} = {shown(value)}: is a section; nest its keys below it")
             values[own.name] = typed_values(typing.cast(type, hint), value, f"{full}.")
-        elif value not in NO_VALUE or not about(own).derived:
-            values[own.name] = convert(full, current_word(full, value), hint)
+        elif not is_nothing(value) or not about(own).derived:
+            converted = convert(full, current_word(full, value), hint)
+            expanded = about(own).path and isinstance(converted, str)
+            values[own.name] = os.path.expanduser(converted) if expanded else converted
     return values
 
 
 def current_word(key: str, value: Any) -> Any:
     """The word for true or false, as YAML writes them, of a key in `FLAGS`; any other value as it is."""
-    flag = yaml.SafeLoader.bool_values.get(str(value).lower()) if key in FLAGS else None
+    word = str(value) if isinstance(value, bool) else str_of(value) or ""
+    flag = yaml.SafeLoader.bool_values.get(word.lower()) if key in FLAGS else None
     return value if flag is None else FLAGS[key][flag]
 
 
@@ -196,8 +197,14 @@ def walk(cls: type, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
             yield name, own
 
 
+def text_keys() -> frozenset[str]:
+    """Dotted names of the keys whose values are text."""
+    return frozenset(name for name, own in walk(Config) if own.type in (str, str | None))
+
+
 def unknown_key(key: str) -> str:
     """The error message for an unknown key; it names the most similar existing key."""
+    key = shown(key)
     sections = {k.rpartition(".")[0] for k in all_keys()} - {""}
     candidates = [*all_keys(), *sections, *ALIASES]
     nearest = difflib.get_close_matches(key, candidates, n=1, cutoff=0.0)[0]
@@ -207,15 +214,31 @@ def unknown_key(key: str) -> str:
     return f"{key}: unknown configuration key; did you mean {same_leaf[0] if same_leaf else nearest}?"
 
 
+def is_nothing(value: Any) -> bool:
+    """Whether a file or an option says with `value` that a key has no value."""
+    return (value.value if isinstance(value, Scalar) else value) is None or str_of(value) == NOTHING
+
+
+def str_of(value: Any) -> str | None:
+    """A text, or a word of a file as it was written; None for other values."""
+    if isinstance(value, Scalar):
+        return value.text
+    return value if isinstance(value, str) else None
+
+
 def convert(key: str, value: Any, hint: Any) -> Any:
     """Convert `value` to the type `hint` (bool, int, float, str, tuple of int, or one of them or None)."""
     if isinstance(hint, types.UnionType):
-        if value in NO_VALUE:
+        if is_nothing(value):
             return None
         hint = next(h for h in typing.get_args(hint) if h is not types.NoneType)
+    if hint is str and str_of(value) is not None:
+        return str_of(value)
+    if isinstance(value, Scalar):
+        value = value.value
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, (list, tuple)):
-            raise UserError(f"{key} = {value}: must be a list, for example [2, 2, 2]")
+            raise UserError(f"{key} = {shown(value)}: must be a list, for example [2, 2, 2]")
         item = typing.get_args(hint)[0]
         return tuple(convert(key, v, item) for v in value)
     if hint is bool and isinstance(value, bool):
@@ -223,15 +246,13 @@ def convert(key: str, value: Any, hint: Any) -> Any:
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
         return value
     if hint is float and not isinstance(value, bool):
-        # YAML 1.1 reads 1e-4 (without a dot) as text.
         try:
-            return float(value)
-        except (TypeError, ValueError):
+            # Adding 0 makes -0.0 an ordinary zero.
+            return float(value) + 0.0
+        except (TypeError, ValueError, OverflowError):
             pass
-    if hint is str and isinstance(value, str):
-        return value
     names = {bool: "true or false", int: "an integer", float: "a number", str: "text (in quotes)"}
-    raise UserError(f"{key} = {value!r}: must be {names[hint]}")
+    raise UserError(f"{key} = {quoted(value)}: must be {names[hint]}")
 
 
 def config_to_tree(config: Any) -> Tree:

@@ -1,16 +1,18 @@
 """The MODEL section: VRT, the spike branch and the fusion."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from spikevrt.config.keys import (
-    ALL_POSITIVE,
-    POSITIVE,
+    ENDLESS,
+    PATH,
     SHARE,
     Rule,
     Section,
-    at_least,
+    above,
+    count,
     key,
     one_of,
     positives,
@@ -23,10 +25,25 @@ from spikevrt_kernels.core.names import CHOICES as ATTN_BACKENDS
 CHUNK_SHAPES = ("square", "wide", "tall")
 FUSE_TYPES = ("TemporalCrossAttn",)
 U_STAGES = len(PLACES)
+MOST_CHANNELS = 8192
+MOST_GROUPS, MOST_BLOCKS = 64, 512
+MOST_TOKENS = 4096
+"""The official windows have 2 * 8 * 8 or 6 * 8 * 8 tokens; tables of all pairs grow with the square."""
 STAGES = Rule(
-    f"at least {U_STAGES + 1} positive integers (7 stages, then the groups of stage 8)",
-    lambda depths: len(depths) > U_STAGES and all(depth >= 1 for depth in depths),
+    f"at least {U_STAGES + 1} positive integers (7 stages, then the groups of stage 8), at most {MOST_GROUPS}, with a "
+    f"sum of at most {MOST_BLOCKS}",
+    lambda depths: U_STAGES < len(depths) <= MOST_GROUPS and min(depths) >= 1 and sum(depths) <= MOST_BLOCKS,
 )
+WIDTHS = Rule(
+    f"positive integers, at most {MOST_CHANNELS}", lambda values: all(0 < value <= MOST_CHANNELS for value in values)
+)
+WINDOW = Rule(
+    f"a list of exactly 3 values, all positive, with a product of at most {MOST_TOKENS}",
+    lambda sides: len(sides) == 3 and min(sides) > 0 and math.prod(sides) <= MOST_TOKENS,
+)
+RATIO = above(0, 64)
+DIVISOR = count(1, MOST_CHANNELS)
+STRIDES = positives(ENCODER_STAGES - 1, 64)
 
 
 @dataclass(frozen=True)
@@ -36,13 +53,13 @@ class VRTConfig(Section):
     SECTION: ClassVar[str] = "MODEL.VRT"
 
     embed_dims: tuple[int, ...] = key(
-        (96,) * 13, "Channels of every stage and group; none = as CHANNELS_PER_SCALE says.", ALL_POSITIVE, derived=True
+        (96,) * 13, "Channels of every stage and group; none = as CHANNELS_PER_SCALE says.", WIDTHS, derived=True
     )
     num_heads: tuple[int, ...] = key(
         (6,) * 13,
         "Attention heads of every stage and group; none = 6 where it divides the channels, else the largest divisor "
         "below.",
-        ALL_POSITIVE,
+        WIDTHS,
         derived=True,
     )
     depths: tuple[int, ...] = key(
@@ -53,15 +70,17 @@ class VRTConfig(Section):
         "Groups of stage 8 (0-based index into DEPTHS) that attend inside single frames; none = the last two.",
         derived=True,
     )
-    deform_groups: int = key(16, "Groups of the deformable convolutions; each group has its own offsets.", at_least(1))
-    mlp_ratio: float = key(2.0, "Hidden width of the MLPs, as a multiple of the channels.", POSITIVE)
+    deform_groups: int = key(16, "Groups of the deformable convolutions; each group has its own offsets.", DIVISOR)
+    mlp_ratio: float = key(2.0, "Hidden width of the MLPs, as a multiple of the channels.", RATIO)
     drop_path: float = key(
         0.2,
         "Probability of skipping a block of the last stage in training; it rises from 0 at the first.",
         SHARE,
         free=True,
     )
-    pretrained: str | None = key(None, "Official VRT weights (.pth) to load; their licence is CC-BY-NC 4.0.", free=True)
+    pretrained: str | None = key(
+        None, "Official VRT weights (.pth) to load; their licence is CC-BY-NC 4.0.", PATH, free=True, path=True
+    )
     use_checkpoint_attn: bool = key(
         True, "Recompute attention in the backward pass: less memory, more time.", free=True
     )
@@ -69,7 +88,7 @@ class VRTConfig(Section):
 
     def __post_init__(self) -> None:
         # Lists that may be derived are checked in `fit`, after the values they are derived from.
-        self.check({"depths", "deform_groups", "mlp_ratio", "drop_path"})
+        self.check({"depths", "deform_groups", "mlp_ratio", "drop_path", "pretrained"})
         require(
             all(U_STAGES <= i < len(self.depths) for i in self.indep_reconsts),
             "MODEL.VRT.INDEP_RECONSTS",
@@ -110,6 +129,7 @@ class VRTConfig(Section):
         """Check the width of one stage with parallel warping (`deformable`) or of one group of stage 8."""
         require(width % 4 == 0, name, width, "divisible by 4")
         require(width % heads == 0, name, width, f"divisible by its {heads} heads (MODEL.VRT.NUM_HEADS)")
+        require_hidden("MODEL.VRT.MLP_RATIO", self.mlp_ratio, width)
         if deformable:
             groups = self.deform_groups
             require(width % groups == 0, name, width, f"divisible by MODEL.VRT.DEFORM_GROUPS = {groups}")
@@ -121,8 +141,8 @@ class SpikeEncoderConfig(Section):
 
     SECTION: ClassVar[str] = "MODEL.SPIKE_ENCODER"
 
-    temporal_strides: tuple[int, ...] = key((1, 1, 1), "Strides along time.", positives(ENCODER_STAGES - 1))
-    spatial_strides: tuple[int, ...] = key((2, 2, 2), "Strides along height and width.", positives(ENCODER_STAGES - 1))
+    temporal_strides: tuple[int, ...] = key((1, 1, 1), "Strides along time.", STRIDES)
+    spatial_strides: tuple[int, ...] = key((2, 2, 2), "Strides along height and width.", STRIDES)
 
 
 @dataclass(frozen=True)
@@ -131,9 +151,9 @@ class TemporalAttnConfig(Section):
 
     SECTION: ClassVar[str] = "MODEL.SPIKE_TSA"
 
-    heads: int = key(4, "Attention heads; every width of CHANNELS_PER_SCALE must be divisible by them.", at_least(1))
+    heads: int = key(4, "Attention heads; every width of CHANNELS_PER_SCALE must be divisible by them.", DIVISOR)
     dropout: float = key(0.0, "Dropout of the attention probabilities.", SHARE, free=True)
-    mlp_ratio: float = key(2, "Hidden width of the MLP, as a multiple of the channels.", POSITIVE)
+    mlp_ratio: float = key(2, "Hidden width of the MLP, as a multiple of the channels.", RATIO)
     adaptive_chunk: bool = key(
         True,
         "true = pixels are computed in chunks of at most min(CHUNK_SIZE^2, MAX_BATCH_TOKENS // batch); false = all at "
@@ -141,9 +161,9 @@ class TemporalAttnConfig(Section):
         free=True,
     )
     max_batch_tokens: int = key(
-        49152, "Largest number of pixels per chunk, over all clips of a batch.", at_least(1), free=True
+        49152, "Largest number of pixels per chunk, over all clips of a batch.", count(1, ENDLESS), free=True
     )
-    chunk_size: int = key(64, "Side of a square chunk, in pixels.", at_least(1), free=True)
+    chunk_size: int = key(64, "Side of a square chunk, in pixels.", count(1, ENDLESS), free=True)
     chunk_shape: str = key(
         "square", "Shape of a chunk, which does not change its number of pixels.", one_of(CHUNK_SHAPES), free=True
     )
@@ -157,6 +177,7 @@ class TemporalAttnConfig(Section):
                 width,
                 f"divisible by {self.SECTION}.HEADS = {self.heads}",
             )
+            require_hidden(f"{self.SECTION}.MLP_RATIO", self.mlp_ratio, width)
 
 
 @dataclass(frozen=True)
@@ -178,13 +199,13 @@ class ModelConfig(Section):
     channels_per_scale: tuple[int, ...] = key(
         (96, 96, 96, 96),
         "Channels at the scales 1, 1/2, 1/4 and 1/8, of RGB and spike features.",
-        positives(ENCODER_STAGES),
+        positives(ENCODER_STAGES, MOST_CHANNELS),
     )
     window_size: tuple[int, ...] = key(
         (5, 8, 8),
         "Attention window (T, H, W), in pixels of a stage; none = [CLIP_LEN, 8, 8]. The size of the bias "
         "tables depends on it, so a trained model needs the same value.",
-        positives(3),
+        WINDOW,
         derived=True,
     )
     vrt: VRTConfig = field(default_factory=VRTConfig)
@@ -205,6 +226,11 @@ class ModelConfig(Section):
             self.spike_tsa.fit(self.channels_per_scale)
             self.fuse.fit(self.channels_per_scale)
         self.vrt.fit(self.channels_per_scale)
+
+
+def require_hidden(key: str, ratio: float, width: int) -> None:
+    """Fail unless an MLP on `width` channels has hidden ones."""
+    require(int(width * ratio) >= 1, key, ratio, f"at least 1/{width}, so that {width} channels have a hidden one")
 
 
 def mirrored(channels: Sequence[int], count: int) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from spikevrt.config.keys import Section, about
 from spikevrt.config.loader import unknown_key
 from spikevrt.config.schema import Config
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, one_line
 
 TYPES = {bool: "true or false", int: "integer", float: "number", str: "text"}
 WIDTH, INDENT = 100, " " * 6
@@ -84,7 +84,7 @@ def value_text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return f"[{', '.join(map(str, value))}]"
-    return str(value)
+    return one_line(str(value))
 
 
 def select(every: Iterable[Part], names: Sequence[str]) -> list[Part]:

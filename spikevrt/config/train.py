@@ -3,7 +3,20 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from spikevrt.config.keys import FOLDER, POSITIVE, SHARE, Section, at_least, key, one_of, require
+from spikevrt.config.keys import (
+    ENDLESS,
+    NOT_NEGATIVE,
+    PATH,
+    POSITIVE,
+    SHARE,
+    Section,
+    at_least,
+    between,
+    count,
+    key,
+    one_of,
+    require,
+)
 
 PROTOCOLS = ("rgb-float",)
 PRECISIONS = ("auto", "bf16", "fp16", "none")
@@ -16,14 +29,14 @@ class TrainConfig(Section):
 
     SECTION: ClassVar[str] = "TRAIN"
 
-    batch_size: int = key(2, "Samples in one micro-batch of one process.", at_least(1))
+    batch_size: int = key(2, "Samples in one micro-batch of one process.", count(1, 2**16))
     num_workers: int = key(
-        4, "Processes that load samples for each training process; 0 = it loads them itself.", at_least(0)
+        4, "Processes that load samples for each training process; 0 = it loads them itself.", count(0, 1024)
     )
-    epochs: int = key(100, "Passes over the training samples, unless MAX_STEPS is given.", at_least(1))
+    epochs: int = key(100, "Passes over the training samples, unless MAX_STEPS is given.", count(1, ENDLESS))
     lr: float = key(1e-4, "Highest learning rate, reached after WARMUP_STEPS.", POSITIVE)
     weight_decay: float = key(
-        0.0, "AdamW's weight decay: every step subtracts WEIGHT_DECAY * learning rate * weight.", at_least(0)
+        0.0, "AdamW's weight decay: every step subtracts WEIGHT_DECAY * learning rate * weight.", NOT_NEGATIVE
     )
     mixed_precision: str = key(
         "auto",
@@ -33,14 +46,16 @@ class TrainConfig(Section):
         "true and false are older words for auto and none.",
         one_of(PRECISIONS),
     )
-    accumulate_grad: int = key(1, "Micro-batches whose gradients are added up for one optimiser step.", at_least(1))
-    seed: int = key(0, "Seed of the initial weights, the order of samples, and augmentation.", at_least(0))
+    accumulate_grad: int = key(1, "Micro-batches whose gradients are added up for one optimiser step.", count(1, 2**16))
+    seed: int = key(0, "Seed of the initial weights, the order of samples, and augmentation.", count(0, 2**63 - 1))
     max_steps: int | None = key(
         None,
         "Optimiser steps of the run; none = EPOCHS * ceil(samples / (BATCH_SIZE * processes * ACCUMULATE_GRAD)).",
-        at_least(1),
+        count(1, ENDLESS),
     )
-    warmup_steps: int = key(500, "Number of steps in which the learning rate rises linearly from 0 to LR.", at_least(0))
+    warmup_steps: int = key(
+        500, "Number of steps in which the learning rate rises linearly from 0 to LR.", count(0, ENDLESS)
+    )
     min_lr: float = key(1e-7, "Learning rate of the last step, at the end of a cosine; at most LR.", at_least(0))
     clip_grad_norm: float = key(1.0, "Largest L2 norm of all gradients together; 0 = no clipping.", at_least(0))
     ema_decay: float = key(
@@ -49,27 +64,29 @@ class TrainConfig(Section):
         SHARE,
     )
     charbonnier_eps: float = key(
-        1e-3, "eps of the Charbonnier loss, mean sqrt(difference^2 + eps^2), for pixel values in [0, 1].", POSITIVE
+        1e-3,
+        "eps of the Charbonnier loss, mean sqrt(difference^2 + eps^2), for pixel values in [0, 1].",
+        between(1e-12, 1000),
     )
     freeze_flow_steps: int = key(
         0,
         "Steps for which SpyNet and the deformable layers stay frozen (20000 when fine-tuning); without "
         "MODEL.VRT.PRETRAINED the flow is zero during these steps.",
-        at_least(0),
+        count(0, ENDLESS),
     )
     flow_lr_scale: float = key(
         1.0,
         "Learning rate of SpyNet and the deformable layers as a multiple of LR (0.125 when fine-tuning).",
-        at_least(0),
+        NOT_NEGATIVE,
     )
     compile: bool = key(False, "Run the model through torch.compile.")
-    output_dir: str = key("runs", "Folder for checkpoints, config.yaml and logs of one run.", FOLDER)
-    log_every: int = key(20, "Steps from one line of the log to the next.", at_least(1))
-    val_every: int = key(1000, "Steps from one validation to the next.", at_least(1))
-    save_every: int = key(1000, "Steps from one numbered checkpoint to the next.", at_least(1))
-    keep_last: int = key(3, "Numbered checkpoints that are kept beside last.pt and best.pt.", at_least(0))
+    output_dir: str = key("runs", "Folder for checkpoints, config.yaml and logs of one run.", PATH, path=True)
+    log_every: int = key(20, "Steps from one line of the log to the next.", count(1, ENDLESS))
+    val_every: int = key(1000, "Steps from one validation to the next.", count(1, ENDLESS))
+    save_every: int = key(1000, "Steps from one numbered checkpoint to the next.", count(1, ENDLESS))
+    keep_last: int = key(3, "Numbered checkpoints that are kept beside last.pt and best.pt.", count(0, ENDLESS))
     max_bad_steps: int = key(
-        50, "Consecutive steps with a loss or gradient that is not finite before training stops.", at_least(1)
+        50, "Consecutive steps with a loss or gradient that is not finite before training stops.", count(1, ENDLESS)
     )
 
     def __post_init__(self) -> None:
@@ -89,7 +106,7 @@ class TestConfig(Section):
         "Frames that neighbouring temporal windows of CLIP_LEN frames share; their results are averaged. Below "
         "DATA.CLIP_LEN; "
         "none = 2, or 1 for CLIP_LEN 2.",
-        at_least(0),
+        count(0, 1024),
         derived=True,
     )
     protocol: str = key(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spikevrt.config import Config, ModelConfig, load_config
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, one_line
 from spikevrt.models.backends.choose import Backends, choose_backends
 from spikevrt.models.checkpoint import load_weights, unwrap
 from spikevrt.models.spike_encoder3d import SpikeEncoder3D
@@ -34,7 +34,7 @@ def build_model(config: Config, pretrained: bool = True, backends: Backends | No
     path = config.model.vrt.pretrained
     if path is not None and pretrained:
         load_weights(vrt, path, strict=True)
-        print(f"VRT weights {path}: official VRT weights are CC-BY-NC 4.0 (not for commercial use)")
+        print(one_line(f"VRT weights {path}: official VRT weights are CC-BY-NC 4.0 (not for commercial use)"))
     return add_spikes(vrt, config, backends.temporal_block) if config.model.use_spike else vrt
 
 

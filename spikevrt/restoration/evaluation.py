@@ -15,7 +15,8 @@ from spikevrt.restoration.metrics import METRICS
 from spikevrt.restoration.sources import clip_source, read_together, to_tensor
 from spikevrt.restoration.stream import Restorer
 
-BLURRED, TFP = "blurred", "TFP"
+BLURRED, TFP, SHARP = "blurred", "TFP", "sharp"
+"""Captions of the pictures that need no model, and of the sharp frame."""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-KERNEL_SIDE = 11
+from spikevrt.config.limits import SSIM_SIDE
+from spikevrt.errors import UserError
+
 SIGMA = 1.5
 K1, K2 = 0.01, 0.03
+
+
+def require_window(size: tuple[int, int], name: str) -> None:
+    """Raise a `UserError` if frames of `size` (H,W), which the message calls `name`, are smaller than SSIM's window."""
+    if min(size) < SSIM_SIDE:
+        raise UserError(
+            f"{name}: frames of {size[0]}x{size[1]} pixels cannot be scored, as SSIM compares windows of "
+            f"{SSIM_SIDE}x{SSIM_SIDE}; use larger frames"
+        )
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
@@ -23,14 +34,18 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
     The Gaussian kernel has 11 x 11 pixels and sigma 1.5; only positions where it lies inside the image count, and
     channels are averaged.
+
+    Raises:
+        UserError: the images are smaller than the kernel.
     """
     shape = a.shape
+    require_window((shape[-2], shape[-1]), "SSIM")
     a, b = (x.double().reshape(-1, 1, *shape[-2:]) for x in (a, b))
 
     def blur(x: Tensor) -> Tensor:
         return F.conv2d(F.conv2d(x, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
 
-    place = torch.arange(KERNEL_SIDE, dtype=torch.float64, device=a.device) - KERNEL_SIDE // 2
+    place = torch.arange(SSIM_SIDE, dtype=torch.float64, device=a.device) - SSIM_SIDE // 2
     kernel = torch.exp(-place.square() / (2 * SIGMA**2))
     kernel = kernel / kernel.sum()
     mean_a, mean_b = blur(a), blur(b)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 import spikevrt
 from spikevrt.data.files.atomic import replacing
+from spikevrt.errors import one_line, shown
 from spikevrt.restoration.evaluation import SCORES, Scores, mean_scores
 from spikevrt.table import format_table
 
@@ -47,7 +48,7 @@ class Report:
         parts = {f"{name} ({frame_count(methods)} frames)": methods for name, methods in self.clips.items()}
         if len(self.clips) > 1:
             parts[f"all {len(self.clips)} clips ({frame_count(self.overall())} frames)"] = self.overall()
-        return "\n\n".join(scores_table(title, methods) for title, methods in parts.items())
+        return "\n\n".join(scores_table(one_line(title), methods) for title, methods in parts.items())
 
     def write_json(self, path: Path) -> None:
         """Write means per clip and over all clips as JSON; an infinite PSNR becomes null."""
@@ -59,7 +60,7 @@ class Report:
             "all": means(self.overall()),
         }
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(tree, indent=1, allow_nan=False) + "\n")
+            temporary.write_text(json.dumps(tree, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def frame_count(methods: Mapping[str, list[Scores]]) -> int:
@@ -72,7 +73,7 @@ def scores_table(title: str, methods: Mapping[str, list[Scores]]) -> str:
     rows = []
     for method, scores in methods.items():
         averages = mean_scores(scores)
-        rows.append((method, *(metric.text(averages[name]) for name, metric in SCORES.items())))
+        rows.append((shown(method), *(metric.text(averages[name]) for name, metric in SCORES.items())))
     return format_table((title, *(metric.title for metric in SCORES.values())), rows)
 
 
@@ -111,7 +112,7 @@ def comparison(pictures: Mapping[str, Tensor]) -> NDArray[np.uint8]:
     for number, (caption, picture) in enumerate(pictures.items()):
         left = GAP + number * (PANEL_WIDTH + GAP)
         image = to_image(picture)
-        draw.text((left, GAP // 2), caption, (0, 0, 0), font)
+        draw.text((left, GAP // 2), shown(caption), (0, 0, 0), font)
         canvas.paste(framed(image, box, (PANEL_WIDTH, height)), (left, CAPTION_HEIGHT))
         top, x, h, w = box
         part = image.crop((x, top, x + w, top + h)).resize((PANEL_WIDTH, height), Image.Resampling.NEAREST)

@@ -90,7 +90,7 @@ def call(*commands: Command) -> None:
         return
     log = commands[failed].log
     if log is not None:
-        print(*log.read_text().splitlines()[-1:], file=sys.stderr)
+        print(*log.read_text("utf-8", errors="replace").splitlines()[-1:], file=sys.stderr)
     code = group.processes[failed].returncode
     raise SystemExit(code if code > 0 else 128 - code)  # Shells report a signal as 128 + its number.
 

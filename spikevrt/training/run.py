@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from spikevrt.config import Config
-from spikevrt.errors import EXIT_INTERRUPTED
+from spikevrt.errors import EXIT_INTERRUPTED, one_line
 from spikevrt.models.backends.choose import forget_choices
 from spikevrt.system.device import settle_float32
 from spikevrt.training.distributed import joined_processes
@@ -41,16 +41,17 @@ def train(config: Config, options: RunOptions) -> int:
         processes.decide(lambda: stack.enter_context(locked(folder)))
         resume = processes.decide(lambda: find_resume(options.resume, folder, config))
         trainer = Trainer(config, processes, resume, options)
+        shown = one_line(str(folder))
         if trainer.done:
             if processes.first:
-                print(f"{folder}: all {trainer.steps} steps are done; raise TRAIN.MAX_STEPS or TRAIN.EPOCHS to go on")
+                print(f"{shown}: all {trainer.steps} steps are done; raise TRAIN.MAX_STEPS or TRAIN.EPOCHS to go on")
             return 0
         if processes.first:
             count = sum(p.numel() for p in trainer.model.parameters())
             half = trainer.optimiser_step.half
             print(
                 f"{count:,} parameters, {len(trainer.dataset)} samples, steps {trainer.step} to {trainer.steps}, "
-                f"{processes.world} x {processes.device.type}, {half or 'float32'}, into {folder}"
+                f"{processes.world} x {processes.device.type}, {half or 'float32'}, into {shown}"
             )
         if trainer.run():
             return 0

@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from spikevrt.data.files.images import read_image, write_png
+from spikevrt.data.files.stems import name_of
 from spikevrt.data.files.video import video_writer
 from spikevrt.data.preparation.make import Target, make_clips, split_by_clip, split_by_time
 from spikevrt.data.preparation.moving_photos import moving_photo
@@ -162,16 +164,27 @@ def test_a_failure_leaves_nothing_half_written(tmp_path):
         (["import", "gopro", "folder", "--out", "x"], r"invalid choice: 'gopro' \(choose from '?spk-gopro"),
         (["voxels", "x", "--theta", "2"], "unrecognized arguments: --theta 2"),
         (["voxels", "x", "--workers", "0"], "--workers 0: must be at least 1"),
+        (["voxels", "x", "--workers", "100000000"], "--workers 100000000: must be at most 1024"),
         (["check", "x", "--out", "y"], "unrecognized arguments: --out y"),
         (["video", "nowhere.mp4", "--out", "x"], r"nowhere\.mp4: no such video"),
         (["photos", "mona-lisa", "--out", "x"], "mona-lisa: no such photo; there are astronaut"),
-        (["video", "a.mp4", "b/a.mp4", "--out", "x"], "sources share a name"),
+        (["video", "a.mp4", "b/a.mp4", "c.mp4", "--out", "x"], r"sources share a name \(a\): rename"),
+        (["video", "/", "--out", "x"], "/: its name is that of its results, but it has none"),
+        (["video", ".a.mp4", "--out", "x"], r"\.a\.mp4: its name .* begins with a dot"),
+        (["video", "", "--out", "x"], "SOURCE: an empty text names no file or folder"),
         (["video", "a.mp4", "--out", "x", "--theta", "0.5"], "--theta 0.5: must be at least 1"),
         (["video", "a.mp4", "--out", "x", "--theta", "nan"], "--theta nan: must be at least 1"),
         (["video", "a.mp4", "--out", "x", "--seed", "-1"], "--seed -1: must be at least 0"),
         (["video", "a.mp4", "--out", "x", "--spike-scale", "0"], "--spike-scale 0: must be at least 1"),
         (["video", "a.mp4", "--out", "x", "--factor", "0"], "--factor 0: must be at least 1"),
         (["video", "a.mp4", "--out", "x", "--exposure", "0"], "--exposure 0: must be at least 1"),
+        (["video", "a.mp4", "--out", "x", "--factor", "1000000000"], "--factor 1000000000: must be at most 10000"),
+        (["video", "a.mp4", "--out", "x", "--theta", "inf"], "--theta inf: must be at most 10000, or nothing fires"),
+        (["video", "a.mp4", "--out", "x", "--seed", str(2**64)], "--seed 18446744073709551616: must be at most"),
+        (
+            ["video", "a.mp4", "--out", "x", "--spike-scale", "9" * 999],
+            "--spike-scale an integer of 3319 bits: must be",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message, tmp_path, monkeypatch):
@@ -196,3 +209,41 @@ def test_too_few_frames_are_named(tmp_path):
         write_png(tmp_path / "short" / f"{i}.png", frame)
     with pytest.raises(UserError, match=r"no exposure of 5 frames fits in its share of 8 source frames"):
         prepare(["video", str(tmp_path / "short"), "--out", str(tmp_path / "out")])
+
+
+def sharp_folder(folder):
+    for index, frame in enumerate(moving_frames()):
+        write_png(folder / f"{index:03}.png", frame)
+
+
+def test_clips_are_called_as_their_folders_whatever_stands_behind_a_dot(tmp_path, monkeypatch, capsys):
+    names = ["take.1", "take.2", "a\x1b[31m\n", "x\udcff"]
+    for name in names:
+        sharp_folder(tmp_path / name)
+    sharp_folder(tmp_path / "below")
+    options = ["--out", str(tmp_path / "data"), "--split-by", "clip", "--exposure", "2", "--factor", "2"]
+    monkeypatch.chdir(tmp_path / "take.2")
+    prepare(["video", "../take.1/", ".", "../below/../below", *[str(tmp_path / name) for name in names[2:]], *options])
+    made_clips = {path.name for path in (tmp_path / "data").glob("*/*")}
+    assert made_clips == {*names, "below"}
+    notes = json.loads(next((tmp_path / "data").glob("*/take.2/clip.json")).read_text())
+    assert notes["source"] == "take.2"
+    printed = capsys.readouterr()
+    assert r"a\x1b[31m\n: " in printed.out
+    assert r"x\udcff: " in printed.out
+    assert "\x1b[31m" not in printed.out + printed.err
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("take.1", "take.1"),
+        ("take.mp4", "take"),
+        ("v1.5.MOV", "v1.5"),
+        ("a.3gp", "a"),
+        ("rec.2024-01-01", "rec.2024-01-01"),
+        ("take", "take"),
+    ],
+)
+def test_a_file_is_called_without_its_ending(path, name):
+    assert name_of(Path(path)) == name

@@ -6,7 +6,8 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from spikevrt.restoration.metrics import psnr, ssim
+from spikevrt.errors import UserError
+from spikevrt.restoration.metrics import psnr, require_window, ssim
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -36,3 +37,14 @@ def test_equal_pictures():
     a = torch.rand(3, 16, 16)
     assert math.isinf(psnr(a, a))
     assert float(ssim(a, a)) == pytest.approx(1)
+
+
+def test_pictures_below_the_window_of_ssim_are_refused():
+    a = torch.rand(3, 11, 11)
+    assert float(ssim(a, a)) == pytest.approx(1)
+    with pytest.raises(
+        UserError, match=r"frames of 10x40 pixels cannot be scored, as SSIM .* 11x11; use larger frames"
+    ):
+        ssim(torch.rand(3, 10, 40), torch.rand(3, 10, 40))
+    with pytest.raises(UserError, match="data/val/a: frames of 40x10 pixels"):
+        require_window((40, 10), "data/val/a")

@@ -130,11 +130,11 @@ class VoxelCache:
 
     def _save_entries(self) -> None:
         with replacing(self.folder / META) as temporary:
-            temporary.write_text(json.dumps({"settings": self.settings(), "files": self._entries}))
+            temporary.write_text(json.dumps({"settings": self.settings(), "files": self._entries}), encoding="utf-8")
 
     def _read_entries(self) -> dict[str, dict[str, Any]]:
         try:
-            entries = dict(json.loads((self.folder / META).read_text())["files"])
+            entries = dict(json.loads((self.folder / META).read_text("utf-8"))["files"])
         except (OSError, ValueError, KeyError, TypeError):
             return {}
         keys = {"source", "bin_frames", "crc32"}

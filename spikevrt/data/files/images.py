@@ -54,9 +54,9 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write a picture (H,W,3) or (H,W) as PNG, completely or not at all."""
-    with replacing(path.with_suffix(".png")) as temporary:
-        Image.fromarray(image).save(temporary, compress_level=1)
+    """Write a picture (H,W,3) or (H,W) as PNG to exactly this path, completely or not at all."""
+    with replacing(path) as temporary:
+        Image.fromarray(image).save(temporary, "PNG", compress_level=1)
 
 
 def picture_files(folder: Path) -> list[Path]:

@@ -11,6 +11,25 @@ EXPECTED = "<root>/<split>/<clip>/{blur,sharp,spike}/000001.{png,png,dat}"
 SHOWN_STEMS = 3
 
 
+def name_of(path: Path) -> str:
+    """What results call a file or folder: its name, of a file without its ending.
+
+    Only letters behind the last dot are an ending: `take.1` and `take.2` keep theirs. Folders have none, and `.` and
+    `..` are called as the folder that they mean.
+
+    Raises:
+        UserError: there is no name (the root), or it begins with a dot and would be hidden.
+    """
+    name = path.name if path.name not in ("", "..") else path.resolve().name
+    ending = Path(name).suffix
+    if not path.is_dir() and any(map(str.isalpha, ending)):
+        name = name.removesuffix(ending)
+    if not name or name.startswith("."):
+        reason = "begins with a dot, and hidden results would be lost" if name else "has none"
+        raise UserError(f"{path}: its name is that of its results, but it {reason}; rename it, or name another")
+    return name
+
+
 def by_stem(folder: Path, suffix: str | tuple[str, ...] | None) -> dict[str, Path]:
     """The files of a folder by stem: pictures, or files with the given suffixes; empty if the folder is missing."""
     if not folder.is_dir():

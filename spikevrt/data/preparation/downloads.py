@@ -212,7 +212,9 @@ def link_clip(clip: DownloadedClip, root: Path) -> bool:
         write_geometry(folder / "spike", "spike", clip.size)
         if clip.exposures:
             write_exposure_table(folder / "spike", clip.exposures)
-        (folder / NOTES_NAME).write_text(json.dumps({**clip.notes, "folders": sorted(clip.pictures)}, indent=1) + "\n")
+        (folder / NOTES_NAME).write_text(
+            json.dumps({**clip.notes, "folders": sorted(clip.pictures)}, indent=1) + "\n", encoding="utf-8"
+        )
     return True
 
 

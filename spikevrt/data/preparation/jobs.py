@@ -1,5 +1,6 @@
 """What the sub-commands of `prepare` do, with progress bars."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +10,14 @@ from tqdm import tqdm
 from spikevrt.config import DataConfig
 from spikevrt.data.clips.clip import open_clip
 from spikevrt.data.clips.voxel_cache import VoxelCache
+from spikevrt.data.files.stems import name_of
 from spikevrt.data.files.video import count_frames, read_frames
 from spikevrt.data.preparation.check import problems
 from spikevrt.data.preparation.downloads import DATASETS, link_clip
 from spikevrt.data.preparation.make import Target, make_clips, split_by_clip, split_by_time, whole_clip
 from spikevrt.data.preparation.moving_photos import moving_photo, scikit_image_photos
 from spikevrt.data.preparation.recipe import Recipe
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, one_line, shown
 from spikevrt_kernels.core.processes import cores
 
 PHOTO_SIZE = (160, 160)
@@ -33,9 +35,10 @@ def prepare_videos(
     splits: tuple[str, str],
 ) -> None:
     """Make clips from each source: one per split (split by time), or one in a single split (split by clip)."""
-    names = [source.stem for source in sources]
-    if len(set(names)) < len(names):
-        raise UserError(f"sources share a name ({', '.join(sorted(names))}): rename them, clips are named by source")
+    names = [name_of(source) for source in sources]
+    shared = sorted(name for name, times in Counter(names).items() if times > 1)
+    if shared:
+        raise UserError(f"sources share a name ({shown(', '.join(shared))}): rename them, clips are named by source")
     held_out = split_by_clip(names, val, recipe.camera.seed) if split_by == "clip" else set()
     for source, name in zip(sources, names, strict=True):
         count = count_frames(source)
@@ -43,8 +46,8 @@ def prepare_videos(
             targets = split_by_time(out, name, count, recipe, train, val, splits)
         else:
             targets = [whole_clip(out / splits[name in held_out] / name, count, recipe)]
-        frames = tqdm(read_frames(source), f"prepare {name}", count, unit="frame")
-        make_clips(frames, targets, recipe, source.name)
+        frames = tqdm(read_frames(source), f"prepare {shown(name)}", count, unit="frame")
+        make_clips(frames, targets, recipe, source.name or name)
         report(targets)
 
 
@@ -62,7 +65,7 @@ def prepare_photos(out: Path, names: Sequence[str], recipe: Recipe, split: str) 
 def report(targets: list[Target]) -> None:
     """Print one line per clip."""
     for target in targets:
-        print(f"{target.folder}: {len(target.centres)} blurred frames")
+        print(f"{one_line(str(target.folder))}: {len(target.centres)} blurred frames")
 
 
 def check_tree(root: Path, data: DataConfig) -> int:
@@ -74,8 +77,8 @@ def check_tree(root: Path, data: DataConfig) -> int:
 
         found = list(problems(root, data, advance))
     for line in found:
-        print(line)
-    print(f"{root}: {len(found)} problems" if found else f"{root}: nothing wrong")
+        print(one_line(line))
+    print(f"{shown(str(root))}: {len(found)} problems" if found else f"{shown(str(root))}: nothing wrong")
     return 2 if found else 0
 
 
@@ -91,7 +94,7 @@ def import_dataset(name: str, source: Path, out: Path, data: DataConfig) -> int:
         raise UserError(
             f"{source}: holds no clips as {name} is downloaded; python -m spikevrt.prepare import --help shows how"
         )
-    print(f"{out}: {made} clips made" + (f", {kept} were there already" if kept else ""))
+    print(f"{one_line(str(out))}: {made} clips made" + (f", {kept} were there already" if kept else ""))
     return check_tree(out, data)
 
 
@@ -112,5 +115,5 @@ def build_caches(root: Path, data: DataConfig, workers: int | None = None) -> in
 
         for cache in caches:
             made += cache.build(advance, workers)
-    print(f"{root}: {made} voxel files made, {total - made} were whole already")
+    print(f"{one_line(str(root))}: {made} voxel files made, {total - made} were whole already")
     return 0

@@ -120,7 +120,7 @@ def write_notes(folder: Path, spike_size: tuple[int, int], target: Target, recip
     """Write the geometry of the recordings in SpikeCV's format, and how the clip was made."""
     write_geometry(folder / "spike", "spike", spike_size)
     notes: dict[str, Any] = {"source": source, "centres": target.centres, **recipe.settings()}
-    (folder / NOTES_NAME).write_text(json.dumps(notes, indent=1) + "\n")
+    (folder / NOTES_NAME).write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
 
 
 def split_by_time(

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from spikevrt.config.limits import MULTIPLE
 from spikevrt.data.simulation.settings import GAMMA, SpikeCamera
-from spikevrt.errors import require_at_least
+from spikevrt.errors import require_between
 
+MOST_SOURCES = 100_000
+"""Source frames of the longest exposure and stride."""
 HALF_RESOLUTION = SpikeCamera(scale=2)
 
 
@@ -28,8 +30,8 @@ class Recipe:
     """The spike camera; its `linear_light` also applies to the blurred frames. Use factor 1 if the source is fast."""
 
     def __post_init__(self) -> None:
-        require_at_least(1, "--exposure", self.exposure)
-        require_at_least(1, "--stride", self.stride)
+        require_between(1, MOST_SOURCES, "--exposure", self.exposure)
+        require_between(1, MOST_SOURCES, "--stride", self.stride)
 
     @property
     def subframes(self) -> int:

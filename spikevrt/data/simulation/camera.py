@@ -208,4 +208,4 @@ def area_downsample(image: NDArray, factor: int) -> NDArray[np.float32]:
 
 def write_geometry(folder: Path, name: str, size: tuple[int, int]) -> None:
     """Write SpikeCV's `config.yaml` for recordings of size (H,W) in `folder`."""
-    (folder / "config.yaml").write_text(f"filename: {name}\nspike_h: {size[0]}\nspike_w: {size[1]}\n")
+    (folder / "config.yaml").write_text(f"filename: {name}\nspike_h: {size[0]}\nspike_w: {size[1]}\n", "utf-8")

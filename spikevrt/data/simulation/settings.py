@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
-from spikevrt.errors import UserError, require_at_least
+from spikevrt.errors import UserError, require_between, shown
 
 GAMMA = 2.2
 """Exponent of linear light: light = value^2.2."""
+MOST_SCALE, MOST_FACTOR, MOST_THETA = 1024, 10_000, 10_000
+"""Bounds of the settings below; a camera of 30 frames a second and 300,000 spike frames has factor 10,000."""
+MOST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,15 @@ class SpikeCamera:
     """Whether rows are stored upside down, as cameras do."""
 
     def __post_init__(self) -> None:
-        require_at_least(1, "--scale", self.scale)
-        require_at_least(1, "--factor", self.factor)
-        require_at_least(0, "--seed", self.seed)
+        require_between(1, MOST_SCALE, "--scale", self.scale)
+        require_between(1, MOST_FACTOR, "--factor", self.factor)
+        require_between(0, MOST_SEED, "--seed", self.seed)
         require_threshold(self.theta)
 
 
 def require_threshold(theta: float) -> None:
     """Raise a `UserError` for a threshold at which white would fire more than once per spike frame."""
     if not theta >= 1:
-        raise UserError(f"--theta {theta}: must be at least 1, or white fires more than once a spike frame")
+        raise UserError(f"--theta {shown(theta)}: must be at least 1, or white fires more than once a spike frame")
+    if theta > MOST_THETA:
+        raise UserError(f"--theta {shown(theta)}: must be at most {MOST_THETA}, or nothing fires")

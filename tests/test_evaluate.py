@@ -1,0 +1,64 @@
+"""Arguments of the evaluation: names and paths of checkpoints, files to write, sizes that can be scored."""
+
+from pathlib import Path
+
+import pytest
+
+from spikevrt.errors import UserError
+from spikevrt.evaluate import main, make_parser, named_checkpoints
+
+
+def test_an_equals_sign_in_a_path_ends_no_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("runs/lr=1e-4", "lr=1e-4"):
+        Path(folder).mkdir(parents=True)
+        Path(folder, "best.pt").touch()
+    assert named_checkpoints(["runs/lr=1e-4/best.pt"]) == {"restored": Path("runs/lr=1e-4/best.pt")}
+    assert named_checkpoints(["lr=1e-4/best.pt"]) == {"restored": Path("lr=1e-4/best.pt")}
+    assert named_checkpoints(["a=lr=1e-4/best.pt", "runs/lr=1e-4/best.pt"]) == {
+        "a": Path("lr=1e-4/best.pt"),
+        "lr=1e-4": Path("runs/lr=1e-4/best.pt"),
+    }
+    # Of a file that is missing, the message will name the whole path.
+    assert named_checkpoints(["runs/lr=1/last.pt"]) == {"restored": Path("runs/lr=1/last.pt")}
+
+
+def test_home_folders_of_checkpoints(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    args = make_parser().parse_args(["--checkpoint", "~/a.pt", "rgb=~/b.pt", "--json", "~/s"])
+    assert named_checkpoints(args.checkpoint) == {"ada": Path("/home/ada/a.pt"), "rgb": Path("/home/ada/b.pt")}
+    assert args.json == Path("/home/ada/s")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["=a.pt"], "--checkpoint =a.pt: without a name or a path; write NAME=PATH"),
+        (["a="], "--checkpoint a=: without a name or a path"),
+        (["TFP=a.pt"], "--checkpoint TFP=a.pt: TFP is a row of every table"),
+        (["blurred/a.pt", "x=b.pt"], "--checkpoint blurred/a.pt: blurred is a row of every table"),
+        (["x=a.pt", "x=b.pt"], "--checkpoint x=b.pt: two checkpoints are called x; write NAME=PATH"),
+    ],
+)
+def test_names_that_cannot_be_told_apart(arguments, message):
+    with pytest.raises(UserError, match=message):
+        named_checkpoints(arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--crop", "8"], r"--crop: 8 must be at least 11 and at most 65536 \(SSIM compares windows of that size\)"),
+        (["--crop", "9" * 400], "--crop: an integer of .* bits must be at least 11"),
+        (["--tfp-window", "9" * 30], "--tfp-window: 9{30} must be at least 1 and at most 1000000000"),
+        (["--tfp-rate", "7"], "--tfp-rate: 7 must be at most 1"),
+        (["--json", "."], "--json: '.' is a folder; name a file in it"),
+        (["--json", "scores/"], "--json: 'scores/' is a folder; name a file in it"),
+        (["--json", ""], "--json: an empty text names no file or folder"),
+        (["--picture", "a.jpg"], r"--picture a\.jpg: must be a \.png"),
+    ],
+)
+def test_wrong_options_are_found_before_anything_is_computed(arguments, message):
+    with pytest.raises(UserError, match=message) as caught:
+        main(["--checkpoint", "a.pt", *arguments])
+    assert len(str(caught.value)) < 400
