@@ -11,7 +11,8 @@ from typing import Any
 
 from spikevrt.config import DataConfig
 from spikevrt.data.clips.augmentation import Grid
-from spikevrt.data.files.images import image_size, natural_order
+from spikevrt.data.files.images import image_size
+from spikevrt.data.files.listing import folders_in
 from spikevrt.data.files.stems import EXPECTED, by_stem, require_same
 from spikevrt.data.spikes.folder import SpikeFolder
 from spikevrt.data.spikes.tfp import WHITE_RATE
@@ -61,7 +62,7 @@ def find_clips(data: DataConfig, split: str, need_sharp: bool = True, need_spike
     folder = Path(data.root) / split
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; DATA.ROOT holds {EXPECTED}, made by spikevrt.prepare")
-    folders = sorted(p for p in folder.iterdir() if (p / data.blur_dir).is_dir())
+    folders = clips_in(folder, data)
     if not folders:
         raise UserError(f"{folder}: holds no clips with a folder {data.blur_dir}; expected {EXPECTED}")
     clips = [open_clip(p, data, need_sharp, need_spikes) for p in folders]
@@ -76,6 +77,23 @@ def find_clips(data: DataConfig, split: str, need_sharp: bool = True, need_spike
     return clips
 
 
+def clips_in(split: Path, data: DataConfig) -> list[Path]:
+    """The folders of a split that hold blurred frames, in natural order."""
+    return [folder for folder in folders_in(split) if (folder / data.blur_dir).is_dir()]
+
+
+def all_clips(root: Path, data: DataConfig) -> list[Path]:
+    """The clips of all splits below `root`.
+
+    Raises:
+        UserError: there are none.
+    """
+    found = [clip for split in folders_in(root) for clip in clips_in(split, data)] if root.is_dir() else []
+    if not found:
+        raise UserError(f"{root}: holds no <split>/<clip>/{data.blur_dir} folders; name the folder of a data set")
+    return found
+
+
 def open_clip(folder: Path, data: DataConfig, need_sharp: bool = True, need_spikes: bool = True) -> Clip:
     """Open one clip and match the files of its folders by their stems."""
     blurred = by_stem(folder / data.blur_dir, None)
@@ -84,7 +102,7 @@ def open_clip(folder: Path, data: DataConfig, need_sharp: bool = True, need_spik
     sharp = by_stem(folder / data.sharp_dir, None) if need_sharp else {}
     if need_sharp:
         require_same(folder / data.sharp_dir, sharp, folder / data.blur_dir, blurred)
-    stems = tuple(sorted(blurred, key=natural_order))
+    stems = tuple(blurred)
     size = image_size(blurred[stems[0]])
     spikes = SpikeFolder.open(folder / data.spike_dir, stems, data, folder / data.blur_dir) if need_spikes else None
     return Clip(folder=folder, stems=stems, blurred=blurred, sharp=sharp, spikes=spikes, frame_size=size)
