@@ -137,7 +137,7 @@ def s_sdm(source: Path) -> Iterator[DownloadedClip]:
                 spikes=spikes,
                 size=size,
                 notes={"set": "S-SDM"},
-                exposures=dict.fromkeys(sorted(spikes), exposure),
+                exposures=dict.fromkeys(spikes, exposure),
             )
 
 
