@@ -93,10 +93,10 @@ class SpikeFolder:
         recording = SpikeFile(next(iter(self.files.values())), self.geometry)
         late = [stem for stem, part in self.exposures.items() if part.stop > recording.frames]
         if late:
-            part = self.exposures[late[0]]
+            start, stop = shown(self.exposures[late[0]].start), shown(self.exposures[late[0]].stop)
             raise UserError(
                 f"{recording.path}: {recording.frames} spike frames hold {len(self.files) - len(late)} of "
-                f"{len(self.files)} exposures; frame {shown(late[0])} asked for {part.start} to {part.stop}: leave out "
+                f"{len(self.files)} exposures; frame {shown(late[0])} asked for {start} to {stop}: leave out "
                 f"frames without spikes, or check {TABLE_NAME} and the rates of DATA.RECORDING"
             )
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from spikevrt.data.files.atomic import write_array
 from spikevrt.data.spikes.geometry import SpikeGeometry, fitting_geometries
 from spikevrt.data.spikes.npz import array_shape, is_array, read_array
+from spikevrt.data.spikes.texts import shown
 from spikevrt.errors import UserError
 from spikevrt_kernels.voxelize import voxelize
 
@@ -50,8 +51,8 @@ class SpikeFile:
         """Number of spike frames in the file (n)."""
         if exposure is not None and not 0 <= exposure.start < exposure.stop <= self.frames:
             raise UserError(
-                f"{path}: {self.frames} spike frames, asked for {exposure.start} to {exposure.stop}; check "
-                "windows.csv, the rates of DATA.RECORDING and DATA.SPIKE_TIME_OFFSET"
+                f"{path}: {self.frames} spike frames, asked for {shown(exposure.start)} to {shown(exposure.stop)}; "
+                "check windows.csv, the rates of DATA.RECORDING and DATA.SPIKE_TIME_OFFSET"
             )
 
     def read(self, crop: Crop | None = None, start: int = 0, count: int | None = None) -> NDArray[np.uint8]:
@@ -108,15 +109,15 @@ class SpikeFile:
             start, stop = self._exposure.start + time_offset, self._exposure.stop + time_offset
             if start < 0 or stop > self.frames:
                 raise UserError(
-                    f"{self.path}: {self.frames} spike frames, DATA.SPIKE_TIME_OFFSET = {time_offset} moves an "
-                    f"exposure to {start} .. {stop}; choose a smaller one"
+                    f"{self.path}: {self.frames} spike frames, DATA.SPIKE_TIME_OFFSET = {shown(time_offset)} moves an "
+                    f"exposure to {shown(start)} .. {shown(stop)}; choose a smaller one"
                 )
             return slice(start, stop)
         start, stop = max(time_offset, 0), self.frames + min(time_offset, 0)
         if start >= stop:
             raise UserError(
-                f"{self.path}: {self.frames} spike frames, none left by DATA.SPIKE_TIME_OFFSET = {time_offset}; "
-                "choose a smaller one"
+                f"{self.path}: {self.frames} spike frames, none left by DATA.SPIKE_TIME_OFFSET = "
+                f"{shown(time_offset)}; choose a smaller one"
             )
         return slice(start, stop)
 
