@@ -90,6 +90,11 @@ def test_what_systems_and_killed_runs_leave_is_no_clip(own_tree, tmp_path, name,
     assert prepare(["voxels", str(own_tree), *SMALL]) == 0
 
 
+def test_a_folder_that_vanished_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"gone: cannot be listed \(No such file or directory\); check the path"):
+        files_in(tmp_path / "gone", (".dat",))
+
+
 def test_clips_stand_in_natural_order(own_tree):
     shutil.copytree(own_tree / "train" / "clip0", own_tree / "train" / "clip10")
     shutil.copytree(own_tree / "train" / "clip0", own_tree / "train" / "clip2")

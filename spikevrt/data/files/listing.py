@@ -28,8 +28,15 @@ def is_hidden(name: str) -> bool:
 
 
 def entries(folder: Path) -> list[Path]:
-    """The files and folders in `folder` that are not hidden, in natural order of their names."""
-    found = (path for path in folder.iterdir() if not is_hidden(path.name))
+    """The files and folders in `folder` that are not hidden, in natural order of their names.
+
+    Raises:
+        UserError: the folder is gone or may not be read.
+    """
+    try:
+        found = [path for path in folder.iterdir() if not is_hidden(path.name)]
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed ({error.strerror}); check the path and its rights") from None
     return sorted(found, key=lambda path: (natural_order(path.name), path.name))
 
 
@@ -60,10 +67,10 @@ def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
         One file a stem, in natural order of the stems; hidden files and folders are left out.
 
     Raises:
-        UserError: two files share a stem or a place in the order (`1.png`, `01.png`), or a link leads nowhere.
+        UserError: two files share a stem or a place in the order (`1.png`, `01.png`), a link leads nowhere, or the
+            folder cannot be listed.
     """
-    wanted = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and not is_hidden(path.name)]
-    files = [path for path in wanted if not path.is_dir()]
+    files = [path for path in entries(folder) if path.suffix.lower() in suffixes and not path.is_dir()]
     for path in files:
         if not path.is_file():
             raise UserError(f"{path}: is no file, or a link that leads nowhere; restore or remove it")
