@@ -32,8 +32,10 @@ DESCRIPTION = """Restore a clip of any length and size.
   python -m spikevrt.deblur blurred.mp4 --spikes spikes/ --checkpoint best.pt --out sharp.mp4
 
 INPUT is a folder of pictures, a video file, or a clip (a folder with blur/ and spike/ inside). --spikes is a folder
-with one .dat file per frame: with the frame's name for pictures, in order for a video. The size of the spike frames
-comes from a config.yaml in that folder (spike_h, spike_w) or from --opts DATA.SPIKE_HEIGHT=... DATA.SPIKE_WIDTH=...
+with one .dat file per frame: with the frame's name for pictures, in order for a video. Or it is one recording of all
+frames, or its folder: a windows.csv beside it (stem,start,length) or --opts DATA.RECORDING.SPIKE_RATE=...
+DATA.RECORDING.FRAME_RATE=... says which spike frames belong to which frame. The size of the spike frames comes from a
+config.yaml in that folder (spike_h, spike_w) or from --opts DATA.SPIKE_HEIGHT=... DATA.SPIKE_WIDTH=...
 """
 
 
@@ -41,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = command_parser("spikevrt.deblur", DESCRIPTION)
     parser.add_argument("input", type=path, metavar="INPUT", help="pictures, a video, or a clip of a data set")
-    parser.add_argument("--spikes", type=path, help="folder of spike files, one per frame or one recording")
+    parser.add_argument("--spikes", type=path, help="spike files, one per frame, in a folder; or one recording")
     parser.add_argument("--checkpoint", type=path, required=True)
     parser.add_argument("--out", type=path, required=True, help=f"a folder for PNGs, or a file ({', '.join(VIDEOS)})")
     parser.add_argument("--fps", type=measure(1000), help="frames per second of --out (default: as INPUT, else 24)")

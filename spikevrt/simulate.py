@@ -14,8 +14,9 @@ DESCRIPTION = """Simulate a spike camera that watches a video: A += I / 255; fir
     python -m spikevrt.simulate fast/ --out spikes --factor 1 --noise     # SOURCE has a spike camera's frame rate
 
 SOURCE is a video file or a folder of sharp frames. The folder --out receives one packed recording.dat, its config.yaml
-(spike_h, spike_w) and a windows.csv with the spike frames of every video frame, as DATA.RECORDING.LAYOUT=continuous
-reads them. spikevrt.prepare uses the same simulator to make whole data sets, with blurred and sharp frames.
+(spike_h, spike_w) and a windows.csv with the spike frames of every video frame, as deblur --spikes reads them. The
+spike frames of a video frame reach to the next one; the last video frame stands still for its own. spikevrt.prepare
+uses the same simulator to make whole data sets, with blurred and sharp frames.
 """
 
 

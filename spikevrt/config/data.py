@@ -21,6 +21,7 @@ from spikevrt.config.limits import LEAST_PIXELS, MOST_PIXELS, MULTIPLE
 NORM_MODES = ("rate", "counts")
 SPIKE_FORMATS = ("packed", "uint8")
 RECORDING_LAYOUTS = ("files", "continuous")
+INCOMPLETE_FILES = ("refuse", "drop")
 CROP_RULE = Rule(
     f"a multiple of {MULTIPLE} above {LEAST_PIXELS - 1} (SpyNet's coarsest level needs 2 pixels), at most "
     f"{MOST_PIXELS:,}",
@@ -71,6 +72,13 @@ class RecordingConfig(Section):
     frame_rate: float | None = key(None, "RGB frames per second; given together with SPIKE_RATE.", RATE)
     length: int | None = key(
         None, "Spike frames of one exposure; none = all until the next RGB frame starts.", count(1, MOST_SPIKE_FRAMES)
+    )
+    incomplete: str = key(
+        "refuse",
+        "What to do with a .dat file that ends inside a spike frame: refuse = it is an error; drop = the rest is left "
+        "out.",
+        one_of(INCOMPLETE_FILES),
+        free=True,
     )
 
     def __post_init__(self) -> None:

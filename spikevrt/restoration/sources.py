@@ -17,10 +17,11 @@ from torch import Tensor
 from spikevrt.config import DataConfig
 from spikevrt.data.clips.augmentation import Crop, Grid, centre_crop, cut, require_size, scaled
 from spikevrt.data.clips.clip import Clip
-from spikevrt.data.files.stems import by_stem
+from spikevrt.data.files.listing import natural_order
 from spikevrt.data.files.video import frame_names, read_frames
-from spikevrt.data.spikes.folder import SpikeFolder
-from spikevrt.data.spikes.recording import RECORDING_SUFFIXES
+from spikevrt.data.spikes.exposures import TABLE_NAME, read_exposure_table
+from spikevrt.data.spikes.folder import SpikeFolder, is_shared
+from spikevrt.data.spikes.geometry import home, recordings_in
 from spikevrt.errors import UserError
 
 Voxels = tuple[Tensor, Tensor]
@@ -130,14 +131,14 @@ def recording_source(
 
     Args:
         frames: a folder of pictures, or a video file.
-        spikes: folder of the recordings; None for a model without spikes.
+        spikes: folder of the recordings, or one recording; None for a model without spikes.
         data: the DATA section.
         progress: called after every frame.
 
     Raises:
         UserError: frames or spikes are missing, cannot be read, or do not belong together.
     """
-    if spikes is not None and not spikes.is_dir():
+    if spikes is not None and not spikes.exists():
         raise UserError(f"{spikes}: no such folder; --spikes names a folder with one .dat file for every frame")
     stems = frame_names(frames)
     # For a folder of pictures, missing recordings are reported before the first picture is decoded.
@@ -147,6 +148,8 @@ def recording_source(
         found = spikes_of_video(spikes, names, data, frames)
     grid = Grid() if found is None else Grid.of(size, found.size)
     source = Source(label=str(frames), names=names, frames=frames, size=size, grid=grid, spikes=found)
+    if found is not None:
+        found.check_ends()
     for name in () if found is None else names:
         source.voxels(name, data)
     return source
@@ -177,11 +180,17 @@ def survey(
     return tuple(names), size
 
 
-def spikes_of_video(folder: Path, names: Sequence[str], data: DataConfig, frames: Path) -> SpikeFolder:
-    """The recordings of a video's frames, which have no stems: files are matched in order."""
-    if data.recording.layout == "continuous":
-        return SpikeFolder.open(folder, names, data, frames)
-    stems = sorted(by_stem(folder, RECORDING_SUFFIXES))
+def spikes_of_video(place: Path, names: Sequence[str], data: DataConfig, frames: Path) -> SpikeFolder:
+    """The recordings of a video's frames, which have no stems: files, or lines of a table, are matched in order."""
+    recordings = recordings_in(place)
+    table = home(place) / TABLE_NAME
+    if table.is_file():
+        stems = sorted(read_exposure_table(table), key=natural_order)
+    elif is_shared(place, recordings, data):
+        stems = list(names)
+    else:
+        stems = list(recordings)
     if len(stems) != len(names):
-        raise UserError(f"{folder}: {len(stems)} .dat files beside the {len(names)} frames of {frames}; one per frame")
-    return SpikeFolder.open(folder, stems, data, frames).renamed(names)
+        held = f"{TABLE_NAME} has {len(stems)} lines" if table.is_file() else f"{len(stems)} .dat files"
+        raise UserError(f"{place}: {held} beside the {len(names)} frames of {frames}; one per frame")
+    return SpikeFolder.open(place, stems, data, frames).renamed(names)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from spikevrt.config import Config
 from spikevrt.data.clips.augmentation import Grid
 from spikevrt.data.clips.batches import model_input, send
+from spikevrt.data.clips.clip import or_shorter_samples
 from spikevrt.errors import UserError
 from spikevrt.models import run_model
 from spikevrt.restoration.padding import plan_padding
@@ -63,7 +64,7 @@ class Restorer:
         if len(source) < length:
             raise UserError(
                 f"{source.label}: {len(source)} frames, fewer than DATA.CLIP_LEN = {length} of the model; "
-                "give a longer clip, or --opts DATA.CLIP_LEN with a smaller value"
+                f"give a longer clip{or_shorter_samples(len(source))}"
             )
         if self.config.model.use_spike and source.spikes is None:
             raise UserError(

@@ -2,7 +2,6 @@
 
 import math
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from spikevrt.config import Config
+from spikevrt.config.keys import ENDLESS
 from spikevrt.training.distributed import Processes
 from spikevrt.training.options import RunOptions
 from spikevrt.training.run_log import RunLog
 from spikevrt.training.saves import Saves
 from spikevrt.training.trainer import Trainer
 
-NEVER = sys.maxsize
+NEVER = ENDLESS
 """A number of steps that no run reaches."""
 
 

@@ -108,9 +108,9 @@ def test_the_command_writes_a_recording_that_the_reader_reads(tmp_path, capsys):
     assert rate == pytest.approx(expected, rel=0.01)
     geometry = geometry_for(out, DataConfig())
     assert geometry == SpikeGeometry(24, 32)
-    exposures = exposures_for(out, [f"f{i}" for i in range(8)], RecordingConfig("continuous"))
+    exposures = exposures_for(out, [f"f{i}" for i in range(9)], RecordingConfig("continuous"))
     file = SpikeFile(out / "recording.dat", geometry, exposures["f5"])
-    assert (file.frames, file.exposure(0)) == (8 * 20, slice(100, 120))
+    assert (file.frames, file.exposure(0)) == (9 * 20, slice(100, 120))
     light = SpikeSensor(2)(frames[5]) * (21 / 40) + SpikeSensor(2)(frames[6]) * (19 / 40)
     assert np.abs(file.voxels(1)[0] - light / 255 / 2 * 20).max() < 1.5
     assert simulate([*arguments, "--out", str(tmp_path / "again"), "--no-flip"]) == 0

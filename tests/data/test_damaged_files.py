@@ -1,17 +1,23 @@
-"""Mutated and truncated recordings: read correctly, or refused in one line; never a crash or a wrong shape.
+"""Mutated and truncated files of a data set: read correctly, or refused in one line; never a crash or a wrong shape.
 
 `SPIKEVRT_FUZZ_FILES` sets the number of files (300; `make fuzz-spikes` runs 5000).
 """
 
 import io
+import json
 import os
+import shutil
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from spikevrt.config import DataConfig
+from spikevrt.data.clips.clip import clip_notes, find_clips, white_rate
+from spikevrt.data.clips.voxel_cache import VoxelCache
+from spikevrt.data.files.images import read_image
 from spikevrt.data.spikes.geometry import SpikeGeometry, geometry_for
 from spikevrt.data.spikes.recording import SpikeFile
 from spikevrt.errors import UserError
@@ -94,6 +100,7 @@ def test_a_damaged_file_is_read_right_or_refused(tmp_path):
             message = str(error)
             assert str(path) in message, seed
             assert "\n" not in message, seed
+            assert len(message.replace(str(tmp_path), "")) <= 400, seed
             refused += 1
             # A .dat is refused for its size, or for bytes above 1, alone.
             if case.suffix == ".dat":
@@ -111,15 +118,78 @@ def test_a_damaged_file_is_read_right_or_refused(tmp_path):
     assert 0.2 * FILES < refused < 0.9 * FILES
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_a_damaged_description_is_refused_in_one_line(tmp_path, seed):
-    random = np.random.default_rng(seed)
-    text = damaged(b"filename: recording.dat\nspike_h: 250\nspike_w: 400\n", random)
-    (tmp_path / "config.yaml").write_bytes(text)
-    message = "in one line"
-    try:
-        geometry = geometry_for(tmp_path, DataConfig())
-        assert geometry.height * geometry.stored_width % 8 == 0
-    except UserError as error:
-        message = str(error)
-    assert "\n" not in message
+def in_one_line(path, error: UserError) -> bool:
+    """Whether a refusal names the file or its folder, in at most 400 characters without those of the path."""
+    message = str(error)
+    short = message.replace(str(path), "").replace(str(path.parent), "")
+    return message.isprintable() and len(short) <= 400 and len(short) < len(message)
+
+
+def test_a_damaged_description_is_read_or_refused_in_one_line(tmp_path):
+    path = tmp_path / "config.yaml"
+    for seed in range(FILES):
+        path.write_bytes(damaged(b"filename: recording.dat\nspike_h: 250\nspike_w: 400\n", np.random.default_rng(seed)))
+        lines = path.read_bytes().splitlines()
+        whole = True
+        try:
+            geometry = geometry_for(tmp_path, DataConfig())
+            assert geometry.height * geometry.stored_width % 8 == 0
+            assert any(str(geometry.height).encode() in line for line in lines), seed
+            assert any(str(geometry.width).encode() in line for line in lines), seed
+        except UserError as error:
+            # A size that is no whole number of bytes is refused by its figures.
+            whole = in_one_line(path, error) or str(error).startswith("spike geometry ")
+        assert whole, seed
+
+
+def test_damaged_notes_are_read_or_refused_in_one_line(tmp_path):
+    path = tmp_path / "clip.json"
+    content = json.dumps({"source": "a", "theta": 2.0, "seed": 0}).encode()
+    for seed in range(FILES):
+        path.write_bytes(damaged(content, np.random.default_rng(seed)))
+        whole = True
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                theta = clip_notes(tmp_path).get("theta")
+                assert white_rate(tmp_path) == (0.6 if theta is None else 1 / theta), seed
+            except UserError as error:
+                whole = in_one_line(path, error)
+        assert whole, seed
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp"])
+def test_damaged_pictures_are_read_or_refused_in_one_line(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)).save(path)
+    content = path.read_bytes()
+    for seed in range(FILES // 5):
+        path.write_bytes(damaged(content, np.random.default_rng(seed)))
+        whole = True
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                picture = read_image(path)
+                assert (picture.dtype, picture.shape[2:]) == (np.uint8, (3,)), seed
+            except UserError as error:
+                whole = in_one_line(path, error)
+        assert whole, seed
+
+
+@pytest.mark.parametrize("name", ["meta.json", "000002.npy"])
+def test_a_damaged_voxel_cache_gives_the_counts_of_the_recording(own_tree, name):
+    data = DataConfig(root=str(own_tree), clip_len=2, crop_size=40, k=4)
+    clip = find_clips(data, "val")[0]
+    cache = VoxelCache(clip.folder, clip.spikes, data)
+    cache.build()
+    crop = (2, 4, 10, 12)
+    wanted, bin_frames = clip.spikes.voxels("000002", data, crop)
+    content = (cache.folder / name).read_bytes()
+    for seed in range(FILES // 5):
+        (cache.folder / name).write_bytes(damaged(content, np.random.default_rng(seed)))
+        counts, found = VoxelCache(clip.folder, clip.spikes, data).voxels("000002", crop)
+        np.testing.assert_array_equal(counts, wanted, str(seed))
+        np.testing.assert_array_equal(found, bin_frames, str(seed))
+        cache.voxels("000002", crop)
+    shutil.rmtree(cache.folder)
+    np.testing.assert_array_equal(cache.voxels("000002", crop)[0], wanted)

@@ -88,6 +88,39 @@ def imported(tmp_path, name):
     return prepare(["import", name, str(tmp_path / "download"), "--out", str(out), *OPTIONS]), out
 
 
+def moved_and_linked(root, far):
+    """Every folder of files stands elsewhere behind a link, its files in capitals, with what macOS adds."""
+    for number, folder in enumerate(sorted({path.parent for path in root.rglob("*.*") if path.is_file()})):
+        for path in list(folder.iterdir()):
+            if path.suffix in (".dat", ".png"):
+                path.rename(path.with_suffix(path.suffix.upper()))
+                (folder / f"._{path.name}").write_bytes(b"left by macOS")
+        shutil.copytree(folder, folder.parent / "__MACOSX" / folder.name)
+        shutil.copytree(folder, folder.parent / f".{folder.name}-x1y2")
+        shutil.move(folder, far / str(number))
+        folder.symlink_to(far / str(number))
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_links_capitals_and_left_files_do_not_change_an_import(tmp_path, capsys, name):
+    _, split, clip_name, frames, _ = SETS[name]
+    SETS[name][0](tmp_path / "download")
+    (tmp_path / "far").mkdir()
+    moved_and_linked(tmp_path / "download", tmp_path / "far")
+    out = tmp_path / "data"
+    assert prepare(["import", name, str(tmp_path / "download"), "--out", str(out), *OPTIONS]) == 0
+    assert "nothing wrong" in capsys.readouterr().out
+    clips = find_clips(DataConfig(root=str(out), clip_len=2), split)
+    assert [(clip.name, len(clip.stems)) for clip in clips] == [(clip_name, frames)]
+
+
+def test_two_pictures_of_one_stem_in_a_download_are_named(tmp_path):
+    sreds(tmp_path)
+    shutil.copytree(tmp_path / "train" / "gt", tmp_path / "train" / "gt2")
+    with pytest.raises(UserError, match=r"203_part0_key_id151\.png: is in .*gt too; a frame has one file"):
+        list(DATASETS["sreds"](tmp_path))
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_a_download_becomes_a_tree_by_links(tmp_path, capsys, name):
     _, split, clip_name, frames, size = SETS[name]

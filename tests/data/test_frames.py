@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from spikevrt.data.files.atomic import new_folder, replacing, umask
-from spikevrt.data.files.images import image_size, natural_order, picture_files, read_image, write_png
+from spikevrt.data.files.images import image_size, picture_files, read_image, write_png
+from spikevrt.data.files.listing import natural_order
 from spikevrt.data.files.video import count_frames, frame_names, frame_rate, read_frames, video_writer
 from spikevrt.errors import UserError
 

@@ -3,6 +3,7 @@
 T frames of H x W pixels, K bins of h x w spike pixels.
 """
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from spikevrt.config.limits import LEAST_PIXELS, MULTIPLE
 from spikevrt.errors import UserError
 
 Crop = tuple[int, int, int, int]
@@ -33,9 +35,14 @@ class Grid(NamedTuple):
         """
         ratio, other = Fraction(spikes[0], frame[0]), Fraction(spikes[1], frame[1])
         if ratio != other:
+            swapped = Fraction(spikes[1], frame[0]) == Fraction(spikes[0], frame[1])
+            remedy = (
+                f"height and width look swapped, set DATA.SPIKE_HEIGHT={spikes[1]} DATA.SPIKE_WIDTH={spikes[0]}"
+                if swapped
+                else "check DATA.SPIKE_HEIGHT, DATA.SPIKE_WIDTH or config.yaml, or crop the frames to the spikes' view"
+            )
             raise UserError(
-                f"frames of {frame[0]}x{frame[1]} and spikes of {spikes[0]}x{spikes[1]} differ in shape: "
-                "crop one of them to the view that both see"
+                f"frames of {frame[0]}x{frame[1]} and spikes of {spikes[0]}x{spikes[1]} differ in shape: {remedy}"
             )
         return cls(ratio.denominator, ratio)
 
@@ -46,7 +53,10 @@ def check_crop(size: int, frame: tuple[int, int], step: int, name: str = "DATA.C
     The message calls the size `name`, as the user does.
     """
     if size > min(frame):
-        raise UserError(f"{name} {size}: larger than the frames of {frame[0]}x{frame[1]}; choose at most {min(frame)}")
+        multiple = math.lcm(step, MULTIPLE)
+        most = min(frame) // multiple * multiple
+        remedy = f"choose at most {most}" if most >= LEAST_PIXELS else "larger frames are needed"
+        raise UserError(f"{name} {size}: larger than the frames of {frame[0]}x{frame[1]}; {remedy}")
     if size % step:
         raise UserError(f"{name} {size}: must be a multiple of {step}, so that crops end on whole spike pixels")
 

@@ -4,6 +4,7 @@
 """
 
 import json
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,14 +12,20 @@ from typing import Any
 
 from spikevrt.config import DataConfig
 from spikevrt.data.clips.augmentation import Grid
-from spikevrt.data.files.images import image_size, natural_order
+from spikevrt.data.files.images import image_size
+from spikevrt.data.files.listing import folders_in
 from spikevrt.data.files.stems import EXPECTED, by_stem, require_same
 from spikevrt.data.spikes.folder import SpikeFolder
+from spikevrt.data.spikes.texts import shown
 from spikevrt.data.spikes.tfp import WHITE_RATE
 from spikevrt.errors import UserError
 
 NOTES_NAME = "clip.json"
 """File in a clip's folder that says how `spikevrt.prepare` made the clip."""
+LEAST_CLIP_LEN = 2
+"""Frames of the shortest sample."""
+LARGEST_THETA = 1e6
+"""A camera of a larger threshold would hardly ever fire."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ def find_clips(data: DataConfig, split: str, need_sharp: bool = True, need_spike
     folder = Path(data.root) / split
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; DATA.ROOT holds {EXPECTED}, made by spikevrt.prepare")
-    folders = sorted(p for p in folder.iterdir() if (p / data.blur_dir).is_dir())
+    folders = clips_in(folder, data)
     if not folders:
         raise UserError(f"{folder}: holds no clips with a folder {data.blur_dir}; expected {EXPECTED}")
     clips = [open_clip(p, data, need_sharp, need_spikes) for p in folders]
@@ -69,11 +76,33 @@ def find_clips(data: DataConfig, split: str, need_sharp: bool = True, need_spike
         if len(clip.stems) < data.clip_len:
             raise UserError(
                 f"{clip.folder}: {len(clip.stems)} frames, fewer than DATA.CLIP_LEN = {data.clip_len}; "
-                "remove the clip or lower DATA.CLIP_LEN"
+                f"remove the clip{or_shorter_samples(len(clip.stems))}"
             )
         if clip.spikes is not None:
             clip.spikes.check(data.spike_time_offset)
     return clips
+
+
+def or_shorter_samples(frames: int) -> str:
+    """How else a clip of so few frames can be used: nothing where even the shortest sample is longer."""
+    return f", or set DATA.CLIP_LEN={frames} and TEST.CLIP_OVERLAP below it" if frames >= LEAST_CLIP_LEN else ""
+
+
+def clips_in(split: Path, data: DataConfig) -> list[Path]:
+    """The folders of a split that hold blurred frames, in natural order."""
+    return [folder for folder in folders_in(split) if (folder / data.blur_dir).is_dir()]
+
+
+def all_clips(root: Path, data: DataConfig) -> list[Path]:
+    """The clips of all splits below `root`.
+
+    Raises:
+        UserError: there are none.
+    """
+    found = [clip for split in folders_in(root) for clip in clips_in(split, data)] if root.is_dir() else []
+    if not found:
+        raise UserError(f"{root}: holds no <split>/<clip>/{data.blur_dir} folders; name the folder of a data set")
+    return found
 
 
 def open_clip(folder: Path, data: DataConfig, need_sharp: bool = True, need_spikes: bool = True) -> Clip:
@@ -84,22 +113,39 @@ def open_clip(folder: Path, data: DataConfig, need_sharp: bool = True, need_spik
     sharp = by_stem(folder / data.sharp_dir, None) if need_sharp else {}
     if need_sharp:
         require_same(folder / data.sharp_dir, sharp, folder / data.blur_dir, blurred)
-    stems = tuple(sorted(blurred, key=natural_order))
+    stems = tuple(blurred)
     size = image_size(blurred[stems[0]])
     spikes = SpikeFolder.open(folder / data.spike_dir, stems, data, folder / data.blur_dir) if need_spikes else None
     return Clip(folder=folder, stems=stems, blurred=blurred, sharp=sharp, spikes=spikes, frame_size=size)
 
 
 def clip_notes(folder: Path) -> dict[str, Any]:
-    """The notes on how a clip was made; empty where there are none."""
+    """The notes on how a clip was made; empty where there are none, or, with a warning, none that can be read."""
+    path = folder / NOTES_NAME
     try:
-        notes = json.loads((folder / NOTES_NAME).read_text("utf-8"))
-    except (OSError, ValueError):
+        notes = json.loads(path.read_bytes())
+    except FileNotFoundError:
         return {}
-    return notes if isinstance(notes, dict) else {}
+    except (OSError, ValueError, RecursionError):
+        notes = None
+    if not isinstance(notes, dict):
+        warnings.warn(f"{path}: cannot be read as notes on the clip and counts as missing; restore it", stacklevel=2)
+        return {}
+    return notes
 
 
 def white_rate(folder: Path) -> float:
-    """Firing rate of a white pixel: 1 / theta if `clip.json` names the simulator's theta, else `WHITE_RATE`."""
+    """Firing rate of a white pixel: 1 / theta if `clip.json` names the simulator's theta, else `WHITE_RATE`.
+
+    Raises:
+        UserError: the theta there is none that a simulator takes.
+    """
     theta = clip_notes(folder).get("theta")
-    return 1 / float(theta) if theta else WHITE_RATE
+    if theta is None:
+        return WHITE_RATE
+    if isinstance(theta, bool) or not isinstance(theta, int | float) or not 1 <= theta <= LARGEST_THETA:
+        raise UserError(
+            f"{folder / NOTES_NAME}: theta = {shown(theta)} must be a number of at least 1; correct it, or remove it "
+            f"(white is then taken to fire at {WHITE_RATE})"
+        )
+    return 1 / theta

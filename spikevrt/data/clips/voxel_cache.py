@@ -1,7 +1,8 @@
 """The voxel cache: counts of whole frames inside the clip's folder, `<clip>/spike_vox/<key>/<stem>.npy`.
 
 The key is a digest of all settings that affect the counts. For every file, `meta.json` holds size, modification time
-and exposure of its recording, and a checksum of the counts. Training works without the cache.
+and exposure of its recording, and a checksum of the counts; it ends with a checksum of its own. Counts are used only
+where all of this fits, so a damaged cache is as good as none. Training works without the cache.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from spikevrt.data.spikes.folder import SpikeFolder
 from spikevrt.data.spikes.recording import Crop
 from spikevrt.errors import UserError
 
-VERSION = 2
+VERSION = 3
 META = "meta.json"
 SAVE_EVERY = 1.0
 """Seconds between two writes of `meta.json`; an interruption loses at most the entries of this time."""
@@ -43,6 +44,7 @@ class VoxelCache:
         self.data = data
         self.folder = clip / data.voxel_cache_dirname / self.key()
         self._entries = self._read_entries()
+        self._verified: dict[str, list[int]] = {}
 
     def settings(self) -> dict[str, Any]:
         """All settings that affect the counts."""
@@ -70,7 +72,7 @@ class VoxelCache:
     def load(self, stem: str, crop: Crop) -> tuple[NDArray, NDArray[np.int64]] | None:
         """Counts (K,h,w) of a crop and spike frames per bin (K,) from the cache; None if missing or outdated."""
         counts = self._valid(stem)
-        if counts is None:
+        if counts is None or not self._is_whole(stem, counts):
             return None
         top, left, h, w = crop
         return np.array(counts[:, top : top + h, left : left + w]), np.array(self._entries[stem]["bin_frames"])
@@ -100,7 +102,7 @@ class VoxelCache:
     def _make(self, stem: str) -> dict[str, Any] | None:
         """Write the file of one frame unless a valid one exists; returns its entry for `meta.json`."""
         counts = self._valid(stem)
-        if counts is not None and zlib.crc32(counts.data) == self._entries[stem]["crc32"]:
+        if counts is not None and self._checksum_fits(stem, counts):
             return None
         source = self._source(stem)
         counts, bin_frames = self.spikes.voxels(stem, self.data)
@@ -117,11 +119,22 @@ class VoxelCache:
             return None
         try:
             counts = np.load(self.folder / f"{stem}.npy", mmap_mode="r")
-        except (OSError, ValueError, EOFError, SyntaxError):
+        # NumPy's reading of a damaged header raises nearly anything.
+        except Exception:
             return None
         shape = (self.data.k, *self.spikes.size)
         right = counts.shape == shape and counts.dtype in (np.uint8, np.uint16) and counts.flags.c_contiguous
         return counts if right else None
+
+    def _is_whole(self, stem: str, counts: NDArray) -> bool:
+        """Whether the counts fit their checksum; they are read once for it, and again if their file has changed."""
+        state = fingerprint(self.folder / f"{stem}.npy")
+        if self._verified.get(stem) != state and self._checksum_fits(stem, counts):
+            self._verified[stem] = state
+        return self._verified.get(stem) == state
+
+    def _checksum_fits(self, stem: str, counts: NDArray) -> bool:
+        return zlib.crc32(counts.data) == self._entries[stem]["crc32"]
 
     def _source(self, stem: str) -> list[int]:
         """What identifies the source of the counts: size and modification time of the recording, and the exposure."""
@@ -130,15 +143,20 @@ class VoxelCache:
 
     def _save_entries(self) -> None:
         with replacing(self.folder / META) as temporary:
-            temporary.write_text(json.dumps({"settings": self.settings(), "files": self._entries}), encoding="utf-8")
+            state = {"settings": self.settings(), "files": self._entries, "crc32": checksum(self._entries)}
+            temporary.write_text(json.dumps(state), encoding="utf-8")
 
     def _read_entries(self) -> dict[str, dict[str, Any]]:
         try:
-            entries = dict(json.loads((self.folder / META).read_text("utf-8"))["files"])
-        except (OSError, ValueError, KeyError, TypeError):
+            state = json.loads((self.folder / META).read_bytes())
+            return state["files"] if checksum(state["files"]) == state["crc32"] else {}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return {}
-        keys = {"source", "bin_frames", "crc32"}
-        return {stem: entry for stem, entry in entries.items() if isinstance(entry, dict) and keys <= entry.keys()}
+
+
+def checksum(entries: object) -> int:
+    """Checksum of the entries of `meta.json`."""
+    return zlib.crc32(json.dumps(entries, sort_keys=True).encode())
 
 
 def fingerprint(path: Path) -> list[int]:

@@ -1,6 +1,5 @@
 """Reads and writes pictures as 8-bit RGB."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from spikevrt.data.files.atomic import replacing
+from spikevrt.data.files.listing import files_in
 from spikevrt.errors import UserError
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -60,12 +60,5 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The pictures of a folder, in the order of their stems."""
-    files = (p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith("."))
-    return sorted(files, key=lambda p: natural_order(p.stem))
-
-
-def natural_order(stem: str) -> list[tuple[int, str]]:
-    """Sorting key that compares numbers inside a name by value, so that frame 10 follows frame 9."""
-    parts = re.findall(r"\d+|\D+", stem)
-    return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]
+    """The pictures of a folder, one a stem, in the order of their stems (see `files_in`)."""
+    return files_in(folder, PICTURE_SUFFIXES)

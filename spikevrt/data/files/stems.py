@@ -3,7 +3,8 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from spikevrt.data.files.images import picture_files
+from spikevrt.data.files.images import PICTURE_SUFFIXES
+from spikevrt.data.files.listing import files_in, natural_order
 from spikevrt.errors import UserError
 
 EXPECTED = "<root>/<split>/<clip>/{blur,sharp,spike}/000001.{png,png,dat}"
@@ -31,27 +32,20 @@ def name_of(path: Path) -> str:
 
 
 def by_stem(folder: Path, suffix: str | tuple[str, ...] | None) -> dict[str, Path]:
-    """The files of a folder by stem: pictures, or files with the given suffixes; empty if the folder is missing."""
+    """The files of a folder by stem, in natural order: pictures, or files with the given suffixes.
+
+    Empty if the folder is missing. Which files count, and which are refused, says `files_in`.
+    """
     if not folder.is_dir():
         return {}
-    if suffix is None:
-        files = picture_files(folder)
-    else:
-        wanted = (suffix,) if isinstance(suffix, str) else suffix
-        files = sorted(p for p in folder.iterdir() if p.suffix.lower() in wanted)
-    found: dict[str, Path] = {}
-    for path in files:
-        if path.name.startswith("."):
-            continue
-        other = found.setdefault(path.stem, path)
-        if other != path:
-            raise UserError(f"{folder}: holds {other.name} and {path.name}; a frame has one file, remove one of them")
-    return found
+    suffixes = PICTURE_SUFFIXES if suffix is None else (suffix,) if isinstance(suffix, str) else suffix
+    return {path.stem: path for path in files_in(folder, suffixes)}
 
 
 def require_same(folder: Path, stems: Collection[str], other: Path, wanted: Collection[str]) -> None:
     """Raise a `UserError` unless two folders hold files of the same stems."""
-    missing, extra = sorted(set(wanted) - set(stems)), sorted(set(stems) - set(wanted))
+    missing = sorted(set(wanted) - set(stems), key=natural_order)
+    extra = sorted(set(stems) - set(wanted), key=natural_order)
     if missing or extra:
         parts = [f"missing {', '.join(missing[:SHOWN_STEMS])}"] if missing else []
         parts += [f"without a counterpart {', '.join(extra[:SHOWN_STEMS])}"] if extra else []

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from spikevrt.data.files.similarity import correlation
 from spikevrt.data.spikes.geometry import KNOWN, SpikeGeometry
-from spikevrt.data.spikes.npz import array_shape, read_array
+from spikevrt.data.spikes.npz import array_shape, is_array, read_array
+from spikevrt.data.spikes.recording import read_chunks
 from spikevrt.errors import UserError
 from spikevrt_kernels.voxelize import voxelize
 
@@ -61,8 +62,9 @@ def rank(path: Path, height: int | None = None, width: int | None = None, format
         UserError: the file is missing or empty, or no geometry fits.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such spike file")
-    if path.suffix.lower() == ".npz":
+        what = "is a folder; name a recording in it" if path.is_dir() else "no such spike file"
+        raise UserError(f"{path}: {what}")
+    if is_array(path):
         frames, h, w = array_shape(path)
         if (height or h, width or w, format or "uint8") != (h, w, "uint8"):
             raise UserError(f"{path}: holds {frames} frames of {h}x{w} uint8; leave --height, --width and --format out")
@@ -77,8 +79,8 @@ def rank(path: Path, height: int | None = None, width: int | None = None, format
     if not found:
         given = f" with {height or 'any'} x {width or 'any'}" if height or width else ""
         raise UserError(
-            f"{path}: no geometry{given} divides its {size} bytes into whole frames; the file is cut short, "
-            "or has a head"
+            f"{path}: no geometry{given} divides its {size} bytes into whole frames; the file is cut short, or has a "
+            "head (DATA.RECORDING.INCOMPLETE=drop lets the other commands leave out an end)"
         )
     found.sort(key=lambda c: (c.shows_a_scene_twice, -round(c.score, 2), not c.is_known))
     return found
@@ -118,9 +120,9 @@ def correlation_at(halves: Halves) -> NDArray[np.float64]:
 
 def format_of(path: Path) -> str:
     """`uint8` if every sampled byte is 0 or 1 and at least one is 1, else `packed`."""
-    data = np.memmap(path, np.uint8, "r")
-    pages = [data[at : at + PAGE_BYTES] for at in np.linspace(0, max(len(data) - PAGE_BYTES, 0), 16, dtype=np.int64)]
-    most = max(int(page.max()) for page in pages)
+    size = path.stat().st_size
+    places = np.linspace(0, max(size - PAGE_BYTES, 0), 16, dtype=np.int64)
+    most = int(read_chunks(path, places.tolist(), min(PAGE_BYTES, size)).max())
     return "uint8" if most == 1 else "packed"
 
 
@@ -138,13 +140,16 @@ def sizes(pixels: int, height: int | None, width: int | None, format: str) -> It
 
 def mean_frames(path: Path, pixels: int, format: str, part: slice) -> Halves:
     """Means of the even and the odd of up to `SAMPLED_FRAMES` in the middle of the file, in `part` of a frame."""
-    frame_bytes = pixels // 8 if format == "packed" else pixels
-    stored = np.memmap(path, np.uint8, "r").reshape(-1, frame_bytes)
-    start = max(0, (len(stored) - SAMPLED_FRAMES) // 2)
-    frames, crop = stored[start : start + SAMPLED_FRAMES], (0, part.start, 1, part.stop - part.start)
+    scale = 8 if format == "packed" else 1
+    frame_bytes, first, size = pixels // scale, part.start // scale, (part.stop - part.start) // scale
+    count = path.stat().st_size // frame_bytes
+    start = max(0, (count - SAMPLED_FRAMES) // 2)
+    sampled = range(start, min(start + SAMPLED_FRAMES, count))
+    frames = read_chunks(path, [t * frame_bytes + first for t in sampled], size)
     try:
         even, odd = (
-            voxelize(half, 1, pixels, 1, format == "packed", False, crop).reshape(-1).astype(np.float32) / len(half)
+            voxelize(half, 1, part.stop - part.start, 1, format == "packed", False).reshape(-1).astype(np.float32)
+            / len(half)
             for half in (frames[::2], frames[1::2] if len(frames) > 1 else frames)
         )
     except ValueError as error:
@@ -175,7 +180,8 @@ def shows_a_scene_twice(picture: NDArray[np.float32]) -> bool:
 
 
 def read_frames(path: Path, geometry: SpikeGeometry, frames: slice) -> NDArray[np.uint8]:
-    """The stored frames (n,frame bytes); a `.dat` is not copied."""
-    if path.suffix.lower() == ".npz":
+    """The stored frames (n,frame bytes)."""
+    if is_array(path):
         return read_array(path, frames)
-    return np.memmap(path, np.uint8, "r").reshape(-1, geometry.frame_bytes)[frames]
+    starts = range(frames.start * geometry.frame_bytes, frames.stop * geometry.frame_bytes, geometry.frame_bytes)
+    return read_chunks(path, starts, geometry.frame_bytes)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from spikevrt.config import DataConfig
-from spikevrt.data.clips.clip import Clip, open_clip
+from spikevrt.data.clips.clip import Clip, all_clips, open_clip, white_rate
 from spikevrt.data.files.images import read_image
 from spikevrt.data.preparation.match import similarity_problems
 from spikevrt.errors import UserError
@@ -12,9 +12,11 @@ from spikevrt.errors import UserError
 
 def problems(root: Path, data: DataConfig, progress: Callable[[], None] = lambda: None) -> Iterator[str]:
     """One line for each problem below `<root>/<split>/<clip>`; every file is read."""
-    clips = sorted(p.parent for p in root.glob(f"*/*/{data.blur_dir}"))
-    if not clips:
-        yield f"{root}: holds no <split>/<clip>/{data.blur_dir} folders; name the folder of a data set"
+    try:
+        clips = all_clips(root, data)
+    except UserError as error:
+        yield str(error)
+        return
     for folder in clips:
         try:
             clip = open_clip(folder, data)
@@ -28,6 +30,10 @@ def problems(root: Path, data: DataConfig, progress: Callable[[], None] = lambda
 
 def clip_problems(clip: Clip, data: DataConfig, progress: Callable[[], None]) -> Iterator[str]:
     """Files of one clip that cannot be decoded, differ in size, are incomplete, or do not belong together."""
+    try:
+        white_rate(clip.folder)
+    except UserError as error:
+        yield str(error)
     try:
         _ = clip.grid
     except UserError as error:

@@ -12,7 +12,8 @@ import numpy as np
 
 from spikevrt.data.clips.clip import NOTES_NAME
 from spikevrt.data.files.atomic import new_folder
-from spikevrt.data.files.images import image_size, natural_order, write_png
+from spikevrt.data.files.images import image_size, write_png
+from spikevrt.data.files.listing import folders_below, folders_in
 from spikevrt.data.files.stems import by_stem
 from spikevrt.data.simulation.camera import write_geometry
 from spikevrt.data.spikes.exposures import write_exposure_table
@@ -50,7 +51,7 @@ def spk_gopro(source: Path) -> Iterator[DownloadedClip]:
     """Clips in `GOPRO_Large/{train,test}/<clip>/{blur,blur_gamma,sharp}`, `GOPRO_Large_spike_seq/.../<clip>/spike`."""
     frames, spikes = source / "GOPRO_Large", source / "GOPRO_Large_spike_seq"
     for split, folder in split_folders(require_folder(spikes)):
-        for clip in sorted(p for p in folder.iterdir() if (p / "spike").is_dir()):
+        for clip in (p for p in folders_in(folder) if (p / "spike").is_dir()):
             rgb = frames / folder.name / clip.name
             pictures = {name: by_stem(rgb / name, None) for name in ("blur", "blur_gamma", "sharp")}
             found = {name: files for name, files in pictures.items() if files}
@@ -68,7 +69,7 @@ def spk_gopro(source: Path) -> Iterator[DownloadedClip]:
 
 def spk_x4k(source: Path) -> Iterator[DownloadedClip]:
     """Clips in `{split}_blurry_{N}`, `{split}_spike_2xds_{N}`, `{split}_fullRGB`; N spike frames per blurred frame."""
-    for blurry in sorted(require_folder(source).glob("*_blurry_*")):
+    for blurry in (p for p in folders_in(require_folder(source)) if "_blurry_" in p.name):
         split, _, count = blurry.name.partition("_blurry_")
         spikes, sharp = source / f"{split}_spike_2xds_{count}", source / f"{split}_fullRGB"
         for folder in picture_folders(blurry):
@@ -93,11 +94,11 @@ def sreds(source: Path) -> Iterator[DownloadedClip]:
     """Clips of `<seq>_part<k>_key_id<centre>.dat` and pictures of the same stem in a split; one clip per sequence."""
     for split, folder in split_folders(require_folder(source)):
         sequences: dict[str, dict[str, Path]] = {}
-        for path in sorted(folder.rglob("*.dat")):
-            match = SREDS_STEM.match(path.stem)
+        for stem, path in below_by_stem(folder, ".dat").items():
+            match = SREDS_STEM.match(stem)
             if match:
-                sequences.setdefault(match["sequence"], {})[path.stem] = path
-        pictures = {path.stem: path for path in folder.rglob("*.png")}
+                sequences.setdefault(match["sequence"], {})[stem] = path
+        pictures = below_by_stem(folder, None)
         for sequence, spikes in sequences.items():
             sharp = {stem: pictures[stem] for stem in spikes if stem in pictures}
             require_pictures(folder, {"sharp": sharp} if sharp else {}, blurred=False)
@@ -118,10 +119,10 @@ def s_sdm(source: Path) -> Iterator[DownloadedClip]:
     root = source / "GOPRO" if (source / "GOPRO").is_dir() else source
     for split, folder in split_folders(require_folder(root)):
         sides = {"blur": ("blur",), "sharp": ("sharp", "gt")}
-        for clip in sorted(p for p in require_folder(folder / "spike_data").iterdir() if p.is_dir()):
+        for clip in folders_in(require_folder(folder / "spike_data")):
             pictures: dict[str, dict[str, Path]] = {}
             for name, words in sides.items():
-                for side in sorted(p for p in folder.iterdir() if any(word in p.name.lower() for word in words)):
+                for side in (p for p in folders_in(folder) if any(word in p.name.lower() for word in words)):
                     files = by_stem(side / clip.name, None)
                     if files:
                         pictures.setdefault(name, files)
@@ -136,7 +137,7 @@ def s_sdm(source: Path) -> Iterator[DownloadedClip]:
                 spikes=spikes,
                 size=size,
                 notes={"set": "S-SDM"},
-                exposures=dict.fromkeys(sorted(spikes), exposure),
+                exposures=dict.fromkeys(spikes, exposure),
             )
 
 
@@ -157,8 +158,22 @@ def split_folders(root: Path) -> list[tuple[str, Path]]:
 
 def picture_folders(root: Path) -> list[Path]:
     """The folders at or below `root` that contain pictures."""
-    folders = [root, *(p for p in root.rglob("*") if p.is_dir())]
-    return sorted((p for p in folders if by_stem(p, None)), key=lambda p: natural_order(str(p)))
+    return [folder for folder in folders_below(root) if by_stem(folder, None)]
+
+
+def below_by_stem(root: Path, suffix: str | None) -> dict[str, Path]:
+    """The files of all folders at or below `root` by stem, as `by_stem` lists them.
+
+    Raises:
+        UserError: two folders hold a file of the same stem.
+    """
+    found: dict[str, Path] = {}
+    for folder in folders_below(root):
+        for stem, path in by_stem(folder, suffix).items():
+            other = found.setdefault(stem, path)
+            if other != path:
+                raise UserError(f"{path}: is in {other.parent} too; a frame has one file, remove one of them")
+    return found
 
 
 def first_size(files: dict[str, Path]) -> tuple[int, int]:

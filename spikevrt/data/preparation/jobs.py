@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from spikevrt.config import DataConfig
-from spikevrt.data.clips.clip import open_clip
+from spikevrt.data.clips.clip import all_clips, open_clip
 from spikevrt.data.clips.voxel_cache import VoxelCache
 from spikevrt.data.files.stems import name_of
 from spikevrt.data.files.video import count_frames, read_frames
@@ -100,12 +100,9 @@ def import_dataset(name: str, source: Path, out: Path, data: DataConfig) -> int:
 
 def build_caches(root: Path, data: DataConfig, workers: int | None = None) -> int:
     """Make the voxel caches of all clips, on all cores unless `workers` is given; valid files are kept."""
-    folders = sorted(p.parent for p in root.glob(f"*/*/{data.blur_dir}"))
-    if not folders:
-        raise UserError(f"{root}: holds no <split>/<clip>/{data.blur_dir} folders; name the folder of a data set")
     workers = workers or cores()
     made = 0
-    clips = [open_clip(folder, data, need_sharp=False) for folder in folders]
+    clips = [open_clip(folder, data, need_sharp=False) for folder in all_clips(root, data)]
     caches = [VoxelCache(clip.folder, clip.spikes, data) for clip in clips if clip.spikes is not None]
     total = sum(len(clip.stems) for clip in clips)
     with tqdm(desc="voxels", unit="frame", total=total) as bar:

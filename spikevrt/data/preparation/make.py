@@ -15,7 +15,7 @@ from spikevrt.data.files.atomic import new_folder, write_array
 from spikevrt.data.files.images import write_png
 from spikevrt.data.files.video import Frame, of_one_size
 from spikevrt.data.preparation.recipe import Recipe, average
-from spikevrt.data.simulation.camera import simulated, write_geometry
+from spikevrt.data.simulation.camera import simulated, with_last_twice, write_geometry
 from spikevrt.errors import UserError
 
 
@@ -79,15 +79,6 @@ def write_exposures(
         for old in [k for k in spikes if k < oldest * factor]:
             del spikes[old]
     return size
-
-
-def with_last_twice(frames: Iterable[Frame]) -> Iterator[Frame]:
-    """Repeat the last frame: spikes lie between two frames, and an exposure may end on the last one."""
-    frame: Frame | None = None
-    for frame in frames:
-        yield frame
-    if frame is not None:
-        yield frame
 
 
 def write_exposure(

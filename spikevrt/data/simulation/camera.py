@@ -199,6 +199,15 @@ def simulated(frames: Iterable[Frame], camera: SpikeCamera) -> Iterator[Shot]:
         before = light
 
 
+def with_last_twice(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Repeat the last frame: spikes lie between two frames, and those of the last frame need a frame after it."""
+    frame: Frame | None = None
+    for frame in frames:
+        yield frame
+    if frame is not None:
+        yield frame
+
+
 def area_downsample(image: NDArray, factor: int) -> NDArray[np.float32]:
     """Average (H,W) over blocks to (H/factor,W/factor); H and W must be multiples of `factor`."""
     H, W = image.shape

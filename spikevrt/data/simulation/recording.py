@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from spikevrt.data.files.atomic import new_folder
 from spikevrt.data.files.video import Frame
-from spikevrt.data.simulation.camera import simulated, write_geometry
+from spikevrt.data.simulation.camera import simulated, with_last_twice, write_geometry
 from spikevrt.data.simulation.settings import SpikeCamera
 from spikevrt.data.spikes.exposures import write_exposure_table
 from spikevrt.errors import UserError
@@ -61,19 +61,19 @@ def record(
 
 
 def write_spikes(frames: Iterable[Frame], write: Callable[[bytes], object], camera: SpikeCamera) -> Recorded:
-    """Write `factor` spike frames from each frame to the next as soon as they are simulated."""
+    """Write `factor` spike frames from each frame to the next as soon as they are simulated; the last frame is held."""
     before: NDArray[np.float32] | None = None
     spikes, light, steps = 0, 0.0, 0
     # Weight of the end brightness: the mean of s / n over s = 0 .. n - 1.
     end = (camera.factor - 1) / (2 * camera.factor)
-    for shot in simulated(frames, camera):
+    for shot in simulated(with_last_twice(frames), camera):
         if before is not None:
             write(shot.spikes.tobytes())
             spikes += int(np.unpackbits(shot.spikes).sum())
             light += camera.factor * float(before.mean() * (1 - end) + shot.light.mean() * end)
             steps += camera.factor
         before = shot.light
-    if before is None or steps == 0:
+    if before is None or steps <= camera.factor:
         raise UserError("fewer than two frames: spikes lie between two frames; use a longer source")
     return Recorded(
         size=(before.shape[0], before.shape[1]),

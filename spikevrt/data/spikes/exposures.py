@@ -1,16 +1,25 @@
 """Finds the exposure of each RGB frame in recordings that hold more than one."""
 
 import csv
+import io
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 from spikevrt.config import RecordingConfig
+from spikevrt.data.spikes.texts import decoded, shown
 from spikevrt.errors import UserError
 
 TABLE_NAME = "windows.csv"
 """Table next to the recordings: `stem,start,length`, in spike frames of the recording."""
 TABLE_COLUMNS = ["stem", "start", "length"]
+SEPARATORS = (";", "\t")
+"""What may stand between the columns instead of a comma."""
+COUNT = re.compile(r"([0-9]{1,15})(\.0*)?")
+"""A number of spike frames: 8, or 8.0 as some tools write it."""
+LARGEST_TABLE = 1 << 26
+"""Bytes of a table; this many hold millions of lines."""
 
 
 def exposures_for(folder: Path, stems: Sequence[str], recording: RecordingConfig) -> dict[str, slice]:
@@ -53,31 +62,58 @@ def clock_exposures(frames: int, step: Fraction, length: int | None) -> list[sli
     starts = [round(i * step) for i in range(frames + 1)]
     stops = starts[1:] if length is None else [start + length for start in starts]
     if length is None and step < 1:
-        raise UserError(f"DATA.RECORDING: {float(step):.3g} spike frames from one RGB frame to the next; at least 1")
+        raise UserError(
+            f"DATA.RECORDING: {float(step):.3g} spike frames from one RGB frame to the next, at least 1 is needed; "
+            "check SPIKE_RATE and FRAME_RATE, or set LENGTH"
+        )
     return [slice(starts[i], stops[i]) for i in range(frames)]
 
 
 def read_exposure_table(path: Path) -> dict[str, slice]:
-    """Read the table in a `windows.csv`."""
-    exposures: dict[str, slice] = {}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read ({error}); expected lines of {','.join(TABLE_COLUMNS)}") from None
-    if not rows or rows[0] != TABLE_COLUMNS:
+    """Read the table in a `windows.csv`, also as a spreadsheet writes it: UTF-16, semicolons, quotes, empty lines.
+
+    Raises:
+        UserError: the file cannot be read or is longer than `LARGEST_TABLE`, or a line is not stem, start, length.
+    """
+    rows = table_rows(path)
+    if not rows or [cell.lower() for cell in rows[0][1]] != TABLE_COLUMNS:
         raise UserError(f"{path}: the first line must be {','.join(TABLE_COLUMNS)}")
-    for number, row in enumerate(rows[1:], 2):
-        try:
-            stem, start, length = row[0], int(row[1]), int(row[2])
-        except (IndexError, ValueError):
-            stem, start, length = "", -1, 0
-        if len(row) != len(TABLE_COLUMNS) or start < 0 or length < 1 or stem in exposures:
+    exposures: dict[str, slice] = {}
+    for number, row in rows[1:]:
+        numbers = [COUNT.fullmatch(cell) for cell in row[1:]]
+        start, length = [int(match[1]) if match else -1 for match in numbers] if len(row) == 3 else (-1, -1)
+        if not row[0] or start < 0 or length < 1 or row[0] in exposures:
             raise UserError(
-                f"{path}: line {number} must be {','.join(TABLE_COLUMNS)} with one line per frame, not {row}"
+                f"{path}: line {number} must be {','.join(TABLE_COLUMNS)} with one line per frame, not "
+                f"{shown(','.join(row))}"
             )
-        exposures[stem] = slice(start, start + length)
+        exposures[row[0]] = slice(start, start + length)
     return exposures
+
+
+def table_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Number and cells of every line that is not empty; cells are stripped, empty ones at the end are left out."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_TABLE + 1)
+        if len(content) > LARGEST_TABLE:
+            raise ValueError("far too long")
+        text = decoded(content)
+        # The first line decides, because a spreadsheet separates columns as its language does.
+        head = text.lstrip().partition("\n")[0]
+        separator = next((mark for mark in SEPARATORS if mark in head), ",")
+        lines = io.StringIO(text, newline=None)
+        rows = list(csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error}); expected lines of {','.join(TABLE_COLUMNS)}") from None
+    found = []
+    for number, row in enumerate(rows, 1):
+        cells = [cell.strip() for cell in row]
+        while len(cells) > len(TABLE_COLUMNS) and not cells[-1]:
+            cells.pop()
+        if any(cells):
+            found.append((number, cells))
+    return found
 
 
 def write_exposure_table(folder: Path, exposures: dict[str, slice]) -> None:

@@ -1,6 +1,6 @@
 """The recordings in a folder, and which spike frames of them belong to each RGB frame."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikevrt.config import DataConfig
-from spikevrt.data.files.stems import EXPECTED, by_stem, require_same
-from spikevrt.data.spikes.exposures import exposures_for
-from spikevrt.data.spikes.geometry import SpikeGeometry, geometry_for
-from spikevrt.data.spikes.recording import RECORDING_SUFFIXES, Crop, SpikeFile
+from spikevrt.data.files.stems import EXPECTED, require_same
+from spikevrt.data.spikes.exposures import TABLE_NAME, exposures_for
+from spikevrt.data.spikes.geometry import SpikeGeometry, geometry_for, home, recordings_in
+from spikevrt.data.spikes.recording import Crop, SpikeFile
+from spikevrt.data.spikes.texts import shown
 from spikevrt.errors import UserError
 from spikevrt_kernels.voxelize import frames_per_bin
 
@@ -27,11 +28,12 @@ class SpikeFolder:
     """Stem -> spike frames inside its recording; empty if every file is one exposure."""
 
     @classmethod
-    def open(cls, folder: Path, stems: Sequence[str], data: DataConfig, frames: Path) -> "SpikeFolder":
-        """Find the recordings in `folder` for the frames `stems`; their spikes are not read yet.
+    def open(cls, place: Path, stems: Sequence[str], data: DataConfig, frames: Path) -> "SpikeFolder":
+        """Find the recordings for the frames `stems`; their spikes are not read yet.
 
         Args:
-            folder: holds `.dat` or `.npz` files, and optionally `config.yaml` and `windows.csv`.
+            place: a folder with `.dat` or `.npz` files, and optionally `config.yaml` and `windows.csv`; or one
+                recording, which then serves all frames.
             stems: stems of the RGB frames, in order of time.
             data: the DATA section: recordings and geometry.
             frames: folder of the RGB frames, for error messages.
@@ -39,10 +41,22 @@ class SpikeFolder:
         Raises:
             UserError: recordings are missing, too many or without a frame, or geometry or exposures are unknown.
         """
-        found = find_recordings(folder, stems, data)
-        exposures = exposures_for(folder, stems, data.recording)
-        require_same(folder, found, frames, stems)
-        return cls(geometry_for(folder, data), {stem: found[stem] for stem in stems}, exposures)
+        found = recordings_in(place)
+        require_recordings(place, found, data)
+        shared = is_shared(place, found, data)
+        if shared:
+            found = dict.fromkeys(stems, shared_recording(place, found))
+        elif len(found) == 1 < len(stems):
+            raise UserError(
+                f"{place}: holds 1 file beside {len(stems)} frames; a recording of the whole clip needs "
+                f"DATA.RECORDING.LAYOUT=continuous, or {TABLE_NAME} beside it"
+            )
+        layout = replace(data.recording, layout="continuous") if shared else data.recording
+        # A single frame needs no table: its exposure may be all of the recording.
+        whole = place.is_file() and len(stems) == 1 and data.recording.layout == "files"
+        exposures = exposures_for(home(place), stems, data.recording if whole else layout)
+        require_same(place, found, frames, stems)
+        return cls(geometry_for(place, data), {stem: found[stem] for stem in stems}, exposures)
 
     def renamed(self, stems: Sequence[str]) -> "SpikeFolder":
         """The same recordings in the same order, for frames with other stems."""
@@ -68,8 +82,23 @@ class SpikeFolder:
 
     def check(self, time_offset: int) -> None:
         """Raise a `UserError` if a file is incomplete or does not hold its exposure; only file sizes are read."""
+        self.check_ends()
         for stem in self.files:
             self.recording(stem).exposure(time_offset)
+
+    def check_ends(self) -> None:
+        """Raise a `UserError` if one recording serves several frames and ends before the last of their exposures."""
+        if len(self.files) < 2 or len(set(self.files.values())) > 1:
+            return
+        recording = SpikeFile(next(iter(self.files.values())), self.geometry)
+        late = [stem for stem, part in self.exposures.items() if part.stop > recording.frames]
+        if late:
+            start, stop = shown(self.exposures[late[0]].start), shown(self.exposures[late[0]].stop)
+            raise UserError(
+                f"{recording.path}: {recording.frames} spike frames hold {len(self.files) - len(late)} of "
+                f"{len(self.files)} exposures; frame {shown(late[0])} asked for {start} to {stop}: leave out "
+                f"frames without spikes, or check {TABLE_NAME} and the rates of DATA.RECORDING"
+            )
 
     def voxels(self, stem: str, data: DataConfig, crop: Crop | None = None) -> tuple[NDArray, NDArray[np.int64]]:
         """Counts (K,h,w) and spike frames per bin (K,) of one exposure, computed from the recording."""
@@ -79,30 +108,31 @@ class SpikeFolder:
         return counts, frames_per_bin(exposure.stop - exposure.start, data.k)
 
 
-def find_recordings(folder: Path, stems: Sequence[str], data: DataConfig) -> dict[str, Path]:
-    """Stem -> recording for every frame.
+def is_shared(place: Path, found: Mapping[str, Path], data: DataConfig) -> bool:
+    """Whether one recording serves every frame: DATA.RECORDING or a table says so, or it was named itself."""
+    table = len(found) == 1 and (home(place) / TABLE_NAME).is_file()
+    return data.recording.layout == "continuous" or place.is_file() or table
+
+
+def shared_recording(place: Path, found: Mapping[str, Path]) -> Path:
+    """The only recording.
 
     Raises:
-        UserError: there are no recordings, or several although DATA.RECORDING.LAYOUT is continuous.
+        UserError: there are several.
     """
-    files = by_stem(folder, RECORDING_SUFFIXES)
-    continuous = data.recording.layout == "continuous"
-    if not files:
-        expected = "one recording" if continuous else f"one per frame ({EXPECTED})"
+    if len(found) > 1:
         raise UserError(
-            f"{folder}: holds no .dat files; expected {expected}; no voxel cache is needed "
+            f"{place}: holds {len(found)} recordings; DATA.RECORDING.LAYOUT = continuous expects one, "
+            "files expects one per frame"
+        )
+    return next(iter(found.values()))
+
+
+def require_recordings(place: Path, found: Mapping[str, Path], data: DataConfig) -> None:
+    """Raise a `UserError` if there are no recordings."""
+    if not found:
+        expected = "one recording" if data.recording.layout == "continuous" else f"one per frame ({EXPECTED})"
+        raise UserError(
+            f"{place}: holds no .dat files; expected {expected}; no voxel cache is needed "
             "(python -m spikevrt.prepare voxels ROOT makes one)"
         )
-    if continuous:
-        if len(files) > 1:
-            raise UserError(
-                f"{folder}: holds {len(files)} recordings; DATA.RECORDING.LAYOUT = continuous expects one, "
-                "files expects one per frame"
-            )
-        return dict.fromkeys(stems, next(iter(files.values())))
-    if len(files) == 1 < len(stems):
-        raise UserError(
-            f"{folder}: holds 1 file beside {len(stems)} frames; a recording of the whole clip needs "
-            "DATA.RECORDING.LAYOUT=continuous"
-        )
-    return files

@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from spikevrt.config import DataConfig
-from spikevrt.data.spikes.npz import array_shape
+from spikevrt.data.files.stems import by_stem
+from spikevrt.data.spikes.npz import array_shape, is_array
+from spikevrt.data.spikes.texts import read_recording_config
 from spikevrt.errors import UserError
 
 KNOWN = ((250, 400), (250, 416), (1000, 1000), (360, 640), (384, 384), (256, 256), (180, 320), (500, 800))
 """Stored sizes (height, width) of common cameras and data sets."""
+SHOWN_GEOMETRIES = 4
+RECORDING_SUFFIXES = (".dat", ".npz")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class SpikeGeometry:
     """Whether rows are stored upside down."""
     drop: tuple[int, int] = (0, 0)
     """Columns without pixels at the left and right end of every stored row."""
+    drop_rest: bool = False
+    """Whether bytes after the last whole frame of a file are left out instead of refused."""
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1 or min(self.drop) < 0:
@@ -35,7 +39,7 @@ class SpikeGeometry:
         if self.format == "packed" and self.height * self.stored_width % 8:
             raise UserError(
                 f"spike geometry {self.height}x{self.stored_width}: {self.height * self.stored_width} bits are not "
-                "whole bytes; check DATA.SPIKE_HEIGHT and DATA.SPIKE_WIDTH"
+                "whole bytes; check DATA.SPIKE_HEIGHT and DATA.SPIKE_WIDTH, or the config.yaml beside the recording"
             )
 
     @property
@@ -55,13 +59,31 @@ class SpikeGeometry:
 
 
 def fitting_geometries(size: int) -> str:
-    """The known packed geometries whose frames divide `size` bytes, as text."""
+    """The known packed geometries whose frames divide `size` bytes, as text; at most `SHOWN_GEOMETRIES`."""
     fits = [f"{h}x{w} ({size * 8 // (h * w)} frames)" for h, w in KNOWN if size and size * 8 % (h * w) == 0]
-    return ", ".join(fits) or "none of the known ones"
+    return ", ".join(fits[:SHOWN_GEOMETRIES]) or "none of the known ones"
 
 
-def geometry_for(folder: Path, data: DataConfig) -> SpikeGeometry:
-    """Geometry of the recordings in `folder`: by DATA.SPIKE_HEIGHT and SPIKE_WIDTH, `config.yaml` or an `.npz`.
+def recordings_in(place: Path) -> dict[str, Path]:
+    """Stem -> recording of a folder, in natural order; or the one recording, if `place` is a file.
+
+    Raises:
+        UserError: the file has another suffix than recordings have.
+    """
+    if not place.is_file():
+        return by_stem(place, RECORDING_SUFFIXES)
+    if place.suffix.lower() not in RECORDING_SUFFIXES:
+        raise UserError(f"{place}: is no recording ({', '.join(RECORDING_SUFFIXES)}); name one, or its folder")
+    return {place.stem: place}
+
+
+def home(place: Path) -> Path:
+    """The folder that holds the descriptions of a folder of recordings, or of one recording."""
+    return place.parent if place.is_file() else place
+
+
+def geometry_for(place: Path, data: DataConfig) -> SpikeGeometry:
+    """Geometry of the recordings in a folder, or of one: by DATA.SPIKE_HEIGHT and SPIKE_WIDTH, `config.yaml` or `.npz`.
 
     Raises:
         UserError: none of them states the size.
@@ -69,30 +91,17 @@ def geometry_for(folder: Path, data: DataConfig) -> SpikeGeometry:
     size: tuple[int, int] | None = None
     if data.spike_height is not None and data.spike_width is not None:
         size = data.spike_height, data.spike_width
-    size = size or read_recording_config(folder / "config.yaml")
-    arrays = sorted(folder.glob("*.npz")) if folder.is_dir() else []
-    only_arrays = bool(arrays) and next(folder.glob("*.dat"), None) is None
+    size = size or read_recording_config(home(place) / "config.yaml")
+    files = list(recordings_in(place).values())
+    only_arrays = bool(files) and all(is_array(path) for path in files)
     if size is None and only_arrays:
-        size = array_shape(arrays[0])[1:]
+        size = array_shape(files[0])[1:]
     if size is None:
         raise UserError(
-            f"{folder}: the spikes' geometry is unknown; set DATA.SPIKE_HEIGHT and DATA.SPIKE_WIDTH, or write "
+            f"{place}: the spikes' geometry is unknown; set DATA.SPIKE_HEIGHT and DATA.SPIKE_WIDTH, or write "
             "spike_h and spike_w in a config.yaml there (python -m spikevrt.identify FILE finds it)"
         )
     left, right = data.spike_drop_columns
     format = "uint8" if only_arrays else data.spike_format
-    return SpikeGeometry(size[0], size[1] - left - right, format, data.spike_flip, (left, right))
-
-
-def read_recording_config(path: Path) -> tuple[int, int] | None:
-    """(height, width) from SpikeCV's `config.yaml` (spike_h, spike_w), or None where there is no such file."""
-    if not path.is_file():
-        return None
-    try:
-        tree = yaml.safe_load(path.read_text("utf-8"))
-        size = int(tree["spike_h"]), int(tree["spike_w"])
-    except (yaml.YAMLError, KeyError, TypeError, ValueError):
-        size = (0, 0)
-    if min(size) < 1:
-        raise UserError(f"{path}: must hold spike_h and spike_w as positive integers")
-    return size
+    rest = data.recording.incomplete == "drop"
+    return SpikeGeometry(size[0], size[1] - left - right, format, data.spike_flip, (left, right), rest)

@@ -3,8 +3,10 @@
 Frames are read one after the other, so a compressed array is never in memory as a whole.
 """
 
+import math
 import zipfile
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -12,19 +14,17 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from spikevrt.data.spikes.texts import shown
 from spikevrt.errors import UserError
 
 ARRAY_NAME = "spk"
-READ_ERRORS = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-    RuntimeError,
-)
+LARGEST_RATIO = 1040
+"""No deflated byte becomes more bytes than some 1032."""
+
+
+def is_array(path: Path) -> bool:
+    """Whether a recording is an `.npz`, by its name."""
+    return path.suffix.lower() == ".npz"
 
 
 def array_shape(path: Path) -> tuple[int, int, int]:
@@ -33,40 +33,63 @@ def array_shape(path: Path) -> tuple[int, int, int]:
     Raises:
         UserError: there is no such array, or it has another shape or type.
     """
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(member(path, archive)) as file:
-            return read_header(path, file)
-    except READ_ERRORS as error:
-        raise unreadable(path, error) from None
+    with opened_array(path) as (shape, _):
+        return shape
 
 
 def read_array(path: Path, frames: slice) -> NDArray[np.uint8]:
     """Read the frames `frames.start` .. `frames.stop` as uint8 (n,H*W); the values are not checked."""
+    with opened_array(path) as ((_, height, width), file):
+        file.seek(file.tell() + frames.start * height * width)
+        stored = np.empty((frames.stop - frames.start, height * width), np.uint8)
+        for frame in stored:
+            part = file.read(height * width)
+            if len(part) < height * width:
+                raise EOFError("the array is cut short")
+            frame[:] = np.frombuffer(part, np.uint8)
+        return stored
+
+
+@contextmanager
+def opened_array(path: Path) -> Iterator[tuple[tuple[int, int, int], IO[bytes]]]:
+    """(n,H,W) of the array, and its member of the archive at the first value; all errors become `UserError` lines."""
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(member(path, archive)) as file:
-            _, height, width = read_header(path, file)
-            file.seek(file.tell() + frames.start * height * width)
-            count = frames.stop - frames.start
-            stored = np.empty((count, height * width), np.uint8)
-            for frame in stored:
-                part = file.read(height * width)
-                if len(part) < height * width:
-                    raise EOFError("the array is cut short")
-                frame[:] = np.frombuffer(part, np.uint8)
-            return stored
-    except READ_ERRORS as error:
+        with zipfile.ZipFile(path) as archive:
+            info = member(path, archive)
+            with archive.open(info) as file:
+                shape = read_header(path, file)
+                require_values(path, shape, info, file.tell())
+                yield shape, file
+    except UserError:
+        raise
+    # A damaged archive makes zipfile, zlib and NumPy's reading of a header raise nearly anything.
+    except Exception as error:
         raise unreadable(path, error) from None
 
 
-def member(path: Path, archive: zipfile.ZipFile) -> str:
-    """The name of the spike array inside the archive."""
-    names = [name for name in archive.namelist() if name.endswith(".npy")]
-    if f"{ARRAY_NAME}.npy" in names:
-        return f"{ARRAY_NAME}.npy"
-    if len(names) != 1:
-        found = ", ".join(Path(name).stem for name in names) or "none"
-        raise UserError(f"{path}: holds the arrays {found}; spikes are an array called {ARRAY_NAME}, or the only one")
-    return names[0]
+def require_values(path: Path, shape: tuple[int, int, int], info: zipfile.ZipInfo, head: int) -> None:
+    """Raise a `UserError` unless a member of the archive holds the values of `shape` after `head` bytes.
+
+    It is called before memory is taken: header and directory of a damaged file may state any size.
+    """
+    stated, held = math.prod(shape), info.file_size - head
+    if stated != held or info.file_size > LARGEST_RATIO * (info.compress_size + 1):
+        raise UserError(
+            f"{path}: its header says {shape[0]} frames of {shape[1]}x{shape[2]}, {stated} bytes, but {held} bytes "
+            f"follow ({info.compress_size} in the file); it is damaged, fetch it again"
+        )
+
+
+def member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    """The spike array inside the archive."""
+    arrays = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+    named = [info for info in arrays if info.filename == f"{ARRAY_NAME}.npy"] or arrays
+    if len(named) != 1:
+        found = ", ".join(info.filename.removesuffix(".npy") for info in arrays) or "none"
+        raise UserError(
+            f"{path}: holds the arrays {shown(found)[1:-1]}; spikes are an array called {ARRAY_NAME}, or the only one"
+        )
+    return named[0]
 
 
 def read_header(path: Path, file: IO[bytes]) -> tuple[int, int, int]:
@@ -77,13 +100,16 @@ def read_header(path: Path, file: IO[bytes]) -> tuple[int, int, int]:
     if len(shape) != 3 or min(shape) < 1 or dtype not in (np.dtype(np.uint8), np.dtype(bool)) or fortran:
         order = ", Fortran order" if fortran else ""
         raise UserError(
-            f"{path}: holds {dtype} of shape {tuple(shape)}{order}; spikes are (frames, height, width) of uint8 or bool"
+            f"{path}: holds {shown(str(dtype))[1:-1]} of shape {shown(shape)}{order}; spikes are (frames, "
+            "height, width) of uint8 or bool in C order: save numpy.ascontiguousarray(spikes, numpy.uint8)"
         )
     return shape
 
 
 def unreadable(path: Path, error: Exception) -> UserError:
     """The error for a file that is missing, damaged or not an archive."""
-    if not path.is_file():
+    try:
+        size = path.stat().st_size
+    except OSError:
         return UserError(f"{path}: no such spike file")
-    return UserError(f"{path}: {path.stat().st_size} bytes that do not read as an .npz ({error}); fetch it again")
+    return UserError(f"{path}: {size} bytes that do not read as an .npz ({shown(str(error))}); fetch it again")
