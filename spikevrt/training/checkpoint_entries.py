@@ -14,11 +14,12 @@ from spikevrt.errors import UserError
 from spikevrt.models.checkpoint import check_finite, compare, is_finite, shown
 from spikevrt.models.planning import model_without_storage
 from spikevrt.models.weights.digest import DamagedFileError
-from spikevrt.models.weights.stand_ins import described
+from spikevrt.models.weights.stand_ins import brief, described
 from spikevrt.training.optimisation import is_flow, make_optimizer
 
 MOST_STEPS = 10**12
 """No run is longer; a larger count is damage."""
+HIGHEST_SCORE = 1e6
 MOMENTS = ("exp_avg", "exp_avg_sq")
 NUMBERS = ("lr", "eps", "weight_decay", "scale")
 """Values of a parameter group that are numbers of 0 or more."""
@@ -60,9 +61,7 @@ class Entries:
         """Check a number."""
         value = self.get(name, int if whole else (int, float), wanted)
         if not allowed(value):
-            # Python does not format integers beyond the largest float.
-            shown_value = f"{value:.6g}" if isinstance(value, float) or abs(value) < MOST_STEPS**2 else "a huge integer"
-            self.fail(name, f"= {shown_value}, must be {wanted}")
+            self.fail(name, f"= {brief(value)}, must be {wanted}")
 
     def count(self, name: Any) -> None:
         """Check an integer of 0 or more that a run can reach."""
@@ -83,7 +82,7 @@ def check_entries(path: Path, state: Mapping[str, Any], config: Config) -> None:
     training = top.level("training")
     training.count("step")
     training.count("bad_steps")
-    training.number("best", lambda value: not math.isnan(value), "a number")
+    training.number("best", lambda value: value < HIGHEST_SCORE or value == math.inf, "a score in dB")
     check_optimizer(training.level("optimizer"), model, config.train)
     check_scaler(training.level("scaler"))
 
@@ -97,7 +96,11 @@ def shapes_of(config: Config) -> nn.Module:
 def check_weights(top: Entries, name: str, model: nn.Module) -> None:
     """Check that an entry holds the whole state of a model, all of it finite; computed buffers may be left out."""
     weights = top.level(name).values
-    report = compare(weights, model.state_dict(), {key for key, _ in model.named_buffers()})
+    own = model.state_dict()
+    foreign = [key for key in weights if key not in own]
+    if foreign:
+        top.fail(name, f"holds {len(foreign)} entries of another model ({shown(foreign[0])})")
+    report = compare(weights, own, {key for key, _ in model.named_buffers()})
     if report:
         top.fail(name, f"does not fit its config: {report}")
     try:

@@ -12,7 +12,7 @@ from spikevrt.config import Config, apply_option, config_from_tree
 from spikevrt.errors import UserError
 from spikevrt.models.weights.digest import DamagedFileError
 from spikevrt.models.weights.files import shortened
-from spikevrt.models.weights.stand_ins import described
+from spikevrt.models.weights.stand_ins import brief, described
 
 FORMAT = 1
 """Number of the layout that `spikevrt.training.checkpoints` writes."""
@@ -26,11 +26,11 @@ def check_format(state: Mapping[str, Any], path: str | Path) -> None:
         return
     found = state.get("format")
     if type(found) is not int or found < 1:
-        held = found if type(found) is int else described(found) if "format" in state else "missing"
+        held = brief(found) if type(found) is int else described(found) if "format" in state else "missing"
         raise DamagedFileError(f"checkpoint {path}: format is {held}, must be {FORMAT}; use another checkpoint")
     if found > FORMAT:
         raise UserError(
-            f"checkpoint {path}: a newer spikevrt wrote it (format {found:.6g}, this one reads {FORMAT}); "
+            f"checkpoint {path}: a newer spikevrt wrote it (format {brief(found)}, this one reads {FORMAT}); "
             "update spikevrt"
         )
 

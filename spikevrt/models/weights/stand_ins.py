@@ -11,6 +11,8 @@ import torch
 NUMPY_SCALARS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
 """What a pickled NumPy number calls, before and since NumPy 2."""
 
+HUGE = 10**24
+
 
 class StandIn:
     """An object of a class that was not read: it keeps what the file says of it and does nothing."""
@@ -55,3 +57,8 @@ def described(value: Any) -> str:
     if isinstance(value, StandIn):
         return f"an object of class {kind.__name__}, which is not read for safety"
     return "text" if kind is str else "nothing" if value is None else kind.__name__
+
+
+def brief(number: float) -> str:
+    """A number of a file as short text; Python refuses to format integers of thousands of digits."""
+    return "a huge integer" if isinstance(number, int) and abs(number) > HUGE else f"{number:.6g}"
