@@ -18,7 +18,7 @@ from spikevrt.config import DataConfig
 from spikevrt.data.clips.augmentation import Crop, Grid, centre_crop, cut, require_size, scaled
 from spikevrt.data.clips.clip import Clip
 from spikevrt.data.files.stems import by_stem
-from spikevrt.data.files.video import frame_names, read_frames
+from spikevrt.data.files.video import exactly, frame_names, read_frames
 from spikevrt.data.spikes.folder import SpikeFolder
 from spikevrt.data.spikes.recording import RECORDING_SUFFIXES
 from spikevrt.errors import UserError
@@ -73,7 +73,8 @@ class Source:
     def __iter__(self) -> Iterator[Frame]:
         """Iterate over the frames in order; only one is in memory."""
         crop = self.crop or (0, 0, *self.size)
-        for name, image in zip(self.names, read_frames(self.frames), strict=True):
+        images = exactly(read_frames(self.frames), len(self), self.frames)
+        for name, image in zip(self.names, images, strict=True):
             blur = to_tensor(cut(image, crop, self.size, f"{self.label}: frame {name}"))
             yield Frame(blur, partial(self.voxels, name))
 
