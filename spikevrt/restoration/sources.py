@@ -5,6 +5,7 @@ T frames of H x W pixels, K bins of h x w spike pixels.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from itertools import tee
 from pathlib import Path
@@ -18,13 +19,16 @@ from spikevrt.config import DataConfig
 from spikevrt.data.clips.augmentation import Crop, Grid, centre_crop, cut, require_size, scaled
 from spikevrt.data.clips.clip import Clip
 from spikevrt.data.files.stems import by_stem
-from spikevrt.data.files.video import exactly, frame_names, read_frames
+from spikevrt.data.files.video import exactly, frame_names, frame_times, read_frames, warn
 from spikevrt.data.spikes.folder import SpikeFolder
 from spikevrt.data.spikes.recording import RECORDING_SUFFIXES
 from spikevrt.errors import UserError
 
 Voxels = tuple[Tensor, Tensor]
 """Counts (K,h,w) and spike frames per bin (K,)."""
+
+RATE_TOLERANCE = 5e-4
+"""Relative difference of frame rates below which they mean the same: 30 and 30000/1001 differ by 1e-3."""
 
 
 class Frame:
@@ -181,8 +185,24 @@ def survey(
 def spikes_of_video(folder: Path, names: Sequence[str], data: DataConfig, frames: Path) -> SpikeFolder:
     """The recordings of a video's frames, which have no stems: files are matched in order."""
     if data.recording.layout == "continuous":
-        return SpikeFolder.open(folder, names, data, frames)
+        return SpikeFolder.open(folder, names, data, frames, partial(uneven_times, frames, data.recording.frame_rate))
     stems = sorted(by_stem(folder, RECORDING_SUFFIXES))
     if len(stems) != len(names):
         raise UserError(f"{folder}: {len(stems)} .dat files beside the {len(names)} frames of {frames}; one per frame")
     return SpikeFolder.open(folder, stems, data, frames).renamed(names)
+
+
+def uneven_times(video: Path, rate: float | None) -> tuple[Fraction, ...]:
+    """The times of a video's frames in seconds if they are unevenly spaced, else nothing; warns if `rate` is not true.
+
+    Args:
+        video: a video file.
+        rate: DATA.RECORDING.FRAME_RATE.
+    """
+    timing = frame_times(video)
+    if not timing.even:
+        warn(video, "its frames are unevenly spaced; its time stamps are followed, not DATA.RECORDING.FRAME_RATE")
+        return timing.times
+    if rate is not None and abs(rate / float(timing.rate) - 1) > RATE_TOLERANCE:
+        warn(video, f"holds {float(timing.rate):.6g} frames a second; DATA.RECORDING.FRAME_RATE = {rate:g} is used")
+    return ()

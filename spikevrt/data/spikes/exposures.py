@@ -1,7 +1,7 @@
 """Finds the exposure of each RGB frame in recordings that hold more than one."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,13 +13,19 @@ TABLE_NAME = "windows.csv"
 TABLE_COLUMNS = ["stem", "start", "length"]
 
 
-def exposures_for(folder: Path, stems: Sequence[str], recording: RecordingConfig) -> dict[str, slice]:
+def exposures_for(
+    folder: Path,
+    stems: Sequence[str],
+    recording: RecordingConfig,
+    times: Callable[[], Sequence[Fraction]] = tuple,
+) -> dict[str, slice]:
     """The exposure of every frame, from `windows.csv` or from the two frame rates of a continuous recording.
 
     Args:
         folder: folder of the recordings.
         stems: stems of the RGB frames, in order of time.
         recording: DATA.RECORDING.
+        times: when the frames start, in seconds; asked for the rates only. Empty = every 1 / FRAME_RATE.
 
     Returns:
         Spike frames by stem; empty if every file is one exposure.
@@ -45,15 +51,24 @@ def exposures_for(folder: Path, stems: Sequence[str], recording: RecordingConfig
             f"({','.join(TABLE_COLUMNS)})"
         )
     step = Fraction(recording.spike_rate) / Fraction(recording.frame_rate)
-    return dict(zip(stems, clock_exposures(len(stems), step, recording.length), strict=True))
+    seconds = times()
+    moments = [(second - seconds[0]) * Fraction(recording.frame_rate) for second in seconds]
+    return dict(zip(stems, clock_exposures(len(stems), step, recording.length, moments), strict=True))
 
 
-def clock_exposures(frames: int, step: Fraction, length: int | None) -> list[slice]:
-    """Exposures from the rates: frame i starts at spike frame round(i * step) and lasts `length` or until the next."""
-    starts = [round(i * step) for i in range(frames + 1)]
+def clock_exposures(frames: int, step: Fraction, length: int | None, moments: Sequence[Fraction] = ()) -> list[slice]:
+    """Exposures from the rates: frame i starts at spike frame round(i * step) and lasts `length` or until the next.
+
+    Where frames are unevenly spaced, `moments` are their times instead of i; the last one lasts one `step`.
+    """
+    clock = [*moments, moments[-1] + 1] if moments else range(frames + 1)
+    starts = [round(moment * step) for moment in clock]
     stops = starts[1:] if length is None else [start + length for start in starts]
     if length is None and step < 1:
         raise UserError(f"DATA.RECORDING: {float(step):.3g} spike frames from one RGB frame to the next; at least 1")
+    for number, (start, stop) in enumerate(zip(starts, stops, strict=False)):
+        if start >= stop:
+            raise UserError(f"DATA.RECORDING: no spike frame from RGB frame {number} to the next; set LENGTH")
     return [slice(starts[i], stops[i]) for i in range(frames)]
 
 

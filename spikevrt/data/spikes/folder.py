@@ -1,7 +1,8 @@
 """The recordings in a folder, and which spike frames of them belong to each RGB frame."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,14 @@ class SpikeFolder:
     """Stem -> spike frames inside its recording; empty if every file is one exposure."""
 
     @classmethod
-    def open(cls, folder: Path, stems: Sequence[str], data: DataConfig, frames: Path) -> "SpikeFolder":
+    def open(
+        cls,
+        folder: Path,
+        stems: Sequence[str],
+        data: DataConfig,
+        frames: Path,
+        times: Callable[[], Sequence[Fraction]] = tuple,
+    ) -> "SpikeFolder":
         """Find the recordings in `folder` for the frames `stems`; their spikes are not read yet.
 
         Args:
@@ -35,12 +43,13 @@ class SpikeFolder:
             stems: stems of the RGB frames, in order of time.
             data: the DATA section: recordings and geometry.
             frames: folder of the RGB frames, for error messages.
+            times: when the frames start (see `exposures_for`).
 
         Raises:
             UserError: recordings are missing, too many or without a frame, or geometry or exposures are unknown.
         """
         found = find_recordings(folder, stems, data)
-        exposures = exposures_for(folder, stems, data.recording)
+        exposures = exposures_for(folder, stems, data.recording, times)
         require_same(folder, found, frames, stems)
         return cls(geometry_for(folder, data), {stem: found[stem] for stem in stems}, exposures)
 
