@@ -19,7 +19,8 @@ from spikevrt.config import DataConfig
 from spikevrt.data.clips.augmentation import Crop, Grid, centre_crop, cut, require_size, scaled
 from spikevrt.data.clips.clip import Clip
 from spikevrt.data.files.stems import by_stem
-from spikevrt.data.files.video import exactly, frame_names, frame_times, read_frames, warn
+from spikevrt.data.files.video import exactly, frame_names, frame_times, read_frames
+from spikevrt.data.files.video_decoding import warn
 from spikevrt.data.spikes.folder import SpikeFolder
 from spikevrt.data.spikes.recording import RECORDING_SUFFIXES
 from spikevrt.errors import UserError

@@ -8,18 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from spikevrt.data.files.atomic import replacing
-from spikevrt.data.files.video import (
-    DEFAULT_RATE,
-    Frame,
-    Timing,
-    frame_times,
-    open_container,
-    pixel_aspect,
-    require_av,
-    start_of,
-    untagged_matrix,
-    warn,
-)
+from spikevrt.data.files.video import DEFAULT_RATE, Timing, frame_times, pictures_of, pixel_aspect
+from spikevrt.data.files.video_decoding import Frame, open_container, require_av, start_of, untagged_matrix, warn
 from spikevrt.errors import UserError
 
 TICK = Fraction(1, 60000)
@@ -51,7 +41,7 @@ def video_writer(path: Path, fps: float | None = None, like: Path | None = None)
         UserError: the file cannot be written.
     """
     av = require_av()
-    film = like if like is not None and not like.is_dir() else None
+    film = like if like is not None and pictures_of(like) is None else None
     timing = Timing(0, to_rate(fps)) if film is None or fps is not None else storable(frame_times(film), path)
     try:
         with ExitStack() as stack:

@@ -1,0 +1,347 @@
+"""What videos say about how to show them is followed, and written videos say it: times, turns, colours, sound."""
+
+import warnings
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from spikevrt.config import DataConfig, RecordingConfig
+from spikevrt.data.files.video import (
+    count_frames,
+    exactly,
+    frame_times,
+    pixel_aspect,
+    read_frames,
+    warn_of_pixel_aspect,
+)
+from spikevrt.data.files.video_writing import video_writer
+from spikevrt.data.simulation.camera import write_geometry
+from spikevrt.errors import UserError
+from spikevrt.restoration.sources import recording_source
+from spikevrt.simulate import main as simulate
+from tests.data.test_pictures import STORED
+
+SIZE = (48, 64)
+GAP = (0, 40, 80, 120, 1120, 1160, 1200, 1240)
+"""Milliseconds at which the frames of a phone's video start, one of whose steps is long."""
+EVEN = tuple(range(0, 320, 40))
+ONE = 1 << 16
+
+
+def pattern(size=SIZE, shade=60):
+    """Upright: red on the top left, blue on the bottom right."""
+    H, W = size
+    picture = np.full((H, W, 3), shade, np.uint8)
+    picture[: H // 2, : W // 2] = (255, 0, 0)
+    picture[H // 2 :, W // 2 :] = (0, 0, 255)
+    return picture
+
+
+def write(path, frames, times=None, codec="libx264", pix="yuv444p", matrix=None, sound=None, cover=False, **context):
+    """Write a video; `times` are milliseconds, `matrix` turns it, `sound` is an audio codec."""
+    lossless = {"crf": "0", "preset": "ultrafast"} if codec == "libx264" else {}
+    options = context.pop("options", lossless)
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("mjpeg", rate=1) if cover else None
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = pix
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for name, value in context.items():
+            setattr(stream.codec_context, name, value)
+        if matrix is not None:
+            stream.set_display_matrix(matrix)
+        audio = container.add_stream(sound, rate=48000, layout="stereo") if sound else None
+        if picture is not None:
+            add_cover(container, picture)
+        for time, frame in zip(times or range(0, 40 * len(frames), 40), frames, strict=True):
+            made = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            made = made.reformat(
+                format=pix,
+                src_color_range="JPEG",
+                dst_color_range=context.get("color_range"),
+                dst_colorspace=context.get("colorspace"),
+            )
+            made.pts, made.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(made))
+        container.mux(stream.encode())
+        for start in range(0, 60 * 1024, 1024) if audio else ():
+            block = av.AudioFrame.from_ndarray(np.full((1, 2048), start % 999, np.int16), "s16", "stereo")
+            block.sample_rate, block.pts, block.time_base = 48000, start, Fraction(1, 48000)
+            container.mux(audio.encode(block))
+        container.mux(audio.encode() if audio else [])
+    return path
+
+
+def add_cover(container, stream):
+    stream.height, stream.width, stream.pix_fmt = 16, 16, "yuvj420p"
+    stream.disposition = av.stream.Disposition.attached_pic
+    container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")))
+    container.mux(stream.encode())
+
+
+def lines(action):
+    """The warnings of an action, in order and without repetition."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        action()
+    return list(dict.fromkeys(str(warning.message) for warning in said))
+
+
+def copied(source, out, fps=None):
+    def copy():
+        with video_writer(out, fps, source) as add:
+            for frame in read_frames(source):
+                add(frame)
+
+    return lines(copy)
+
+
+def display_matrix(orientation):
+    """What shows a stored pixel (x,y) of an EXIF orientation upright: to (a x + c y, b x + d y)."""
+    a, b, c, d = {
+        1: (1, 0, 0, 1),
+        2: (-1, 0, 0, 1),
+        3: (-1, 0, 0, -1),
+        4: (1, 0, 0, -1),
+        5: (0, 1, 1, 0),
+        6: (0, 1, -1, 0),
+        7: (0, -1, -1, 0),
+        8: (0, -1, 1, 0),
+    }[orientation]
+    return [a * ONE, b * ONE, 0, c * ONE, d * ONE, 0, 0, 0, 1 << 30]
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_videos_are_read_upright(tmp_path, orientation):
+    path = tmp_path / "a.mp4"
+    write(path, [STORED[orientation](pattern())] * 2, matrix=display_matrix(orientation))
+    found = list(read_frames(path))
+    assert found[0].shape == (*SIZE, 3)
+    assert np.abs(found[0].astype(int) - pattern()).max() < 8
+    write(
+        path,
+        [STORED[orientation](pattern())] * 2,
+        matrix=display_matrix(orientation),
+        sample_aspect_ratio=Fraction(4, 3),
+    )
+    assert pixel_aspect(path) == (Fraction(3, 4) if orientation > 4 else Fraction(4, 3)), (
+        "as the upright frames have it"
+    )
+    out = tmp_path / "out.mp4"
+    assert copied(path, out) == []
+    assert pixel_aspect(out) == pixel_aspect(path)
+    assert np.abs(next(read_frames(out)).astype(int) - pattern()).mean() < 8
+
+
+def test_an_angle_between_is_named(tmp_path):
+    write(tmp_path / "a.mp4", [pattern()], matrix=[ONE, ONE, 0, -ONE, ONE, 0, 0, 0, 1 << 30])
+    with pytest.warns(UserWarning, match=r"a\.mp4: is to be shown turned by an angle that is no multiple of 90"):
+        assert next(read_frames(tmp_path / "a.mp4")).shape == (*SIZE, 3)
+
+
+def test_stretched_pixels_are_named_where_pictures_are_written(tmp_path):
+    write(tmp_path / "a.mp4", [pattern()], sample_aspect_ratio=Fraction(16, 15))
+    assert lines(lambda: warn_of_pixel_aspect(tmp_path / "a.mp4")) == [
+        f"{tmp_path}/a.mp4: its pixels are 16:15, not square; pictures hold them unstretched"
+    ]
+    write(tmp_path / "b.mp4", [pattern()])
+    assert lines(lambda: warn_of_pixel_aspect(tmp_path / "b.mp4")) == []
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+@pytest.mark.parametrize("start", [0, 500])
+def test_a_written_video_has_the_times_of_its_source(tmp_path, suffix, start):
+    source, out = tmp_path / "a.mkv", tmp_path / f"out{suffix}"
+    times = [start + time for time in GAP]
+    write(source, [pattern(shade=10 * i) for i in range(len(GAP))], times)
+    assert copied(source, out) == []
+    found = frame_times(out)
+    assert not found.even
+    assert [float(time) for time in found.times] == pytest.approx([time / 1000 for time in GAP], abs=1e-3)
+    with av.open(str(out)) as container:
+        assert container.duration == pytest.approx(1_280_000, abs=45_000), "players stop where a file says that it ends"
+
+
+def test_avi_holds_no_times(tmp_path):
+    write(tmp_path / "a.mp4", [pattern()] * len(GAP), GAP)
+    assert copied(tmp_path / "a.mp4", tmp_path / "out.avi") == [
+        f"{tmp_path}/out.avi: AVI holds no time stamps: frames are written evenly, 25 a second"
+    ]
+    assert frame_times(tmp_path / "out.avi").rate == 25
+    assert copied(tmp_path / "a.mp4", tmp_path / "out.mp4", fps=50) == []
+    assert frame_times(tmp_path / "out.mp4").rate == 50
+
+
+def test_who_takes_frames_as_even_says_so(tmp_path):
+    uneven = write(tmp_path / "a.mp4", [pattern()] * len(GAP), GAP)
+    line = f"{uneven}: its frames are 0.04 to 1 s apart; they are taken as evenly spaced"
+    assert lines(lambda: count_frames(uneven)) == [line]
+    assert lines(lambda: simulate([str(uneven), "--out", str(tmp_path / "spikes")])) == [line]
+    even = write(tmp_path / "b.mkv", [pattern()] * 8, [0, 33, 67, 100, 133, 167, 200, 233])
+    assert lines(lambda: count_frames(even)) == [], "a file may round its times"
+
+
+def test_a_stream_without_time_stamps_is_even_and_named(tmp_path):
+    frames = [pattern(shade=20 * i) for i in range(8)]
+    write(tmp_path / "a.h264", frames)
+    said = lines(lambda: count_frames(tmp_path / "a.h264"))
+    assert len(list(read_frames(tmp_path / "a.h264"))) == count_frames(tmp_path / "a.h264") == 8
+    assert said == [] or "without time stamps; they are taken as evenly spaced" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("times", "starts"), [(GAP, [0, 40, 80, 120, 1120, 1160, 1200, 1240]), (EVEN, range(0, 320, 40))]
+)
+def test_exposures_of_a_continuous_recording_start_when_their_frames_do(tmp_path, times, starts):
+    video = write(tmp_path / "a.mp4", [pattern()] * len(times), times)
+    spikes = tmp_path / "spikes"
+    spikes.mkdir()
+    (spikes / "recording.dat").write_bytes(bytes(1280 * 24 * 32 // 8))
+    write_geometry(spikes, "recording", (24, 32))
+    data = DataConfig(recording=RecordingConfig("continuous", spike_rate=1000.0, frame_rate=25.0))
+    sources = []
+    said = lines(lambda: sources.append(recording_source(video, spikes, data)))
+    assert [exposure.start for exposure in sources[0].spikes.exposures.values()] == list(starts)
+    assert list(sources[0].spikes.exposures.values())[-1].stop == starts[-1] + 40
+    assert len(said) == (times is GAP)
+    other = DataConfig(recording=RecordingConfig("continuous", spike_rate=1000.0, frame_rate=30.0))
+    assert (
+        "25 frames a second; DATA.RECORDING.FRAME_RATE = 30 is used"
+        in "".join(lines(lambda: recording_source(video, spikes, other)))
+        or times is GAP
+    )
+
+
+@pytest.mark.parametrize("size", [(48, 64), (33, 47), (720, 1280)], ids=str)
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_written_videos_are_tagged_and_keep_their_size(tmp_path, size, suffix):
+    green = np.zeros((*size, 3), np.uint8)
+    green[...] = (0, 254, 0)
+    with video_writer(tmp_path / f"a{suffix}", 24) as add:
+        add(green)
+        add(green)
+    with av.open(str(tmp_path / f"a{suffix}")) as container:
+        frame = next(container.decode(video=0))
+    assert (frame.height, frame.width) == size
+    assert (frame.colorspace, frame.color_range, frame.color_trc, frame.color_primaries) == (1, 1, 1, 1)
+    y, u, v = (np.frombuffer(plane, np.uint8)[0] for plane in frame.planes)
+    # BT.709, Y' from 16 to 235.
+    assert 255 * ((y - 16.0) / 219 - 0.1873 * (u - 128.0) / 224 - 0.4681 * (v - 128.0) / 224) == pytest.approx(
+        254, abs=3
+    )
+    assert np.abs(next(read_frames(tmp_path / f"a{suffix}")).astype(int) - green).max() <= 3
+
+
+def test_without_h264_the_size_is_kept_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
+    with video_writer(tmp_path / "a.avi", 24) as add:
+        add(pattern((33, 47)))
+        add(pattern((33, 47)))
+    assert np.abs(next(read_frames(tmp_path / "a.avi")).astype(int) - pattern((33, 47))).mean() < 6
+
+
+@pytest.mark.parametrize(
+    ("size", "context"),
+    [
+        (SIZE, {"colorspace": 1, "color_range": 1}),
+        (SIZE, {"colorspace": 5, "color_range": 1}),
+        (SIZE, {"colorspace": 9, "color_range": 1}),
+        (SIZE, {"colorspace": 1, "color_range": 2, "pix": "yuvj420p"}),
+        (SIZE, {"colorspace": 5, "color_range": 2, "pix": "yuvj420p"}),
+        (SIZE, {"colorspace": 9, "color_range": 1, "pix": "yuv420p10le"}),
+    ],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
+)
+def test_the_stated_matrix_and_range_are_used(tmp_path, size, context):
+    flat = np.full((*size, 3), (200, 30, 90), np.uint8)
+    write(tmp_path / "a.mp4", [flat], **context)
+    assert np.abs(next(read_frames(tmp_path / "a.mp4")).astype(int) - flat).max() <= 4
+
+
+@pytest.mark.parametrize(("size", "matrix"), [((720, 1280), 1), ((576, 720), 5), ((1280, 720), 1)], ids=str)
+def test_untagged_video_is_read_as_players_do(tmp_path, size, matrix):
+    """Raw YUV without tags: the luma of green is 173 in BT.709 and 145 in BT.601."""
+    flat = np.full((*size, 3), (0, 255, 0), np.uint8)
+    frame = av.VideoFrame.from_ndarray(flat, format="rgb24").reformat(
+        format="yuv420p", src_color_range="JPEG", dst_color_range="MPEG", dst_colorspace=matrix
+    )
+    frame.colorspace, frame.color_range, frame.pts = 2, 0, 0
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=24)
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert np.abs(next(read_frames(tmp_path / "a.mkv")).astype(int) - flat).max() <= 4
+
+
+@pytest.mark.parametrize(
+    ("context", "line"),
+    [
+        ({"pix": "yuv420p10le", "color_trc": 16, "colorspace": 9, "color_range": 1}, r"is HDR \(PQ\)"),
+        ({"pix": "yuv420p10le", "color_trc": 18, "colorspace": 9, "color_range": 1}, r"is HDR \(HLG\)"),
+        ({"pix": "yuva420p", "codec": "ffv1"}, "has an alpha channel"),
+        ({"options": {"flags": "+ilme+ildct", "x264-params": "tff=1"}, "pix": "yuv420p"}, "is interlaced"),
+    ],
+    ids=["pq", "hlg", "alpha", "interlaced"],
+)
+def test_what_rgb_does_not_show_is_named(tmp_path, context, line):
+    write(tmp_path / "a.mkv", [pattern()] * 2, **context)
+    with pytest.warns(UserWarning, match=rf"a\.mkv: {line}"):
+        list(read_frames(tmp_path / "a.mkv"))
+
+
+def packets(path):
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size] if container.streams.audio else []
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi"])
+def test_sound_is_kept(tmp_path, suffix):
+    source = write(tmp_path / "a.mp4", [pattern(shade=8 * i) for i in range(30)], sound="aac")
+    assert copied(source, tmp_path / f"out{suffix}") == []
+    assert packets(tmp_path / f"out{suffix}") == packets(source) != []
+    assert count_frames(tmp_path / f"out{suffix}") == 30
+
+
+@pytest.mark.parametrize(
+    ("sound", "out", "fps", "line"),
+    [
+        ("libopus", "out.mov", None, r"its sound \(opus\) has no place in the written video: use \.mkv"),
+        ("pcm_s16le", "out.mp4", None, r"its sound \(pcm_s16le\) has no place in the written video: use \.mkv"),
+        ("aac", "out.mp4", 30, "its sound is left out, as --fps gives the video its own pace"),
+    ],
+)
+def test_sound_that_is_lost_is_named(tmp_path, sound, out, fps, line):
+    source = write(tmp_path / "a.mkv", [pattern()] * 8, sound=sound)
+    with pytest.warns(UserWarning, match=line), video_writer(tmp_path / out, fps, source) as add:
+        add(pattern())
+    assert packets(tmp_path / out) == []
+    assert copied(source, tmp_path / "out.mkv") == []
+    assert packets(tmp_path / "out.mkv") == packets(source)
+
+
+def test_a_cover_picture_is_not_the_video(tmp_path):
+    path = write(tmp_path / "a.mp4", [pattern()] * 3, cover=True)
+    assert [frame.shape for frame in read_frames(path)] == [(*SIZE, 3)] * 3
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_a_video_that_is_cut_off_is_not_taken_as_whole(tmp_path, suffix):
+    path = write(tmp_path / f"a{suffix}", [pattern(shade=8 * i) for i in range(30)])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 5])
+    if suffix == ".mp4":
+        with pytest.raises(UserError, match=r"a\.mp4: cannot be decoded as video"):
+            count_frames(path)
+        return
+    with pytest.warns(UserWarning, match=r"a\.mkv: ends after 0\.\d+ of 1\.2\d s, it is not whole: fetch it again"):
+        assert count_frames(path) < 30
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_source_that_changes_between_two_readings_is_an_error(tmp_path, count):
+    with pytest.raises(UserError, match=rf"a\.mp4: had {count} frames when it was read first, and not now"):
+        list(exactly(iter([1, 2, 3]), count, tmp_path / "a.mp4"))
+    assert list(exactly(iter([1, 2, 3]), 3, tmp_path)) == [1, 2, 3]
