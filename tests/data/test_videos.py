@@ -6,8 +6,12 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from spikevrt.config import DataConfig, RecordingConfig
+from spikevrt.data.clips.clip import find_clips
+from spikevrt.data.clips.dataset import ClipDataset
+from spikevrt.data.files.images import read_image
 from spikevrt.data.files.video import (
     count_frames,
     exactly,
@@ -19,9 +23,10 @@ from spikevrt.data.files.video import (
 from spikevrt.data.files.video_writing import video_writer
 from spikevrt.data.simulation.camera import write_geometry
 from spikevrt.errors import UserError
+from spikevrt.prepare import main as prepare
 from spikevrt.restoration.sources import recording_source
 from spikevrt.simulate import main as simulate
-from tests.data.test_pictures import STORED
+from tests.data.test_pictures import STORED, exif
 
 SIZE = (48, 64)
 GAP = (0, 40, 80, 120, 1120, 1160, 1200, 1240)
@@ -39,12 +44,11 @@ def pattern(size=SIZE, shade=60):
     return picture
 
 
-def write(path, frames, times=None, codec="libx264", pix="yuv444p", matrix=None, sound=None, cover=False, **context):
+def write(path, frames, times=None, codec="libx264", pix="yuv444p", matrix=None, sound=None, **context):
     """Write a video; `times` are milliseconds, `matrix` turns it, `sound` is an audio codec."""
     lossless = {"crf": "0", "preset": "ultrafast"} if codec == "libx264" else {}
     options = context.pop("options", lossless)
     with av.open(str(path), "w") as container:
-        picture = container.add_stream("mjpeg", rate=1) if cover else None
         stream = container.add_stream(codec, rate=25, options=options)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pix
@@ -54,8 +58,6 @@ def write(path, frames, times=None, codec="libx264", pix="yuv444p", matrix=None,
         if matrix is not None:
             stream.set_display_matrix(matrix)
         audio = container.add_stream(sound, rate=48000, layout="stereo") if sound else None
-        if picture is not None:
-            add_cover(container, picture)
         for time, frame in zip(times or range(0, 40 * len(frames), 40), frames, strict=True):
             made = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
             made = made.reformat(
@@ -73,13 +75,6 @@ def write(path, frames, times=None, codec="libx264", pix="yuv444p", matrix=None,
             container.mux(audio.encode(block))
         container.mux(audio.encode() if audio else [])
     return path
-
-
-def add_cover(container, stream):
-    stream.height, stream.width, stream.pix_fmt = 16, 16, "yuvj420p"
-    stream.disposition = av.stream.Disposition.attached_pic
-    container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")))
-    container.mux(stream.encode())
 
 
 def lines(action):
@@ -136,6 +131,32 @@ def test_videos_are_read_upright(tmp_path, orientation):
     assert np.abs(next(read_frames(out)).astype(int) - pattern()).mean() < 8
 
 
+@pytest.mark.parametrize("kind", ["video", "pictures"])
+def test_data_sets_are_made_and_read_upright(tmp_path, kind):
+    """A phone held upright: whatever is stored lying, training gets standing, from the cache of pictures too."""
+    stored, source = STORED[6](pattern((64, 48))), tmp_path / "phone"
+    if kind == "video":
+        source = write(tmp_path / "phone.mp4", [stored] * 12, matrix=display_matrix(6))
+    for number in range(12) if kind == "pictures" else ():
+        source.mkdir(exist_ok=True)
+        Image.fromarray(np.ascontiguousarray(stored)).save(source / f"{number}.png", exif=exif(orientation=6))
+    options = ["--factor", "2", "--exposure", "2", "--stride", "2", "--train", "1", "--val", "0"]
+    assert prepare(["video", str(source), "--out", str(tmp_path / "data"), *options]) == 0
+    clip = tmp_path / "data" / "train" / "phone"
+    for path in (clip / "sharp").iterdir():
+        assert np.abs(read_image(path).astype(int) - pattern((64, 48))).max() < 8
+        turned = Image.fromarray(np.ascontiguousarray(STORED[6](read_image(path))))
+        turned.save(path, exif=exif(orientation=6))
+    assert prepare(["check", str(tmp_path / "data"), "--opts", "DATA.CLIP_LEN=2"]) == 0
+    data = DataConfig(root=str(tmp_path / "data"), clip_len=2, k=2, ram_cache_gb=0.01)
+    (found,) = find_clips(data, "train")
+    assert found.frame_size == (64, 48)
+    dataset = ClipDataset(data, "train", augment=True, use_spike=True, crop=48)
+    for _ in range(2):
+        assert dataset[0]["sharp"].shape == (2, 3, 48, 48)
+    assert dataset.ram.used > 0
+
+
 def test_an_angle_between_is_named(tmp_path):
     write(tmp_path / "a.mp4", [pattern()], matrix=[ONE, ONE, 0, -ONE, ONE, 0, 0, 0, 1 << 30])
     with pytest.warns(UserWarning, match=r"a\.mp4: is to be shown turned by an angle that is no multiple of 90"):
@@ -187,9 +208,10 @@ def test_who_takes_frames_as_even_says_so(tmp_path):
 def test_a_stream_without_time_stamps_is_even_and_named(tmp_path):
     frames = [pattern(shade=20 * i) for i in range(8)]
     write(tmp_path / "a.h264", frames)
-    said = lines(lambda: count_frames(tmp_path / "a.h264"))
-    assert len(list(read_frames(tmp_path / "a.h264"))) == count_frames(tmp_path / "a.h264") == 8
-    assert said == [] or "without time stamps; they are taken as evenly spaced" in said[0]
+    found = []
+    said = lines(lambda: found.append(frame_times(tmp_path / "a.h264")))
+    assert (found[0].count, found[0].times) == (8, ())
+    assert said == [f"{tmp_path}/a.h264: has frames without time stamps; they are taken as evenly spaced, 25 a second"]
 
 
 @pytest.mark.parametrize(
@@ -323,9 +345,36 @@ def test_sound_that_is_lost_is_named(tmp_path, sound, out, fps, line):
     assert packets(tmp_path / "out.mkv") == packets(source)
 
 
-def test_a_cover_picture_is_not_the_video(tmp_path):
-    path = write(tmp_path / "a.mp4", [pattern()] * 3, cover=True)
-    assert [frame.shape for frame in read_frames(path)] == [(*SIZE, 3)] * 3
+def several_streams(path, dispositions, codec, pix):
+    """Video streams of 48 x 64, 48 x 96, ... pixels, beside sound."""
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream(codec, rate=25) for _ in dispositions]
+        audio = container.add_stream("aac", rate=48000, layout="stereo")
+        for number, (stream, disposition) in enumerate(zip(streams, dispositions, strict=True)):
+            stream.height, stream.width, stream.pix_fmt = 48, 64 + 32 * number, pix
+            stream.disposition = disposition
+        for number, stream in enumerate(streams):
+            frame = np.zeros((48, 64 + 32 * number, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
+        block = av.AudioFrame.from_ndarray(np.zeros((1, 2048), np.int16), "s16", "stereo")
+        block.sample_rate = 48000
+        container.mux(audio.encode(block))
+        container.mux(audio.encode())
+    return path
+
+
+def test_a_cover_picture_is_no_video(tmp_path):
+    cover = several_streams(tmp_path / "song.mp4", [av.stream.Disposition.attached_pic], "mjpeg", "yuvj420p")
+    with pytest.raises(UserError, match=r"song\.mp4: holds no video stream; name a video file"):
+        list(read_frames(cover))
+
+
+def test_the_default_of_several_streams_is_read_and_named(tmp_path):
+    dispositions = [av.stream.Disposition(0), av.stream.Disposition.default]
+    path = several_streams(tmp_path / "a.mkv", dispositions, "mpeg4", "yuv420p")
+    with pytest.warns(UserWarning, match=r"a\.mkv: holds 2 video streams; stream 1 is read"):
+        assert [frame.shape for frame in read_frames(path)] == [(48, 96, 3)]
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
