@@ -283,20 +283,35 @@ def test_the_stated_matrix_and_range_are_used(tmp_path, size, context):
     assert np.abs(next(read_frames(tmp_path / "a.mp4")).astype(int) - flat).max() <= 4
 
 
+def write_frame(path, frame):
+    """Write a frame with the tags that it has."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=24)
+        stream.height, stream.width, stream.pix_fmt = frame.height, frame.width, frame.format.name
+        stream.codec_context.colorspace = frame.colorspace
+        frame.pts = 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
 @pytest.mark.parametrize(("size", "matrix"), [((720, 1280), 1), ((576, 720), 5), ((1280, 720), 1)], ids=str)
 def test_untagged_video_is_read_as_players_do(tmp_path, size, matrix):
-    """Raw YUV without tags: the luma of green is 173 in BT.709 and 145 in BT.601."""
+    """The luma of green is 173 in BT.709 and 145 in BT.601."""
     flat = np.full((*size, 3), (0, 255, 0), np.uint8)
     frame = av.VideoFrame.from_ndarray(flat, format="rgb24").reformat(
         format="yuv420p", src_color_range="JPEG", dst_color_range="MPEG", dst_colorspace=matrix
     )
-    frame.colorspace, frame.color_range, frame.pts = 2, 0, 0
-    with av.open(str(tmp_path / "a.mkv"), "w") as container:
-        stream = container.add_stream("ffv1", rate=24)
-        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    frame.colorspace, frame.color_range = 2, 0
+    write_frame(tmp_path / "a.mkv", frame)
     assert np.abs(next(read_frames(tmp_path / "a.mkv")).astype(int) - flat).max() <= 4
+
+
+def test_colours_that_cannot_be_converted_are_one_line(tmp_path):
+    frame = av.VideoFrame.from_ndarray(np.zeros((3, 16, 16), np.uint8), format="yuv444p")
+    frame.colorspace = 8
+    write_frame(tmp_path / "a.mkv", frame)
+    with pytest.raises(UserError, match=r"a\.mkv: colours of this kind \(yuv444p, matrix 8\) cannot be read; convert"):
+        next(read_frames(tmp_path / "a.mkv"))
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,9 @@ def read_frames(path: Path) -> Iterator[Frame]:
         yield from (to_rgb(frame, path) for frame in decoded(path))
         return
     if not files:
-        raise UserError(f"{path}: holds no pictures; name a video file or a folder of frames")
+        raise UserError(
+            f"{path}: holds no pictures ({', '.join(PICTURE_SUFFIXES)}); name a video or a folder of frames"
+        )
     yield from map(read_image, files)
 
 

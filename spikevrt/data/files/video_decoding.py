@@ -120,9 +120,13 @@ def to_rgb(frame: Any, path: Path) -> Frame:
         warn(path, "is interlaced; its fields are not separated: deinterlace it first for sharp motion")
     if any(component.is_alpha for component in frame.format.components):
         warn(path, "has an alpha channel, which is not used: colours are read as if opaque")
-    untagged = frame.colorspace == UNTAGGED and not frame.format.is_rgb
-    matrix = untagged_matrix(frame.height, frame.width) if untagged else None
-    stored = frame.to_ndarray(format="rgb24", src_colorspace=matrix)
+    if frame.colorspace == UNTAGGED and not frame.format.is_rgb:
+        frame.colorspace = untagged_matrix(frame.height, frame.width)
+    try:
+        stored = frame.to_ndarray(format="rgb24")
+    except require_av().error.FFmpegError:
+        matrix = f"{frame.format.name}, matrix {frame.colorspace}"
+        raise UserError(f"{path}: colours of this kind ({matrix}) cannot be read; convert it to BT.709") from None
     (a, b), (c, d) = display_matrix(frame, path)
     if a == 0:
         stored, a, d = stored.transpose(1, 0, 2), c, b
