@@ -4,7 +4,7 @@ T frames of H x W pixels, K bins of h x w spike pixels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import tee
@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikevrt.config import DataConfig
+from spikevrt.config import DataConfig, RecordingConfig
 from spikevrt.data.clips.augmentation import Crop, Grid, centre_crop, cut, require_size, scaled
 from spikevrt.data.clips.clip import Clip
 from spikevrt.data.files.stems import by_stem
 from spikevrt.data.files.video import exactly, frame_names, frame_times, read_frames
 from spikevrt.data.files.video_decoding import warn
+from spikevrt.data.spikes.exposures import TABLE_NAME, clock_exposures
 from spikevrt.data.spikes.folder import SpikeFolder
 from spikevrt.data.spikes.recording import RECORDING_SUFFIXES
 from spikevrt.errors import UserError
@@ -186,24 +187,31 @@ def survey(
 def spikes_of_video(folder: Path, names: Sequence[str], data: DataConfig, frames: Path) -> SpikeFolder:
     """The recordings of a video's frames, which have no stems: files are matched in order."""
     if data.recording.layout == "continuous":
-        return SpikeFolder.open(folder, names, data, frames, partial(uneven_times, frames, data.recording.frame_rate))
+        return on_time(SpikeFolder.open(folder, names, data, frames), folder, data.recording, frames)
     stems = sorted(by_stem(folder, RECORDING_SUFFIXES))
     if len(stems) != len(names):
         raise UserError(f"{folder}: {len(stems)} .dat files beside the {len(names)} frames of {frames}; one per frame")
     return SpikeFolder.open(folder, stems, data, frames).renamed(names)
 
 
-def uneven_times(video: Path, rate: float | None) -> tuple[Fraction, ...]:
-    """The times of a video's frames in seconds if they are unevenly spaced, else nothing; warns if `rate` is not true.
+def on_time(found: SpikeFolder, folder: Path, recording: RecordingConfig, video: Path) -> SpikeFolder:
+    """The same recordings, with exposures that start when the frames of a video do.
 
-    Args:
-        video: a video file.
-        rate: DATA.RECORDING.FRAME_RATE.
+    Only where the rates of DATA.RECORDING, not a table in `folder`, give the exposures. Evenly spaced frames keep
+    DATA.RECORDING.FRAME_RATE; a warning says if the video has another.
     """
-    timing = frame_times(video)
-    if not timing.even:
-        warn(video, "its frames are unevenly spaced; its time stamps are followed, not DATA.RECORDING.FRAME_RATE")
-        return timing.times
-    if rate is not None and abs(rate / float(timing.rate) - 1) > RATE_TOLERANCE:
-        warn(video, f"holds {float(timing.rate):.6g} frames a second; DATA.RECORDING.FRAME_RATE = {rate:g} is used")
-    return ()
+    if recording.spike_rate is None or recording.frame_rate is None or (folder / TABLE_NAME).is_file():
+        return found
+    timing, rate = frame_times(video), Fraction(recording.frame_rate)
+    if timing.even:
+        if abs(rate / timing.rate - 1) > RATE_TOLERANCE:
+            warn(
+                video,
+                f"has {float(timing.rate):.6g} frames a second; DATA.RECORDING.FRAME_RATE={float(rate):g} is used",
+            )
+        return found
+    warn(video, "its frames are unevenly spaced; its time stamps are followed, not DATA.RECORDING.FRAME_RATE")
+    moments = [(time - timing.times[0]) * rate for time in timing.times]
+    step = Fraction(recording.spike_rate) / rate
+    exposures = clock_exposures(len(found.files), step, recording.length, moments)
+    return replace(found, exposures=dict(zip(found.files, exposures, strict=True)))

@@ -1,13 +1,16 @@
 """What videos say about how to show them is followed, and written videos say it: times, turns, colours, sound."""
 
+import sys
 import warnings
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
+import spikevrt
 from spikevrt.config import DataConfig, RecordingConfig
 from spikevrt.data.clips.clip import find_clips
 from spikevrt.data.clips.dataset import ClipDataset
@@ -218,23 +221,48 @@ def test_a_stream_without_time_stamps_is_even_and_named(tmp_path):
     ("times", "starts"), [(GAP, [0, 40, 80, 120, 1120, 1160, 1200, 1240]), (EVEN, range(0, 320, 40))]
 )
 def test_exposures_of_a_continuous_recording_start_when_their_frames_do(tmp_path, times, starts):
-    video = write(tmp_path / "a.mp4", [pattern()] * len(times), times)
-    spikes = tmp_path / "spikes"
-    spikes.mkdir()
-    (spikes / "recording.dat").write_bytes(bytes(1280 * 24 * 32 // 8))
-    write_geometry(spikes, "recording", (24, 32))
+    video, spikes = write(tmp_path / "a.mp4", [pattern()] * len(times), times), recording(tmp_path / "spikes")
     data = DataConfig(recording=RecordingConfig("continuous", spike_rate=1000.0, frame_rate=25.0))
     sources = []
     said = lines(lambda: sources.append(recording_source(video, spikes, data)))
-    assert [exposure.start for exposure in sources[0].spikes.exposures.values()] == list(starts)
-    assert list(sources[0].spikes.exposures.values())[-1].stop == starts[-1] + 40
-    assert len(said) == (times is GAP)
-    other = DataConfig(recording=RecordingConfig("continuous", spike_rate=1000.0, frame_rate=30.0))
-    assert (
-        "25 frames a second; DATA.RECORDING.FRAME_RATE = 30 is used"
-        in "".join(lines(lambda: recording_source(video, spikes, other)))
-        or times is GAP
-    )
+    exposures = list(sources[0].spikes.exposures.values())
+    assert [exposure.start for exposure in exposures] == list(starts)
+    assert [exposure.stop for exposure in exposures] == [*starts[1:], starts[-1] + 40]
+    assert len(said) == (times is GAP), "that its time stamps are followed"
+
+
+def recording(folder):
+    """1280 spike frames of 24 x 32 pixels."""
+    folder.mkdir()
+    (folder / "recording.dat").write_bytes(bytes(1280 * 24 * 32 // 8))
+    write_geometry(folder, "recording", (24, 32))
+    return folder
+
+
+def test_a_frame_rate_that_is_not_the_video_s_is_named(tmp_path):
+    video, spikes = write(tmp_path / "a.mp4", [pattern()] * len(EVEN), EVEN), recording(tmp_path / "spikes")
+    data = DataConfig(recording=RecordingConfig("continuous", spike_rate=1000.0, frame_rate=30.0))
+    line = f"{video}: has 25 frames a second; DATA.RECORDING.FRAME_RATE=30 is used"
+    assert lines(lambda: recording_source(video, spikes, data)) == [line]
+
+
+def test_frames_without_a_spike_frame_between_them_are_one_line(tmp_path):
+    video = write(tmp_path / "a.mp4", [pattern()] * 5, [0, 1, 41, 81, 121])
+    data = DataConfig(recording=RecordingConfig("continuous", spike_rate=250.0, frame_rate=25.0))
+    with (
+        pytest.raises(UserError, match="no spike frame from RGB frame 0 to the next; set LENGTH"),
+        pytest.warns(UserWarning, match="unevenly spaced"),
+    ):
+        recording_source(video, recording(tmp_path / "spikes"), data)
+
+
+def test_the_remedy_for_a_missing_package_exists(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    (tmp_path / "a.mp4").write_bytes(b"")
+    with pytest.raises(UserError, match="video files need PyAV: pip install av$"):
+        next(read_frames(tmp_path / "a.mp4"))
+    for path in Path(spikevrt.__file__).parent.rglob("*.py"):
+        assert "install 'spikevrt" not in path.read_text("utf-8"), "this project is on no index"
 
 
 @pytest.mark.parametrize("size", [(48, 64), (33, 47), (720, 1280)], ids=str)

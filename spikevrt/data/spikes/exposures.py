@@ -1,7 +1,7 @@
 """Finds the exposure of each RGB frame in recordings that hold more than one."""
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,19 +13,13 @@ TABLE_NAME = "windows.csv"
 TABLE_COLUMNS = ["stem", "start", "length"]
 
 
-def exposures_for(
-    folder: Path,
-    stems: Sequence[str],
-    recording: RecordingConfig,
-    times: Callable[[], Sequence[Fraction]] = tuple,
-) -> dict[str, slice]:
+def exposures_for(folder: Path, stems: Sequence[str], recording: RecordingConfig) -> dict[str, slice]:
     """The exposure of every frame, from `windows.csv` or from the two frame rates of a continuous recording.
 
     Args:
         folder: folder of the recordings.
         stems: stems of the RGB frames, in order of time.
         recording: DATA.RECORDING.
-        times: when the frames start, in seconds; asked for the rates only. Empty = every 1 / FRAME_RATE.
 
     Returns:
         Spike frames by stem; empty if every file is one exposure.
@@ -51,9 +45,7 @@ def exposures_for(
             f"({','.join(TABLE_COLUMNS)})"
         )
     step = Fraction(recording.spike_rate) / Fraction(recording.frame_rate)
-    seconds = times()
-    moments = [(second - seconds[0]) * Fraction(recording.frame_rate) for second in seconds]
-    return dict(zip(stems, clock_exposures(len(stems), step, recording.length, moments), strict=True))
+    return dict(zip(stems, clock_exposures(len(stems), step, recording.length), strict=True))
 
 
 def clock_exposures(frames: int, step: Fraction, length: int | None, moments: Sequence[Fraction] = ()) -> list[slice]:
@@ -66,10 +58,11 @@ def clock_exposures(frames: int, step: Fraction, length: int | None, moments: Se
     stops = starts[1:] if length is None else [start + length for start in starts]
     if length is None and step < 1:
         raise UserError(f"DATA.RECORDING: {float(step):.3g} spike frames from one RGB frame to the next; at least 1")
-    for number, (start, stop) in enumerate(zip(starts, stops, strict=False)):
-        if start >= stop:
-            raise UserError(f"DATA.RECORDING: no spike frame from RGB frame {number} to the next; set LENGTH")
-    return [slice(starts[i], stops[i]) for i in range(frames)]
+    exposures = [slice(starts[i], stops[i]) for i in range(frames)]
+    empty = [i for i, exposure in enumerate(exposures) if exposure.start == exposure.stop]
+    if empty:
+        raise UserError(f"DATA.RECORDING: no spike frame from RGB frame {empty[0]} to the next; set LENGTH")
+    return exposures
 
 
 def read_exposure_table(path: Path) -> dict[str, slice]:

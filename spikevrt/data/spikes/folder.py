@@ -1,8 +1,7 @@
 """The recordings in a folder, and which spike frames of them belong to each RGB frame."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +27,7 @@ class SpikeFolder:
     """Stem -> spike frames inside its recording; empty if every file is one exposure."""
 
     @classmethod
-    def open(
-        cls,
-        folder: Path,
-        stems: Sequence[str],
-        data: DataConfig,
-        frames: Path,
-        times: Callable[[], Sequence[Fraction]] = tuple,
-    ) -> "SpikeFolder":
+    def open(cls, folder: Path, stems: Sequence[str], data: DataConfig, frames: Path) -> "SpikeFolder":
         """Find the recordings in `folder` for the frames `stems`; their spikes are not read yet.
 
         Args:
@@ -43,13 +35,12 @@ class SpikeFolder:
             stems: stems of the RGB frames, in order of time.
             data: the DATA section: recordings and geometry.
             frames: folder of the RGB frames, for error messages.
-            times: when the frames start (see `exposures_for`).
 
         Raises:
             UserError: recordings are missing, too many or without a frame, or geometry or exposures are unknown.
         """
         found = find_recordings(folder, stems, data)
-        exposures = exposures_for(folder, stems, data.recording, times)
+        exposures = exposures_for(folder, stems, data.recording)
         require_same(folder, found, frames, stems)
         return cls(geometry_for(folder, data), {stem: found[stem] for stem in stems}, exposures)
 
