@@ -259,7 +259,7 @@ def test_frames_without_a_spike_frame_between_them_are_one_line(tmp_path):
 def test_the_remedy_for_a_missing_package_exists(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "a.mp4").write_bytes(b"")
-    with pytest.raises(UserError, match="video files need PyAV: pip install av$"):
+    with pytest.raises(UserError, match=r"video files need PyAV: pip install av$"):
         next(read_frames(tmp_path / "a.mp4"))
     for path in Path(spikevrt.__file__).parent.rglob("*.py"):
         assert "install 'spikevrt" not in path.read_text("utf-8"), "this project is on no index"
@@ -405,6 +405,13 @@ def several_streams(path, dispositions, codec, pix):
         container.mux(audio.encode(block))
         container.mux(audio.encode())
     return path
+
+
+def test_sound_that_nobody_knows_stops_nothing(tmp_path):
+    source = write(tmp_path / "a.mkv", [pattern()] * 8, sound="libopus")
+    source.write_bytes(source.read_bytes().replace(b"A_OPUS", b"A_ZZZZ"))
+    assert copied(source, tmp_path / "out.mp4") == [f"{source}: its sound is of an unknown kind and is not copied"]
+    assert count_frames(tmp_path / "out.mp4") == 8
 
 
 def test_a_cover_picture_is_no_video(tmp_path):

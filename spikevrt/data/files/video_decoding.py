@@ -21,7 +21,7 @@ TURNS: dict[int, Matrix] = {90: ((0, -1), (1, 0)), 180: ((-1, 0), (0, -1)), 270:
 UNTAGGED = 2
 """FFmpeg's number for colours that a file says nothing about."""
 TIMED = ("video", "audio", "subtitle")
-"""Kinds of streams whose packets show how far a file reaches."""
+"""Kinds of streams whose packets show how far a file reaches; PyAV reads none without a decoder."""
 STATING_DURATION = ("mov", "matroska", "avi", "flv", "asf")
 """Containers that say how long they last; of others, FFmpeg guesses it from what is there."""
 HDR = {16: "PQ", 18: "HLG"}
@@ -86,7 +86,8 @@ def decoded(path: Path) -> Iterator[Any]:
         count = 0
         # Stream -> seconds at which its last packet ends.
         ends = dict.fromkeys((s.index for s in container.streams), 0.0)
-        for packet in container.demux([s for s in container.streams if s.type in TIMED]):
+        timed = [s for s in container.streams if s is stream or (s.type in TIMED and s.codec_context is not None)]
+        for packet in container.demux(timed):
             if packet.pts is not None and packet.size:
                 end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
                 ends[packet.stream_index] = max(ends[packet.stream_index], end)

@@ -151,7 +151,9 @@ class Sound:
         """The sound of PyAV's container `source`; a warning names what the written container cannot hold."""
         copies = {}
         for stream in source.streams.audio:
-            if can_hold(container.format.name, path, stream.index):
+            if stream.codec_context is None:
+                warn(path, "its sound is of an unknown kind and is not copied")
+            elif can_hold(container.format.name, path, stream.index):
                 copies[stream.index] = container.add_stream_from_template(stream)
             else:
                 warn(path, f"its sound ({stream.codec_context.name}) has no place in the written video: use .mkv")
