@@ -84,9 +84,9 @@ def decoded(path: Path) -> Iterator[Any]:
     """PyAV's frames of a video; warns where the file is damaged, or ends before it says that it does."""
     with opened_video(path) as (container, stream):
         count = 0
-        # Stream -> seconds at which its last packet ends.
-        ends = dict.fromkeys((s.index for s in container.streams), 0.0)
         timed = [s for s in container.streams if s is stream or (s.type in TIMED and s.codec_context is not None)]
+        # Stream -> seconds at which its last packet ends.
+        ends = dict.fromkeys((s.index for s in timed), 0.0)
         for packet in container.demux(timed):
             if packet.pts is not None and packet.size:
                 end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
@@ -106,8 +106,9 @@ def spans(container: Any, stream: Any, ends: dict[int, float]) -> Iterator[tuple
     """How long a file and a stream of it last, and how long the file says that they do, in seconds."""
     if not container.format.name.startswith(STATING_DURATION):
         return
-    # Matroska counts from 0, not from its first frame.
-    yield max(ends.values()), (container.duration or 0) / 1e6
+    if all(s.index in ends for s in container.streams if s.type in TIMED):
+        # Matroska counts from 0, not from its first frame.
+        yield max(ends.values()), (container.duration or 0) / 1e6
     if stream.duration:
         start = (stream.start_time or 0) * stream.time_base
         yield ends[stream.index] - float(start), float(stream.duration * stream.time_base)
