@@ -9,8 +9,8 @@ from spikevrt.data.files.video import frame_times, read_frames
 from spikevrt.deblur import main
 from spikevrt.errors import UserError
 from spikevrt.models import build_model
-from tests.data.test_videos import GAP, display_matrix, packets, pattern, write
 from tests.small_data import small_config
+from tests.small_videos import GAP, display_matrix, packets, pattern, write
 
 
 @pytest.fixture(scope="module")

@@ -11,19 +11,9 @@ from PIL import Image
 from spikevrt.data.files.images import image_size, read_image
 from spikevrt.data.files.video import count_frames, frame_names, read_frames
 from spikevrt.errors import UserError
+from tests.small_videos import STORED, exif
 
-ORIENTATION, BITS, PHOTOMETRIC = 274, 258, 262
-STORED = {
-    1: lambda x: x,
-    2: lambda x: x[:, ::-1],
-    3: lambda x: x[::-1, ::-1],
-    4: lambda x: x[::-1],
-    5: lambda x: x.swapaxes(0, 1),
-    6: lambda x: np.rot90(x, 1),
-    7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
-    8: lambda x: np.rot90(x, -1),
-}
-"""EXIF orientation -> how an upright picture is stored under it."""
+BITS, PHOTOMETRIC = 258, 262
 LOSSLESS = {".png": {}, ".jpg": {"quality": 100, "subsampling": 0}, ".webp": {"lossless": True}, ".tif": {}}
 
 
@@ -35,18 +25,12 @@ def upright():
     return picture
 
 
-def exif(**tags):
-    data = Image.Exif()
-    data[ORIENTATION] = tags["orientation"]
-    return data
-
-
 @pytest.mark.parametrize("suffix", LOSSLESS)
 @pytest.mark.parametrize("orientation", STORED)
 def test_pictures_are_read_upright(tmp_path, upright, orientation, suffix):
     path = tmp_path / f"a{suffix}"
     stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](upright)))
-    stored.save(path, exif=exif(orientation=orientation), **LOSSLESS[suffix])
+    stored.save(path, exif=exif(orientation), **LOSSLESS[suffix])
     found = read_image(path)
     assert found.shape == upright.shape
     assert np.abs(found.astype(int) - upright).max() < 8
@@ -57,7 +41,7 @@ def test_pictures_are_read_upright(tmp_path, upright, orientation, suffix):
 
 def test_sixteen_bits_are_turned_too(tmp_path):
     grey = np.arange(0, 65536, 997, dtype=np.uint16).reshape(6, 11)
-    Image.fromarray(np.rot90(grey).copy()).save(tmp_path / "a.png", exif=exif(orientation=6))
+    Image.fromarray(np.rot90(grey).copy()).save(tmp_path / "a.png", exif=exif(6))
     np.testing.assert_array_equal(read_image(tmp_path / "a.png")[..., 0], grey >> 8)
     assert image_size(tmp_path / "a.png") == (6, 11)
 

@@ -1,7 +1,6 @@
-"""What videos say about how to show them is followed, and written videos say it: times, turns, colours, sound."""
+"""What videos say about how to show them is followed, or named: turns, times, colours, streams, damage."""
 
 import sys
-import warnings
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,97 +18,15 @@ from spikevrt.data.files.video import (
     count_frames,
     exactly,
     frame_times,
-    pixel_aspect,
     read_frames,
     warn_of_pixel_aspect,
 )
-from spikevrt.data.files.video_writing import video_writer
 from spikevrt.data.simulation.camera import write_geometry
 from spikevrt.errors import UserError
 from spikevrt.prepare import main as prepare
 from spikevrt.restoration.sources import recording_source
 from spikevrt.simulate import main as simulate
-from tests.data.test_pictures import STORED, exif
-
-SIZE = (48, 64)
-GAP = (0, 40, 80, 120, 1120, 1160, 1200, 1240)
-"""Milliseconds at which the frames of a phone's video start, one of whose steps is long."""
-EVEN = tuple(range(0, 320, 40))
-ONE = 1 << 16
-
-
-def pattern(size=SIZE, shade=60):
-    """Upright: red on the top left, blue on the bottom right."""
-    H, W = size
-    picture = np.full((H, W, 3), shade, np.uint8)
-    picture[: H // 2, : W // 2] = (255, 0, 0)
-    picture[H // 2 :, W // 2 :] = (0, 0, 255)
-    return picture
-
-
-def write(path, frames, times=None, codec="libx264", pix="yuv444p", matrix=None, sound=None, **context):
-    """Write a video; `times` are milliseconds, `matrix` turns it, `sound` is an audio codec."""
-    lossless = {"crf": "0", "preset": "ultrafast"} if codec == "libx264" else {}
-    options = context.pop("options", lossless)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25, options=options)
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = pix
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for name, value in context.items():
-            setattr(stream.codec_context, name, value)
-        if matrix is not None:
-            stream.set_display_matrix(matrix)
-        audio = container.add_stream(sound, rate=48000, layout="stereo") if sound else None
-        for time, frame in zip(times or range(0, 40 * len(frames), 40), frames, strict=True):
-            made = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            made = made.reformat(
-                format=pix,
-                src_color_range="JPEG",
-                dst_color_range=context.get("color_range"),
-                dst_colorspace=context.get("colorspace"),
-            )
-            made.pts, made.time_base = time, Fraction(1, 1000)
-            container.mux(stream.encode(made))
-        container.mux(stream.encode())
-        for start in range(0, 60 * 1024, 1024) if audio else ():
-            block = av.AudioFrame.from_ndarray(np.full((1, 2048), start % 999, np.int16), "s16", "stereo")
-            block.sample_rate, block.pts, block.time_base = 48000, start, Fraction(1, 48000)
-            container.mux(audio.encode(block))
-        container.mux(audio.encode() if audio else [])
-    return path
-
-
-def lines(action):
-    """The warnings of an action, in order and without repetition."""
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        action()
-    return list(dict.fromkeys(str(warning.message) for warning in said))
-
-
-def copied(source, out, fps=None):
-    def copy():
-        with video_writer(out, fps, source) as add:
-            for frame in read_frames(source):
-                add(frame)
-
-    return lines(copy)
-
-
-def display_matrix(orientation):
-    """What shows a stored pixel (x,y) of an EXIF orientation upright: to (a x + c y, b x + d y)."""
-    a, b, c, d = {
-        1: (1, 0, 0, 1),
-        2: (-1, 0, 0, 1),
-        3: (-1, 0, 0, -1),
-        4: (1, 0, 0, -1),
-        5: (0, 1, 1, 0),
-        6: (0, 1, -1, 0),
-        7: (0, -1, -1, 0),
-        8: (0, -1, 1, 0),
-    }[orientation]
-    return [a * ONE, b * ONE, 0, c * ONE, d * ONE, 0, 0, 0, 1 << 30]
+from tests.small_videos import EVEN, GAP, ONE, SIZE, STORED, display_matrix, exif, lines, pattern, write
 
 
 @pytest.mark.parametrize("orientation", STORED)
@@ -119,19 +36,6 @@ def test_videos_are_read_upright(tmp_path, orientation):
     found = list(read_frames(path))
     assert found[0].shape == (*SIZE, 3)
     assert np.abs(found[0].astype(int) - pattern()).max() < 8
-    write(
-        path,
-        [STORED[orientation](pattern())] * 2,
-        matrix=display_matrix(orientation),
-        sample_aspect_ratio=Fraction(4, 3),
-    )
-    assert pixel_aspect(path) == (Fraction(3, 4) if orientation > 4 else Fraction(4, 3)), (
-        "as the upright frames have it"
-    )
-    out = tmp_path / "out.mp4"
-    assert copied(path, out) == []
-    assert pixel_aspect(out) == pixel_aspect(path)
-    assert np.abs(next(read_frames(out)).astype(int) - pattern()).mean() < 8
 
 
 @pytest.mark.parametrize("kind", ["video", "pictures"])
@@ -142,14 +46,14 @@ def test_data_sets_are_made_and_read_upright(tmp_path, kind):
         source = write(tmp_path / "phone.mp4", [stored] * 12, matrix=display_matrix(6))
     for number in range(12) if kind == "pictures" else ():
         source.mkdir(exist_ok=True)
-        Image.fromarray(np.ascontiguousarray(stored)).save(source / f"{number}.png", exif=exif(orientation=6))
+        Image.fromarray(np.ascontiguousarray(stored)).save(source / f"{number}.png", exif=exif(6))
     options = ["--factor", "2", "--exposure", "2", "--stride", "2", "--train", "1", "--val", "0"]
     assert prepare(["video", str(source), "--out", str(tmp_path / "data"), *options]) == 0
     clip = tmp_path / "data" / "train" / "phone"
     for path in (clip / "sharp").iterdir():
         assert np.abs(read_image(path).astype(int) - pattern((64, 48))).max() < 8
         turned = Image.fromarray(np.ascontiguousarray(STORED[6](read_image(path))))
-        turned.save(path, exif=exif(orientation=6))
+        turned.save(path, exif=exif(6))
     assert prepare(["check", str(tmp_path / "data"), "--opts", "DATA.CLIP_LEN=2"]) == 0
     data = DataConfig(root=str(tmp_path / "data"), clip_len=2, k=2, ram_cache_gb=0.01)
     (found,) = find_clips(data, "train")
@@ -173,30 +77,6 @@ def test_stretched_pixels_are_named_where_pictures_are_written(tmp_path):
     ]
     write(tmp_path / "b.mp4", [pattern()])
     assert lines(lambda: warn_of_pixel_aspect(tmp_path / "b.mp4")) == []
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
-@pytest.mark.parametrize("start", [0, 500])
-def test_a_written_video_has_the_times_of_its_source(tmp_path, suffix, start):
-    source, out = tmp_path / "a.mkv", tmp_path / f"out{suffix}"
-    times = [start + time for time in GAP]
-    write(source, [pattern(shade=10 * i) for i in range(len(GAP))], times)
-    assert copied(source, out) == []
-    found = frame_times(out)
-    assert not found.even
-    assert [float(time) for time in found.times] == pytest.approx([time / 1000 for time in GAP], abs=1e-3)
-    with av.open(str(out)) as container:
-        assert container.duration == pytest.approx(1_280_000, abs=45_000), "players stop where a file says that it ends"
-
-
-def test_avi_holds_no_times(tmp_path):
-    write(tmp_path / "a.mp4", [pattern()] * len(GAP), GAP)
-    assert copied(tmp_path / "a.mp4", tmp_path / "out.avi") == [
-        f"{tmp_path}/out.avi: AVI holds no time stamps: frames are written evenly, 25 a second"
-    ]
-    assert frame_times(tmp_path / "out.avi").rate == 25
-    assert copied(tmp_path / "a.mp4", tmp_path / "out.mp4", fps=50) == []
-    assert frame_times(tmp_path / "out.mp4").rate == 50
 
 
 def test_who_takes_frames_as_even_says_so(tmp_path):
@@ -265,34 +145,6 @@ def test_the_remedy_for_a_missing_package_exists(tmp_path, monkeypatch):
         assert "install 'spikevrt" not in path.read_text("utf-8"), "this project is on no index"
 
 
-@pytest.mark.parametrize("size", [(48, 64), (33, 47), (720, 1280)], ids=str)
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
-def test_written_videos_are_tagged_and_keep_their_size(tmp_path, size, suffix):
-    green = np.zeros((*size, 3), np.uint8)
-    green[...] = (0, 254, 0)
-    with video_writer(tmp_path / f"a{suffix}", 24) as add:
-        add(green)
-        add(green)
-    with av.open(str(tmp_path / f"a{suffix}")) as container:
-        frame = next(container.decode(video=0))
-    assert (frame.height, frame.width) == size
-    assert (frame.colorspace, frame.color_range, frame.color_trc, frame.color_primaries) == (1, 1, 1, 1)
-    y, u, v = (np.frombuffer(plane, np.uint8)[0] for plane in frame.planes)
-    # BT.709, Y' from 16 to 235.
-    assert 255 * ((y - 16.0) / 219 - 0.1873 * (u - 128.0) / 224 - 0.4681 * (v - 128.0) / 224) == pytest.approx(
-        254, abs=3
-    )
-    assert np.abs(next(read_frames(tmp_path / f"a{suffix}")).astype(int) - green).max() <= 3
-
-
-def test_without_h264_the_size_is_kept_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
-    with video_writer(tmp_path / "a.avi", 24) as add:
-        add(pattern((33, 47)))
-        add(pattern((33, 47)))
-    assert np.abs(next(read_frames(tmp_path / "a.avi")).astype(int) - pattern((33, 47))).mean() < 6
-
-
 @pytest.mark.parametrize(
     ("size", "context"),
     [
@@ -358,36 +210,6 @@ def test_what_rgb_does_not_show_is_named(tmp_path, context, line):
         list(read_frames(tmp_path / "a.mkv"))
 
 
-def packets(path):
-    with av.open(str(path)) as container:
-        return [bytes(packet) for packet in container.demux(audio=0) if packet.size] if container.streams.audio else []
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi"])
-def test_sound_is_kept(tmp_path, suffix):
-    source = write(tmp_path / "a.mp4", [pattern(shade=8 * i) for i in range(30)], sound="aac")
-    assert copied(source, tmp_path / f"out{suffix}") == []
-    assert packets(tmp_path / f"out{suffix}") == packets(source) != []
-    assert count_frames(tmp_path / f"out{suffix}") == 30
-
-
-@pytest.mark.parametrize(
-    ("sound", "out", "fps", "line"),
-    [
-        ("libopus", "out.mov", None, r"its sound \(opus\) has no place in the written video: use \.mkv"),
-        ("pcm_s16le", "out.mp4", None, r"its sound \(pcm_s16le\) has no place in the written video: use \.mkv"),
-        ("aac", "out.mp4", 30, "its sound is left out, as --fps gives the video its own pace"),
-    ],
-)
-def test_sound_that_is_lost_is_named(tmp_path, sound, out, fps, line):
-    source = write(tmp_path / "a.mkv", [pattern()] * 8, sound=sound)
-    with pytest.warns(UserWarning, match=line), video_writer(tmp_path / out, fps, source) as add:
-        add(pattern())
-    assert packets(tmp_path / out) == []
-    assert copied(source, tmp_path / "out.mkv") == []
-    assert packets(tmp_path / "out.mkv") == packets(source)
-
-
 def several_streams(path, dispositions, codec, pix):
     """Video streams of 48 x 64, 48 x 96, ... pixels, beside sound."""
     with av.open(str(path), "w") as container:
@@ -405,13 +227,6 @@ def several_streams(path, dispositions, codec, pix):
         container.mux(audio.encode(block))
         container.mux(audio.encode())
     return path
-
-
-def test_sound_that_nobody_knows_stops_nothing(tmp_path):
-    source = write(tmp_path / "a.mkv", [pattern()] * 8, sound="libopus")
-    source.write_bytes(source.read_bytes().replace(b"A_OPUS", b"A_ZZZZ"))
-    assert copied(source, tmp_path / "out.mp4") == [f"{source}: its sound is of an unknown kind and is not copied"]
-    assert count_frames(tmp_path / "out.mp4") == 8
 
 
 def test_a_cover_picture_is_no_video(tmp_path):
