@@ -142,6 +142,15 @@ def test_workers_that_cannot_start_are_one_line(data, monkeypatch):
         iter(load(data, CPU, workers=2))
 
 
+def test_a_batch_that_cannot_be_sent_is_one_line_and_no_wait(data, monkeypatch):
+    def full():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("multiprocessing.util.get_temp_dir", full)
+    with pytest.raises(UserError, match=r"^a worker that loads samples could not send its batch .*TMPDIR"):
+        list(load(data, CPU, workers=1))
+
+
 def test_the_first_death_is_told():
     assert "SIGSEGV" in lost_line([None, -11])
     assert "code 3" in lost_line([3, None])

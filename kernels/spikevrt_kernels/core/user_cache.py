@@ -44,8 +44,8 @@ def read_kept(*names: str) -> Any:
 
 def keep(value: Any, *names: str) -> None:
     """Write a value completely or not at all. If the folder cannot be written, the value is found again next time."""
-    path = cache_folder().joinpath(*names)
     with suppress(OSError):
+        path = cache_folder().joinpath(*names)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
         try:

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing.queues import Queue
 from typing import Any
 
 from torch import Tensor
@@ -31,6 +32,8 @@ PATIENCE = 20.0
 """Seconds for which a worker waits until others have freed shared memory."""
 TERMINAL = tuple(getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name))
 """What a terminal sends to all its processes; the training process alone answers, by saving."""
+NOT_SENT = 74
+"""Exit code of a worker whose batch could not be sent."""
 CAUGHT = re.compile(r"^Caught (\w+) in (DataLoader worker|pin memory thread)")
 """How PyTorch begins the text of an error of another process, whose last line is the error itself."""
 SYSTEM_ERROR = re.compile(r"\[Errno (\d+)\] (.*?)(?:: '(.*)')?$")
@@ -108,8 +111,10 @@ def stand_apart(worker: int) -> None:
 
     It hears neither Ctrl-C of a terminal nor what torchrun sends to a group of processes: the current step needs its
     samples. On Linux it ends at once with its parent: as it may have inherited the parent's connections, other
-    processes would take that to be alive for seconds.
+    processes would take that to be alive for seconds. A batch that cannot be sent ends it, too: Python would print a
+    traceback and drop the batch, for which training would wait for ever.
     """
+    Queue._on_queue_feeder_error = staticmethod(lambda error, batch: os._exit(NOT_SENT))  # type: ignore[attr-defined]
     for number in TERMINAL:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(os, "setpgrp"):
@@ -181,7 +186,7 @@ def lost_line(codes: Sequence[int | None]) -> str:
         signal.SIGSEGV: "has crashed (SIGSEGV)",
     }
     known: dict[int | None, str] = {-number: cause for number, cause in causes.items()}
-    known[None] = "has ended early"
+    known |= {None: "has ended early", NOT_SENT: f"could not send its batch (is {FOLDER} or the folder TMPDIR full?)"}
     return (
         f"a worker that loads samples {known.get(code, f'has ended early (code {code})')}; lower TRAIN.NUM_WORKERS "
         f"(now {len(codes)}; 0 = no workers) or DATA.RAM_CACHE_GB, or free memory"

@@ -57,3 +57,15 @@ def test_other_sources_are_other_kernels(monkeypatch, tmp_path):
     found = user_cache.sources.__wrapped__()
     (tmp_path / "kernel.py").write_text("2")
     assert user_cache.sources.__wrapped__() != found
+
+
+def test_nothing_is_kept_where_there_is_no_folder_at_all(monkeypatch):
+    def none():
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    for name in ("SPIKEVRT_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    keep(1, "a.json")
+    assert read_kept("a.json") is None
