@@ -55,8 +55,8 @@ def plan_workers(data: Dataset[Sample], batch_size: int, workers: int) -> tuple[
         return workers, IN_ADVANCE
     fewer = max(0, min(workers, room))
     warnings.warn(
-        f"{FOLDER} has {free / 1e6:,.1f} MB free; TRAIN.NUM_WORKERS {workers} wants "
-        f"{(workers * IN_ADVANCE + HELD) * size / SPARE / 1e6:,.1f} MB for batches of {size / 1e6:,.1f} MB: going on "
+        f"{FOLDER} has {free / 1e6:,.2f} MB free; TRAIN.NUM_WORKERS {workers} wants "
+        f"{(workers * IN_ADVANCE + HELD) * size / SPARE / 1e6:,.2f} MB for batches of {size / 1e6:,.2f} MB: going on "
         f"with {fewer}{', one batch in advance each' if fewer else ''}; for all, give it more (docker run --shm-size) "
         "or lower TRAIN.BATCH_SIZE",
         stacklevel=2,
@@ -100,22 +100,21 @@ def share(x: Tensor) -> None:
             if time.monotonic() > end:
                 reason = str(error).rpartition(">")[2].lstrip(": ")
                 raise UserError(
-                    f"{FOLDER}: no shared memory for {x.nbytes / 1e6:,.1f} MB of a batch ({reason}); set "
+                    f"{FOLDER}: no shared memory for {x.nbytes / 1e6:,.2f} MB of a batch ({reason}); set "
                     "TRAIN.NUM_WORKERS=0, lower TRAIN.BATCH_SIZE, or give it more (docker run --shm-size)"
                 ) from None
         time.sleep(0.2)
 
 
-def begin_worker(worker: int) -> None:
+def stand_apart(worker: int) -> None:
     """Runs first in a worker, which then ends with the training process, and only then.
 
     It hears neither Ctrl-C of a terminal nor what torchrun sends to a group of processes: the current step needs its
     samples. On Linux it ends at once with its parent: as it may have inherited the parent's connections, other
-    processes would take that to be alive for seconds.
-
-    A batch that cannot be sent ends it, too. Python would print a traceback and drop the batch, and training would wait
-    for it for ever.
+    processes would take that to be alive for seconds. A batch that cannot be sent ends it, too: Python would print a
+    traceback and drop the batch, for which training would wait for ever.
     """
+    Queue._on_queue_feeder_error = staticmethod(lambda error, batch: os._exit(NOT_SENT))  # type: ignore[attr-defined]
     for number in TERMINAL:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(os, "setpgrp"):
@@ -123,7 +122,6 @@ def begin_worker(worker: int) -> None:
     prepare = signalled_with_parent(signal.SIGKILL)
     if prepare is not None:
         prepare()
-    Queue._on_queue_feeder_error = staticmethod(lambda error, batch: os._exit(NOT_SENT))  # type: ignore[attr-defined]
 
 
 class Loader(DataLoader[Sample]):
@@ -246,5 +244,5 @@ def worker_options(data: Dataset[Sample], batch_size: int, workers: int) -> dict
         "collate_fn": collate_shared,
         "prefetch_factor": ahead,
         "persistent_workers": True,
-        "worker_init_fn": begin_worker,
+        "worker_init_fn": stand_apart,
     }
