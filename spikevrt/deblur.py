@@ -21,7 +21,7 @@ from spikevrt.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from spikevrt.config import DataConfig
-    from spikevrt.data.files.video import Writer
+    from spikevrt.data.files.video_writing import Writer
     from spikevrt.restoration.sources import Source
 
 VIDEOS = (".mp4", ".mkv", ".mov", ".avi")
@@ -46,7 +46,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--spikes", type=path, help="spike files, one per frame, in a folder; or one recording")
     parser.add_argument("--checkpoint", type=path, required=True)
     parser.add_argument("--out", type=path, required=True, help=f"a folder for PNGs, or a file ({', '.join(VIDEOS)})")
-    parser.add_argument("--fps", type=measure(1000), help="frames per second of --out (default: as INPUT, else 24)")
+    parser.add_argument(
+        "--fps", type=measure(1000), help="frames per second of --out (default: INPUT's times, else 24)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist at --out")
     add_config_arguments(parser, default=None)
     add_prove_again(parser)
@@ -74,7 +76,8 @@ def open_source(args: argparse.Namespace, data: DataConfig, use_spike: bool) -> 
 def open_output(args: argparse.Namespace, source: Source) -> Iterator[Writer]:
     """Accept restored frames in order; a video appears once it is complete, PNGs appear one by one."""
     from spikevrt.data.files.images import write_png
-    from spikevrt.data.files.video import frame_rate, video_writer
+    from spikevrt.data.files.video import warn_of_pixel_aspect
+    from spikevrt.data.files.video_writing import video_writer
 
     out: Path = args.out
     is_video = out.suffix.lower() in VIDEOS
@@ -82,11 +85,12 @@ def open_output(args: argparse.Namespace, source: Source) -> Iterator[Writer]:
     if taken and not args.overwrite:
         raise UserError(f"{out}: holds results already; name another --out, or give --overwrite")
     if is_video:
-        with video_writer(out, args.fps or frame_rate(args.input)) as write:
+        with video_writer(out, args.fps, source.frames) as write:
             yield write
         return
     if out.is_file():
         raise UserError(f"{out}: is a file; --out names a folder, or a video ({', '.join(VIDEOS)})")
+    warn_of_pixel_aspect(source.frames)
     names = iter(source.names)
     yield lambda frame: write_png(out / f"{next(names)}.png", frame)
 

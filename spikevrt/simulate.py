@@ -47,11 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     camera = from_arguments(SpikeCamera, args)
     from tqdm import tqdm
 
-    from spikevrt.data.files.video import count_frames, frame_names, read_frames
+    from spikevrt.data.files.video import count_frames, exactly, frame_names, read_frames
     from spikevrt.data.simulation.recording import record
 
     count, stems = count_frames(args.source), frame_names(args.source)
-    frames = tqdm(read_frames(args.source), "simulate", count, unit="frame")
+    frames = tqdm(exactly(read_frames(args.source), count, args.source), "simulate", count, unit="frame")
     made = record(frames, lambda i: stems[i] if stems else f"{i + 1:06}", args.out, camera)
     print(f"{one_line(str(args.out))}: {made.frames} spike frames of {made.size[0]}x{made.size[1]}")
     note = " (without the noise)" if camera.noise else ""

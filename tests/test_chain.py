@@ -10,7 +10,8 @@ import torch
 from spikevrt.config import config_to_tree
 from spikevrt.data.clips.augmentation import Grid, check_crop
 from spikevrt.data.files.images import write_png
-from spikevrt.data.files.video import frame_names, read_frames, video_writer
+from spikevrt.data.files.video import frame_names, read_frames
+from spikevrt.data.files.video_writing import video_writer
 from spikevrt.data.simulation.camera import SpikeSensor
 from spikevrt.deblur import main as deblur
 from spikevrt.errors import UserError

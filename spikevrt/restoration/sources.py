@@ -4,7 +4,8 @@ T frames of H x W pixels, K bins of h x w spike pixels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from itertools import tee
 from pathlib import Path
@@ -14,18 +15,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikevrt.config import DataConfig
+from spikevrt.config import DataConfig, RecordingConfig
 from spikevrt.data.clips.augmentation import Crop, Grid, centre_crop, cut, require_size, scaled
 from spikevrt.data.clips.clip import Clip
 from spikevrt.data.files.listing import natural_order
-from spikevrt.data.files.video import frame_names, read_frames
-from spikevrt.data.spikes.exposures import TABLE_NAME, read_exposure_table
+from spikevrt.data.files.video import exactly, frame_names, frame_times, read_frames
+from spikevrt.data.files.video_decoding import warn
+from spikevrt.data.spikes.exposures import TABLE_NAME, clock_exposures, read_exposure_table
 from spikevrt.data.spikes.folder import SpikeFolder, is_shared
 from spikevrt.data.spikes.geometry import home, recordings_in
 from spikevrt.errors import UserError
 
 Voxels = tuple[Tensor, Tensor]
 """Counts (K,h,w) and spike frames per bin (K,)."""
+
+RATE_TOLERANCE = 5e-4
+"""Relative difference of frame rates below which they mean the same: 30 and 30000/1001 differ by 1e-3."""
 
 
 class Frame:
@@ -74,7 +79,8 @@ class Source:
     def __iter__(self) -> Iterator[Frame]:
         """Iterate over the frames in order; only one is in memory."""
         crop = self.crop or (0, 0, *self.size)
-        for name, image in zip(self.names, read_frames(self.frames), strict=True):
+        images = exactly(read_frames(self.frames), len(self), self.frames)
+        for name, image in zip(self.names, images, strict=True):
             blur = to_tensor(cut(image, crop, self.size, f"{self.label}: frame {name}"))
             yield Frame(blur, partial(self.voxels, name))
 
@@ -193,4 +199,28 @@ def spikes_of_video(place: Path, names: Sequence[str], data: DataConfig, frames:
     if len(stems) != len(names):
         held = f"{TABLE_NAME} has {len(stems)} lines" if table.is_file() else f"{len(stems)} .dat files"
         raise UserError(f"{place}: {held} beside the {len(names)} frames of {frames}; one per frame")
-    return SpikeFolder.open(place, stems, data, frames).renamed(names)
+    found = SpikeFolder.open(place, stems, data, frames).renamed(names)
+    return found if table.is_file() or not found.exposures else on_time(found, data.recording, frames)
+
+
+def on_time(found: SpikeFolder, recording: RecordingConfig, video: Path) -> SpikeFolder:
+    """The same recordings, with exposures that start when the frames of a video do.
+
+    The exposures of `found` come from the rates of DATA.RECORDING. Evenly spaced frames keep FRAME_RATE; a warning
+    says if the video has another.
+    """
+    if recording.spike_rate is None or recording.frame_rate is None:
+        return found
+    timing, rate = frame_times(video), Fraction(recording.frame_rate)
+    if timing.even:
+        if abs(rate / timing.rate - 1) > RATE_TOLERANCE:
+            warn(
+                video,
+                f"has {float(timing.rate):.6g} frames a second; DATA.RECORDING.FRAME_RATE={float(rate):g} is used",
+            )
+        return found
+    warn(video, "its frames are unevenly spaced; its time stamps are followed, not DATA.RECORDING.FRAME_RATE")
+    moments = [(time - timing.times[0]) * rate for time in timing.times]
+    step = Fraction(recording.spike_rate) / rate
+    exposures = clock_exposures(len(found.files), step, recording.length, moments)
+    return replace(found, exposures=dict(zip(found.files, exposures, strict=True)))

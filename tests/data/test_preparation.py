@@ -9,7 +9,7 @@ import pytest
 
 from spikevrt.data.files.images import read_image, write_png
 from spikevrt.data.files.stems import name_of
-from spikevrt.data.files.video import video_writer
+from spikevrt.data.files.video_writing import video_writer
 from spikevrt.data.preparation.make import Target, make_clips, split_by_clip, split_by_time
 from spikevrt.data.preparation.moving_photos import moving_photo
 from spikevrt.data.preparation.recipe import GAMMA, Recipe, subframe

@@ -12,7 +12,8 @@ from spikevrt.config import config_to_tree
 from spikevrt.data.clips.clip import find_clips
 from spikevrt.data.files import video
 from spikevrt.data.files.images import read_image, write_png
-from spikevrt.data.files.video import read_frames, video_writer
+from spikevrt.data.files.video import read_frames
+from spikevrt.data.files.video_writing import video_writer
 from spikevrt.data.spikes.folder import SpikeFolder
 from spikevrt.deblur import main as deblur
 from spikevrt.errors import UserError

@@ -1,12 +1,14 @@
 """Reads and writes pictures as 8-bit RGB."""
 
+import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from spikevrt.data.files.atomic import replacing
 from spikevrt.data.files.listing import files_in
@@ -15,6 +17,14 @@ from spikevrt.errors import UserError
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 GREY_WEIGHTS = np.array([0.3, 0.59, 0.11], np.float32)
 """Weights of R, G and B in the brightness."""
+LYING = (5, 6, 7, 8)
+"""EXIF orientations that are shown after a quarter turn."""
+USUAL_GAMMA = 1 / 2.2
+"""What a PNG's gamma chunk holds if its values mean what they mean everywhere."""
+WHITE_IS_ZERO = 0
+"""Value of a TIFF's PhotometricInterpretation."""
+
+_said: set[tuple[Path, str]] = set()
 
 
 @contextmanager
@@ -23,23 +33,88 @@ def opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
             yield image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    # On damaged files, Pillow's decoders also raise what their parsers stumble over.
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        LookupError,
+        EOFError,
+        OverflowError,
+        struct.error,
+        Image.DecompressionBombError,
+    ) as error:
         raise UserError(f"{path}: cannot be read as a picture ({error}); replace or remove it") from None
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read a picture as RGB (H,W,3); of 16-bit channels the upper 8 bits are kept, grey is copied to 3 channels.
+    """Read a picture as RGB (H,W,3), upright as its EXIF orientation says.
+
+    Of 16-bit channels the upper 8 bits are kept, and grey is copied to 3 channels. What has no place in 8-bit RGB
+    (transparency, colour profiles, further pages) is left out; one warning per folder and kind says so.
 
     Raises:
         UserError: the file is missing, cannot be decoded, or holds 32-bit values.
     """
     with opened(path) as image:
+        for what in left_out(image):
+            say_once(path, what)
+        image.load()
+        if orientation(image) != 1:
+            ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I;16"):
             # Pillow itself would clip values above 255.
-            return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+            shift, white_is_zero = depth_of_grey(image)
+            grey = (np.asarray(image) >> shift).astype(np.uint8)
+            return np.repeat((255 - grey if white_is_zero else grey)[..., None], 3, axis=2)
         if image.mode in ("I", "F"):
-            raise ValueError("32-bit values, whose white is unknown")
+            raise ValueError("32-bit values, whose white is unknown: convert it to 8 or 16 bits")
+        if image.has_transparency_data:
+            pixels = np.asarray(image.convert("RGBA"))
+            if pixels[..., 3].min() < 255:
+                say_once(path, "transparent pixels are read with the colours that are stored below them")
+            return np.ascontiguousarray(pixels[..., :3])
         return np.asarray(image.convert("RGB"))
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 = upright, also where the EXIF data are damaged: the pixels need not be."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (SyntaxError, ValueError, LookupError, struct.error):
+        return 1
+
+
+def left_out(image: Image.Image) -> Iterator[str]:
+    """What a picture holds beside its pixels and `read_image` does not use, in words."""
+    # Behind its first picture, an MPO of a phone holds previews and depth maps.
+    pages = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
+    if pages > 1:
+        yield f"only the first of its {pages} pictures is read"
+    if image.mode == "CMYK":
+        yield "CMYK is converted to RGB without a colour profile"
+    elif profile := image.info.get("icc_profile"):
+        if not any("sRGB".encode(coding) in profile for coding in ("ascii", "utf-16-be")):
+            yield "its colour profile is not sRGB and is not applied: values are read as they are stored"
+    elif "srgb" not in image.info and abs(image.info.get("gamma", USUAL_GAMMA) - USUAL_GAMMA) > 0.01:
+        yield f"its gamma of {image.info['gamma']:.3g} is not applied: values are read as they are stored"
+
+
+def depth_of_grey(image: Image.Image) -> tuple[int, bool]:
+    """How 16-bit grey becomes 8 bits: by how many bits to shift, and whether 0 means white, as TIFF files may say."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 8, False
+    tags = image.tag_v2
+    bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
+    return max(0, bits - 8), tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO
+
+
+def say_once(path: Path, what: str) -> None:
+    """Warn of one picture of a folder; others of which the same is true are not named."""
+    if (path.parent, what) not in _said:
+        _said.add((path.parent, what))
+        warnings.warn(f"{path}: {what} (said once per folder)", stacklevel=2)
 
 
 def to_grey(rgb: NDArray) -> NDArray[np.float32]:
@@ -48,9 +123,13 @@ def to_grey(rgb: NDArray) -> NDArray[np.float32]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(H,W) of a picture; only its header is read."""
+    """(H,W) of an upright picture, as `read_image` returns it; pixels are not decoded unless a PNG's EXIF needs it."""
     with opened(path) as image:
-        return image.height, image.width
+        width, height = image.size
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            # Whether Pillow has turned the size of a TIFF already depends on its version.
+            width, height = (image.tag_v2[tag] for tag in (TiffImagePlugin.IMAGEWIDTH, TiffImagePlugin.IMAGELENGTH))
+        return (width, height) if orientation(image) in LYING else (height, width)
 
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:

@@ -1,75 +1,152 @@
-"""Reads frames from a video file or a folder of pictures, and writes videos."""
+"""Reads frames from a video file or a folder of pictures, as a player would show them."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
-from typing import Protocol
+from statistics import median
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from spikevrt.data.files.atomic import replacing
-from spikevrt.data.files.images import picture_files, read_image
+from spikevrt.data.files.images import PICTURE_SUFFIXES, picture_files, read_image
+from spikevrt.data.files.video_decoding import (
+    Frame,
+    decoded,
+    display_matrix,
+    opened_video,
+    start_of,
+    to_rgb,
+    warn,
+)
 from spikevrt.errors import UserError
 
-Frame = NDArray[np.uint8]
-DEFAULT_RATE = 24.0
+Item = TypeVar("Item")
+DEFAULT_RATE = Fraction(24)
+UNEVEN = Fraction(1, 4)
+"""Frames are unevenly spaced if a step in time differs from the median step by more than this share of it."""
 
 
-def require_av() -> ModuleType:
-    """Import PyAV, or raise one line that says how to install it."""
-    try:
-        import av
-    except ImportError:
-        raise UserError("video files need PyAV: pip install 'spikevrt[video]'") from None
-    return av
+@dataclass(frozen=True)
+class Timing:
+    """How many frames a source has, and when they are shown."""
+
+    count: int
+    rate: Fraction
+    """Frames per second; 24 for a folder of pictures. Of unevenly spaced frames: by their median step."""
+    times: tuple[Fraction, ...] = ()
+    """Increasing seconds since picture or sound starts; empty for pictures, and for a video without time stamps."""
+    tick: Fraction = Fraction(0)
+    """Seconds by which a time may be off, because the file rounds it."""
+
+    @property
+    def even(self) -> bool:
+        """Whether the frames follow each other at about the same pace."""
+        usual, slack = 1 / self.rate, UNEVEN / self.rate + 2 * self.tick
+        return all(abs(b - a - usual) <= slack for a, b in pairwise(self.times))
 
 
 def read_frames(path: Path) -> Iterator[Frame]:
-    """Iterate over the RGB frames (H,W,3) of a video file or of a folder of pictures, in order.
+    """Iterate over the RGB frames (H,W,3) of a video file or of a folder of pictures, in order and upright.
+
+    The colour matrix and range are those that the file names; HD video that names none is taken as BT.709.
 
     Raises:
         UserError: the path does not exist, holds no frames, or cannot be decoded.
     """
-    if path.is_dir():
-        files = picture_files(path)
-        if not files:
-            raise UserError(f"{path}: holds no pictures; name a video file or a folder of frames")
-        yield from map(read_image, files)
+    files = pictures_of(path)
+    if files is None:
+        yield from (to_rgb(frame, path) for frame in decoded(path))
         return
-    if not path.is_file():
-        raise UserError(f"{path}: no such video or folder; check the path")
-    av = require_av()
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise UserError(f"{path}: holds no video stream; name a video file or a folder of frames")
-            for frame in container.decode(video=0):
-                yield frame.to_ndarray(format="rgb24")
-    except av.error.FFmpegError as error:
-        raise UserError(f"{path}: cannot be decoded as video ({error.strerror}); fetch or convert it again") from None
+    if not files:
+        raise UserError(
+            f"{path}: holds no pictures ({', '.join(PICTURE_SUFFIXES)}); name a video or a folder of frames"
+        )
+    yield from map(read_image, files)
 
 
-def frame_rate(path: Path) -> float:
-    """Frames per second of a video; 24 for a folder of pictures."""
+def pictures_of(path: Path) -> list[Path] | None:
+    """The pictures of a folder, or a single picture; None for a video."""
     if path.is_dir():
-        return DEFAULT_RATE
-    with require_av().open(str(path)) as container:
-        rate = container.streams.video[0].average_rate
-    return float(rate) if rate else DEFAULT_RATE
+        return picture_files(path)
+    return [path] if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file() else None
 
 
 def frame_names(path: Path) -> list[str] | None:
     """Stems of the pictures of a folder; None for a video."""
-    return [p.stem for p in picture_files(path)] if path.is_dir() else None
+    files = pictures_of(path)
+    return None if files is None else [file.stem for file in files]
 
 
 def count_frames(path: Path) -> int:
-    """Number of frames of a video, or of pictures of a folder; a video is decoded, as files often do not say."""
+    """Number of frames of a video, or of pictures of a folder; a video is decoded, as files often do not say.
+
+    Who counts frames takes them as evenly spaced; a warning says if they are not.
+    """
+    timing = frame_times(path)
+    if not timing.even:
+        steps = [float(b - a) for a, b in pairwise(timing.times)]
+        warn(path, f"its frames are {min(steps):.3g} to {max(steps):.3g} s apart; they are taken as evenly spaced")
+    return timing.count
+
+
+def frame_times(path: Path) -> Timing:
+    """The times of a source's frames; a video is decoded for it, but no frame is converted to RGB."""
     names = frame_names(path)
-    return len(names) if names is not None else sum(1 for _ in read_frames(path))
+    if names is not None:
+        return Timing(len(names), DEFAULT_RATE)
+    with opened_video(path) as (container, stream):
+        stated = stream.average_rate or stream.guessed_rate or DEFAULT_RATE
+        start = start_of(container)
+    rate = Fraction(stated.numerator, stated.denominator)
+    stamps = [(frame.pts, frame.time_base) for frame in decoded(path)]
+    if any(pts is None or not base for pts, base in stamps):
+        warn(path, f"has frames without time stamps; they are taken as evenly spaced, {float(rate):.5g} a second")
+        return Timing(len(stamps), rate)
+    times = [pts * Fraction(base.numerator, base.denominator) - start for pts, base in stamps]
+    steps = [b - a for a, b in pairwise(times)]
+    if not steps or min(steps) <= 0:
+        if steps:
+            warn(path, f"has time stamps that do not increase; frames are taken as even, {float(rate):.5g} a second")
+        return Timing(len(times), rate)
+    tick = Fraction(stamps[0][1].numerator, stamps[0][1].denominator)
+    typical = Fraction(median(steps))
+    # The stated rate is the exact one, unless it is the mean of uneven steps.
+    if abs(1 / rate - typical) > tick + typical / 100:
+        rate = 1 / typical
+    return Timing(len(times), rate, tuple(times), tick)
+
+
+def pixel_aspect(path: Path) -> Fraction:
+    """Width of a pixel of the upright frames, in heights; 1 for a folder of pictures and where a video says nothing."""
+    if pictures_of(path) is not None:
+        return Fraction(1)
+    with opened_video(path) as (_, stream):
+        stated = stream.sample_aspect_ratio
+    if not stated or stated.numerator <= 0:
+        return Fraction(1)
+    aspect = Fraction(stated.numerator, stated.denominator)
+    first = next(decoded(path), None)
+    return 1 / aspect if first is not None and display_matrix(first, path)[0][0] == 0 else aspect
+
+
+def warn_of_pixel_aspect(path: Path) -> None:
+    """Warn if a video's pixels are not square, where its frames are written as pictures."""
+    aspect = pixel_aspect(path)
+    if aspect != 1:
+        warn(
+            path, f"its pixels are {aspect.numerator}:{aspect.denominator}, not square; pictures hold them unstretched"
+        )
+
+
+def exactly(items: Iterable[Item], count: int, path: Path) -> Iterator[Item]:
+    """Pass the frames of `path` on; raises a `UserError` unless there are `count`, as when it was read first."""
+    found = 0
+    for found, item in enumerate(items, 1):
+        if found > count:
+            break
+        yield item
+    if found != count:
+        raise UserError(f"{path}: had {count} frames when it was read first, and not now; leave it alone meanwhile")
 
 
 def of_one_size(frames: Iterable[Frame]) -> Iterator[Frame]:
@@ -82,31 +159,3 @@ def of_one_size(frames: Iterable[Frame]) -> Iterator[Frame]:
                 f"frame {index} is {frame.shape[:2]}, the first one {first[:2]}: one size is needed, resize them"
             )
         yield frame
-
-
-class Writer(Protocol):
-    """Accepts frames one by one."""
-
-    def __call__(self, frame: Frame) -> None:
-        """Append a frame (H,W,3)."""
-
-
-@contextmanager
-def video_writer(path: Path, fps: float) -> Iterator[Writer]:
-    """Write an H.264 video (MPEG-4 if the encoder is missing); the file appears once it is complete."""
-    av = require_av()
-    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    with replacing(path) as temporary, av.open(str(temporary), "w") as container:
-        stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
-        stream.pix_fmt = "yuv420p"
-
-        def write(frame: Frame) -> None:
-            # Chroma is stored at half the resolution, so odd sizes are made even by repeating the last row or column.
-            H, W = frame.shape[:2]
-            even = np.pad(frame, ((0, H % 2), (0, W % 2), (0, 0)), mode="edge")
-            if not stream.codec_context.is_open:
-                stream.height, stream.width = even.shape[:2]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
-
-        yield write
-        container.mux(stream.encode())

@@ -11,7 +11,7 @@ from spikevrt.config import DataConfig
 from spikevrt.data.clips.clip import all_clips, open_clip
 from spikevrt.data.clips.voxel_cache import VoxelCache
 from spikevrt.data.files.stems import name_of
-from spikevrt.data.files.video import count_frames, read_frames
+from spikevrt.data.files.video import count_frames, exactly, read_frames, warn_of_pixel_aspect
 from spikevrt.data.preparation.check import problems
 from spikevrt.data.preparation.downloads import DATASETS, link_clip
 from spikevrt.data.preparation.make import Target, make_clips, split_by_clip, split_by_time, whole_clip
@@ -42,11 +42,12 @@ def prepare_videos(
     held_out = split_by_clip(names, val, recipe.camera.seed) if split_by == "clip" else set()
     for source, name in zip(sources, names, strict=True):
         count = count_frames(source)
+        warn_of_pixel_aspect(source)
         if split_by == "time":
             targets = split_by_time(out, name, count, recipe, train, val, splits)
         else:
             targets = [whole_clip(out / splits[name in held_out] / name, count, recipe)]
-        frames = tqdm(read_frames(source), f"prepare {shown(name)}", count, unit="frame")
+        frames = tqdm(exactly(read_frames(source), count, source), f"prepare {shown(name)}", count, unit="frame")
         make_clips(frames, targets, recipe, source.name or name)
         report(targets)
 

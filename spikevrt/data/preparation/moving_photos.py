@@ -26,7 +26,7 @@ def scikit_image_photos(names: Sequence[str] = ()) -> list[Path]:
     try:
         folder = Path(str(resources.files("skimage") / "data"))
     except ModuleNotFoundError:
-        raise UserError("photos need scikit-image: pip install 'spikevrt[demo]'") from None
+        raise UserError("photos need scikit-image: pip install scikit-image") from None
     photos = {Path(name).stem: folder / name for name in PHOTOS}
     unknown = [name for name in names if name not in photos]
     if unknown:

@@ -57,16 +57,24 @@ def exposures_for(folder: Path, stems: Sequence[str], recording: RecordingConfig
     return dict(zip(stems, clock_exposures(len(stems), step, recording.length), strict=True))
 
 
-def clock_exposures(frames: int, step: Fraction, length: int | None) -> list[slice]:
-    """Exposures from the rates: frame i starts at spike frame round(i * step) and lasts `length` or until the next."""
-    starts = [round(i * step) for i in range(frames + 1)]
+def clock_exposures(frames: int, step: Fraction, length: int | None, moments: Sequence[Fraction] = ()) -> list[slice]:
+    """Exposures from the rates: frame i starts at spike frame round(i * step) and lasts `length` or until the next.
+
+    Where frames are unevenly spaced, `moments` are their times instead of i; the last one lasts one `step`.
+    """
+    clock = [*moments, moments[-1] + 1] if moments else range(frames + 1)
+    starts = [round(moment * step) for moment in clock]
     stops = starts[1:] if length is None else [start + length for start in starts]
     if length is None and step < 1:
         raise UserError(
             f"DATA.RECORDING: {float(step):.3g} spike frames from one RGB frame to the next, at least 1 is needed; "
             "check SPIKE_RATE and FRAME_RATE, or set LENGTH"
         )
-    return [slice(starts[i], stops[i]) for i in range(frames)]
+    exposures = [slice(starts[i], stops[i]) for i in range(frames)]
+    empty = [i for i, exposure in enumerate(exposures) if exposure.start == exposure.stop]
+    if empty:
+        raise UserError(f"DATA.RECORDING: no spike frame from RGB frame {empty[0]} to the next; set LENGTH")
+    return exposures
 
 
 def read_exposure_table(path: Path) -> dict[str, slice]:
