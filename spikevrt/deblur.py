@@ -47,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", type=path, required=True)
     parser.add_argument("--out", type=path, required=True, help=f"a folder for PNGs, or a file ({', '.join(VIDEOS)})")
     parser.add_argument(
-        "--fps", type=measure(1000), help="frames per second of --out (default: INPUT's time stamps, else 24)"
+        "--fps", type=measure(1000), help="frames per second of --out (default: INPUT's times, else 24)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist at --out")
     add_config_arguments(parser, default=None)

@@ -193,20 +193,21 @@ def spikes_of_video(place: Path, names: Sequence[str], data: DataConfig, frames:
     if table.is_file():
         stems = sorted(read_exposure_table(table), key=natural_order)
     elif is_shared(place, recordings, data):
-        return on_time(SpikeFolder.open(place, names, data, frames), data.recording, frames)
+        stems = list(names)
     else:
         stems = list(recordings)
     if len(stems) != len(names):
         held = f"{TABLE_NAME} has {len(stems)} lines" if table.is_file() else f"{len(stems)} .dat files"
         raise UserError(f"{place}: {held} beside the {len(names)} frames of {frames}; one per frame")
-    return SpikeFolder.open(place, stems, data, frames).renamed(names)
+    found = SpikeFolder.open(place, stems, data, frames).renamed(names)
+    return found if table.is_file() or not found.exposures else on_time(found, data.recording, frames)
 
 
 def on_time(found: SpikeFolder, recording: RecordingConfig, video: Path) -> SpikeFolder:
     """The same recordings, with exposures that start when the frames of a video do.
 
-    The rates of DATA.RECORDING, not a table, have given the exposures. Evenly spaced frames keep
-    DATA.RECORDING.FRAME_RATE; a warning says if the video has another.
+    The exposures of `found` come from the rates of DATA.RECORDING. Evenly spaced frames keep FRAME_RATE; a warning
+    says if the video has another.
     """
     if recording.spike_rate is None or recording.frame_rate is None:
         return found
