@@ -129,7 +129,7 @@ def test_shared_memory_that_stays_full_is_one_line(monkeypatch):
         raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
 
     monkeypatch.setattr(torch.Tensor, "share_memory_", full)
-    with pytest.raises(UserError, match=r"^/dev/shm: no shared memory for 4\.0 MB .*No space.*TRAIN\.NUM_WORKERS=0"):
+    with pytest.raises(UserError, match=r"^/dev/shm: no shared memory for 4\.00 MB .*No space.*TRAIN\.NUM_WORKERS=0"):
         loading.share(torch.zeros(10**6))
 
 

@@ -55,8 +55,8 @@ def plan_workers(data: Dataset[Sample], batch_size: int, workers: int) -> tuple[
         return workers, IN_ADVANCE
     fewer = max(0, min(workers, room))
     warnings.warn(
-        f"{FOLDER} has {free / 1e6:,.1f} MB free; TRAIN.NUM_WORKERS {workers} wants "
-        f"{(workers * IN_ADVANCE + HELD) * size / SPARE / 1e6:,.1f} MB for batches of {size / 1e6:,.1f} MB: going on "
+        f"{FOLDER} has {free / 1e6:,.2f} MB free; TRAIN.NUM_WORKERS {workers} wants "
+        f"{(workers * IN_ADVANCE + HELD) * size / SPARE / 1e6:,.2f} MB for batches of {size / 1e6:,.2f} MB: going on "
         f"with {fewer}{', one batch in advance each' if fewer else ''}; for all, give it more (docker run --shm-size) "
         "or lower TRAIN.BATCH_SIZE",
         stacklevel=2,
@@ -100,7 +100,7 @@ def share(x: Tensor) -> None:
             if time.monotonic() > end:
                 reason = str(error).rpartition(">")[2].lstrip(": ")
                 raise UserError(
-                    f"{FOLDER}: no shared memory for {x.nbytes / 1e6:,.1f} MB of a batch ({reason}); set "
+                    f"{FOLDER}: no shared memory for {x.nbytes / 1e6:,.2f} MB of a batch ({reason}); set "
                     "TRAIN.NUM_WORKERS=0, lower TRAIN.BATCH_SIZE, or give it more (docker run --shm-size)"
                 ) from None
         time.sleep(0.2)
