@@ -162,7 +162,7 @@ def test_paths_that_cannot_be_written(name, tmp_path):
     (tmp_path / "dangling").symlink_to(tmp_path / "gone")
     with pytest.raises(UserError, match=r"; (a part|choose|remove|restore|the file)") as caught:
         write_array(tmp_path / name, NOISE)
-    assert str(caught.value).startswith(f"{tmp_path / name}: ")
+    assert str(caught.value).startswith(str(tmp_path / name)[:100]), "long messages are shortened in their middle"
 
 
 def test_the_longest_name_that_the_system_takes_is_written(tmp_path):
