@@ -141,8 +141,8 @@ def loss_line(lost: list[int], world: int) -> str:
     """What the user reads when processes ended; none in `lost` = it is not known which."""
     which = f"process {', '.join(map(str, lost))}" if lost else "a process"
     return (
-        f"{which} of {world} ended (they count from 0); if it says nothing above, it was killed, perhaps for memory. "
-        "The last good state is saved; continue with the same command and --resume auto"
+        f"{which} of {world} ended (they count from 0); if it says nothing above, it was killed, perhaps for memory; "
+        "continue with the same command and --resume auto"
     )
 
 
