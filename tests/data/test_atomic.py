@@ -18,7 +18,7 @@ from spikevrt.data.clips.voxel_cache import VoxelCache
 from spikevrt.data.files import atomic
 from spikevrt.data.files.atomic import PREFIX, new_folder, remove_leftovers, replacing, scratch_folder, write_array
 from spikevrt.data.files.images import write_png
-from spikevrt.data.files.video import video_writer
+from spikevrt.data.files.video_writing import video_writer
 from spikevrt.data.simulation.camera import SpikeCamera
 from spikevrt.data.simulation.recording import record
 from spikevrt.data.spikes.recording import write_packed
