@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, one_line
 from spikevrt.models.weights.files import read_state
 from spikevrt.models.weights.hints import likely_cause
 from spikevrt.models.weights.stand_ins import described
@@ -200,9 +200,9 @@ def load_weights(
     check_finite(fitting, label)
     model.load_state_dict(fitting, strict=False)
     if ema:
-        print(f"checkpoint {label}: uses its EMA weights ({ema})")
+        print(one_line(f"checkpoint {label}: uses its EMA weights ({ema})"))
     if report:
-        print(f"checkpoint {label}: loaded in part: {report}")
+        print(one_line(f"checkpoint {label}: loaded in part: {report}"))
     return report
 
 

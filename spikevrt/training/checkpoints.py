@@ -8,7 +8,7 @@ import torch
 import spikevrt
 from spikevrt.config import Config, config_to_tree, free_keys
 from spikevrt.data.files.atomic import replacing
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, one_line
 from spikevrt.models.weights.digest import DamagedFileError, seal
 from spikevrt.models.weights.files import read_state
 from spikevrt.models.weights.origin import FORMAT, check_format, stored_config
@@ -71,7 +71,7 @@ def newest_whole(folder: Path, config: Config) -> tuple[Path, dict[str, Any]] | 
             passed.append(error)
             continue
         for damage in passed:
-            print(f"{damage}; {path.name} (step {state['training']['step']}) is used instead")
+            print(one_line(f"{damage}; {path.name} (step {state['training']['step']}) is used instead"))
         return path, state
     if passed:
         raise UserError(

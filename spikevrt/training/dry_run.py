@@ -14,7 +14,7 @@ from spikevrt.system.memory import GIB, memory_in_use
 from spikevrt.training import checkpoints
 from spikevrt.training.distributed import Processes
 from spikevrt.training.options import RunOptions
-from spikevrt.training.rehearsal import Rehearsal, scratch_folder
+from spikevrt.training.rehearsal import Rehearsal, shared_scratch
 
 MIB = 2**20
 STEPS = 2
@@ -48,7 +48,7 @@ def dry_run(config: Config, processes: Processes, options: RunOptions, resume: P
         resume: the checkpoint from which the run would continue.
     """
     folder = Path(config.train.output_dir)
-    with scratch_folder(folder, processes) as scratch:
+    with shared_scratch(folder, processes) as scratch:
         run = DryRun(config, processes, options, resume, scratch, STEPS)
         if run.begin >= run.whole:
             if processes.first:

@@ -13,7 +13,7 @@ from spikevrt.data.files.atomic import replacing
 from spikevrt.table import format_table
 from spikevrt.training.distributed import Processes
 from spikevrt.training.options import RunOptions
-from spikevrt.training.rehearsal import Rehearsal, scratch_folder
+from spikevrt.training.rehearsal import Rehearsal, shared_scratch
 
 FOLDER, TRACE, TABLE = "profile", "trace.json.gz", "operators.txt"
 WARM_UP = 2
@@ -49,7 +49,7 @@ def profile_steps(config: Config, processes: Processes, options: RunOptions, res
     cuda = processes.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
     folder = Path(config.train.output_dir)
-    with scratch_folder(folder, processes) as scratch, ExitStack() as stack:
+    with shared_scratch(folder, processes) as scratch, ExitStack() as stack:
         run = ProfiledRun(config, processes, options, resume, scratch, WARM_UP + count)
         if processes.first:
             when = schedule(wait=WARM_UP - 1, warmup=1, active=count, repeat=1)

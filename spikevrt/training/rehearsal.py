@@ -1,16 +1,15 @@
 """A few real steps of a run in a folder that is removed again, to predict the run or to look at its steps."""
 
 import math
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from spikevrt.config import Config
 from spikevrt.config.keys import ENDLESS
+from spikevrt.data.files.atomic import scratch_folder
 from spikevrt.training.distributed import Processes
 from spikevrt.training.options import RunOptions
 from spikevrt.training.run_log import RunLog
@@ -22,18 +21,14 @@ NEVER = ENDLESS
 
 
 @contextmanager
-def scratch_folder(folder: Path, processes: Processes) -> Iterator[Path]:
+def shared_scratch(folder: Path, processes: Processes) -> Iterator[Path]:
     """A temporary folder on the disk of `folder`, the same in all processes; it is removed at the end.
 
     It lies in `folder`, or in the nearest folder above that exists, so that nothing else is made.
     """
     place = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    scratch = processes.decide(lambda: Path(tempfile.mkdtemp(dir=place, prefix=".rehearsal-")))
-    try:
-        yield scratch
-    finally:
-        if processes.first:
-            shutil.rmtree(scratch, ignore_errors=True)
+    with ExitStack() as stack:
+        yield processes.decide(lambda: stack.enter_context(scratch_folder(place / "rehearsal")))
 
 
 class ScratchSaves(Saves):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from spikevrt.config import Config
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, one_line
 from spikevrt.training.checkpoints import BEST, by_step, newest_whole, told_step
 from spikevrt.training.run_log import LOG_NAME
 
@@ -34,7 +34,7 @@ def locked(folder: Path) -> Iterator[None]:
     with opened_lock(path) as file:
         left = owner(file)
         if left is not None:
-            print(f"{path}: left by {left}, which no longer runs: taken over")
+            print(one_line(f"{path}: left by {left}, which no longer runs: taken over"))
         file.seek(0)
         file.truncate()
         file.write(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
@@ -126,5 +126,6 @@ def set_aside_later(folder: Path, step: int) -> bool:
         if (folder / LOG_NAME).is_file():
             shutil.copy2(folder / LOG_NAME, aside / LOG_NAME)
         names = ", ".join(path.name for path in later)
-        print(f"{folder}: {names}: later than step {step}, from which the run continues; now in {SUPERSEDED}/")
+        line = f"{folder}: {names}: later than step {step}, from which the run continues; now in {SUPERSEDED}/"
+        print(one_line(line))
     return (folder / BEST).is_file()

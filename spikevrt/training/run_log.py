@@ -4,14 +4,17 @@ import json
 import math
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from spikevrt.data.files.atomic import replacing, writing
+from spikevrt.errors import one_line
 
 LOG_NAME = "log.jsonl"
+BOARD_NAME = "tensorboard"
 UNREADABLE_NAME = "log.unreadable.txt"
 """File beside the log for lines that are not rows, for example after a full disk or an edit by hand."""
 
@@ -44,13 +47,15 @@ class RunLog:
         with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, "step": step, **finite}) + "\n")
         if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+            with writing(self.path.parent / BOARD_NAME):
+                for name, value in values.items():
+                    self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def say(self, line: str) -> None:
-        """Print a line above the bar."""
+        """Print a line above the bar; whoever has closed the output does not end the run."""
         if self.shown:
-            self.bar.write(line)
+            with suppress(BrokenPipeError):
+                self.bar.write(one_line(line))
 
     def advance(self, loss: float | None, wait_share: float, skipped: int) -> None:
         """Advance the bar by one step; it shows rate and remaining time itself, and skipped steps if there are any."""
@@ -69,7 +74,8 @@ class RunLog:
         """Close the bar and the TensorBoard writer."""
         self.bar.close()
         if self._board is not None:
-            self._board.close()
+            with writing(self.path.parent / BOARD_NAME):
+                self._board.close()
 
 
 def read_rows(path: Path) -> tuple[list[tuple[int, str]], list[bytes]]:
@@ -107,7 +113,7 @@ def keep_unreadable(log: Path, lines: list[bytes]) -> None:
     place = log.with_name(UNREADABLE_NAME)
     with place.open("ab") as file:
         file.writelines(lines)
-    print(f"{log}: {len(lines)} lines are not rows of a log and are now in {place.name}")
+    print(one_line(f"{log}: {len(lines)} lines are not rows of a log and are now in {place.name}"))
 
 
 def tensorboard(folder: Path, step: int) -> Any | None:
@@ -116,4 +122,4 @@ def tensorboard(folder: Path, step: int) -> Any | None:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(folder / "tensorboard", purge_step=step + 1)
+    return SummaryWriter(folder / BOARD_NAME, purge_step=step + 1)

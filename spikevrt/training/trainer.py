@@ -17,7 +17,7 @@ from spikevrt.config import Config, config_to_yaml
 from spikevrt.data.clips.batches import Feed
 from spikevrt.data.clips.dataset import ClipDataset, DrawSampler
 from spikevrt.data.files.atomic import replacing
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, one_line
 from spikevrt.models import Backends, build_model, choose_backends
 from spikevrt.models.backends.compiled_kernels import compile_kernels
 from spikevrt.restoration.metrics import BEST_BY, summary
@@ -292,7 +292,7 @@ class Trainer:
         self.saves.step = self.step if path == self.saves.last else 0
         self.optimiser_step.load(training, state["params_ema"])
         if self.processes.first:
-            print(there.sentence(path, self.config, self.processes.world, len(self.dataset)))
+            print(one_line(there.sentence(path, self.config, self.processes.world, len(self.dataset))))
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Signal handler: finish the step, save, exit. A second Ctrl-C exits at once.
