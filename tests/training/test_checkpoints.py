@@ -224,6 +224,7 @@ OPTIMIZER = "training/optimizer"
         ("training/scaler", {"scale": 0.0}, "training.scaler.scale = 0"),
         ("versions", 7, None),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_wrong_entry_is_named(whole, monkeypatch, name, value, told):
     read = changed(whole, name.split("/"), value)
