@@ -10,7 +10,7 @@ PIP := -m pip --disable-pip-version-check --quiet
 ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
 .PHONY: help install test lint types unit interpreter wheel demo demo-long selftest gpu-report bench kernels-report \
-	fuzz-spikes memory-spikes clean
+	kills fuzz memory-spikes memory-training seeds clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,8 +31,8 @@ lint: $(STAMP)  ## ruff
 types: $(STAMP)  ## mypy
 	$(BIN)/mypy
 
-unit: $(STAMP)  ## the tests, two processes at a time
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal
+unit: $(STAMP)  ## the tests, two processes at a time; those marked slow have targets of their own
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 interpreter: $(STAMP)  ## the kernels in Triton's interpreter: a process of its own, which cannot compile
 	TRITON_INTERPRET=1 $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal tests/interpreter
@@ -65,11 +65,24 @@ bench: $(STAMP)  ## time and memory by backend: bench.json, a table and bench.pn
 kernels-report: $(STAMP)  ## compile and count every kernel without a GPU: docs/kernels_report.md (an hour)
 	$(ONE_THREAD) $(BIN)/python -m bench.kernels_report
 
-fuzz-spikes: $(STAMP)  ## 5000 mutated or truncated recordings: each reads right or is refused in one line
-	SPIKEVRT_FUZZ_FILES=5000 $(BIN)/python -m pytest tests/data/test_damaged_files.py
+kills: $(STAMP)  ## 60 kills of a training, 20 of one process of two: each ends as if nothing had happened (15 minutes)
+	SPIKEVRT_KILLS=60 SPIKEVRT_RANK_KILLS=20 $(ONE_THREAD) $(BIN)/python -m pytest -n 2 tests/training/test_kills.py
+	$(ONE_THREAD) $(BIN)/python -m pytest -m slow tests/training/test_equal_processes.py
+
+fuzz: $(STAMP)  ## mutated configurations, data files, checkpoints and logs: each is read right or refused in one line
+	SPIKEVRT_FUZZ_CONFIGS=500 SPIKEVRT_FUZZ_FILES=500 SPIKEVRT_FUZZ_CHECKPOINTS=300 SPIKEVRT_FUZZ_LOGS=200 \
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal tests/config/test_mutated.py \
+	tests/data/test_damaged_files.py tests/data/test_written_elsewhere.py tests/training/test_mutated_checkpoints.py \
+	tests/training/test_run_log.py
 
 memory-spikes: $(STAMP)  ## anonymous memory while the voxels of a 2 GB recording are prepared
 	$(BIN)/python -m bench.memory_spikes
 
+memory-training: $(STAMP)  ## resident memory over 500 steps, and its slope
+	$(BIN)/python -m bench.memory_training
+
+seeds: $(STAMP)  ## three seeds of the demo on naive and sdpa, with and without spikes: table and curves (20 minutes)
+	$(BIN)/python -m bench.seeds --out seeds
+
 clean:  ## remove what the targets above made
-	rm -rf $(VENV) $(WHEEL_VENV) build dist demo demo-long bench.json bench.png *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(WHEEL_VENV) build dist demo demo-long seeds bench.json bench.png *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,6 +1,6 @@
 """Mutated and truncated files of a data set: read correctly, or refused in one line; never a crash or a wrong shape.
 
-`SPIKEVRT_FUZZ_FILES` sets the number of files (300; `make fuzz-spikes` runs 5000).
+`SPIKEVRT_FUZZ_FILES` sets the number of files (300; `make fuzz` takes 500).
 """
 
 import io
