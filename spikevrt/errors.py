@@ -10,6 +10,8 @@ MESSAGE_LENGTH = 380
 """Most characters of a message; with `error: ` in front, a line has fewer than 400."""
 VALUE_LENGTH = 80
 """Most characters of one value inside a message."""
+REASON_LENGTH = 160
+"""Most characters of what is wrong (an exception's text) inside a message."""
 CUT = " ... "
 """Stands for the middle that was left out of a long text."""
 
@@ -62,6 +64,12 @@ def quoted(value: object) -> str:
     except ValueError:
         # Such an integer may also lie inside of a list.
         return f"a {type(value).__name__}"
+
+
+def reason_of(error: object) -> str:
+    """What an exception, or its text, says in its first line, as one short line; its type where it says nothing."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return one_line(lines[0], REASON_LENGTH)
 
 
 class UserError(Exception):

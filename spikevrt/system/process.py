@@ -11,8 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+def signals(*names: str) -> tuple[signal.Signals, ...]:
+    """The signals of these names that this system knows."""
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
+ENDING = signals("SIGTERM", "SIGHUP")
 """Signals that end a command as Ctrl-C does: batch systems send the first, a closed terminal the second."""
+STOPPING = (signal.SIGINT, *ENDING)
+"""Those and Ctrl-C itself."""
 
 
 class EndingSignal(KeyboardInterrupt):

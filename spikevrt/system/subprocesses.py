@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spikevrt.errors import EXIT_INTERRUPTED
+from spikevrt.system.process import STOPPING
 from spikevrt_kernels.core.processes import cores
 
 POLL_SECONDS = 0.1
-FORWARDED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 PR_SET_PDEATHSIG = 1
 """Option of Linux's prctl(2): the signal that a process gets when its parent ends."""
 
@@ -169,7 +169,7 @@ class Group:
             self.signal = number
             self.interrupt()
 
-        before = {number: signal.signal(number, pass_on) for number in FORWARDED}
+        before = {number: signal.signal(number, pass_on) for number in STOPPING}
         try:
             yield
         finally:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from spikevrt.config import Config
+from spikevrt.errors import reason_of
 from spikevrt.training import checkpoints
 from spikevrt.training.distributed import Processes
 from spikevrt.training.run_log import RunLog
@@ -77,7 +78,7 @@ class Saves:
             checkpoints.save_checkpoint(self.last, self.config, self.state())
         except Exception as error:
             # The first error is the one to tell; this one is mostly its consequence.
-            log.say(f"step {step} could not be saved: {str(error).strip().splitlines()[0][:200]}")
+            log.say(f"step {step} could not be saved: {reason_of(error)}")
             return
         self.step = step
         log.say(f"step {step} is saved in {self.last}; --resume auto continues from it")

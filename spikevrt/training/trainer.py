@@ -23,6 +23,7 @@ from spikevrt.models.backends.compiled_kernels import compile_kernels
 from spikevrt.restoration.metrics import BEST_BY, summary
 from spikevrt.system.device import half_type
 from spikevrt.system.memory import GIB, TRAINING_ADVICE, memory_advice, memory_in_use
+from spikevrt.system.process import STOPPING
 from spikevrt.training import checkpoints
 from spikevrt.training.anomalies import anomalies_named
 from spikevrt.training.bad_samples import BadSamples, Tolerant
@@ -44,8 +45,6 @@ from spikevrt.training.saves import Saves
 from spikevrt.training.skipped_steps import SkippedSteps
 from spikevrt.training.validation import is_sound, load, validate, validation_samples
 
-STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Signals that stop a run after its current step; SIGHUP comes when a terminal is closed."""
 DEFAULTS = RunOptions()
 
 
