@@ -9,8 +9,7 @@ import pytest
 from spikevrt.config import DataConfig
 from spikevrt.data.clips.clip import white_rate
 from spikevrt.data.spikes.exposures import read_exposure_table
-from spikevrt.data.spikes.geometry import geometry_for
-from spikevrt.data.spikes.texts import read_recording_config
+from spikevrt.data.spikes.geometry import geometry_for, read_recording_config
 from spikevrt.errors import UserError
 from tests.data.test_damaged_files import damaged
 

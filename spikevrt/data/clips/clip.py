@@ -16,9 +16,8 @@ from spikevrt.data.files.images import image_size
 from spikevrt.data.files.listing import folders_in
 from spikevrt.data.files.stems import EXPECTED, by_stem, require_same
 from spikevrt.data.spikes.folder import SpikeFolder
-from spikevrt.data.spikes.texts import shown
 from spikevrt.data.spikes.tfp import WHITE_RATE
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, quoted
 
 NOTES_NAME = "clip.json"
 """File in a clip's folder that says how `spikevrt.prepare` made the clip."""
@@ -145,7 +144,7 @@ def white_rate(folder: Path) -> float:
         return WHITE_RATE
     if isinstance(theta, bool) or not isinstance(theta, int | float) or not 1 <= theta <= LARGEST_THETA:
         raise UserError(
-            f"{folder / NOTES_NAME}: theta = {shown(theta)} must be a number of at least 1; correct it, or remove it "
+            f"{folder / NOTES_NAME}: theta = {quoted(theta)} must be a number of at least 1; correct it, or remove it "
             f"(white is then taken to fire at {WHITE_RATE})"
         )
     return 1 / theta

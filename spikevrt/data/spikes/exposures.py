@@ -8,8 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from spikevrt.config import RecordingConfig
-from spikevrt.data.spikes.texts import decoded, shown
-from spikevrt.errors import UserError
+from spikevrt.config.written import decoded
+from spikevrt.errors import UserError, quoted
 
 TABLE_NAME = "windows.csv"
 """Table next to the recordings: `stem,start,length`, in spike frames of the recording."""
@@ -93,7 +93,7 @@ def read_exposure_table(path: Path) -> dict[str, slice]:
         if not row[0] or start < 0 or length < 1 or row[0] in exposures:
             raise UserError(
                 f"{path}: line {number} must be {','.join(TABLE_COLUMNS)} with one line per frame, not "
-                f"{shown(','.join(row))}"
+                f"{quoted(','.join(row))}"
             )
         exposures[row[0]] = slice(start, start + length)
     return exposures
