@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spikevrt.errors import EXIT_INTERRUPTED
-from spikevrt.system.process import STOPPING
+from spikevrt.system.process import STOPPING, handled
 from spikevrt_kernels.core.processes import cores
 
 POLL_SECONDS = 0.1
@@ -169,9 +169,5 @@ class Group:
             self.signal = number
             self.interrupt()
 
-        before = {number: signal.signal(number, pass_on) for number in STOPPING}
-        try:
+        with handled(STOPPING, pass_on):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

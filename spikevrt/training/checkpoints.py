@@ -13,6 +13,7 @@ from spikevrt.models.weights.digest import DamagedFileError, seal
 from spikevrt.models.weights.files import read_state
 from spikevrt.models.weights.origin import FORMAT, check_format, stored_config
 from spikevrt.training.checkpoint_entries import check_entries
+from spikevrt.training.origin import differences
 
 LAST, BEST = "last.pt", "best.pt"
 NUMBERED = "step_*.pt"
@@ -42,14 +43,13 @@ def read_checkpoint(path: Path, config: Config) -> dict[str, Any]:
         )
     check_format(state, path)
     stored = stored_config(state, path)
-    difference = first_difference(config_to_tree(stored)["MODEL"], config_to_tree(config)["MODEL"], "MODEL.")
-    if difference is None and stored.data.k != config.data.k:
-        difference = f"DATA.K = {stored.data.k} there, {config.data.k} here"
-    if difference is not None:
-        raise UserError(
-            f"checkpoint {path}: of another configuration ({difference}); resume with the run's own config.yaml, "
-            "or start in another TRAIN.OUTPUT_DIR"
-        )
+    free = free_keys()
+    for name, there, here in differences(config_to_tree(stored), config_to_tree(config)):
+        if name == "DATA.K" or (name.startswith("MODEL.") and name not in free):
+            raise UserError(
+                f"checkpoint {path}: of another configuration ({name} = {there} there, {here} here); resume with the "
+                "run's own config.yaml, or start in another TRAIN.OUTPUT_DIR"
+            )
     check_entries(path, state, stored)
     return state
 
@@ -95,19 +95,6 @@ def told_step(path: Path) -> float:
         return float(step) if type(step) is int else float("inf")
     except Exception:  # A damaged file can raise almost any exception; reading it tells which.
         return float("inf")
-
-
-def first_difference(there: dict[str, Any], here: dict[str, Any], prefix: str) -> str | None:
-    """The first key that differs although it must not, with both values; None if there is none."""
-    free = free_keys()
-    for key, value in there.items():
-        if isinstance(value, dict):
-            found = first_difference(value, here[key], f"{prefix}{key}.")
-            if found:
-                return found
-        elif f"{prefix}{key}" not in free and value != here[key]:
-            return f"{prefix}{key} = {value} there, {here[key]} here"
-    return None
 
 
 def numbered(folder: Path, step: int) -> Path:

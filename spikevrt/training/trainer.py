@@ -4,7 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from spikevrt.config import Config, config_to_yaml
 from spikevrt.data.clips.batches import Feed
-from spikevrt.data.clips.dataset import ClipDataset, DrawSampler
+from spikevrt.data.clips.dataset import ClipDataset
 from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError, one_line
 from spikevrt.models import Backends, build_model, choose_backends
@@ -23,10 +23,10 @@ from spikevrt.models.backends.compiled_kernels import compile_kernels
 from spikevrt.restoration.metrics import BEST_BY, summary
 from spikevrt.system.device import half_type
 from spikevrt.system.memory import GIB, TRAINING_ADVICE, memory_advice, memory_in_use
-from spikevrt.system.process import STOPPING
+from spikevrt.system.process import STOPPING, handled
 from spikevrt.training import checkpoints
 from spikevrt.training.anomalies import anomalies_named
-from spikevrt.training.bad_samples import BadSamples, Tolerant
+from spikevrt.training.bad_samples import BadSamples
 from spikevrt.training.distributed import Processes
 from spikevrt.training.optimisation import (
     draws_per_step,
@@ -43,7 +43,7 @@ from spikevrt.training.run_folder import set_aside_later
 from spikevrt.training.run_log import RunLog
 from spikevrt.training.saves import Saves
 from spikevrt.training.skipped_steps import SkippedSteps
-from spikevrt.training.validation import is_sound, load, validate, validation_samples
+from spikevrt.training.validation import is_sound, validate, validation_samples
 
 DEFAULTS = RunOptions()
 
@@ -110,20 +110,16 @@ class Trainer:
             with replacing(self.folder / "config.yaml") as temporary:
                 temporary.write_text(config_to_yaml(self.config), encoding="utf-8")
         self.log = RunLog(self.folder, self.step, self.steps, self.processes.first)
-        handlers = {s: signal.signal(s, self._stop) for s in STOPPING}
         scaled = self.optimiser_step.scaler.is_enabled()
         watched = anomalies_named(self.model, lambda: self.step + 1, not scaled)
-        try:
-            advice, anomalies = memory_advice(TRAINING_ADVICE), self.options.detect_anomaly
-            with advice, watched if anomalies else nullcontext(), self.processes.surviving(self._rescue):
-                self._steps()
-        except Exception:
-            self._rescue()
-            raise
-        finally:
-            self.log.close()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+        advice, anomalies = memory_advice(TRAINING_ADVICE), self.options.detect_anomaly
+        with handled(STOPPING, self._stop), closing(self.log):
+            try:
+                with advice, watched if anomalies else nullcontext(), self.processes.surviving(self._rescue):
+                    self._steps()
+            except Exception:
+                self._rescue()
+                raise
         return not self.stopped
 
     def _steps(self) -> None:
@@ -167,12 +163,7 @@ class Trainer:
         return self.processes.wrap(model)  # type: ignore[arg-type]
 
     def _batches(self) -> Iterator[dict[str, Any]]:
-        train, processes = self.config.train, self.processes
-        sampler = DrawSampler(len(self.dataset), train.seed, self.draws, processes.rank, processes.world)
-        most = self.options.skip_bad_samples
-        data = Tolerant(self.dataset, most) if most else self.dataset
-        batches = iter(load(data, processes.device, train.batch_size, sampler, train.num_workers))
-        return self.bad_samples.watched(batches)
+        return self.bad_samples.batches(self.dataset, self.config.train, self.processes, self.draws)
 
     def _one_step(self, model: nn.Module, feed: Feed) -> None:
         train, start, waited = self.config.train, time.perf_counter(), feed.waited
