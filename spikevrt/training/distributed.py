@@ -1,6 +1,7 @@
 """Training in one process, or in several under torchrun."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,9 +15,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from spikevrt.errors import EXIT_USER_ERROR, UserError
 from spikevrt.system.device import choose_device
+from spikevrt.system.failures import system_line
 from spikevrt.training.peers import Peers
 
 T = TypeVar("T")
+ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others; the first one may have to compile all kernels."""
 
@@ -86,7 +89,7 @@ class Processes:
                 raise
             if self.first:
                 save()
-            if self.rank == min(set(range(self.world)) - set(lost)):
+            if self.rank == min(set(range(self.world)) - set(lost)) or (not lost and self.local == 0):
                 print(f"\nerror: {loss_line(lost, self.world)}", file=sys.stderr, flush=True)
             raise SystemExit(EXIT_USER_ERROR) from None
 
@@ -99,7 +102,11 @@ class Processes:
         return found
 
     def decide(self, make: Callable[[], T]) -> T:
-        """Run `make` on the first process and return its result on all; its `UserError` is raised on all, too."""
+        """Run `make` on the first process and return its result on all; its error is raised on all, too.
+
+        Raises:
+            UserError: the error of `make`, or what the system refused to it.
+        """
         if self.world == 1:
             return make()
         found: list[Any] = [None, None]
@@ -108,6 +115,8 @@ class Processes:
                 found[0] = make()
             except UserError as error:
                 found[1] = str(error)
+            except OSError as error:
+                found[1] = system_line(error)
         distributed.broadcast_object_list(found, device=self.device)
         if found[1] is not None:
             raise UserError(found[1])
@@ -146,6 +155,24 @@ def loss_line(lost: list[int], world: int) -> str:
     )
 
 
+def nothing() -> None:
+    """What there is to save before the first step."""
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """While active, signals end this process where it stands.
+
+    While PyTorch waits for the other processes to come it hears no signal, although one of them may have been killed.
+    """
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def accumulating(model: nn.Module, last: bool) -> AbstractContextManager[None]:
     """For a micro-batch: all but the `last` one only add to this process's gradients, which saves their exchange."""
     return nullcontext() if last or not isinstance(model, DistributedDataParallel) else model.no_sync()
@@ -160,14 +187,17 @@ def joined_processes(device: str | None = None) -> Iterator[Processes]:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     backend = "nccl" if chosen.type == "cuda" else "gloo"
+    failed, peers = True, None
     if world > 1:
-        distributed.init_process_group(backend, timeout=PATIENCE)
-    failed = True
-    peers = Peers.meet(rank, world) if world > 1 else None
+        with Processes(rank, world, chosen, local).surviving(nothing), ending_at_once():
+            distributed.init_process_group(backend, timeout=PATIENCE)
+            peers = Peers.meet(rank, world)
     if peers is not None and backend == "nccl":
         peers.when_one_ended(give_up)
     try:
-        yield Processes(rank, world, chosen, local, peers)
+        processes = Processes(rank, world, chosen, local, peers)
+        with processes.surviving(nothing):
+            yield processes
         failed = False
     finally:
         if peers is not None:
