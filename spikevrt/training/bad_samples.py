@@ -109,7 +109,7 @@ class BadSamples:
 
     def _list(self, fresh: list[str]) -> None:
         """Add reasons to the file, none twice."""
-        lines = self.path.read_text("utf-8").splitlines() if self.path.is_file() else []
+        lines = self.path.read_text("utf-8", "replace").splitlines() if self.path.is_file() else []
         with replacing(self.path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in dict.fromkeys([*lines, *fresh])), "utf-8")
 

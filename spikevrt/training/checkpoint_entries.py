@@ -18,6 +18,8 @@ from spikevrt.models.weights.digest import DamagedFileError
 from spikevrt.models.weights.files import described
 from spikevrt.training.optimisation import is_flow, make_optimizer
 
+LATER_COUNTS = {"draws", "validated", "world", "samples", "skipped"}
+"""Counters that the first checkpoints did not hold."""
 HIGHEST_SCORE = 1e6
 MOMENTS = ("exp_avg", "exp_avg_sq")
 NUMBERS = ("lr", "eps", "weight_decay", "scale")
@@ -81,6 +83,8 @@ def check_entries(path: Path, state: Mapping[str, Any], config: Config) -> None:
     training = top.level("training")
     training.count("step")
     training.count("bad_steps")
+    for name in LATER_COUNTS & training.values.keys():
+        training.count(name)
     training.number("best", lambda value: value < HIGHEST_SCORE or value == math.inf, "a score in dB")
     check_optimizer(training.level("optimizer"), model, config.train)
     check_scaler(training.level("scaler"))

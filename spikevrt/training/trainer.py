@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from spikevrt.config import Config, config_to_yaml
 from spikevrt.data.clips.batches import Feed
-from spikevrt.data.clips.dataset import ClipDataset
+from spikevrt.data.clips.dataset import collate
 from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError, one_line
 from spikevrt.models import Backends, build_model, choose_backends
@@ -39,11 +39,11 @@ from spikevrt.training.optimisation import (
 from spikevrt.training.optimiser_step import OptimiserStep
 from spikevrt.training.options import RunOptions
 from spikevrt.training.origin import Origin
-from spikevrt.training.run_folder import set_aside_later
+from spikevrt.training.run_folder import set_aside
 from spikevrt.training.run_log import RunLog
 from spikevrt.training.saves import Saves
 from spikevrt.training.skipped_steps import SkippedSteps
-from spikevrt.training.validation import is_sound, validate, validation_samples
+from spikevrt.training.validation import is_sound, training_samples, validate, validation_samples
 
 DEFAULTS = RunOptions()
 
@@ -82,15 +82,10 @@ class Trainer:
         self.told = False
         self.stopped = False
         torch.manual_seed(config.train.seed)
-        self.dataset = ClipDataset(
-            config.data,
-            config.data.train_split,
-            augment=True,
-            use_spike=config.model.use_spike,
-            seed=config.train.seed,
-            crop=config.data.crop_size,
-        )
+        self.dataset = training_samples(config)
         self.validation = validation_samples(config)
+        # In memory, because a state can be saved after the data set has vanished.
+        self.probe = collate([self.validation[0]])
         self.model = build_model(config, backends=agreed_backends(config, processes)).to(processes.device)
         hold_flow_still(self.model, config)
         half = half_type(processes.device, config.train.mixed_precision)
@@ -125,6 +120,8 @@ class Trainer:
     def _steps(self) -> None:
         train = self.config.train
         self._validate_and_save()  # What was due when the run stopped and had not been done.
+        if self.saves.elsewhere and self.saves.step < self.step:
+            self.saves.save(self.step, self.log)  # From now on, --resume auto must not begin at 0.
         if self.step >= self.steps:
             return
         micro_batches = (self.steps - self.step) * train.accumulate_grad
@@ -235,16 +232,21 @@ class Trainer:
         ema = self.optimiser_step.ema
         with ema.applied() if ema is not None else nullcontext():
             scores = validate(self.model, self.validation, self.config, self.processes)
-        self.validated = self.step
-        self.log.row("val", self.step, **scores)
+        before = self.validated, self.best
+        try:
+            self.validated, self.best = self.step, max(self.best, scores[BEST_BY])
+            if self.best > before[1]:
+                self.saves.write(self.folder / checkpoints.BEST)
+            self.log.row("val", self.step, **scores)
+        except Exception:
+            # What is saved now must say that file and row are missing, so that the resumed run makes them.
+            self.validated, self.best = before
+            raise
         self.log.say(f"step {self.step}: {summary(scores)}")
-        if scores[BEST_BY] > self.best:
-            self.best = scores[BEST_BY]
-            self.saves.write(self.folder / checkpoints.BEST)
 
     def _sound(self) -> Tensor:
         half = self.optimiser_step.half
-        return is_sound(self.model, self.validation, self.config, self.processes.device, half)
+        return is_sound(self.model, self.probe, self.config, self.processes.device, half)
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on."""
@@ -271,15 +273,14 @@ class Trainer:
         self.model.load_state_dict(state["params"])
         training = state["training"]
         self.step = training["step"]
-        best_stands = self.processes.decide(lambda: set_aside_later(self.folder, self.step))
+        best_stands = self.processes.decide(lambda: set_aside(self.folder, path, training))
         self.best = training["best"] if best_stands else -math.inf
         self.skips.in_a_row = training["bad_steps"]
         self.skips.total = training.get("skipped", 0)  # Older checkpoints do not hold it.
         there = Origin.of(state, self.processes.world)
         self.draws = there.draws
         self.validated = there.validated
-        # Other checkpoints than `last.pt` are copied there first, so that every file of the run is what it would be.
-        self.saves.step = self.step if path == self.saves.last else 0
+        self.saves.resumed(path, self.step)
         self.optimiser_step.load(training, state["params_ema"])
         if self.processes.first:
             print(one_line(there.sentence(path, self.config, self.processes.world, len(self.dataset))))
