@@ -84,14 +84,9 @@ class UserError(Exception):
         super().__init__(one_line(message.rpartition(f"\n{__name__}.UserError: ")[2].rstrip("\n")))
 
 
-def require_at_least(least: int, option: str, value: float) -> None:
-    """Raise a `UserError` if the value of an option is less than `least` or not a number."""
-    if not value >= least:
-        raise UserError(f"{option} {shown(value)}: must be at least {least}")
-
-
 def require_between(least: int, most: int, option: str, value: float) -> None:
     """Raise a `UserError` unless the value of an option is a number from `least` to `most`."""
-    require_at_least(least, option, value)
+    if not value >= least:
+        raise UserError(f"{option} {shown(value)}: must be at least {least}")
     if value > most:
         raise UserError(f"{option} {shown(value)}: must be at most {most}")

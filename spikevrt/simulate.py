@@ -9,9 +9,9 @@ from spikevrt.errors import one_line
 
 DESCRIPTION = """Simulate a spike camera that watches a video: A += I / 255; fire where A >= theta; A -= theta.
 
-    python -m spikevrt.simulate video.mp4 --out spikes                    # 8 spike frames per video frame
+  python -m spikevrt.simulate video.mp4 --out spikes                    # 8 spike frames per video frame
   python -m spikevrt.simulate frames/ --out spikes --scale 2 --theta 1  # half the resolution, twice the spikes
-    python -m spikevrt.simulate fast/ --out spikes --factor 1 --noise     # SOURCE has a spike camera's frame rate
+  python -m spikevrt.simulate fast/ --out spikes --factor 1 --noise     # SOURCE has a spike camera's frame rate
 
 SOURCE is a video file or a folder of sharp frames. The folder --out receives one packed recording.dat, its config.yaml
 (spike_h, spike_w) and a windows.csv with the spike frames of every video frame, as deblur --spikes reads them. The

@@ -137,7 +137,7 @@ def white_rate(folder: Path) -> float:
     """Firing rate of a white pixel: 1 / theta if `clip.json` names the simulator's theta, else `WHITE_RATE`.
 
     Raises:
-        UserError: the theta there is none that a simulator takes.
+        UserError: the theta there is not a number that a simulator accepts.
     """
     theta = clip_notes(folder).get("theta")
     if theta is None:
