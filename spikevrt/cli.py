@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -130,6 +130,15 @@ def file_to_write(text: str) -> Path:
     if text.endswith(os.sep) or file.is_dir() or not file.name:
         raise argparse.ArgumentTypeError(f"{quoted(text)} is a folder; name a file in it")
     return file
+
+
+def require_unread(option: str, out: Path, inputs: Iterable[Path | None]) -> None:
+    """Raise a `UserError` if what a command writes would take the place of something that it reads."""
+    for read in inputs:
+        if read is not None and read.exists() and out.exists() and out.samefile(read):
+            raise UserError(
+                f"{option} {shown(str(out))}: is an input, which would be lost; name another file or folder"
+            )
 
 
 OTHER_PICTURES = (".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pdf", ".svg")

@@ -18,6 +18,7 @@ from spikevrt.cli import (
     home_path,
     measure,
     positive,
+    require_unread,
     run_command,
     whole,
 )
@@ -125,6 +126,8 @@ def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
     device = choose_device(args.device)
     settle_float32()
     paths = named_checkpoints(args.checkpoint)
+    if args.json:
+        require_unread("--json", args.json, paths.values())
     options = config_options(args)
     loaded = {name: load_trained_model(path, options, args.config, device) for name, path in paths.items()}
     restorers = {name: Restorer(model, config, device) for name, (model, config) in loaded.items()}

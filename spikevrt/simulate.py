@@ -51,8 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from spikevrt.data.simulation.recording import record
 
     count, stems = count_frames(args.source), frame_names(args.source)
-    frames = tqdm(exactly(read_frames(args.source), count, args.source), "simulate", count, unit="frame")
-    made = record(frames, lambda i: stems[i] if stems else f"{i + 1:06}", args.out, camera)
+    read = exactly(read_frames(args.source), count, args.source)
+    with tqdm(read, "simulate", count, unit="frame") as frames:
+        made = record(frames, lambda i: stems[i] if stems else f"{i + 1:06}", args.out, camera)
     print(f"{one_line(str(args.out))}: {made.frames} spike frames of {made.size[0]}x{made.size[1]}")
     note = " (without the noise)" if camera.noise else ""
     print(f"firing rate {made.rate:.6f}, from the brightness {made.expected:.6f}{note}")

@@ -58,9 +58,14 @@ def open_container(path: Path) -> Any:
     """PyAV's container of a file whose titles may be in any encoding."""
     av = require_av()
     try:
-        return av.open(str(path))
+        return av.open(location(path))
     except UnicodeDecodeError:
-        return av.open(str(path), metadata_encoding="latin-1")
+        return av.open(location(path), metadata_encoding="latin-1")
+
+
+def location(path: Path) -> str:
+    """How FFmpeg is told of a file: of `12:30:00.mp4` alone it would take `12` for a protocol, as in `http:`."""
+    return f"file:{path}"
 
 
 def start_of(container: Any) -> Fraction:
