@@ -141,23 +141,6 @@ def require_unread(option: str, out: Path, inputs: Iterable[Path | None]) -> Non
             )
 
 
-OTHER_PICTURES = (".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pdf", ".svg")
-"""Endings that ask for something else than a PNG."""
-
-
-def as_png(option: str, file: Path) -> Path:
-    """The PNG that the value of an option names; `.png` is added to a name without an ending.
-
-    What stands behind a dot is an ending only if it is one of a picture: `v1.5` becomes `v1.5.png`.
-
-    Raises:
-        UserError: it is another kind of picture.
-    """
-    if file.suffix.lower() in OTHER_PICTURES:
-        raise UserError(f"{option} {shown(str(file))}: must be a .png")
-    return file if file.suffix.lower() == ".png" else file.with_name(f"{file.name}.png")
-
-
 def add_config_arguments(
     parser: argparse.ArgumentParser, default: str | None = "default", backend: bool = True
 ) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from spikevrt.cli import (
     add_config_arguments,
     add_prove_again,
-    as_png,
     command_parser,
     config_options,
     file_to_write,
@@ -156,8 +155,9 @@ def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments, evaluate and print the tables."""
     args = make_parser().parse_args(argv)
+    from spikevrt.data.files.images import as_png, write_png
+
     picture = as_png("--picture", args.picture) if args.picture else None
-    from spikevrt.data.files.images import write_png
     from spikevrt.models.backends.choose import forget_choices
     from spikevrt.restoration.report import PROTOCOL, comparison
 

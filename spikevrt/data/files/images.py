@@ -12,9 +12,11 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from spikevrt.data.files.atomic import replacing
 from spikevrt.data.files.listing import files_in
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, shown
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+OTHER_ENDINGS = {*PICTURE_SUFFIXES, ".gif", ".pdf", ".svg"} - {".png"}
+"""Endings that ask for something else than a PNG."""
 GREY_WEIGHTS = np.array([0.3, 0.59, 0.11], np.float32)
 """Weights of R, G and B in the brightness."""
 LYING = (5, 6, 7, 8)
@@ -136,6 +138,19 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
     """Write a picture (H,W,3) or (H,W) as PNG to exactly this path, completely or not at all."""
     with replacing(path) as temporary:
         Image.fromarray(image).save(temporary, "PNG", compress_level=1)
+
+
+def as_png(option: str, file: Path) -> Path:
+    """The PNG that the value of an option names; `.png` is added to a name without an ending.
+
+    What stands behind a dot is an ending only if it is one of a picture: `v1.5` becomes `v1.5.png`.
+
+    Raises:
+        UserError: it is another kind of picture.
+    """
+    if file.suffix.lower() in OTHER_ENDINGS:
+        raise UserError(f"{option} {shown(str(file))}: must be a .png")
+    return file if file.suffix.lower() == ".png" else file.with_name(f"{file.name}.png")
 
 
 def picture_files(folder: Path) -> list[Path]:
