@@ -1,6 +1,8 @@
-"""The exception for errors of the user, how texts of others are shown in a message, and the exit codes of commands."""
+"""The exception for errors of the user, warnings of a file, how texts of others are shown in them, and exit codes."""
 
 import reprlib
+import warnings
+from pathlib import Path
 
 EXIT_USER_ERROR = 2
 """Exit code for bad input."""
@@ -90,3 +92,8 @@ def require_between(least: int, most: int, option: str, value: float) -> None:
         raise UserError(f"{option} {shown(value)}: must be at least {least}")
     if value > most:
         raise UserError(f"{option} {shown(value)}: must be at most {most}")
+
+
+def warn(path: Path, what: str) -> None:
+    """Warn of a file; Python prints equal warnings once, however often the file is read."""
+    warnings.warn(f"{path}: {what}", stacklevel=1)

@@ -4,7 +4,6 @@
 """
 
 import json
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ from spikevrt.data.files.listing import folders_in
 from spikevrt.data.files.stems import EXPECTED, by_stem, require_same
 from spikevrt.data.spikes.folder import SpikeFolder
 from spikevrt.data.spikes.tfp import WHITE_RATE
-from spikevrt.errors import UserError, quoted
+from spikevrt.errors import UserError, quoted, warn
 
 NOTES_NAME = "clip.json"
 """File in a clip's folder that says how `spikevrt.prepare` made the clip."""
@@ -128,7 +127,7 @@ def clip_notes(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         notes = None
     if not isinstance(notes, dict):
-        warnings.warn(f"{path}: cannot be read as notes on the clip and counts as missing; restore it", stacklevel=2)
+        warn(path, "cannot be read as notes on the clip and counts as missing; restore it")
         return {}
     return notes
 

@@ -1,7 +1,6 @@
 """Reads and writes pictures as 8-bit RGB."""
 
 import struct
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from spikevrt.data.files.atomic import replacing
 from spikevrt.data.files.listing import files_in
-from spikevrt.errors import UserError, shown
+from spikevrt.errors import UserError, shown, warn
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 OTHER_ENDINGS = {*PICTURE_SUFFIXES, ".gif", ".pdf", ".svg"} - {".png"}
@@ -27,6 +26,7 @@ WHITE_IS_ZERO = 0
 """Value of a TIFF's PhotometricInterpretation."""
 
 _said: set[tuple[Path, str]] = set()
+"""Folders and what this process has already said of a picture in them."""
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def say_once(path: Path, what: str) -> None:
     """Warn of one picture of a folder; others of which the same is true are not named."""
     if (path.parent, what) not in _said:
         _said.add((path.parent, what))
-        warnings.warn(f"{path}: {what} (said once per folder)", stacklevel=2)
+        warn(path, f"{what} (said once per folder)")
 
 
 def to_grey(rgb: NDArray) -> NDArray[np.float32]:

@@ -16,9 +16,8 @@ from spikevrt.data.files.video_decoding import (
     require_av,
     start_of,
     untagged_matrix,
-    warn,
 )
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, warn
 
 TICK = Fraction(1, 60000)
 """Unit of written time stamps: whole for milliseconds and for all usual frame rates, 30000/1001 too."""
