@@ -33,8 +33,9 @@ def locked(folder: Path) -> Iterator[None]:
     """
     path = folder / LOCK_NAME
     with ExitStack() as stack:
-        with writing(path):
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
+        with writing(path):
             file = stack.enter_context(opened_lock(path))
             left = owner(file)
             if left is not None:

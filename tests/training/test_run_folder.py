@@ -144,6 +144,9 @@ def test_a_lock_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / LOCK_NAME).mkdir()
     with pytest.raises(UserError, match=f"{LOCK_NAME}: Is a directory"), locked(tmp_path):
         pass
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file: File exists"), locked(tmp_path / "file"):
+        pass
 
 
 def state_of(*options, **training):
