@@ -33,18 +33,17 @@ def locked(folder: Path) -> Iterator[None]:
     """
     path = folder / LOCK_NAME
     with ExitStack() as stack:
-        with writing(path):
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
+        with writing(path):
             file = stack.enter_context(opened_lock(path))
+            # A process that still opens the file then finds it unlocked, but no longer in the folder.
+            stack.callback(path.unlink, missing_ok=True)
             left = owner(file)
             if left is not None:
                 print(one_line(f"{path}: left by {left}, which no longer runs: taken over"))
             sign(file)
-        try:
-            yield
-        finally:
-            # A process that still opens the file now finds it unlocked, but no longer in the folder.
-            path.unlink(missing_ok=True)
+        yield
 
 
 @contextmanager
@@ -86,10 +85,10 @@ def lock(file: IO[str]) -> None:
 
 def sign(file: IO[str]) -> None:
     """Write host and process into a lock file."""
-    file.seek(0)
-    file.truncate()
-    file.write(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
-    file.flush()
+    text = json.dumps({"host": socket.gethostname(), "process": os.getpid()})
+    # Without the file's buffer, which on a full disk would fail once more where it is closed.
+    os.ftruncate(file.fileno(), 0)
+    os.write(file.fileno(), text.encode())
 
 
 def owner(file: IO[str]) -> str | None:

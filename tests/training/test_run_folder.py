@@ -1,5 +1,6 @@
 """One run a folder, the checkpoint that a run continues from, and what becomes of files of later steps."""
 
+import errno
 import json
 import os
 import subprocess
@@ -140,9 +141,22 @@ def test_a_folder_in_the_place_of_a_checkpoint_is_one_line(tmp_path, name, resum
         find_resume(resume, tmp_path, load_config("demo"))
 
 
-def test_a_lock_that_cannot_be_written_is_one_line(tmp_path):
+def test_a_lock_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     (tmp_path / LOCK_NAME).mkdir()
     with pytest.raises(UserError, match=f"{LOCK_NAME}: Is a directory"), locked(tmp_path):
+        pass
+    (tmp_path / LOCK_NAME).rmdir()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(UserError, match=f"{LOCK_NAME}: No space left on device"), locked(tmp_path):
+            pass
+    assert not (tmp_path / LOCK_NAME).exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file: File exists"), locked(tmp_path / "file"):
         pass
 
 
