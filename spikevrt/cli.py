@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -132,21 +132,13 @@ def file_to_write(text: str) -> Path:
     return file
 
 
-OTHER_PICTURES = (".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pdf", ".svg")
-"""Endings that ask for something else than a PNG."""
-
-
-def as_png(option: str, file: Path) -> Path:
-    """The PNG that the value of an option names; `.png` is added to a name without an ending.
-
-    What stands behind a dot is an ending only if it is one of a picture: `v1.5` becomes `v1.5.png`.
-
-    Raises:
-        UserError: it is another kind of picture.
-    """
-    if file.suffix.lower() in OTHER_PICTURES:
-        raise UserError(f"{option} {shown(str(file))}: must be a .png")
-    return file if file.suffix.lower() == ".png" else file.with_name(f"{file.name}.png")
+def require_unread(option: str, out: Path, inputs: Iterable[Path | None]) -> None:
+    """Raise a `UserError` if what a command writes would take the place of something that it reads."""
+    for read in inputs:
+        if read is not None and read.exists() and out.exists() and out.samefile(read):
+            raise UserError(
+                f"{option} {shown(str(out))}: is an input, which would be lost; name another file or folder"
+            )
 
 
 def add_config_arguments(

@@ -15,6 +15,7 @@ from spikevrt.cli import (
     config_options,
     measure,
     path,
+    require_unread,
     run_command,
 )
 from spikevrt.errors import UserError, one_line
@@ -80,6 +81,7 @@ def open_output(args: argparse.Namespace, source: Source) -> Iterator[Writer]:
     from spikevrt.data.files.video_writing import video_writer
 
     out: Path = args.out
+    require_unread("--out", out, [source.frames])
     is_video = out.suffix.lower() in VIDEOS
     taken = out.exists() if is_video else out.is_dir() and any(out.glob("*.png"))
     if taken and not args.overwrite:
@@ -113,8 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     model, config = load_trained_model(args.checkpoint, config_options(args), args.config, device)
     source = open_source(args, config.data, config.model.use_spike)
     restored = Restorer(model, config, device).restore(source)
-    with open_output(args, source) as write:
-        for frame in tqdm(restored, "deblur", len(source), unit="frame"):
+    with open_output(args, source) as write, tqdm(restored, "deblur", len(source), unit="frame") as frames:
+        for frame in frames:
             write(to_bytes(frame))
     print(f"{len(source)} frames of {source.size[1]}x{source.size[0]} in {one_line(str(args.out))}")
     return 0

@@ -1,6 +1,8 @@
-"""The exception for errors of the user, how texts of others are shown in a message, and the exit codes of commands."""
+"""The exception for errors of the user, warnings of a file, how texts of others are shown in them, and exit codes."""
 
 import reprlib
+import warnings
+from pathlib import Path
 
 EXIT_USER_ERROR = 2
 """Exit code for bad input."""
@@ -10,6 +12,8 @@ MESSAGE_LENGTH = 380
 """Most characters of a message; with `error: ` in front, a line has fewer than 400."""
 VALUE_LENGTH = 80
 """Most characters of one value inside a message."""
+REASON_LENGTH = 160
+"""Most characters of what is wrong (an exception's text) inside a message."""
 CUT = " ... "
 """Stands for the middle that was left out of a long text."""
 
@@ -64,6 +68,12 @@ def quoted(value: object) -> str:
         return f"a {type(value).__name__}"
 
 
+def reason_of(error: object) -> str:
+    """What an exception, or its text, says in its first line, as one short line; its type where it says nothing."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return one_line(lines[0], REASON_LENGTH)
+
+
 class UserError(Exception):
     """Bad input, described in one line that names the thing, its value and the remedy.
 
@@ -76,14 +86,14 @@ class UserError(Exception):
         super().__init__(one_line(message.rpartition(f"\n{__name__}.UserError: ")[2].rstrip("\n")))
 
 
-def require_at_least(least: int, option: str, value: float) -> None:
-    """Raise a `UserError` if the value of an option is less than `least` or not a number."""
-    if not value >= least:
-        raise UserError(f"{option} {shown(value)}: must be at least {least}")
-
-
 def require_between(least: int, most: int, option: str, value: float) -> None:
     """Raise a `UserError` unless the value of an option is a number from `least` to `most`."""
-    require_at_least(least, option, value)
+    if not value >= least:
+        raise UserError(f"{option} {shown(value)}: must be at least {least}")
     if value > most:
         raise UserError(f"{option} {shown(value)}: must be at most {most}")
+
+
+def warn(path: Path, what: str) -> None:
+    """Warn of a file; Python prints equal warnings once, however often the file is read."""
+    warnings.warn(f"{path}: {what}", stacklevel=1)

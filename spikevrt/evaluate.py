@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from spikevrt.cli import (
     add_config_arguments,
     add_prove_again,
-    as_png,
     command_parser,
     config_options,
     file_to_write,
     home_path,
     measure,
     positive,
+    require_unread,
     run_command,
     whole,
 )
@@ -125,6 +125,8 @@ def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
     device = choose_device(args.device)
     settle_float32()
     paths = named_checkpoints(args.checkpoint)
+    if args.json:
+        require_unread("--json", args.json, paths.values())
     options = config_options(args)
     loaded = {name: load_trained_model(path, options, args.config, device) for name, path in paths.items()}
     restorers = {name: Restorer(model, config, device) for name, (model, config) in loaded.items()}
@@ -153,8 +155,9 @@ def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments, evaluate and print the tables."""
     args = make_parser().parse_args(argv)
+    from spikevrt.data.files.images import as_png, write_png
+
     picture = as_png("--picture", args.picture) if args.picture else None
-    from spikevrt.data.files.images import write_png
     from spikevrt.models.backends.choose import forget_choices
     from spikevrt.restoration.report import PROTOCOL, comparison
 

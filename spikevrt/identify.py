@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikevrt.cli import as_png, command_parser, file_to_write, path, run_command
+from spikevrt.cli import command_parser, file_to_write, path, require_unread, run_command
 from spikevrt.config.data import SPIKE_FORMATS
 from spikevrt.config.limits import MOST_PIXELS
 from spikevrt.errors import one_line, require_between
@@ -45,10 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         value = getattr(args, name)
         if value is not None:
             require_between(1, MOST_PIXELS, f"--{name}", value)
+    from spikevrt.data.files.images import as_png
     from spikevrt.data.files.stems import name_of
     from spikevrt.data.identification.report import identify
 
     png = as_png("--out", args.out or Path(f"{name_of(args.file)}.identified.png"))
+    require_unread("--out", png, (args.file, args.picture))
     for line in identify(args.file, args.height, args.width, args.format, args.picture, png):
         print(one_line(line))
     return 0

@@ -9,9 +9,9 @@ from spikevrt.errors import one_line
 
 DESCRIPTION = """Simulate a spike camera that watches a video: A += I / 255; fire where A >= theta; A -= theta.
 
-    python -m spikevrt.simulate video.mp4 --out spikes                    # 8 spike frames per video frame
+  python -m spikevrt.simulate video.mp4 --out spikes                    # 8 spike frames per video frame
   python -m spikevrt.simulate frames/ --out spikes --scale 2 --theta 1  # half the resolution, twice the spikes
-    python -m spikevrt.simulate fast/ --out spikes --factor 1 --noise     # SOURCE has a spike camera's frame rate
+  python -m spikevrt.simulate fast/ --out spikes --factor 1 --noise     # SOURCE has a spike camera's frame rate
 
 SOURCE is a video file or a folder of sharp frames. The folder --out receives one packed recording.dat, its config.yaml
 (spike_h, spike_w) and a windows.csv with the spike frames of every video frame, as deblur --spikes reads them. The
@@ -51,8 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from spikevrt.data.simulation.recording import record
 
     count, stems = count_frames(args.source), frame_names(args.source)
-    frames = tqdm(exactly(read_frames(args.source), count, args.source), "simulate", count, unit="frame")
-    made = record(frames, lambda i: stems[i] if stems else f"{i + 1:06}", args.out, camera)
+    read = exactly(read_frames(args.source), count, args.source)
+    with tqdm(read, "simulate", count, unit="frame") as frames:
+        made = record(frames, lambda i: stems[i] if stems else f"{i + 1:06}", args.out, camera)
     print(f"{one_line(str(args.out))}: {made.frames} spike frames of {made.size[0]}x{made.size[1]}")
     note = " (without the noise)" if camera.noise else ""
     print(f"firing rate {made.rate:.6f}, from the brightness {made.expected:.6f}{note}")

@@ -44,22 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="train in N processes of this machine, each on its own GPU if there are GPUs (torchrun does so, too)",
     )
-    instead = parser.add_mutually_exclusive_group()
-    instead.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="try two steps, a validation and a checkpoint, keep nothing, and predict the run's time, files and "
-        "memory; TRAIN.OUTPUT_DIR stays as it is",
-    )
-    instead.add_argument(
-        "--profile",
-        nargs="?",
-        const=PROFILED_STEPS,
-        type=positive,
-        metavar="STEPS",
-        help=f"profile STEPS steps ({PROFILED_STEPS} if not given) after a warm-up instead of training; writes a trace "
-        "(chrome://tracing, ui.perfetto.dev) and a table of operators to profile/ in TRAIN.OUTPUT_DIR",
-    )
+    add_trials(parser)
     parser.add_argument(
         "--detect-anomaly",
         action="store_true",
@@ -76,6 +61,26 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add_prove_again(parser)
     return parser
+
+
+def add_trials(parser: argparse.ArgumentParser) -> None:
+    """Add the options that try a run instead of training."""
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="try two steps, a validation and a checkpoint, keep nothing, and predict the run's time, files and "
+        "memory; TRAIN.OUTPUT_DIR stays as it is",
+    )
+    instead.add_argument(
+        "--profile",
+        nargs="?",
+        const=PROFILED_STEPS,
+        type=positive,
+        metavar="STEPS",
+        help=f"profile STEPS steps ({PROFILED_STEPS} if not given) after a warm-up instead of training; writes a trace "
+        "(chrome://tracing, ui.perfetto.dev) and a table of operators to profile/ in TRAIN.OUTPUT_DIR",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

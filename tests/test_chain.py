@@ -91,6 +91,27 @@ def test_identify_takes_what_simulate_makes(made, capsys, tmp_path):
         identify([str(recording.parent)])
 
 
+def test_identify_does_not_replace_the_picture_that_it_compares(own):
+    recording, picture = own / "spikes" / "recording.dat", own / "frames" / "6.png"
+    before = picture.read_bytes()
+    with pytest.raises(UserError, match=r"6\.png: is an input, which would be lost; name another"):
+        identify([str(recording), "--height=24", "--width=32", "--picture", str(picture), "--out", str(picture)])
+    assert picture.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [simulate, lambda given: prepare(["video", *given, "--exposure=1", "--stride=1", "--factor=2", "--val=0.3"])],
+    ids=["simulate", "prepare"],
+)
+def test_an_error_stands_on_a_line_of_its_own(own, capsys, command):
+    """The progress bar has ended its line before the error is printed."""
+    (own / "frames" / "2.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"2\.png: cannot be read as a picture"):
+        command([str(own / "frames"), "--out", str(own / "made")])
+    assert capsys.readouterr().err.endswith("\n")
+
+
 def test_a_clip_of_a_simulated_recording_is_checked_and_cached(own, tmp_path, capsys):
     clip = tmp_path / "data" / "val" / "clip"
     clip.mkdir(parents=True)

@@ -70,3 +70,14 @@ def test_the_video_of_a_phone_keeps_its_times_and_sound_and_stands_upright(tree,
     assert [frame.shape for frame in read_frames(out)] == [(64, 48, 3)] * len(GAP)
     assert [float(time) for time in frame_times(out).times] == pytest.approx([time / 1000 for time in GAP], abs=1e-3)
     assert packets(out) == packets(phone) != []
+
+
+def test_the_input_is_not_replaced_even_if_results_may_be(own_tree, tmp_path, checkpoint):
+    """Pictures of other kinds would be joined by PNGs, after which each frame has two files."""
+    blur, link = own_tree / "val" / "held" / "blur", tmp_path / "link"
+    link.symlink_to(blur)
+    before = {path.name: path.read_bytes() for path in blur.iterdir()}
+    for out in (blur, link):
+        with pytest.raises(UserError, match="is an input, which would be lost; name another file or folder"):
+            main([str(blur.parent), "--checkpoint", str(checkpoint), "--out", str(out), "--device=cpu", "--overwrite"])
+    assert before == {path.name: path.read_bytes() for path in blur.iterdir()}

@@ -62,3 +62,13 @@ def test_wrong_options_are_found_before_anything_is_computed(arguments, message)
     with pytest.raises(UserError, match=message) as caught:
         main(["--checkpoint", "a.pt", *arguments])
     assert len(str(caught.value)) < 400
+
+
+def test_a_checkpoint_is_not_replaced_by_the_figures(tmp_path):
+    checkpoint, link = tmp_path / "best.pt", tmp_path / "scores.json"
+    checkpoint.write_bytes(b"weights")
+    link.symlink_to(checkpoint)
+    for name in (checkpoint, link):
+        with pytest.raises(UserError, match="is an input, which would be lost"):
+            main(["--checkpoint", str(checkpoint), "--json", str(name), "--device", "cpu"])
+    assert checkpoint.read_bytes() == b"weights"

@@ -1,4 +1,4 @@
-"""Reads what people write in configuration files and after `--opts`: bytes, YAML, texts.
+"""Reads what people write in small files and after `--opts`: encodings, YAML, texts.
 
 YAML guesses the type of what it reads: the folder 2024 becomes a number, `no` becomes false, 12:30:00 becomes 45000.
 Here a scalar stays as it was written until the type of its key is known (`Scalar`), and nothing is read but sections,
@@ -30,6 +30,8 @@ BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 """First bytes of a text file that make its encoding certain; longer marks come before those that they begin with."""
+ENCODINGS = ("utf-8", "gb18030")
+"""Encodings without a mark that `decoded` tries, in this order; one that does not fit is noticed."""
 REMEDY = "save it as UTF-8 in an editor, or name the right file"
 
 
@@ -48,16 +50,44 @@ def read_text(path: Path, name: str) -> str:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise UserError(f"{name}: has more than {MOST_BYTES} bytes, too many for a configuration; name the right file")
-    marks = [mark for mark in BYTE_ORDER_MARKS if content.startswith(mark)]
-    encoding = BYTE_ORDER_MARKS[marks[0]] if marks else "utf-8"
+    marked, rest = without_mark(content)
+    encoding = marked or "utf-8"
     try:
-        text = content[len(marks[0]) if marks else 0 :].decode(encoding)
+        text = rest.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(f"{name}: line {line} is not {encoding.upper()} text; {REMEDY}") from None
     if "\0" in text:
         raise UserError(f"{name}: holds NUL bytes, so it is no UTF-8 text; {REMEDY}")
     return text
+
+
+def without_mark(content: bytes) -> tuple[str | None, bytes]:
+    """The encoding that a byte order mark announces (None = no mark), and the bytes behind the mark."""
+    for mark, encoding in BYTE_ORDER_MARKS.items():
+        if content.startswith(mark):
+            return encoding, content[len(mark) :]
+    return None, content
+
+
+def decoded(content: bytes) -> str:
+    """The text of a file of other tools: by its byte order mark, else UTF-16, UTF-8 or GB 18030, whichever fits.
+
+    In any other encoding, characters outside ASCII become U+FFFD, and the rest stays readable.
+    """
+    encoding, rest = without_mark(content)
+    if encoding is not None:
+        return rest.decode(encoding, "replace")
+    if b"\0" in content:
+        # ASCII in UTF-16: every other byte is 0, the second of each pair where the low byte comes first.
+        low_first = content[1::2].count(0) >= content[::2].count(0)
+        return content.decode("utf-16-le" if low_first else "utf-16-be", "replace")
+    for encoding in ENCODINGS:
+        try:
+            return content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return content.decode("ascii", "replace")
 
 
 class Scalar(NamedTuple):
@@ -125,12 +155,21 @@ def parse_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: it is not YAML, or holds more than sections, lists and scalars.
     """
+    node = compose(text)
+    return None if node is None else Reading().value(node, 0)
+
+
+def compose(text: str) -> yaml.Node | None:
+    """The first node of a YAML document: no value is built, so no tag, reference or date has an effect.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, or has more than `MOST_LEVELS` levels.
+    """
     try:
-        node = yaml.compose(text, Composer)
+        return yaml.compose(text, Composer)
     except (ValueError, OverflowError):
         # PyYAML does not check the numbers behind \\U and \\x.
         raise yaml.MarkedYAMLError(problem="an escape sequence stands for no character") from None
-    return None if node is None else Reading().value(node, 0)
 
 
 class Composer(yaml.SafeLoader):

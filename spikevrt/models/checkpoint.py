@@ -8,13 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikevrt.errors import UserError, one_line
-from spikevrt.models.weights.files import read_state
+from spikevrt.errors import REASON_LENGTH, UserError, one_line, shown
+from spikevrt.models.weights.files import described, read_state
 from spikevrt.models.weights.hints import likely_cause
-from spikevrt.models.weights.stand_ins import described
 
 SHOWN_NAMES = 5
-LONGEST_NAME = 60
 OLD_NAMES = {
     "spike_temporal_sa.sa_blocks.": "spike_temporal_sa.blocks.",
     "cross_attn_fuse.cross_attn_blocks.": "cross_attn_fuse.fuse_blocks.",
@@ -87,12 +85,6 @@ def unwrap(state: Mapping[str, Any], label: str) -> tuple[dict[str, Any], str | 
     return weights, ema
 
 
-def shown(name: Any) -> str:
-    """A name of a file as one short line."""
-    text = str(name).encode("unicode_escape").decode()
-    return text[:LONGEST_NAME] + ("..." if len(text) > LONGEST_NAME else "")
-
-
 @dataclass(frozen=True)
 class LoadReport:
     """What could not be loaded; false if everything fitted."""
@@ -117,9 +109,9 @@ class LoadReport:
 
 
 def abbreviate(names: tuple[str, ...]) -> str:
-    """The first few names, as text."""
+    """The first few names, or names with what is wrong about them, as text."""
     some = SHOWN_NAMES if len(names) <= SHOWN_NAMES else 1
-    return ", ".join(shown(name) for name in names[:some]) + (", ..." if len(names) > some else "")
+    return ", ".join(one_line(name, REASON_LENGTH) for name in names[:some]) + (", ..." if len(names) > some else "")
 
 
 def compare(weights: Mapping[str, Any], own: Mapping[str, Tensor], computed: set[str]) -> LoadReport:

@@ -20,11 +20,10 @@ from spikevrt.data.clips.augmentation import Crop, Grid, centre_crop, cut, requi
 from spikevrt.data.clips.clip import Clip
 from spikevrt.data.files.listing import natural_order
 from spikevrt.data.files.video import exactly, frame_names, frame_times, read_frames
-from spikevrt.data.files.video_decoding import warn
 from spikevrt.data.spikes.exposures import TABLE_NAME, clock_exposures, read_exposure_table
 from spikevrt.data.spikes.folder import SpikeFolder, is_shared
 from spikevrt.data.spikes.geometry import home, recordings_in
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, warn
 
 Voxels = tuple[Tensor, Tensor]
 """Counts (K,h,w) and spike frames per bin (K,)."""

@@ -7,7 +7,7 @@ import errno
 import os
 import re
 
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, reason_of
 
 REMEDIES = {
     errno.ENOSPC: "free space there, or write to another disk",
@@ -36,8 +36,6 @@ MEMORY_REMEDY = "close programs, use smaller inputs, or lower TRAIN.NUM_WORKERS"
 TORCH_WRITER = re.compile(r"PytorchStreamWriter|inline_container|iostream error")
 """torch.save reports a failed write as a RuntimeError with one of these words."""
 NO_MEMORY = re.compile(r"can't allocate memory|out of memory|OutOfMemory|Cannot allocate memory|bad_alloc")
-SHARED_MEMORY = "shared memory"
-LONGEST_REASON = 200
 
 
 class WriteError(UserError, OSError):
@@ -52,9 +50,7 @@ def system_line(error: OSError, path: object = None) -> str:
         path: what to name; None = the path that the error knows, if any.
     """
     named = path if path is not None else error.filename
-    reason = error.strerror or str(error) or type(error).__name__
-    first = (reason.strip().splitlines() or [type(error).__name__])[0][:LONGEST_REASON]
-    line = f"{first}; {REMEDIES.get(error.errno or 0, ANY_REMEDY)}"
+    line = f"{reason_of(error.strerror or error)}; {REMEDIES.get(error.errno or 0, ANY_REMEDY)}"
     return line if named is None else f"{os.fsdecode(named) if isinstance(named, bytes) else named}: {line}"
 
 
@@ -80,9 +76,15 @@ def system_cause(error: BaseException) -> OSError | None:
 
 def memory_line(error: BaseException) -> str | None:
     """One line for an error that says that memory ran out, of Python, NumPy or PyTorch; None for another error."""
-    if isinstance(error, MemoryError):
-        size = re.search(r"\d[\d.]* \w*B\b", str(error))  # NumPy tells what it wanted.
-        return f"out of memory{f' ({size[0]} wanted)' if size else ''}; {MEMORY_REMEDY}"
-    if isinstance(error, RuntimeError) and NO_MEMORY.search(f"{type(error).__name__}: {error}"):
-        return f"out of memory; {MEMORY_REMEDY}"
-    return None
+    if not out_of_memory(error):
+        return None
+    # NumPy tells what it wanted.
+    size = re.search(r"\d[\d.]* \w*B\b", str(error)) if isinstance(error, MemoryError) else None
+    return f"out of memory{f' ({size[0]} wanted)' if size else ''}; {MEMORY_REMEDY}"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python, NumPy or PyTorch says that memory ran out, of the machine or of a GPU."""
+    if isinstance(error, RuntimeError):
+        return bool(NO_MEMORY.search(f"{type(error).__name__}: {error}"))
+    return isinstance(error, MemoryError)

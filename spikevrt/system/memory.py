@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from spikevrt.errors import UserError
+from spikevrt.system.failures import out_of_memory
 
 TRAINING_ADVICE = (
     "in this order: MODEL.VRT.USE_CHECKPOINT_ATTN and USE_CHECKPOINT_FFN true; ADAPTIVE_CHUNK true with a smaller "
@@ -16,7 +17,6 @@ TRAINING_ADVICE = (
     "MODEL.CHANNELS_PER_SCALE [64,64,64,64]; TRAIN.ACCUMULATE_GRAD above 1 to keep the batch"
 )
 RESTORATION_ADVICE = "use smaller frames, or a smaller DATA.CLIP_LEN with a smaller TEST.CLIP_OVERLAP"
-CPU_MESSAGE = "can't allocate memory"
 GIB = 2**30
 
 
@@ -25,14 +25,11 @@ def memory_advice(advice: str) -> Iterator[None]:
     """Turn an out-of-memory error into a `UserError` with advice."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise UserError(f"out of GPU memory; change {advice}") from None
-    except MemoryError:
-        raise UserError(f"out of memory; change {advice}") from None
-    except RuntimeError as error:
-        if CPU_MESSAGE not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
             raise
-        raise UserError(f"out of memory; change {advice}") from None
+        place = "GPU memory" if isinstance(error, torch.OutOfMemoryError) else "memory"
+        raise UserError(f"out of {place}; change {advice}") from None
 
 
 def memory_in_use(device: torch.device) -> int:

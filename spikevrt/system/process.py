@@ -7,12 +7,21 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+def signals(*names: str) -> tuple[signal.Signals, ...]:
+    """The signals of these names that this system knows."""
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
+ENDING = signals("SIGTERM", "SIGHUP")
 """Signals that end a command as Ctrl-C does: batch systems send the first, a closed terminal the second."""
+STOPPING = (signal.SIGINT, *ENDING)
+"""Those and Ctrl-C itself."""
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
 class EndingSignal(KeyboardInterrupt):
@@ -29,6 +38,17 @@ class EndingSignal(KeyboardInterrupt):
 
 
 @contextmanager
+def handled(numbers: Iterable[signal.Signals], handler: Handler) -> Iterator[None]:
+    """While active, `handler` gets these signals; afterwards, what got them before does."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, own in before.items():
+            signal.signal(number, own)
+
+
+@contextmanager
 def ending_in_order() -> Iterator[None]:
     """Meanwhile a signal of `ENDING` raises `EndingSignal`, so that nothing half-written stays.
 
@@ -41,14 +61,8 @@ def ending_in_order() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    changed = [number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL]
-    for number in changed:
-        signal.signal(number, end)
-    try:
+    with handled([number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL], end):
         yield
-    finally:
-        for number in changed:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def open_closed_streams() -> None:

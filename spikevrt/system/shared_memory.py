@@ -20,7 +20,7 @@ PAGE = mmap.PAGESIZE
 
 
 def free_shared_memory() -> float:
-    """Bytes that are free in `FOLDER` for this process: its share where torchrun starts several (LOCAL_WORLD_SIZE).
+    """Bytes that are free in `FOLDER` for this process, of which others of the same training get as many.
 
     Infinite on systems that keep such memory elsewhere.
     """
@@ -28,7 +28,12 @@ def free_shared_memory() -> float:
         free = shutil.disk_usage(FOLDER).free
     except OSError:
         return 0.0 if sys.platform == "linux" else float("inf")
-    return free / max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return free / processes_here()
+
+
+def processes_here() -> int:
+    """How many processes of one training share this machine, as torchrun says; 1 without torchrun."""
+    return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def in_pages(size: int) -> int:

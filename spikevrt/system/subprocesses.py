@@ -13,11 +13,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from spikevrt.errors import EXIT_INTERRUPTED
+from spikevrt.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR
+from spikevrt.system.process import STOPPING, handled
 from spikevrt_kernels.core.processes import cores
 
 POLL_SECONDS = 0.1
-FORWARDED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 PR_SET_PDEATHSIG = 1
 """Option of Linux's prctl(2): the signal that a process gets when its parent ends."""
 
@@ -98,7 +98,7 @@ def call(*commands: Command) -> None:
 def call_together(command: Command, count: int) -> int:
     """Run a command in `count` processes of one group of `torch.distributed`, as torchrun does on one machine.
 
-    Signals are passed on as `call` does. Unlike torchrun, nothing is printed here.
+    Signals are passed on as `call` does. Unlike torchrun, this prints at most a line: about a killed process.
 
     Returns:
         The exit code: of the first process that failed; 0 if they ended after SIGTERM; else `EXIT_INTERRUPTED` after a
@@ -114,6 +114,10 @@ def call_together(command: Command, count: int) -> int:
         failed = group.wait()
     if failed is not None:
         code = group.processes[failed].returncode
+        if not group.signalled and code < 0 and all(p.returncode != EXIT_USER_ERROR for p in group.processes):
+            # None of the others has missed it yet: they were still starting.
+            name = signal.Signals(-code).name
+            print(f"error: process {failed} of {count} was killed ({name}), perhaps for memory", file=sys.stderr)
         return code if code > 0 else 128 - code
     return EXIT_INTERRUPTED if group.signalled and group.signal != signal.SIGTERM else 0
 
@@ -169,9 +173,5 @@ class Group:
             self.signal = number
             self.interrupt()
 
-        before = {number: signal.signal(number, pass_on) for number in FORWARDED}
-        try:
+        with handled(STOPPING, pass_on):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

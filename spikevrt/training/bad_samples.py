@@ -6,10 +6,12 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from spikevrt.data.clips.dataset import ClipDataset, Sample
+from spikevrt.config import TrainConfig
+from spikevrt.data.clips.dataset import ClipDataset, DrawSampler, Sample
 from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError
 from spikevrt.training.distributed import Processes
+from spikevrt.training.validation import load
 
 LIST_NAME = "bad_samples.txt"
 LEFT_OUT = "left_out"
@@ -31,13 +33,13 @@ class Tolerant(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, place: tuple[int, Any]) -> Sample:
-        """The sample with an index, or the next readable one; what decides the augmentation stays the same.
+    def __getitem__(self, place: int | tuple[int, int]) -> Sample:
+        """As `ClipDataset` answers for an index or (index, draw), or the next readable sample with the same draw.
 
         Raises:
             UserError: none of the first `most` + 1 can be read.
         """
-        index, draw = place
+        index, draw = place if isinstance(place, tuple) else (place, place)
         bad: list[tuple[int, str]] = []
         for i in range(index, index + min(self.most + 1, len(self.data))):
             own = i % len(self.data)
@@ -63,6 +65,21 @@ class BadSamples:
         """Why a sample was left out, by its index; the same in all processes."""
         self.news: dict[int, str] = {}
         """Those that only this process knows."""
+
+    def batches(
+        self, data: ClipDataset, train: TrainConfig, processes: Processes, draw: int
+    ) -> Iterator[dict[str, Any]]:
+        """This process's collated batches, without end, as `watched` passes them on.
+
+        Args:
+            data: the training samples.
+            train: the TRAIN section.
+            processes: they divide the samples among themselves.
+            draw: number of the first sample of all processes together.
+        """
+        tolerant = Tolerant(data, self.most) if self.most else data
+        sampler = DrawSampler(len(data), train.seed, draw, processes.rank, processes.world)
+        return self.watched(iter(load(tolerant, processes.device, train.batch_size, sampler, train.num_workers)))
 
     def watched(self, batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """The same collated batches; what was left out for them is noted as they come."""
@@ -92,7 +109,7 @@ class BadSamples:
 
     def _list(self, fresh: list[str]) -> None:
         """Add reasons to the file, none twice."""
-        lines = self.path.read_text("utf-8").splitlines() if self.path.is_file() else []
+        lines = self.path.read_text("utf-8", "replace").splitlines() if self.path.is_file() else []
         with replacing(self.path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in dict.fromkeys([*lines, *fresh])), "utf-8")
 

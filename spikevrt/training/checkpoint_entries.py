@@ -10,15 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from spikevrt.config import Config, TrainConfig
-from spikevrt.errors import UserError
-from spikevrt.models.checkpoint import check_finite, compare, is_finite, shown
+from spikevrt.config.keys import ENDLESS
+from spikevrt.errors import UserError, shown
+from spikevrt.models.checkpoint import check_finite, compare, is_finite
 from spikevrt.models.planning import model_without_storage
 from spikevrt.models.weights.digest import DamagedFileError
-from spikevrt.models.weights.stand_ins import brief, described
+from spikevrt.models.weights.files import described
 from spikevrt.training.optimisation import is_flow, make_optimizer
 
-MOST_STEPS = 10**12
-"""No run is longer; a larger count is damage."""
+LATER_COUNTS = {"draws", "validated", "world", "samples", "skipped"}
+"""Counters that the first checkpoints did not hold."""
 HIGHEST_SCORE = 1e6
 MOMENTS = ("exp_avg", "exp_avg_sq")
 NUMBERS = ("lr", "eps", "weight_decay", "scale")
@@ -61,11 +62,11 @@ class Entries:
         """Check a number."""
         value = self.get(name, int if whole else (int, float), wanted)
         if not allowed(value):
-            self.fail(name, f"= {brief(value)}, must be {wanted}")
+            self.fail(name, f"= {shown(value)}, must be {wanted}")
 
     def count(self, name: Any) -> None:
         """Check an integer of 0 or more that a run can reach."""
-        self.number(name, lambda value: 0 <= value <= MOST_STEPS, f"a count of 0 to {MOST_STEPS:.0e}", whole=True)
+        self.number(name, lambda value: 0 <= value <= ENDLESS, f"a count of 0 to {ENDLESS:.0e}", whole=True)
 
 
 def check_entries(path: Path, state: Mapping[str, Any], config: Config) -> None:
@@ -82,6 +83,8 @@ def check_entries(path: Path, state: Mapping[str, Any], config: Config) -> None:
     training = top.level("training")
     training.count("step")
     training.count("bad_steps")
+    for name in LATER_COUNTS & training.values.keys():
+        training.count(name)
     training.number("best", lambda value: value < HIGHEST_SCORE or value == math.inf, "a score in dB")
     check_optimizer(training.level("optimizer"), model, config.train)
     check_scaler(training.level("scaler"))

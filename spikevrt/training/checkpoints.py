@@ -1,5 +1,6 @@
 """Training checkpoints: written whole or not at all, read without running code, checked against the configuration."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from spikevrt.models.weights.digest import DamagedFileError, seal
 from spikevrt.models.weights.files import read_state
 from spikevrt.models.weights.origin import FORMAT, check_format, stored_config
 from spikevrt.training.checkpoint_entries import check_entries
+from spikevrt.training.origin import differences
 
 LAST, BEST = "last.pt", "best.pt"
-NUMBERED = "step_*.pt"
+NUMBERED = re.compile(r"step_(\d{8,})\.pt")
+"""Names of numbered checkpoints; a copy with another name, as `step_00001000_good.pt`, is not touched."""
 
 
 def save_checkpoint(path: Path, config: Config, state: dict[str, Any]) -> None:
@@ -42,14 +45,13 @@ def read_checkpoint(path: Path, config: Config) -> dict[str, Any]:
         )
     check_format(state, path)
     stored = stored_config(state, path)
-    difference = first_difference(config_to_tree(stored)["MODEL"], config_to_tree(config)["MODEL"], "MODEL.")
-    if difference is None and stored.data.k != config.data.k:
-        difference = f"DATA.K = {stored.data.k} there, {config.data.k} here"
-    if difference is not None:
-        raise UserError(
-            f"checkpoint {path}: of another configuration ({difference}); resume with the run's own config.yaml, "
-            "or start in another TRAIN.OUTPUT_DIR"
-        )
+    free = free_keys()
+    for name, there, here in differences(config_to_tree(stored), config_to_tree(config)):
+        if name == "DATA.K" or (name.startswith("MODEL.") and name not in free):
+            raise UserError(
+                f"checkpoint {path}: of another configuration ({name} = {there} there, {here} here); resume with the "
+                "run's own config.yaml, or start in another TRAIN.OUTPUT_DIR"
+            )
     check_entries(path, state, stored)
     return state
 
@@ -83,31 +85,22 @@ def newest_whole(folder: Path, config: Config) -> tuple[Path, dict[str, Any]] | 
 
 def by_step(folder: Path) -> list[Path]:
     """The checkpoints of a run, first those whose step cannot be told, then the newest."""
-    numbers = sorted(folder.glob(NUMBERED), reverse=True)
-    paths = [path for path in (folder / LAST, *numbers, folder / BEST) if path.exists()]
+    paths = [path for path in (folder / LAST, *reversed(all_numbered(folder)), folder / BEST) if path.exists()]
     return sorted(paths, key=told_step, reverse=True)
 
 
 def told_step(path: Path) -> float:
-    """The step that a checkpoint names, read without its tensors; infinity if it names none."""
+    """The step that a checkpoint names; infinity if it names none."""
+    step = told(path, "step")
+    return float(step) if type(step) is int else float("inf")
+
+
+def told(path: Path, name: str) -> Any:
+    """A counter of a checkpoint, read without its tensors; None if it has none."""
     try:
-        step = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["training"]["step"]
-        return float(step) if type(step) is int else float("inf")
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["training"][name]
     except Exception:  # A damaged file can raise almost any exception; reading it tells which.
-        return float("inf")
-
-
-def first_difference(there: dict[str, Any], here: dict[str, Any], prefix: str) -> str | None:
-    """The first key that differs although it must not, with both values; None if there is none."""
-    free = free_keys()
-    for key, value in there.items():
-        if isinstance(value, dict):
-            found = first_difference(value, here[key], f"{prefix}{key}.")
-            if found:
-                return found
-        elif f"{prefix}{key}" not in free and value != here[key]:
-            return f"{prefix}{key} = {value} there, {here[key]} here"
-    return None
+        return None
 
 
 def numbered(folder: Path, step: int) -> Path:
@@ -115,8 +108,13 @@ def numbered(folder: Path, step: int) -> Path:
     return folder / f"step_{step:08}.pt"
 
 
+def all_numbered(folder: Path) -> list[Path]:
+    """The numbered checkpoints of a run, the oldest first."""
+    found = [(NUMBERED.fullmatch(path.name), path) for path in folder.iterdir()] if folder.is_dir() else []
+    return [path for _, path in sorted((int(name[1]), path) for name, path in found if name)]
+
+
 def drop_old(folder: Path, keep: int) -> None:
     """Delete all but the newest `keep` numbered checkpoints."""
-    files = sorted(folder.glob(NUMBERED))
-    for path in files[: len(files) - keep]:
+    for path in all_numbered(folder)[::-1][keep:]:
         path.unlink()

@@ -1,6 +1,7 @@
 """Training in one process, or in several under torchrun."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,6 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from spikevrt.errors import EXIT_USER_ERROR, UserError
 from spikevrt.system.device import choose_device
+from spikevrt.system.failures import system_line
+from spikevrt.system.process import STOPPING, handled
 from spikevrt.training.peers import Peers
 
 T = TypeVar("T")
@@ -71,7 +74,7 @@ class Processes:
         return found
 
     @contextmanager
-    def surviving(self, save: Callable[[], None]) -> Iterator[None]:
+    def surviving(self, save: Callable[[], None] = lambda: None) -> Iterator[None]:
         """While active, the end of another process ends this one, with the exit code of bad input.
 
         What breaks is an exchange between processes, so an optimiser step is either done or not begun. `save` is called
@@ -86,7 +89,7 @@ class Processes:
                 raise
             if self.first:
                 save()
-            if self.rank == min(set(range(self.world)) - set(lost)):
+            if self.rank == min(set(range(self.world)) - set(lost)) or (not lost and self.local == 0):
                 print(f"\nerror: {loss_line(lost, self.world)}", file=sys.stderr, flush=True)
             raise SystemExit(EXIT_USER_ERROR) from None
 
@@ -99,7 +102,11 @@ class Processes:
         return found
 
     def decide(self, make: Callable[[], T]) -> T:
-        """Run `make` on the first process and return its result on all; its `UserError` is raised on all, too."""
+        """Run `make` on the first process and return its result on all; its error is raised on all, too.
+
+        Raises:
+            UserError: the error of `make`, or what the system refused to it.
+        """
         if self.world == 1:
             return make()
         found: list[Any] = [None, None]
@@ -108,6 +115,8 @@ class Processes:
                 found[0] = make()
             except UserError as error:
                 found[1] = str(error)
+            except OSError as error:
+                found[1] = system_line(error)
         distributed.broadcast_object_list(found, device=self.device)
         if found[1] is not None:
             raise UserError(found[1])
@@ -160,14 +169,19 @@ def joined_processes(device: str | None = None) -> Iterator[Processes]:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     backend = "nccl" if chosen.type == "cuda" else "gloo"
+    failed, peers = True, None
     if world > 1:
-        distributed.init_process_group(backend, timeout=PATIENCE)
-    failed = True
-    peers = Peers.meet(rank, world) if world > 1 else None
+        # While PyTorch waits for the others to come it lets no handler run, although one of them may have been killed.
+        at_once = handled(STOPPING, signal.SIG_DFL)
+        with Processes(rank, world, chosen, local).surviving(), at_once:
+            distributed.init_process_group(backend, timeout=PATIENCE)
+            peers = Peers.meet(rank, world)
     if peers is not None and backend == "nccl":
         peers.when_one_ended(give_up)
     try:
-        yield Processes(rank, world, chosen, local, peers)
+        processes = Processes(rank, world, chosen, local, peers)
+        with processes.surviving():
+            yield processes
         failed = False
     finally:
         if peers is not None:

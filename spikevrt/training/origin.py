@@ -1,5 +1,6 @@
 """Where a run continues from: the step, and what has changed since."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,23 +44,23 @@ class Origin:
     def sentence(self, path: Path, here: Config, world: int, samples: int) -> str:
         """One line: where the run continues, which keys have other values from here on, and what stays the same."""
         start = f"{path}: continues from step {self.step}"
-        changed = differences(config_to_tree(self.config), config_to_tree(here))
-        for name, old, new in (("processes", self.world, world), ("samples", self.samples, samples)):
-            changed += [f"{name} {old} -> {new}"] if old not in (None, new) else []
-        if not changed:
+        keys = differences(config_to_tree(self.config), config_to_tree(here))
+        changes = [change for change in keys if change[0] not in FOLDER_KEYS]
+        counts = ("processes", self.world, world), ("samples", self.samples, samples)
+        changes += [count for count in counts if count[1] not in (None, count[2])]
+        if not changes:
             return start
+        changed = ", ".join(f"{name} {old} -> {new}" for name, old, new in changes)
         reordered = self.config.train.seed != here.train.seed or self.samples not in (None, samples)
         order = "the order of samples is a new one" if reordered else "the order of samples stays the same"
-        return f"{start}; from here on {', '.join(changed)}; {order}, weights and optimiser continue"
+        return f"{start}; from here on {changed}; {order}, weights and optimiser continue"
 
 
-def differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> list[str]:
-    """The keys whose values differ, as `KEY old -> new`."""
-    found: list[str] = []
+def differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted name, value there and value here of every key that differs between two configurations."""
     for key, new in here.items():
         name, old = f"{prefix}{key}", there.get(key)
         if isinstance(new, dict):
-            found += differences(old or {}, new, f"{name}.")
-        elif old != new and name not in FOLDER_KEYS:
-            found.append(f"{name} {old} -> {new}")
-    return found
+            yield from differences(old or {}, new, f"{name}.")
+        elif old != new:
+            yield name, old, new

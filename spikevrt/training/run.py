@@ -41,22 +41,25 @@ def train(config: Config, options: RunOptions) -> int:
         processes.decide(lambda: stack.enter_context(locked(folder)))
         resume = processes.decide(lambda: find_resume(options.resume, folder, config))
         trainer = Trainer(config, processes, resume, options)
-        shown = one_line(str(folder))
-        if trainer.done:
-            if processes.first:
-                print(f"{shown}: all {trainer.steps} steps are done; raise TRAIN.MAX_STEPS or TRAIN.EPOCHS to go on")
-            return 0
         if processes.first:
-            count = sum(p.numel() for p in trainer.model.parameters())
-            half = trainer.optimiser_step.half
-            print(
-                f"{count:,} parameters, {len(trainer.dataset)} samples, steps {trainer.step} to {trainer.steps}, "
-                f"{processes.world} x {processes.device.type}, {half or 'float32'}, into {shown}"
-            )
-        if trainer.run():
+            print(first_line(trainer))
+        if trainer.done or trainer.run():
             return 0
     if processes.first:
         kept = " and saved" if trainer.saves.step == trainer.step else f"; {trainer.saves.kept()}"
         print(f"stopped at step {trainer.step}{kept}; continue with the same command and --resume auto")
     # What started several processes would report any other code as a failure of one of them.
     return EXIT_INTERRUPTED if processes.world == 1 else 0
+
+
+def first_line(trainer: Trainer) -> str:
+    """What a run prints before its first step: its size and place, or that nothing is left to do."""
+    folder, steps = one_line(str(trainer.folder)), trainer.steps
+    if trainer.done:
+        return f"{folder}: all {steps} steps are done; raise TRAIN.MAX_STEPS or TRAIN.EPOCHS to go on"
+    count = sum(p.numel() for p in trainer.model.parameters())
+    processes, half = trainer.processes, trainer.optimiser_step.half
+    return (
+        f"{count:,} parameters, {len(trainer.dataset)} samples, steps {trainer.step} to {steps}, "
+        f"{processes.world} x {processes.device.type}, {half or 'float32'}, into {folder}"
+    )

@@ -5,18 +5,20 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from spikevrt.config import Config
+from spikevrt.data.files.atomic import writing
 from spikevrt.errors import UserError, one_line
-from spikevrt.training.checkpoints import BEST, by_step, newest_whole, told_step
+from spikevrt.training.checkpoints import BEST, LAST, by_step, newest_whole, told, told_step
 from spikevrt.training.run_log import LOG_NAME
 
 LOCK_NAME = "run.lock"
 SUPERSEDED = "superseded"
-"""Folder inside a run's folder for checkpoints of steps that a run no longer continues from."""
+"""Folder inside a run's folder for checkpoints that a run no longer continues from; later ones are `superseded_2`..."""
 
 
 @contextmanager
@@ -29,21 +31,19 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process holds the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK_NAME
-    with opened_lock(path) as file:
-        left = owner(file)
-        if left is not None:
-            print(one_line(f"{path}: left by {left}, which no longer runs: taken over"))
-        file.seek(0)
-        file.truncate()
-        file.write(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
-        file.flush()
-        try:
-            yield
-        finally:
-            # A process that still opens the file now finds it unlocked, but no longer in the folder.
-            path.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        with writing(path):
+            file = stack.enter_context(opened_lock(path))
+            # A process that still opens the file then finds it unlocked, but no longer in the folder.
+            stack.callback(path.unlink, missing_ok=True)
+            left = owner(file)
+            if left is not None:
+                print(one_line(f"{path}: left by {left}, which no longer runs: taken over"))
+            sign(file)
+        yield
 
 
 @contextmanager
@@ -83,6 +83,14 @@ def lock(file: IO[str]) -> None:
         return
 
 
+def sign(file: IO[str]) -> None:
+    """Write host and process into a lock file."""
+    text = json.dumps({"host": socket.gethostname(), "process": os.getpid()})
+    # Without the file's buffer, which on a full disk would fail once more where it is closed.
+    os.ftruncate(file.fileno(), 0)
+    os.write(file.fileno(), text.encode())
+
+
 def owner(file: IO[str]) -> str | None:
     """The process that a lock file names, as text; None if the file is empty."""
     file.seek(0)
@@ -98,8 +106,12 @@ def find_resume(resume: str | None, folder: Path, config: Config) -> Path | None
     """The checkpoint to continue from: none, the run's newest whole one (`auto`, if there is any), or a path.
 
     Raises:
-        UserError: `resume` is None although the folder holds a run, or no checkpoint of the run is whole.
+        UserError: `resume` is None although the folder holds a run, no checkpoint of the run is whole, or a folder
+            has the place of a checkpoint.
     """
+    for path in (folder / LAST, folder / BEST):
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder where a run writes its checkpoint; rename or remove it")
     if resume == "auto":
         found = newest_whole(folder, config)
         return found[0] if found is not None else None
@@ -111,21 +123,50 @@ def find_resume(resume: str | None, folder: Path, config: Config) -> Path | None
     return Path(resume).expanduser() if resume is not None else None
 
 
-def set_aside_later(folder: Path, step: int) -> bool:
-    """Move checkpoints of later steps than the one that a run continues from, and a copy of the log, out of its way.
+def set_aside(folder: Path, resumed: Path, training: dict[str, Any]) -> bool:
+    """Move checkpoints that do not belong to the steps behind a run, and a copy of the log, out of its way.
+
+    Args:
+        folder: of the run.
+        resumed: the checkpoint that the run continues from, in this folder or elsewhere.
+        training: its counters.
 
     Returns:
         Whether the folder still holds `best.pt`.
     """
-    later = [path for path in by_step(folder) if told_step(path) > step]
-    if later:
-        aside = folder / SUPERSEDED
-        aside.mkdir(exist_ok=True)
-        for path in later:
+    old = outdated(folder, resumed, training)
+    if old:
+        aside = unused(folder / SUPERSEDED)
+        aside.mkdir()
+        for path in old:
             os.replace(path, aside / path.name)
         if (folder / LOG_NAME).is_file():
             shutil.copy2(folder / LOG_NAME, aside / LOG_NAME)
-        names = ", ".join(path.name for path in later)
-        line = f"{folder}: {names}: later than step {step}, from which the run continues; now in {SUPERSEDED}/"
-        print(one_line(line))
+        names, step = ", ".join(path.name for path in old), training["step"]
+        print(one_line(f"{folder}: {names}: not what step {step} continues, so it is in {aside.name}/ now"))
     return (folder / BEST).is_file()
+
+
+def outdated(folder: Path, resumed: Path, training: dict[str, Any]) -> list[Path]:
+    """The checkpoints of a folder that are of later steps or, as far as can be told, of another run.
+
+    `best.pt` has the best score of the steps up to any checkpoint that came after it; otherwise it is of another run,
+    and so is the rest of the folder, unless the run continues from there.
+    """
+    paths, best = by_step(folder), folder / BEST
+    inside = any(path.samefile(resumed) for path in paths)
+    strange = best.is_file() and told(best, "best") != training["best"]
+    if strange and not inside:
+        return paths
+    return [
+        path
+        for path in paths
+        if told_step(path) > training["step"] or (path == best and strange) or (path.name == LAST and not inside)
+    ]
+
+
+def unused(folder: Path) -> Path:
+    """The folder, or if it is there already, the first of `folder_2`, `folder_3` ... that is not."""
+    if not folder.exists():
+        return folder
+    return next(path for i in count(2) if not (path := folder.with_name(f"{folder.name}_{i}")).exists())

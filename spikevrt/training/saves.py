@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from spikevrt.config import Config
+from spikevrt.errors import reason_of
 from spikevrt.training import checkpoints
 from spikevrt.training.distributed import Processes
 from spikevrt.training.run_log import RunLog
@@ -35,7 +36,11 @@ class Saves:
         self.state = state
         self.sound = sound
         self.step = 0
-        """The step that `last.pt` holds."""
+        """The step that `last.pt` holds; 0 if it holds none of this run."""
+        self.held = self.last, 0
+        """The newest checkpoint of the run, and its step."""
+        self.elsewhere = False
+        """Whether the run continues from a checkpoint that is not in its folder."""
         self.due = False
         """Whether a checkpoint waits for a step that proves its weights sound."""
         self.consistent = True
@@ -56,7 +61,7 @@ class Saves:
                 checkpoints.drop_old(self.folder, train.keep_last)
         # The last of all: whatever a kill interrupts before it is done again by the resumed run.
         self.write(self.last)
-        self.step = step
+        self.saved(step)
         self.due = False
 
     def save_if_sound(self, step: int, log: RunLog) -> bool:
@@ -77,16 +82,31 @@ class Saves:
             checkpoints.save_checkpoint(self.last, self.config, self.state())
         except Exception as error:
             # The first error is the one to tell; this one is mostly its consequence.
-            log.say(f"step {step} could not be saved: {str(error).strip().splitlines()[0][:200]}")
+            log.say(f"step {step} could not be saved: {reason_of(error)}")
             return
-        self.step = step
+        self.saved(step)
         log.say(f"step {step} is saved in {self.last}; --resume auto continues from it")
+
+    def saved(self, step: int) -> None:
+        """Note that `last.pt` holds this step."""
+        self.step = step
+        self.held = self.last, step
+
+    def resumed(self, path: Path, step: int) -> None:
+        """Note that the run continues from the step of a checkpoint.
+
+        Others than `last.pt` are copied there first, so that every file of the run is what it would be.
+        """
+        self.step = step if self.last.is_file() and self.last.samefile(path) else 0
+        self.elsewhere = path.absolute().parent.resolve() != self.folder.resolve()
+        self.held = path, step
 
     def kept(self) -> str:
         """What the disk holds of this run, as text."""
-        if not self.last.is_file():
+        path, step = self.held
+        if not path.is_file():
             return "nothing had been saved yet"
-        return f"{self.last} holds the last good state, of step {self.step}"
+        return f"{path} holds the last good state, of step {step}"
 
     def write(self, path: Path) -> None:
         """Write a checkpoint; all processes wait until it is whole."""

@@ -4,7 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from spikevrt.config import Config, config_to_yaml
 from spikevrt.data.clips.batches import Feed
-from spikevrt.data.clips.dataset import ClipDataset, DrawSampler
+from spikevrt.data.clips.dataset import collate
 from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError, one_line
 from spikevrt.models import Backends, build_model, choose_backends
@@ -23,9 +23,10 @@ from spikevrt.models.backends.compiled_kernels import compile_kernels
 from spikevrt.restoration.metrics import BEST_BY, summary
 from spikevrt.system.device import half_type
 from spikevrt.system.memory import GIB, TRAINING_ADVICE, memory_advice, memory_in_use
+from spikevrt.system.process import STOPPING, handled
 from spikevrt.training import checkpoints
 from spikevrt.training.anomalies import anomalies_named
-from spikevrt.training.bad_samples import BadSamples, Tolerant
+from spikevrt.training.bad_samples import BadSamples
 from spikevrt.training.distributed import Processes
 from spikevrt.training.optimisation import (
     draws_per_step,
@@ -38,14 +39,12 @@ from spikevrt.training.optimisation import (
 from spikevrt.training.optimiser_step import OptimiserStep
 from spikevrt.training.options import RunOptions
 from spikevrt.training.origin import Origin
-from spikevrt.training.run_folder import set_aside_later
+from spikevrt.training.run_folder import set_aside
 from spikevrt.training.run_log import RunLog
 from spikevrt.training.saves import Saves
 from spikevrt.training.skipped_steps import SkippedSteps
-from spikevrt.training.validation import is_sound, load, validate, validation_samples
+from spikevrt.training.validation import is_sound, training_samples, validate, validation_samples
 
-STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Signals that stop a run after its current step; SIGHUP comes when a terminal is closed."""
 DEFAULTS = RunOptions()
 
 
@@ -83,15 +82,10 @@ class Trainer:
         self.told = False
         self.stopped = False
         torch.manual_seed(config.train.seed)
-        self.dataset = ClipDataset(
-            config.data,
-            config.data.train_split,
-            augment=True,
-            use_spike=config.model.use_spike,
-            seed=config.train.seed,
-            crop=config.data.crop_size,
-        )
+        self.dataset = training_samples(config)
         self.validation = validation_samples(config)
+        # In memory, because a state can be saved after the data set has vanished.
+        self.probe = collate([self.validation[0]])
         self.model = build_model(config, backends=agreed_backends(config, processes)).to(processes.device)
         hold_flow_still(self.model, config)
         half = half_type(processes.device, config.train.mixed_precision)
@@ -111,25 +105,23 @@ class Trainer:
             with replacing(self.folder / "config.yaml") as temporary:
                 temporary.write_text(config_to_yaml(self.config), encoding="utf-8")
         self.log = RunLog(self.folder, self.step, self.steps, self.processes.first)
-        handlers = {s: signal.signal(s, self._stop) for s in STOPPING}
         scaled = self.optimiser_step.scaler.is_enabled()
         watched = anomalies_named(self.model, lambda: self.step + 1, not scaled)
-        try:
-            advice, anomalies = memory_advice(TRAINING_ADVICE), self.options.detect_anomaly
-            with advice, watched if anomalies else nullcontext(), self.processes.surviving(self._rescue):
-                self._steps()
-        except Exception:
-            self._rescue()
-            raise
-        finally:
-            self.log.close()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+        advice, anomalies = memory_advice(TRAINING_ADVICE), self.options.detect_anomaly
+        with handled(STOPPING, self._stop), closing(self.log):
+            try:
+                with advice, watched if anomalies else nullcontext(), self.processes.surviving(self._rescue):
+                    self._steps()
+            except Exception:
+                self._rescue()
+                raise
         return not self.stopped
 
     def _steps(self) -> None:
         train = self.config.train
         self._validate_and_save()  # What was due when the run stopped and had not been done.
+        if self.saves.elsewhere and self.saves.step < self.step:
+            self.saves.save(self.step, self.log)  # From now on, --resume auto must not begin at 0.
         if self.step >= self.steps:
             return
         micro_batches = (self.steps - self.step) * train.accumulate_grad
@@ -168,12 +160,7 @@ class Trainer:
         return self.processes.wrap(model)  # type: ignore[arg-type]
 
     def _batches(self) -> Iterator[dict[str, Any]]:
-        train, processes = self.config.train, self.processes
-        sampler = DrawSampler(len(self.dataset), train.seed, self.draws, processes.rank, processes.world)
-        most = self.options.skip_bad_samples
-        data = Tolerant(self.dataset, most) if most else self.dataset
-        batches = iter(load(data, processes.device, train.batch_size, sampler, train.num_workers))
-        return self.bad_samples.watched(batches)
+        return self.bad_samples.batches(self.dataset, self.config.train, self.processes, self.draws)
 
     def _one_step(self, model: nn.Module, feed: Feed) -> None:
         train, start, waited = self.config.train, time.perf_counter(), feed.waited
@@ -245,16 +232,21 @@ class Trainer:
         ema = self.optimiser_step.ema
         with ema.applied() if ema is not None else nullcontext():
             scores = validate(self.model, self.validation, self.config, self.processes)
-        self.validated = self.step
-        self.log.row("val", self.step, **scores)
+        before = self.validated, self.best
+        try:
+            self.validated, self.best = self.step, max(self.best, scores[BEST_BY])
+            if self.best > before[1]:
+                self.saves.write(self.folder / checkpoints.BEST)
+            self.log.row("val", self.step, **scores)
+        except Exception:
+            # What is saved now must say that file and row are missing, so that the resumed run makes them.
+            self.validated, self.best = before
+            raise
         self.log.say(f"step {self.step}: {summary(scores)}")
-        if scores[BEST_BY] > self.best:
-            self.best = scores[BEST_BY]
-            self.saves.write(self.folder / checkpoints.BEST)
 
     def _sound(self) -> Tensor:
         half = self.optimiser_step.half
-        return is_sound(self.model, self.validation, self.config, self.processes.device, half)
+        return is_sound(self.model, self.probe, self.config, self.processes.device, half)
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on."""
@@ -281,15 +273,14 @@ class Trainer:
         self.model.load_state_dict(state["params"])
         training = state["training"]
         self.step = training["step"]
-        best_stands = self.processes.decide(lambda: set_aside_later(self.folder, self.step))
+        best_stands = self.processes.decide(lambda: set_aside(self.folder, path, training))
         self.best = training["best"] if best_stands else -math.inf
         self.skips.in_a_row = training["bad_steps"]
         self.skips.total = training.get("skipped", 0)  # Older checkpoints do not hold it.
         there = Origin.of(state, self.processes.world)
         self.draws = there.draws
         self.validated = there.validated
-        # Other checkpoints than `last.pt` are copied there first, so that every file of the run is what it would be.
-        self.saves.step = self.step if path == self.saves.last else 0
+        self.saves.resumed(path, self.step)
         self.optimiser_step.load(training, state["params_ema"])
         if self.processes.first:
             print(one_line(there.sentence(path, self.config, self.processes.world, len(self.dataset))))

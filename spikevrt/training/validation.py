@@ -1,4 +1,4 @@
-"""Loads batches, and computes the metrics on the validation split during training."""
+"""The samples of training and validation, in batches, and the metrics on the validation split."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ from torch.utils.data import Dataset, Sampler, Subset
 
 from spikevrt.config import Config
 from spikevrt.data.clips.batches import to_device
-from spikevrt.data.clips.dataset import ClipDataset, Sample, collate
+from spikevrt.data.clips.dataset import ClipDataset, Sample
 from spikevrt.data.clips.loading import Loader, worker_options
 from spikevrt.models import run_model
 from spikevrt.restoration.metrics import METRICS
@@ -40,6 +40,18 @@ def load(
 
 MOST_SAMPLES = 16
 """Largest number of samples that are validated; they are spread evenly over the split."""
+
+
+def training_samples(config: Config) -> ClipDataset:
+    """The training samples: random crops, flips, quarter turns and time reversal."""
+    return ClipDataset(
+        config.data,
+        config.data.train_split,
+        augment=True,
+        use_spike=config.model.use_spike,
+        seed=config.train.seed,
+        crop=config.data.crop_size,
+    )
 
 
 def validation_samples(config: Config) -> Subset:
@@ -73,10 +85,10 @@ def validate(model: nn.Module, samples: Subset, config: Config, processes: Proce
 
 @torch.no_grad()
 def is_sound(
-    model: nn.Module, samples: Subset, config: Config, device: torch.device, half: torch.dtype | None
+    model: nn.Module, raw: dict[str, Any], config: Config, device: torch.device, half: torch.dtype | None
 ) -> Tensor:
-    """Whether the model restores the first sample to finite values, as a bool (0-d) on the device."""
-    batch = to_device(collate([samples[0]]), device, config.data.norm)
+    """Whether the model restores a collated batch to finite values, as a bool (0-d) on the device."""
+    batch = to_device(raw, device, config.data.norm)
     model.eval()
     with autocast(device, half):
         out = run_model(model, batch.blur, batch.voxels)

@@ -3,12 +3,13 @@
 import struct
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from spikevrt.data.files.images import image_size, read_image
+from spikevrt.data.files.images import as_png, image_size, read_image
 from spikevrt.data.files.video import count_frames, frame_names, read_frames
 from spikevrt.errors import UserError
 from tests.small_videos import STORED, exif
@@ -159,3 +160,22 @@ def test_values_whose_white_is_unknown_are_refused(tmp_path, kind):
     Image.fromarray(np.ones((6, 9), kind)).save(tmp_path / "a.tif")
     with pytest.raises(UserError, match=r"a\.tif: cannot be read as a picture \(32-bit .* to 8 or 16 bits\)"):
         read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("name", "png"),
+    [
+        ("a.png", "a.png"),
+        ("a.PNG", "a.PNG"),
+        ("v1.5", "v1.5.png"),
+        ("scores", "scores.png"),
+        ("x/run.lr=1e-4", "x/run.lr=1e-4.png"),
+    ],
+)
+def test_a_picture_keeps_its_name(name, png):
+    assert as_png("--picture", Path(name)) == Path(png)
+
+
+def test_a_picture_of_another_kind_is_refused():
+    with pytest.raises(UserError, match=r"--picture v1\.5\.jpg: must be a \.png"):
+        as_png("--picture", Path("v1.5.jpg"))

@@ -1,6 +1,7 @@
 """Written videos say how they are to be shown: times, size, colours; and keep the sound."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -114,3 +115,13 @@ def test_sound_that_nobody_knows_stops_nothing(tmp_path):
     source.write_bytes(source.read_bytes().replace(b"A_OPUS", b"A_ZZZZ"))
     assert copied(source, tmp_path / "out.mp4") == [f"{source}: its sound is of an unknown kind and is not copied"]
     assert count_frames(tmp_path / "out.mp4") == 8
+
+
+@pytest.mark.parametrize("name", ["12:30:00.mp4", "http:x.mkv", "concat:a.mov", "data:x.avi", "http:/x.mp4"])
+def test_a_colon_in_a_name_starts_no_protocol(tmp_path, monkeypatch, name):
+    """A path as it is typed: absolute ones have never been taken for `protocol:address`."""
+    monkeypatch.chdir(tmp_path)
+    Path("http:").mkdir()
+    write(Path("a.mp4"), [pattern()] * 3)
+    assert copied(Path("a.mp4"), Path(name)) == []
+    assert count_frames(Path(name)) == 3

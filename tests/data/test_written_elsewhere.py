@@ -9,8 +9,7 @@ import pytest
 from spikevrt.config import DataConfig
 from spikevrt.data.clips.clip import white_rate
 from spikevrt.data.spikes.exposures import read_exposure_table
-from spikevrt.data.spikes.geometry import geometry_for
-from spikevrt.data.spikes.texts import read_recording_config
+from spikevrt.data.spikes.geometry import geometry_for, read_recording_config
 from spikevrt.errors import UserError
 from tests.data.test_damaged_files import damaged
 
@@ -50,6 +49,7 @@ REFUSED_TABLES = {
     "thousands": b"stem,start,length\n1,1,000,8\n",
     "no stem": b"stem,start,length\n,0,8\n",
     "twice": b"stem,start,length\n1,0,8\n1,8,8\n",
+    "digits without end": b"stem,start,length\n" + b"1" * 5000 + b",0,8\n",
     "length 0": b"stem,start,length\n1,0,0\n",
     "long": b"stem,start,length\n" + b"x" * 5000 + b"\n",
     "field beyond all": b"stem,start,length\n" + b"x" * 200_000 + b",1,1\n",

@@ -9,7 +9,14 @@ import torch
 
 from spikevrt.errors import UserError
 from spikevrt.training import checkpoints
-from spikevrt.training.checkpoints import newest_whole, read_checkpoint, save_checkpoint
+from spikevrt.training.checkpoints import (
+    all_numbered,
+    drop_old,
+    newest_whole,
+    numbered,
+    read_checkpoint,
+    save_checkpoint,
+)
 from tests.training.checkpoint_states import tiny_config, trained_state
 
 CONFIG = tiny_config()
@@ -116,6 +123,22 @@ def test_the_newest_whole_checkpoint_is_found(saved, tmp_path, capsys):
     assert capsys.readouterr().out.count("is used instead") == 2
 
 
+@pytest.mark.parametrize(("keep", "kept"), [(1, [10]), (2, [8, 10]), (3, [6, 8, 10]), (9, [2, 4, 6, 8, 10])])
+def test_as_many_numbered_checkpoints_are_kept_as_asked_for(tmp_path, keep, kept):
+    for step in (2, 4, 6, 8, 10):
+        numbered(tmp_path, step).touch()
+        drop_old(tmp_path, keep)
+    assert all_numbered(tmp_path) == [numbered(tmp_path, step) for step in kept]
+
+
+def test_numbered_checkpoints_are_told_by_their_number_and_copies_of_the_user_stay(tmp_path):
+    names = ["step_00000002_good.pt", "step_best.pt", "step_1.pt"]
+    for path in (*(tmp_path / name for name in names), numbered(tmp_path, 99_999_999), numbered(tmp_path, 10**8)):
+        path.touch()
+    drop_old(tmp_path, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "step_100000000.pt"])
+
+
 def test_of_equal_steps_last_is_taken(saved, tmp_path):
     for name in ("best.pt", "step_00000004.pt", "last.pt"):
         saved(name, 4)
@@ -190,7 +213,7 @@ OPTIMIZER = "training/optimizer"
         ("params/vrt.foreign", torch.ones(3), "params holds 1 entries of another model (vrt.foreign)"),
         ("params/foreign", "text", "params holds 1 entries of another model (foreign)"),
         ("format", 10**400, "a newer spikevrt wrote it"),
-        ("training/best", 10**400, "training.best = a huge integer"),
+        ("training/best", 10**400, "training.best = an integer of 1329 bits"),
         ("params_ema", DROP, "params_ema is missing"),
         ("params_ema", None, "params_ema holds nothing"),
         ("params_ema/vrt.norm.weight", DROP, "params_ema does not fit"),
@@ -200,12 +223,18 @@ OPTIMIZER = "training/optimizer"
         ("training/step", "7", "training.step holds text"),
         ("training/step", True, "training.step holds bool"),
         ("training/step", -1, "training.step = -1"),
-        ("training/step", 10**30, "training.step = a huge integer"),
-        ("training/step", 10**400, "training.step = a huge integer"),
+        ("training/step", 10**30, f"training.step = {10**30}"),
+        ("training/step", 10**400, "training.step = an integer of 1329 bits"),
         ("training/step", NAN, "training.step holds float"),
         ("training/best", NAN, "training.best = nan"),
         ("training/best", None, "training.best holds nothing"),
         ("training/bad_steps", 0.5, "training.bad_steps holds float"),
+        ("training/draws", "7", "training.draws holds text"),
+        ("training/draws", -1, "training.draws = -1"),
+        ("training/validated", None, "training.validated holds nothing"),
+        ("training/world", 0.5, "training.world holds float"),
+        ("training/samples", [], "training.samples holds list"),
+        ("training/skipped", 10**30, f"training.skipped = {10**30}"),
         (OPTIMIZER, DROP, "training.optimizer is missing"),
         (f"{OPTIMIZER}/param_groups", DROP, "param_groups is missing"),
         (f"{OPTIMIZER}/param_groups/1", DROP, "holds 1 groups, must hold 2"),

@@ -31,6 +31,10 @@ with joined_processes("cpu") as processes:
         processes.decide(refuse)
     except UserError as error:
         Path(sys.argv[1], f"{processes.rank}.txt").write_text(str(error))
+    try:
+        processes.decide(Path(sys.argv[1]).read_text)
+    except UserError as error:
+        Path(sys.argv[1], f"system{processes.rank}.txt").write_text(str(error))
 """
 
 
@@ -49,6 +53,8 @@ def test_the_first_process_decides_for_all_and_its_error_is_raised_on_all(tmp_pa
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)] == ["no backend is right"] * 2
+    refused = [(tmp_path / f"system{rank}.txt").read_text() for rank in range(2)]
+    assert [text.startswith(f"{tmp_path}: Is a directory") for text in refused] == [True] * 2, refused
 
 
 @pytest.mark.parametrize(("rank", "local", "compiles"), [(0, 0, False), (1, 1, False), (2, 0, True), (3, 1, False)])

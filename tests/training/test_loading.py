@@ -28,7 +28,7 @@ def test_training_and_validation_load_for_their_device(tree, tmp_path, monkeypat
         return []
 
     run = Trainer(config, Processes(0, 1, CPU))
-    for module in ("trainer", "validation"):
+    for module in ("bad_samples", "validation"):
         monkeypatch.setattr(f"spikevrt.training.{module}.load", noted)
     run._batches()
     with pytest.raises(ZeroDivisionError):

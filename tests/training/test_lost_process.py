@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from spikevrt.config import config_to_yaml
+from spikevrt.system.subprocesses import Command, call_together, free_port
 from spikevrt.training.peers import Peers, running
 from tests.small_data import small_config
 
@@ -106,3 +107,65 @@ def test_who_ended():
     while not calls and time.monotonic() < limit:
         time.sleep(0.05)
     assert calls == [[1]]
+
+
+JOIN = """
+from spikevrt.training.distributed import joined_processes
+import os, signal
+with joined_processes("cpu") as processes:
+    if processes.rank == {dying}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    processes.decide(lambda: 1)
+    processes.barrier()
+"""
+
+
+@contextmanager
+def joining(script: str, started: tuple[int, ...]) -> Iterator[list[subprocess.Popen[str]]]:
+    """Ranks of a group of two, which need no data set."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    runs = []
+    for rank in started:
+        own = (
+            os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": os.pathsep.join(sys.path)}
+        )
+        command = [sys.executable, "-c", script]
+        runs.append(subprocess.Popen(command, env=own, stderr=subprocess.PIPE, text=True))
+    try:
+        yield runs
+    finally:
+        for run in runs:
+            run.kill()
+            run.communicate()
+
+
+@pytest.mark.parametrize("dying", [0, 1])
+def test_a_process_that_is_killed_before_the_first_step_is_one_line_of_the_other(dying):
+    with joining(JOIN.format(dying=dying), (0, 1)) as runs:
+        _, errors = runs[1 - dying].communicate(timeout=60)
+    assert runs[1 - dying].returncode == 2
+    (line,) = [line for line in errors.splitlines() if line]
+    assert line.startswith(f"error: process {dying} of 2 ended")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_process_that_waits_for_one_that_never_comes_hears_signals():
+    with joining(JOIN.format(dying=-1), (0,)) as (run,):
+        while run.poll() is None and not listens(run.pid):
+            time.sleep(0.05)
+        time.sleep(0.5)
+        run.send_signal(signal.SIGINT)
+        assert run.wait(timeout=5) == -signal.SIGINT
+
+
+def listens(pid: int) -> bool:
+    """Whether a process has a socket, as the first of a group has while it waits for the others."""
+    return any(os.readlink(link).startswith("socket:") for link in Path(f"/proc/{pid}/fd").iterdir() if link.exists())
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_the_launcher_names_a_process_that_is_killed_before_the_others_know_it(monkeypatch, capsys, killed):
+    body = f"import os, time; os.kill(os.getpid(), 9) if os.environ['RANK'] == '{killed}' else time.sleep(60)"
+    monkeypatch.setattr(Command, "line", ["-c", body])
+    assert call_together(Command("train", ()), 2) == 137
+    assert capsys.readouterr().err == f"error: process {killed} of 2 was killed (SIGKILL), perhaps for memory\n"

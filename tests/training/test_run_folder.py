@@ -1,5 +1,6 @@
 """One run a folder, the checkpoint that a run continues from, and what becomes of files of later steps."""
 
+import errno
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ import torch
 from spikevrt.config import config_to_tree, load_config
 from spikevrt.errors import UserError
 from spikevrt.training.origin import Origin
-from spikevrt.training.run_folder import LOCK_NAME, SUPERSEDED, find_resume, locked, set_aside_later
+from spikevrt.training.run_folder import LOCK_NAME, SUPERSEDED, find_resume, locked, set_aside
 
 HOLD = """
 import sys, time
@@ -77,8 +78,9 @@ def test_a_damaged_lock_file_stops_nobody(tmp_path, text):
         pass
 
 
-def saved(path, step):
-    torch.save({"training": {"step": step}}, path)
+def saved(path, step, best=9.0):
+    torch.save({"training": {"step": step, "best": best}}, path)
+    return path
 
 
 def test_a_new_run_is_not_started_over_any_checkpoint(tmp_path):
@@ -94,14 +96,68 @@ def test_files_of_later_steps_are_set_aside_and_nothing_is_lost(tmp_path, capsys
     for name, step in (("last.pt", 6), ("best.pt", 5), ("step_00000004.pt", 4), ("step_00000006.pt", 6)):
         saved(tmp_path / name, step)
     (tmp_path / "log.jsonl").write_text("rows\n")
-    assert not set_aside_later(tmp_path, 4)
+    four = tmp_path / "step_00000004.pt"
+    assert not set_aside(tmp_path, four, {"step": 4, "best": 9.0})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["log.jsonl", "step_00000004.pt", SUPERSEDED]
     aside = sorted(p.name for p in (tmp_path / SUPERSEDED).iterdir())
     assert aside == ["best.pt", "last.pt", "log.jsonl", "step_00000006.pt"]
-    assert "later than step 4" in capsys.readouterr().out
+    assert "not what step 4 continues" in capsys.readouterr().out
     saved(tmp_path / "best.pt", 3)
-    assert set_aside_later(tmp_path, 4)
+    assert set_aside(tmp_path, four, {"step": 4, "best": 9.0})
     assert capsys.readouterr().out == ""
+
+
+def test_what_was_set_aside_before_stays(tmp_path):
+    for content in (b"first", b"second", b"third"):
+        (tmp_path / "last.pt").write_bytes(content)
+        set_aside(tmp_path, saved(tmp_path / "step_00000004.pt", 4), {"step": 4, "best": 9.0})
+    kept = [(tmp_path / name / "last.pt").read_bytes() for name in ("superseded", "superseded_2", "superseded_3")]
+    assert kept == [b"first", b"second", b"third"]
+
+
+@pytest.mark.parametrize(("best", "aside"), [(9.0, ["last.pt"]), (8.0, ["best.pt", "last.pt", "step_00000002.pt"])])
+def test_a_checkpoint_from_elsewhere_overwrites_nothing_of_the_run_that_is_there(tmp_path, best, aside):
+    """`best.pt` tells another run: its score is not the best one up to the checkpoint."""
+    folder, elsewhere = tmp_path / "run", saved(tmp_path / "other.pt", 9)
+    folder.mkdir()
+    for name, step in (("last.pt", 3), ("best.pt", 2), ("step_00000002.pt", 2)):
+        saved(folder / name, step, best)
+    assert set_aside(folder, elsewhere, {"step": 9, "best": 9.0}) == (best == 9.0)
+    assert sorted(p.name for p in (folder / SUPERSEDED).iterdir()) == aside
+
+
+def test_a_best_checkpoint_that_does_not_hold_the_best_score_is_set_aside(tmp_path):
+    last = saved(tmp_path / "last.pt", 4, 9.0)
+    saved(tmp_path / "best.pt", 2, 8.0)
+    assert not set_aside(tmp_path, last, {"step": 4, "best": 9.0})
+    assert last.is_file()
+
+
+@pytest.mark.parametrize("name", ["last.pt", "best.pt"])
+@pytest.mark.parametrize("resume", [None, "auto", "other.pt"])
+def test_a_folder_in_the_place_of_a_checkpoint_is_one_line(tmp_path, name, resume):
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=rf"{name}: is a folder where a run writes its checkpoint; rename or remove"):
+        find_resume(resume, tmp_path, load_config("demo"))
+
+
+def test_a_lock_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / LOCK_NAME).mkdir()
+    with pytest.raises(UserError, match=f"{LOCK_NAME}: Is a directory"), locked(tmp_path):
+        pass
+    (tmp_path / LOCK_NAME).rmdir()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(UserError, match=f"{LOCK_NAME}: No space left on device"), locked(tmp_path):
+            pass
+    assert not (tmp_path / LOCK_NAME).exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file: File exists"), locked(tmp_path / "file"):
+        pass
 
 
 def state_of(*options, **training):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -269,6 +270,69 @@ def test_a_run_continues_from_a_numbered_checkpoint_if_the_last_one_is_damaged(t
     assert "last.pt: damaged: its content differs from its checksum" in output
     assert "step_00000002.pt (step 2) is used instead" in output
     assert torch.load(tmp_path / "last.pt", weights_only=True)["training"]["step"] == 3
+
+
+def test_a_best_checkpoint_that_cannot_be_written_is_made_up_for(tree, tmp_path, monkeypatch):
+    """The state that is saved after the error must neither claim the new best score nor leave its row twice."""
+    run = start(tree, tmp_path, "TRAIN.MAX_STEPS=2", "TRAIN.VAL_EVERY=1")
+    write = run.saves.write
+
+    def full(path):
+        if path.name == "best.pt" and run.step == 2:
+            raise UserError("No space left")
+        write(path)
+
+    monkeypatch.setattr(run.saves, "write", full)
+    monkeypatch.setattr(trainer_module, "validate", lambda *_: {"psnr": 10.0 + run.step, "ssim": 0.5})
+    with pytest.raises(UserError, match="No space left"):
+        run.run()
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["training"]["step"] == 1
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["training"]["best"] == 11.0
+    assert start(tree, tmp_path, "TRAIN.MAX_STEPS=2", "TRAIN.VAL_EVERY=1", resume=True).run()
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["training"]["step"] == 2
+    assert [row["step"] for row in rows(tmp_path, "val")] == [1, 2]
+
+
+def test_a_data_set_that_vanishes_costs_no_step(own_tree, tmp_path):
+    run = start(own_tree, tmp_path, "TRAIN.MAX_STEPS=9", "TRAIN.SAVE_EVERY=9")
+    one_step = run._one_step
+
+    def vanishing(*arguments):
+        one_step(*arguments)
+        if run.step == 3:
+            shutil.rmtree(own_tree)
+
+    run._one_step = vanishing
+    with pytest.raises(UserError):
+        run.run()
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["training"]["step"] >= 3
+
+
+def test_a_run_from_a_checkpoint_elsewhere_is_saved_at_once(tree, tmp_path):
+    """Killed before its first save, it must not begin at 0 with `--resume auto`."""
+    start(tree, tmp_path / "one", "TRAIN.MAX_STEPS=1").run()
+    config = small_config(tree, f"TRAIN.OUTPUT_DIR={tmp_path / 'two'}", *QUICK, "TRAIN.MAX_STEPS=3")
+    run = Trainer(config, CPU, tmp_path / "one" / "last.pt")
+    run._one_step = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run.run()
+    assert torch.load(tmp_path / "two" / "last.pt", weights_only=True)["training"]["step"] == 1
+
+
+@pytest.mark.parametrize("make", [Path.absolute, lambda path: path.with_name("link.pt")])
+def test_a_finished_run_is_finished_whatever_leads_to_its_checkpoint(tree, tmp_path, monkeypatch, make):
+    start(tree, tmp_path / "run", "TRAIN.MAX_STEPS=1").run()
+    (tmp_path / "run" / "link.pt").symlink_to("last.pt")
+    monkeypatch.chdir(tmp_path)
+    config = small_config(tree, "TRAIN.OUTPUT_DIR=run", *QUICK, "TRAIN.MAX_STEPS=1")
+    assert Trainer(config, CPU, make(Path("run/last.pt"))).done
+
+
+def test_what_a_resumed_run_says_is_on_the_disk_is_there(tree, tmp_path):
+    start(tree, tmp_path, "TRAIN.MAX_STEPS=2").run()
+    config = small_config(tree, f"TRAIN.OUTPUT_DIR={tmp_path}", *QUICK, "TRAIN.MAX_STEPS=3")
+    run = Trainer(config, CPU, tmp_path / "step_00000002.pt")
+    assert run.saves.kept() == f"{tmp_path / 'step_00000002.pt'} holds the last good state, of step 2"
 
 
 def test_weights_that_explode_are_one_line(tree, tmp_path):

@@ -4,7 +4,6 @@
 """
 
 import json
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +15,8 @@ from spikevrt.data.files.images import image_size
 from spikevrt.data.files.listing import folders_in
 from spikevrt.data.files.stems import EXPECTED, by_stem, require_same
 from spikevrt.data.spikes.folder import SpikeFolder
-from spikevrt.data.spikes.texts import shown
 from spikevrt.data.spikes.tfp import WHITE_RATE
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, quoted, warn
 
 NOTES_NAME = "clip.json"
 """File in a clip's folder that says how `spikevrt.prepare` made the clip."""
@@ -129,7 +127,7 @@ def clip_notes(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         notes = None
     if not isinstance(notes, dict):
-        warnings.warn(f"{path}: cannot be read as notes on the clip and counts as missing; restore it", stacklevel=2)
+        warn(path, "cannot be read as notes on the clip and counts as missing; restore it")
         return {}
     return notes
 
@@ -138,14 +136,14 @@ def white_rate(folder: Path) -> float:
     """Firing rate of a white pixel: 1 / theta if `clip.json` names the simulator's theta, else `WHITE_RATE`.
 
     Raises:
-        UserError: the theta there is none that a simulator takes.
+        UserError: the theta there is not a number that a simulator accepts.
     """
     theta = clip_notes(folder).get("theta")
     if theta is None:
         return WHITE_RATE
     if isinstance(theta, bool) or not isinstance(theta, int | float) or not 1 <= theta <= LARGEST_THETA:
         raise UserError(
-            f"{folder / NOTES_NAME}: theta = {shown(theta)} must be a number of at least 1; correct it, or remove it "
+            f"{folder / NOTES_NAME}: theta = {quoted(theta)} must be a number of at least 1; correct it, or remove it "
             f"(white is then taken to fire at {WHITE_RATE})"
         )
     return 1 / theta

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from spikevrt.data.clips.dataset import Sample, collate
 from spikevrt.errors import UserError
 from spikevrt.system.failures import memory_line, system_line
+from spikevrt.system.process import signals
 from spikevrt.system.shared_memory import FOLDER, free_shared_memory, in_pages
 from spikevrt.system.subprocesses import signalled_with_parent
 
@@ -30,7 +31,7 @@ IN_ADVANCE = 2
 """Batches that every worker has in advance where there is room."""
 PATIENCE = 20.0
 """Seconds for which a worker waits until others have freed shared memory."""
-TERMINAL = tuple(getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name))
+TERMINAL = signals("SIGINT", "SIGHUP")
 """What a terminal sends to all its processes; the training process alone answers, by saving."""
 NOT_SENT = 74
 """Exit code of a worker whose batch could not be sent."""

@@ -4,14 +4,13 @@ Spikes need no such cache: the system keeps their packed bytes in its page cache
 they could be copied.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikevrt.system.shared_memory import SharedBytes
+from spikevrt.system.shared_memory import SharedBytes, processes_here
 
 ABSENT, BUSY = 0, -1
 
@@ -71,5 +70,5 @@ class RamCache:
 
 
 def machine_share(gigabytes: float) -> int:
-    """This process's bytes: the machine's budget divided by its training processes (torchrun's LOCAL_WORLD_SIZE)."""
-    return int(gigabytes * 1e9) // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    """This process's bytes: the machine's budget divided by its training processes."""
+    return int(gigabytes * 1e9) // processes_here()

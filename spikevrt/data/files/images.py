@@ -1,7 +1,6 @@
 """Reads and writes pictures as 8-bit RGB."""
 
 import struct
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +11,11 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from spikevrt.data.files.atomic import replacing
 from spikevrt.data.files.listing import files_in
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, shown, warn
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+OTHER_ENDINGS = {*PICTURE_SUFFIXES, ".gif", ".pdf", ".svg"} - {".png"}
+"""Endings that ask for something else than a PNG."""
 GREY_WEIGHTS = np.array([0.3, 0.59, 0.11], np.float32)
 """Weights of R, G and B in the brightness."""
 LYING = (5, 6, 7, 8)
@@ -25,6 +26,7 @@ WHITE_IS_ZERO = 0
 """Value of a TIFF's PhotometricInterpretation."""
 
 _said: set[tuple[Path, str]] = set()
+"""Folders and what this process has already said of a picture in them."""
 
 
 @contextmanager
@@ -114,7 +116,7 @@ def say_once(path: Path, what: str) -> None:
     """Warn of one picture of a folder; others of which the same is true are not named."""
     if (path.parent, what) not in _said:
         _said.add((path.parent, what))
-        warnings.warn(f"{path}: {what} (said once per folder)", stacklevel=2)
+        warn(path, f"{what} (said once per folder)")
 
 
 def to_grey(rgb: NDArray) -> NDArray[np.float32]:
@@ -136,6 +138,19 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
     """Write a picture (H,W,3) or (H,W) as PNG to exactly this path, completely or not at all."""
     with replacing(path) as temporary:
         Image.fromarray(image).save(temporary, "PNG", compress_level=1)
+
+
+def as_png(option: str, file: Path) -> Path:
+    """The PNG that the value of an option names; `.png` is added to a name without an ending.
+
+    What stands behind a dot is an ending only if it is one of a picture: `v1.5` becomes `v1.5.png`.
+
+    Raises:
+        UserError: it is another kind of picture.
+    """
+    if file.suffix.lower() in OTHER_ENDINGS:
+        raise UserError(f"{option} {shown(str(file))}: must be a .png")
+    return file if file.suffix.lower() == ".png" else file.with_name(f"{file.name}.png")
 
 
 def picture_files(folder: Path) -> list[Path]:

@@ -16,9 +16,8 @@ from spikevrt.data.files.video_decoding import (
     opened_video,
     start_of,
     to_rgb,
-    warn,
 )
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, warn
 
 Item = TypeVar("Item")
 DEFAULT_RATE = Fraction(24)

@@ -1,6 +1,5 @@
 """Decodes video files into upright RGB frames, and names what a file says that these do not show."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, warn
 
 Frame = NDArray[np.uint8]
 Matrix = tuple[tuple[int, int], tuple[int, int]]
@@ -58,9 +57,14 @@ def open_container(path: Path) -> Any:
     """PyAV's container of a file whose titles may be in any encoding."""
     av = require_av()
     try:
-        return av.open(str(path))
+        return av.open(location(path))
     except UnicodeDecodeError:
-        return av.open(str(path), metadata_encoding="latin-1")
+        return av.open(location(path), metadata_encoding="latin-1")
+
+
+def location(path: Path) -> str:
+    """How FFmpeg is told of a file: of `12:30:00.mp4` alone it would take `12` for a protocol, as in `http:`."""
+    return f"file:{path}"
 
 
 def start_of(container: Any) -> Fraction:
@@ -160,8 +164,3 @@ def display_matrix(frame: Any, path: Path) -> Matrix:
         warn(path, "is to be shown turned by an angle that is no multiple of 90 degrees; it is read as stored")
         return UPRIGHT
     return (a, b), (c, d)
-
-
-def warn(path: Path, what: str) -> None:
-    """Warn of a property of a video; Python prints equal warnings once, however often the file is read."""
-    warnings.warn(f"{path}: {what}", stacklevel=1)

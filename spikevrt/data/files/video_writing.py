@@ -9,8 +9,15 @@ from typing import Any, Protocol
 
 from spikevrt.data.files.atomic import replacing
 from spikevrt.data.files.video import DEFAULT_RATE, Timing, frame_times, pictures_of, pixel_aspect
-from spikevrt.data.files.video_decoding import Frame, open_container, require_av, start_of, untagged_matrix, warn
-from spikevrt.errors import UserError
+from spikevrt.data.files.video_decoding import (
+    Frame,
+    location,
+    open_container,
+    require_av,
+    start_of,
+    untagged_matrix,
+)
+from spikevrt.errors import UserError, warn
 
 TICK = Fraction(1, 60000)
 """Unit of written time stamps: whole for milliseconds and for all usual frame rates, 30000/1001 too."""
@@ -46,7 +53,7 @@ def video_writer(path: Path, fps: float | None = None, like: Path | None = None)
     try:
         with ExitStack() as stack:
             temporary = stack.enter_context(replacing(path))
-            container = stack.enter_context(av.open(str(temporary), "w"))
+            container = stack.enter_context(av.open(location(temporary), "w"))
             encoder = Encoder(container, timing, pixel_aspect(film) if film is not None else Fraction(1))
             sound = Sound()
             if film is not None:

@@ -8,8 +8,8 @@ from spikevrt.data.files.images import read_image, to_grey
 from spikevrt.data.files.similarity import SIMILAR, similarity
 from spikevrt.data.identification.ranking import Candidate, rank
 from spikevrt.data.identification.views import draw, spikes_per_frame, tfi, tfp
+from spikevrt.data.spikes.geometry import read_recording_config
 from spikevrt.data.spikes.recording import SpikeFile
-from spikevrt.data.spikes.texts import read_recording_config
 
 SHOWN_CANDIDATES = 5
 CLEAR_SCORE = 0.6

@@ -47,8 +47,9 @@ def prepare_videos(
             targets = split_by_time(out, name, count, recipe, train, val, splits)
         else:
             targets = [whole_clip(out / splits[name in held_out] / name, count, recipe)]
-        frames = tqdm(exactly(read_frames(source), count, source), f"prepare {shown(name)}", count, unit="frame")
-        make_clips(frames, targets, recipe, source.name or name)
+        read = exactly(read_frames(source), count, source)
+        with tqdm(read, f"prepare {shown(name)}", count, unit="frame") as frames:
+            make_clips(frames, targets, recipe, source.name or name)
         report(targets)
 
 
@@ -56,11 +57,12 @@ def prepare_photos(out: Path, names: Sequence[str], recipe: Recipe, split: str) 
     """Make clips of moving photos; every sub-frame is rendered, none is interpolated."""
     exposure, stride = recipe.subframes, recipe.stride * recipe.camera.factor
     frames = exposure + 1 + stride * (PHOTO_EXPOSURES - 1)
-    for number, path in enumerate(tqdm(scikit_image_photos(names), desc="prepare photos", unit="clip")):
-        seed = recipe.camera.seed + number
-        fast = Recipe(exposure=exposure, stride=stride, camera=replace(recipe.camera, factor=1, seed=seed))
-        target = Target(out / split / f"photo-{path.stem}", fast.centres(0, frames))
-        make_clips(moving_photo(path, PHOTO_SIZE, frames, seed), [target], fast, path.name)
+    with tqdm(scikit_image_photos(names), "prepare photos", unit="clip") as paths:
+        for number, path in enumerate(paths):
+            seed = recipe.camera.seed + number
+            fast = Recipe(exposure=exposure, stride=stride, camera=replace(recipe.camera, factor=1, seed=seed))
+            target = Target(out / split / f"photo-{path.stem}", fast.centres(0, frames))
+            make_clips(moving_photo(path, PHOTO_SIZE, frames, seed), [target], fast, path.name)
 
 
 def report(targets: list[Target]) -> None:
@@ -86,11 +88,12 @@ def check_tree(root: Path, data: DataConfig) -> int:
 def import_dataset(name: str, source: Path, out: Path, data: DataConfig) -> int:
     """Link a downloaded data set into the unified layout, then check all of it; returns the exit code."""
     made = kept = 0
-    for clip in tqdm(DATASETS[name](source), f"import {name}", unit="clip"):
-        if link_clip(clip, out):
-            made += 1
-        else:
-            kept += 1
+    with tqdm(DATASETS[name](source), f"import {name}", unit="clip") as clips:
+        for clip in clips:
+            if link_clip(clip, out):
+                made += 1
+            else:
+                kept += 1
     if made + kept == 0:
         raise UserError(
             f"{source}: holds no clips as {name} is downloaded; python -m spikevrt.prepare import --help shows how"

@@ -8,8 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from spikevrt.config import RecordingConfig
-from spikevrt.data.spikes.texts import decoded, shown
-from spikevrt.errors import UserError
+from spikevrt.config.written import decoded
+from spikevrt.errors import UserError, quoted
 
 TABLE_NAME = "windows.csv"
 """Table next to the recordings: `stem,start,length`, in spike frames of the recording."""
@@ -18,8 +18,10 @@ SEPARATORS = (";", "\t")
 """What may stand between the columns instead of a comma."""
 COUNT = re.compile(r"([0-9]{1,15})(\.0*)?")
 """A number of spike frames: 8, or 8.0 as some tools write it."""
-LARGEST_TABLE = 1 << 26
-"""Bytes of a table; this many hold millions of lines."""
+LONGEST_STEM = 255
+"""Characters of a stem: no file name is longer."""
+LARGEST_TABLE = 1 << 23
+"""Bytes of a table; this many hold hundreds of thousands of lines, and are read within seconds."""
 
 
 def exposures_for(folder: Path, stems: Sequence[str], recording: RecordingConfig) -> dict[str, slice]:
@@ -90,10 +92,10 @@ def read_exposure_table(path: Path) -> dict[str, slice]:
     for number, row in rows[1:]:
         numbers = [COUNT.fullmatch(cell) for cell in row[1:]]
         start, length = [int(match[1]) if match else -1 for match in numbers] if len(row) == 3 else (-1, -1)
-        if not row[0] or start < 0 or length < 1 or row[0] in exposures:
+        if not 0 < len(row[0]) <= LONGEST_STEM or start < 0 or length < 1 or row[0] in exposures:
             raise UserError(
                 f"{path}: line {number} must be {','.join(TABLE_COLUMNS)} with one line per frame, not "
-                f"{shown(','.join(row))}"
+                f"{quoted(','.join(row))}"
             )
         exposures[row[0]] = slice(start, start + length)
     return exposures

@@ -12,8 +12,7 @@ from spikevrt.data.files.stems import EXPECTED, require_same
 from spikevrt.data.spikes.exposures import TABLE_NAME, exposures_for
 from spikevrt.data.spikes.geometry import SpikeGeometry, geometry_for, home, recordings_in
 from spikevrt.data.spikes.recording import Crop, SpikeFile
-from spikevrt.data.spikes.texts import shown
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, quoted
 from spikevrt_kernels.voxelize import frames_per_bin
 
 
@@ -93,10 +92,10 @@ class SpikeFolder:
         recording = SpikeFile(next(iter(self.files.values())), self.geometry)
         late = [stem for stem, part in self.exposures.items() if part.stop > recording.frames]
         if late:
-            start, stop = shown(self.exposures[late[0]].start), shown(self.exposures[late[0]].stop)
+            start, stop = quoted(self.exposures[late[0]].start), quoted(self.exposures[late[0]].stop)
             raise UserError(
                 f"{recording.path}: {recording.frames} spike frames hold {len(self.files) - len(late)} of "
-                f"{len(self.files)} exposures; frame {shown(late[0])} asked for {start} to {stop}: leave out "
+                f"{len(self.files)} exposures; frame {quoted(late[0])} asked for {start} to {stop}: leave out "
                 f"frames without spikes, or check {TABLE_NAME} and the rates of DATA.RECORDING"
             )
 

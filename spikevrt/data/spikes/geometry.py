@@ -1,18 +1,25 @@
 """How the frames of a spike recording are stored, and the files that say so."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from spikevrt.config import DataConfig
+from spikevrt.config.written import MOST_BYTES, compose, decoded
 from spikevrt.data.files.stems import by_stem
 from spikevrt.data.spikes.npz import array_shape, is_array
-from spikevrt.data.spikes.texts import read_recording_config
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, quoted
 
 KNOWN = ((250, 400), (250, 416), (1000, 1000), (360, 640), (384, 384), (256, 256), (180, 320), (500, 800))
 """Stored sizes (height, width) of common cameras and data sets."""
 SHOWN_GEOMETRIES = 4
 RECORDING_SUFFIXES = (".dat", ".npz")
+SIZE_KEYS = ("spike_h", "spike_w")
+"""Keys of the size in a `config.yaml` beside recordings."""
+SIDE = re.compile(r"\+?([0-9]{1,6})(\.0*)?")
+"""A number of pixels there: 250, or 250.0 as some tools write it."""
 
 
 @dataclass(frozen=True)
@@ -105,3 +112,38 @@ def geometry_for(place: Path, data: DataConfig) -> SpikeGeometry:
     format = "uint8" if only_arrays else data.spike_format
     rest = data.recording.incomplete == "drop"
     return SpikeGeometry(size[0], size[1] - left - right, format, data.spike_flip, (left, right), rest)
+
+
+def read_recording_config(path: Path) -> tuple[int, int] | None:
+    """(height, width) from SpikeCV's `config.yaml` (spike_h, spike_w), or None where there is no such file.
+
+    Raises:
+        UserError: it does not state both as whole numbers of 1 to 999999, or states one of them twice.
+    """
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    found: dict[str, list[str]] = {key: [] for key in SIZE_KEYS}
+    for key, value in top_level(content) if len(content) <= MOST_BYTES else ():
+        found.get(key.strip().lower(), []).append(value)
+    matches = [SIDE.fullmatch(values[0].strip()) if len(set(values)) == 1 else None for values in found.values()]
+    sides = [int(match[1]) if match else 0 for match in matches]
+    if min(sides) < 1:
+        stated = ", ".join(f"{key}: {quoted(' and '.join(values))}" for key, values in found.items() if values)
+        raise UserError(
+            f"{path}: must hold spike_h and spike_w as whole numbers of pixels, once each"
+            f"{f' (it holds {stated})' if stated else ''}; correct it, or python -m spikevrt.identify finds the size"
+        )
+    return sides[0], sides[1]
+
+
+def top_level(content: bytes) -> list[tuple[str, str]]:
+    """Key and value of every plain entry of a YAML mapping, as they are written; nothing if it is no such text."""
+    try:
+        root = compose(decoded(content))
+    except yaml.YAMLError:
+        return []
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    scalar = yaml.ScalarNode
+    return [(str(k.value), str(v.value)) for k, v in pairs if isinstance(k, scalar) and isinstance(v, scalar)]

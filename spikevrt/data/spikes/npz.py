@@ -14,8 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from spikevrt.data.spikes.texts import shown
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, reason_of, shown
 
 ARRAY_NAME = "spk"
 LARGEST_RATIO = 1040
@@ -87,7 +86,7 @@ def member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     if len(named) != 1:
         found = ", ".join(info.filename.removesuffix(".npy") for info in arrays) or "none"
         raise UserError(
-            f"{path}: holds the arrays {shown(found)[1:-1]}; spikes are an array called {ARRAY_NAME}, or the only one"
+            f"{path}: holds the arrays {shown(found)}; spikes are an array called {ARRAY_NAME}, or the only one"
         )
     return named[0]
 
@@ -100,7 +99,7 @@ def read_header(path: Path, file: IO[bytes]) -> tuple[int, int, int]:
     if len(shape) != 3 or min(shape) < 1 or dtype not in (np.dtype(np.uint8), np.dtype(bool)) or fortran:
         order = ", Fortran order" if fortran else ""
         raise UserError(
-            f"{path}: holds {shown(str(dtype))[1:-1]} of shape {shown(shape)}{order}; spikes are (frames, "
+            f"{path}: holds {shown(str(dtype))} of shape {shown(shape)}{order}; spikes are (frames, "
             "height, width) of uint8 or bool in C order: save numpy.ascontiguousarray(spikes, numpy.uint8)"
         )
     return shape
@@ -112,4 +111,4 @@ def unreadable(path: Path, error: Exception) -> UserError:
         size = path.stat().st_size
     except OSError:
         return UserError(f"{path}: no such spike file")
-    return UserError(f"{path}: {size} bytes that do not read as an .npz ({shown(str(error))}); fetch it again")
+    return UserError(f"{path}: {size} bytes that do not read as an .npz ({reason_of(error)}); fetch it again")

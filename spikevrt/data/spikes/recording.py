@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from spikevrt.data.files.atomic import write_array
 from spikevrt.data.spikes.geometry import SpikeGeometry, fitting_geometries
 from spikevrt.data.spikes.npz import array_shape, is_array, read_array
-from spikevrt.data.spikes.texts import shown
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, shown
 from spikevrt_kernels.voxelize import voxelize
 
 Crop = tuple[int, int, int, int]

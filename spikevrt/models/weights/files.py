@@ -3,14 +3,15 @@
 import pickle
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, reason_of
 from spikevrt.models.weights.digest import ZIP_START, DamagedFileError, check_content
-from spikevrt.models.weights.stand_ins import described, stand_ins
 
 SAVE_AGAIN = "save it again with torch.save(model.state_dict(), ...)"
 PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd", b"7z\xbc\xaf": "7z"}
@@ -19,7 +20,8 @@ WEB_PAGE = (b"<!doctype", b"<html", b"<head", b"<?xml")
 HEAD_BYTES = 512
 TAR_MARK = slice(257, 262)
 OLD_TAR_MEMBERS = (b"sys_info\0", b"pickle\0", b"storages\0", b"tensors\0")
-REASON_LENGTH = 90
+NUMPY_SCALARS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+"""What a pickled NumPy number calls, before and since NumPy 2."""
 
 
 def read_state(path: str | Path) -> dict[str, Any]:
@@ -99,7 +101,7 @@ def read_safetensors(path: Path) -> dict[str, Any]:
         return load_file(path)
     except SafetensorError as error:
         raise DamagedFileError(
-            f"checkpoint {path}: damaged or no safetensors file ({shortened(error)}); copy or download it again"
+            f"checkpoint {path}: damaged or no safetensors file ({reason_of(error)}); copy or download it again"
         ) from None
 
 
@@ -124,15 +126,54 @@ def why_unreadable(error: Exception) -> str:
     unknown = re.search(r"Unsupported global: GLOBAL (\S+) was not", text)
     unknown = unknown or re.search(r"but got <class '([^']+)'>", text)
     if unknown and isinstance(error, pickle.UnpicklingError):
-        name = unknown[1].removeprefix("spikevrt.models.weights.stand_ins.")
+        name = unknown[1].removeprefix(f"{__name__}.")
         return f"holds objects of class {name}, which are not read for safety; {SAVE_AGAIN}"
     return (
-        f"cannot be read ({type(error).__name__}: {shortened(error)}); it is damaged, cut short or not a file of "
+        f"cannot be read ({type(error).__name__}: {reason_of(error)}); it is damaged, cut short or not a file of "
         "weights; copy or download it again"
     )
 
 
-def shortened(error: Exception) -> str:
-    """The beginning of an exception's text, as one line."""
-    text = " ".join(str(error).split())
-    return text[:REASON_LENGTH] + ("..." if len(text) > REASON_LENGTH else "")
+class StandIn:
+    """An object of a class that was not read, because reading would run code: it keeps what the file says of it."""
+
+    arguments: tuple[Any, ...]
+    state: Any = None
+
+    def __new__(cls, *arguments: Any) -> "StandIn":
+        """Keep the arguments of the object's construction."""
+        own = super().__new__(cls)
+        own.arguments = arguments
+        return own
+
+    def __init__(self, *arguments: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+def numpy_scalar(kind: StandIn, data: bytes) -> Any:
+    """The plain number that a pickled NumPy scalar holds; `kind` stands for its `numpy.dtype`."""
+    dtype = np.dtype(kind.arguments[0]).newbyteorder(kind.state[1])
+    return np.frombuffer(data, dtype)[0].item()
+
+
+def stand_ins(path: Path) -> list[tuple[Callable[..., Any], str]]:
+    """Stand-ins with the names of the classes and functions that `torch.load` does not know to be safe.
+
+    They are empty for a file whose names cannot be listed; `torch.load` then says what it does not read.
+    """
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+    except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError):
+        return []
+    return [(numpy_scalar if name in NUMPY_SCALARS else type(name, (StandIn,), {}), name) for name in names]
+
+
+def described(value: Any) -> str:
+    """What an entry holds, for messages: `text`, `dict`, `an object of class easydict.EasyDict`."""
+    kind = type(value)
+    if isinstance(value, StandIn):
+        return f"an object of class {kind.__name__}, which is not read for safety"
+    return "text" if kind is str else "nothing" if value is None else kind.__name__

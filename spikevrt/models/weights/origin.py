@@ -9,10 +9,9 @@ from torch import Tensor
 
 import spikevrt
 from spikevrt.config import Config, apply_option, config_from_tree
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, quoted, reason_of, shown
 from spikevrt.models.weights.digest import DamagedFileError
-from spikevrt.models.weights.files import shortened
-from spikevrt.models.weights.stand_ins import brief, described
+from spikevrt.models.weights.files import described
 
 FORMAT = 1
 """Number of the layout that `spikevrt.training.checkpoints` writes."""
@@ -26,11 +25,11 @@ def check_format(state: Mapping[str, Any], path: str | Path) -> None:
         return
     found = state.get("format")
     if type(found) is not int or found < 1:
-        held = brief(found) if type(found) is int else described(found) if "format" in state else "missing"
+        held = shown(found) if type(found) is int else described(found) if "format" in state else "missing"
         raise DamagedFileError(f"checkpoint {path}: format is {held}, must be {FORMAT}; use another checkpoint")
     if found > FORMAT:
         raise UserError(
-            f"checkpoint {path}: a newer spikevrt wrote it (format {brief(found)}, this one reads {FORMAT}); "
+            f"checkpoint {path}: a newer spikevrt wrote it (format {shown(found)}, this one reads {FORMAT}); "
             "update spikevrt"
         )
 
@@ -52,7 +51,7 @@ def stored_config(state: Mapping[str, Any], path: str | Path, options: Sequence[
         config = config_from_tree(tree)
     except (UserError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, LookupError) as error:
         raise DamagedFileError(
-            f"checkpoint {path}: config: {shortened(error)}{writer(state)}; use another checkpoint"
+            f"checkpoint {path}: config: {reason_of(error)}{writer(state)}; use another checkpoint"
         ) from None
     for option in options:
         apply_option(tree, option)
@@ -87,7 +86,7 @@ def check_size(weights: Mapping[str, Any], config: Config, path: str | Path) -> 
             )
     if sum(vrt.depths) > len(weights):
         raise DamagedFileError(
-            f"checkpoint {path}: MODEL.VRT.DEPTHS = {sum(vrt.depths):.6g} blocks, but it holds only {len(weights)} "
+            f"checkpoint {path}: MODEL.VRT.DEPTHS = {sum(vrt.depths)} blocks, but it holds only {len(weights)} "
             "weights; give their own config"
         )
 
@@ -98,4 +97,4 @@ def writer(state: Mapping[str, Any]) -> str:
     version = versions.get("spikevrt") if isinstance(versions, Mapping) else None
     if not isinstance(version, str) or version == spikevrt.__version__:
         return ""
-    return f" (written by spikevrt {version[:20]!r}, this is {spikevrt.__version__})"
+    return f" (written by spikevrt {quoted(version)}, this is {spikevrt.__version__})"
