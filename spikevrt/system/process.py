@@ -17,7 +17,8 @@ def signals(*names: str) -> tuple[signal.Signals, ...]:
     return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
 
 
-ENDING = signals("SIGTERM", "SIGHUP")
+HANGUP = signals("SIGHUP")
+ENDING = (signal.SIGTERM, *HANGUP)
 """Signals that end a command as Ctrl-C does: batch systems send the first, a closed terminal the second."""
 STOPPING = (signal.SIGINT, *ENDING)
 """Those and Ctrl-C itself."""
@@ -39,8 +40,12 @@ class EndingSignal(KeyboardInterrupt):
 
 @contextmanager
 def handled(numbers: Iterable[signal.Signals], handler: Handler) -> Iterator[None]:
-    """While active, `handler` gets these signals; afterwards, what got them before does."""
-    before = {number: signal.signal(number, handler) for number in numbers}
+    """While active, `handler` gets these signals; afterwards, what got them before does.
+
+    What nohup ignores stays ignored: a command under it outlives its terminal.
+    """
+    heard = [number for number in numbers if number not in HANGUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heard}
     try:
         yield
     finally:
@@ -52,7 +57,7 @@ def handled(numbers: Iterable[signal.Signals], handler: Handler) -> Iterator[Non
 def ending_in_order() -> Iterator[None]:
     """Meanwhile a signal of `ENDING` raises `EndingSignal`, so that nothing half-written stays.
 
-    A signal that is ignored stays so (nohup ignores SIGHUP); threads other than the main one change nothing.
+    A signal that is handled or ignored stays so; threads other than the main one change nothing.
     """
 
     def end(number: int, frame: FrameType | None) -> None:

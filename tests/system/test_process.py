@@ -11,6 +11,7 @@ import pytest
 
 from spikevrt.cli import run_command
 from spikevrt.system.failures import memory_line
+from spikevrt.system.process import STOPPING, handled
 
 PLAN = [sys.executable, "-m", "spikevrt", "config"]
 
@@ -49,13 +50,28 @@ def test_a_file_never_takes_the_place_of_a_closed_stream(tmp_path):
 
 
 SLOW = (
-    "import sys, time; from pathlib import Path; from spikevrt.cli import run_command\n"
+    "import signal, sys, time; from pathlib import Path; from spikevrt.cli import run_command\n"
+    # Tests may run in the background, where a shell lets signals be ignored.
+    "signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
     "from spikevrt.data.files.atomic import new_folder, replacing\n"
     "def main(argv):\n"
     "    with new_folder(Path(sys.argv[1], 'clip')) as a, replacing(Path(sys.argv[1], 'last.pt')):\n"
     "        (a / 'half').touch(); print('ready', flush=True); time.sleep(60)\n"
     "run_command(main)\n"
 )
+
+
+def test_what_nohup_ignores_stays_ignored():
+    taken = []
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with handled(STOPPING, lambda number, frame: taken.append(number)):
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert taken == [signal.SIGTERM]
 
 
 @pytest.mark.parametrize(
