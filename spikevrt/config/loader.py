@@ -207,9 +207,10 @@ def unknown_key(key: str) -> str:
     key = shown(key)
     sections = {k.rpartition(".")[0] for k in all_keys()} - {""}
     candidates = [*all_keys(), *sections, *ALIASES]
-    nearest = difflib.get_close_matches(key, candidates, n=1, cutoff=0.0)[0]
+    # All names are capitals: `data.root` is compared as DATA.ROOT.
+    nearest = difflib.get_close_matches(key.upper(), candidates, n=1, cutoff=0.0)[0]
     # The right name in the wrong section is a better guess than a name with similar letters.
-    leaf = key.rpartition(".")[2]
+    leaf = key.upper().rpartition(".")[2]
     same_leaf = [c for c in candidates if c.rpartition(".")[2] == leaf]
     return f"{key}: unknown configuration key; did you mean {same_leaf[0] if same_leaf else nearest}?"
 

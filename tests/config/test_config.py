@@ -128,6 +128,9 @@ def test_configurations_are_frozen():
 BAD = {
     "TRAIN.LRR=1": r"TRAIN.LRR: unknown configuration key; did you mean TRAIN.LR\?",
     "TRIAN.LR=1": r"TRIAN: unknown configuration key; did you mean TRAIN",
+    "data.root=x": r"data: unknown configuration key; did you mean DATA\?",
+    "DATA.root=x": r"DATA.root: unknown configuration key; did you mean DATA\.ROOT\?",
+    "TRAIN.lrr=1": r"did you mean TRAIN\.LR\?",
     "DATA.HEADS=1": r"did you mean MODEL.SPIKE_TSA.HEADS\?",
     "TRAIN.LR=fast": r"TRAIN.LR = 'fast': must be a number",
     "TRAIN.LR=-1": r"TRAIN.LR = -1.0: must be a positive",
