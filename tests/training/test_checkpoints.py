@@ -272,9 +272,10 @@ def test_the_writer_of_an_unknown_key_is_named(whole, monkeypatch):
 
 def test_other_positions_are_not_taken_in_silence(state):
     from spikevrt.models import build_model
+    from spikevrt.models.checkpoint import load_weights
 
     other = copy.copy(state["params"])
     key = next(key for key in other if key.endswith("relative_position_index"))
     other[key] = other[key].flip(0)
     with pytest.raises(UserError, match="holds other positions than the model computes"):
-        build_model(CONFIG).load_state_dict(other)
+        load_weights(build_model(CONFIG), other)
