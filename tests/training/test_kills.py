@@ -18,11 +18,11 @@ import torch
 from tests.small_data import small_config
 
 KILLS = int(os.environ.get("SPIKEVRT_KILLS", "6"))
-RANK_KILLS = int(os.environ.get("SPIKEVRT_RANK_KILLS", "2"))
+RANK_KILLS = int(os.environ.get("SPIKEVRT_RANK_KILLS", "1"))
 SECONDS_TO_NOTICE = 10
 """A process must end within this time after another one of its group was killed."""
 OPTIONS = (
-    "TRAIN.MAX_STEPS=14",
+    "TRAIN.MAX_STEPS=10",
     "TRAIN.SAVE_EVERY=2",
     "TRAIN.VAL_EVERY=3",
     "TRAIN.KEEP_LAST=2",
@@ -106,7 +106,7 @@ class Run:
 
 def moment(number: int, random: random.Random) -> tuple[int, float]:
     """When to kill: every second time within a save (which one, and so much later), else after some seconds."""
-    return (random.randint(1, 8), 300.0) if number % 2 else (10**9, random.uniform(0.2, 4.0))
+    return (random.randint(1, 6), 300.0) if number % 2 else (10**9, random.uniform(0.2, 4.0))
 
 
 def what_is_left(folder: Path) -> dict[str, Any]:
