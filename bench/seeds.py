@@ -1,7 +1,6 @@
 """`python -m bench.seeds`: does training with spikes win with every seed, and on every backend alike?"""
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -70,8 +69,7 @@ def training(key: Key, args: argparse.Namespace) -> Command:
 def curve(folder: Path) -> Curve:
     """The validations of a run."""
     rows, _ = read_rows(folder / LOG_NAME)
-    parsed = [json.loads(line) for _, line in rows]
-    return [(row["step"], row["psnr"]) for row in parsed if row["kind"] == "val"]
+    return [(row["step"], row["psnr"]) for row, _ in rows if row["kind"] == "val"]
 
 
 def table(curves: Mapping[Key, Curve]) -> str:

@@ -151,17 +151,19 @@ def outdated(folder: Path, resumed: Path, training: dict[str, Any]) -> list[Path
     """The checkpoints of a folder that are of later steps or, as far as can be told, of another run.
 
     `best.pt` has the best score of the steps up to any checkpoint that came after it; otherwise it is of another run,
-    and so is the rest of the folder, unless the run continues from there.
+    and so is the rest of the folder, unless the run continues from there. One of a validation that is made again is
+    replaced then.
     """
-    paths, best = by_step(folder), folder / BEST
+    paths, best, step = by_step(folder), folder / BEST, training["step"]
     inside = any(path.samefile(resumed) for path in paths)
-    strange = best.is_file() and told(best, "best") != training["best"]
+    again = training.get("validated", step) < step and best.is_file() and told_step(best) == step
+    strange = best.is_file() and told(best, "best") != training["best"] and not (inside and again)
     if strange and not inside:
         return paths
     return [
         path
         for path in paths
-        if told_step(path) > training["step"] or (path == best and strange) or (path.name == LAST and not inside)
+        if told_step(path) > step or (path == best and strange) or (path.name == LAST and not inside)
     ]
 
 

@@ -20,15 +20,25 @@ UNREADABLE_NAME = "log.unreadable.txt"
 
 
 class RunLog:
-    """The rows of a run; rows after the step from which a run resumes are dropped, so that none occurs twice."""
+    """The rows of a run; rows after the step from which a run resumes are dropped, so that none occurs twice.
 
-    def __init__(self, folder: Path, step: int, steps: int, shown: bool) -> None:
+    Args:
+        folder: of the run.
+        step: from which it starts or continues.
+        steps: of the whole run.
+        shown: whether this process writes.
+        validated: the last validation that stands, because a later one is made again; None = all up to `step`.
+    """
+
+    def __init__(self, folder: Path, step: int, steps: int, shown: bool, validated: int | None = None) -> None:
         self.path = folder / LOG_NAME
         if shown:
             rows, others = read_rows(self.path)
             keep_unreadable(self.path, others)
+            stand = {"val": step if validated is None else min(step, validated)}
             with replacing(self.path) as temporary:
-                temporary.write_text("".join(line for at, line in rows if at <= step), encoding="utf-8")
+                lines = (line for row, line in rows if row["step"] <= stand.get(row["kind"], step))
+                temporary.write_text("".join(lines), encoding="utf-8")
         self.shown = shown
         self.bar = tqdm(total=steps, initial=step, desc="train", unit="step", disable=not shown)
         self._board = tensorboard(folder, step) if shown else None
@@ -78,24 +88,24 @@ class RunLog:
                 self._board.close()
 
 
-def read_rows(path: Path) -> tuple[list[tuple[int, str]], list[bytes]]:
-    """The rows of a log, each with its step, and the lines that are no rows; a last line that was cut off is none."""
+def read_rows(path: Path) -> tuple[list[tuple[dict[str, Any], str]], list[bytes]]:
+    """The rows of a log, each with its line, and the lines that are no rows; a last line that was cut off is none."""
     lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-    if lines and not lines[-1].endswith(b"\n") and step_of(lines[-1]) is None:
+    if lines and not lines[-1].endswith(b"\n") and row_of(lines[-1]) is None:
         lines.pop()
-    rows: list[tuple[int, str]] = []
+    rows: list[tuple[dict[str, Any], str]] = []
     others: list[bytes] = []
     for line in filter(bytes.strip, lines):
-        step = step_of(line)
-        if step is None:
+        row = row_of(line)
+        if row is None:
             others.append(line)
         else:
-            rows.append((step, line.decode("utf-8").rstrip("\r\n") + "\n"))
+            rows.append((row, line.decode("utf-8").rstrip("\r\n") + "\n"))
     return rows, others
 
 
-def step_of(line: bytes) -> int | None:
-    """The step of a row; None if the line is not a row."""
+def row_of(line: bytes) -> dict[str, Any] | None:
+    """The row in a line, with its `kind` and `step`; None if the line is not a row."""
     try:
         row = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError):
@@ -103,7 +113,7 @@ def step_of(line: bytes) -> int | None:
     if not isinstance(row, dict) or not isinstance(row.get("kind"), str):
         return None
     step = row.get("step")
-    return step if isinstance(step, int) and not isinstance(step, bool) and step >= 0 else None
+    return row if isinstance(step, int) and not isinstance(step, bool) and step >= 0 else None
 
 
 def keep_unreadable(log: Path, lines: list[bytes]) -> None:

@@ -104,7 +104,7 @@ class Trainer:
         if self.processes.first:
             with replacing(self.folder / "config.yaml") as temporary:
                 temporary.write_text(config_to_yaml(self.config), encoding="utf-8")
-        self.log = RunLog(self.folder, self.step, self.steps, self.processes.first)
+        self.log = RunLog(self.folder, self.step, self.steps, self.processes.first, self.validated)
         scaled = self.optimiser_step.scaler.is_enabled()
         watched = anomalies_named(self.model, lambda: self.step + 1, not scaled)
         advice, anomalies = memory_advice(TRAINING_ADVICE), self.options.detect_anomaly
@@ -232,16 +232,16 @@ class Trainer:
         ema = self.optimiser_step.ema
         with ema.applied() if ema is not None else nullcontext():
             scores = validate(self.model, self.validation, self.config, self.processes)
+        self.log.row("val", self.step, **scores)
         before = self.validated, self.best
-        try:
-            self.validated, self.best = self.step, max(self.best, scores[BEST_BY])
-            if self.best > before[1]:
+        self.validated, self.best = self.step, max(self.best, scores[BEST_BY])
+        if self.best > before[1]:
+            try:
                 self.saves.write(self.folder / checkpoints.BEST)
-            self.log.row("val", self.step, **scores)
-        except Exception:
-            # What is saved now must say that file and row are missing, so that the resumed run makes them.
-            self.validated, self.best = before
-            raise
+            except Exception:
+                # What is saved now must say that the file is missing, so that the resumed run makes it.
+                self.validated, self.best = before
+                raise
         self.log.say(f"step {self.step}: {summary(scores)}")
 
     def _sound(self) -> Tensor:

@@ -133,6 +133,14 @@ def test_a_best_checkpoint_that_does_not_hold_the_best_score_is_set_aside(tmp_pa
     assert last.is_file()
 
 
+def test_the_best_checkpoint_of_a_validation_that_is_made_again_stays(tmp_path, capsys):
+    """An error after the validation of step 4 saved `last.pt` without it; the run writes the same `best.pt` again."""
+    last = saved(tmp_path / "last.pt", 4, 8.0)
+    saved(tmp_path / "best.pt", 4, 9.0)
+    assert set_aside(tmp_path, last, {"step": 4, "best": 8.0, "validated": 2})
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize("name", ["last.pt", "best.pt"])
 @pytest.mark.parametrize("resume", [None, "auto", "other.pt"])
 def test_a_folder_in_the_place_of_a_checkpoint_is_one_line(tmp_path, name, resume):

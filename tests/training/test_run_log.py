@@ -24,6 +24,13 @@ def test_rows_of_later_steps_are_dropped(tmp_path):
     assert opened(tmp_path, 5) == ROWS[:5]
 
 
+def test_a_validation_that_is_made_again_has_no_row_yet(tmp_path):
+    rows = [*ROWS[:4], {"kind": "val", "step": 2, "psnr": 20.0}, {"kind": "val", "step": 4, "psnr": 21.0}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    RunLog(tmp_path, 4, 100, shown=True, validated=2).close()
+    assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == rows[:5]
+
+
 @pytest.mark.parametrize("last", [LINES[2][:20], LINES[2]], ids=["cut off", "without its newline"])
 def test_a_last_line_without_an_end_is_kept_if_it_is_whole(tmp_path, last):
     (tmp_path / "log.jsonl").write_text("\n".join([*LINES[:2], last]))
