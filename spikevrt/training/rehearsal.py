@@ -36,10 +36,10 @@ class ScratchSaves(Saves):
 
     seconds = math.nan
 
-    def write(self, path: Path) -> None:
-        """Write a checkpoint, and measure how long that takes."""
+    def write_all(self, step: int, log: RunLog) -> None:
+        """Write the checkpoint, and measure how long that takes."""
         start = time.perf_counter()
-        super().write(path)
+        super().write_all(step, log)
         self.seconds = time.perf_counter() - start
 
     def rescue(self, step: int, log: RunLog) -> None:

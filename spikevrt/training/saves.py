@@ -52,17 +52,22 @@ class Saves:
         return self.folder / checkpoints.LAST
 
     def save(self, step: int, log: RunLog) -> None:
-        """Write a numbered checkpoint where TRAIN.SAVE_EVERY says so, then `last.pt`."""
+        """Write the checkpoints of a step; all processes wait until they are whole."""
+        if self.processes.first:
+            self.write_all(step, log)
+        self.processes.barrier()
+        self.saved(step)
+        self.due = False
+
+    def write_all(self, step: int, log: RunLog) -> None:
+        """Write a numbered checkpoint where TRAIN.SAVE_EVERY says so, then `last.pt`; for the first process."""
         log.sync()
         train = self.config.train
         if train.keep_last and step % train.save_every == 0:
-            self.write(checkpoints.numbered(self.folder, step))
-            if self.processes.first:
-                checkpoints.drop_old(self.folder, train.keep_last)
+            checkpoints.save_checkpoint(checkpoints.numbered(self.folder, step), self.config, self.state())
+            checkpoints.drop_old(self.folder, train.keep_last)
         # The last of all: whatever a kill interrupts before it is done again by the resumed run.
-        self.write(self.last)
-        self.saved(step)
-        self.due = False
+        checkpoints.save_checkpoint(self.last, self.config, self.state())
 
     def save_if_sound(self, step: int, log: RunLog) -> bool:
         """Save unless the weights give values that are not finite; returns whether it was saved."""
@@ -78,8 +83,7 @@ class Saves:
         try:
             if not self.sound():
                 return
-            log.sync()
-            checkpoints.save_checkpoint(self.last, self.config, self.state())
+            self.write_all(step, log)
         except Exception as error:
             # The first error is the one to tell; this one is mostly its consequence.
             log.say(f"step {step} could not be saved: {reason_of(error)}")

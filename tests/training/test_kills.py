@@ -122,6 +122,8 @@ def what_is_left(folder: Path) -> dict[str, Any]:
 
 def same(a: Any, b: Any) -> bool:
     """Whether two values are equal bit for bit."""
+    if type(a) is not type(b):
+        return False
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)):
