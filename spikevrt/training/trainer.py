@@ -143,6 +143,7 @@ class Trainer:
         train, last = self.config.train, self.step >= self.steps
         if self.validated < self.step and (self.step % train.val_every == 0 or last):
             self._validate()
+            self.saves.due |= self.saves.step == self.step  # What an error made it save lacks this validation.
         if self.saves.step < self.step and (self.step % train.save_every == 0 or last or self.stopped):
             self.saves.due = True
         if not self.saves.due or not (last or self.stopped):

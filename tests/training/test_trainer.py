@@ -255,6 +255,7 @@ def test_a_validation_that_an_error_prevented_is_made_up_for(own_tree, tmp_path)
     assert resumed.run()
     assert [row["step"] for row in rows(tmp_path, "val")] == [2]
     assert resumed.done
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["training"]["validated"] == 2
     assert (tmp_path / "best.pt").is_file()
 
 
