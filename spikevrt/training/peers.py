@@ -11,6 +11,7 @@ from threading import Event, Thread
 from torch import distributed
 
 LOOK_SECONDS = 0.5
+GONE_SECONDS = 3.0
 """How often a process looks after the others, and how long after a lost connection it waits for one to be gone."""
 
 
@@ -39,7 +40,7 @@ class Peers:
 
     def ended_soon(self) -> list[int]:
         """Ranks that ended, after a connection was lost: a process that is killed is gone a moment later."""
-        limit = time.monotonic() + LOOK_SECONDS
+        limit = time.monotonic() + GONE_SECONDS
         while not (found := self.ended()) and time.monotonic() < limit:
             time.sleep(LOOK_SECONDS / 50)
         return found
