@@ -106,7 +106,7 @@ def call_together(command: Command, count: int) -> int:
     """
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // count))}
-    group = Group()
+    group = Group(patience=3.0)
     with group.passing_on_signals(), ExitStack() as stack:
         for rank in range(count):
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
@@ -132,7 +132,9 @@ def free_port() -> int:
 class Group:
     """Processes that are stopped together."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 0.0) -> None:
+        self.patience = patience
+        """Seconds after a failure in which the others may notice it and end by themselves."""
         self.processes: list[subprocess.Popen[bytes]] = []
         self.signalled = False
         self.signal: int | None = None
@@ -148,11 +150,13 @@ class Group:
     def wait(self) -> int | None:
         """Wait for all processes; returns the first one that failed, or None. A failure interrupts the others."""
         first: int | None = None
+        since = time.monotonic()
         while True:
             ended = [i for i, process in enumerate(self.processes) if process.poll() is not None]
             failed = [i for i in ended if self.processes[i].returncode]
             first = failed[0] if first is None and failed else first
-            if first is not None and not self.stopping:
+            since = time.monotonic() if first is None else since
+            if first is not None and not self.stopping and time.monotonic() - since >= self.patience:
                 self.interrupt()
             if len(ended) == len(self.processes):
                 return first
