@@ -87,8 +87,6 @@ class Processes:
             lost = self.peers.ended_soon() if self.peers is not None else []
             if not lost and not connection_lost(error):
                 raise
-            # What started the processes now interrupts this one, which ends already: that would only add a traceback.
-            signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
             if self.first:
                 save()
             if self.rank == min(set(range(self.world)) - set(lost)) or (not lost and self.local == 0):
