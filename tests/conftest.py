@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.small_data import make_tree
+from spikevrt.config import config_to_tree
+from tests.small_data import make_tree, small_config
 
 CONFORMANCE_ERRORS = pytest.StashKey[list[tuple[str, float, float]]]()
 
@@ -94,3 +95,14 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_tree(tree: Path, tmp_path: Path) -> Path:
     """A copy of the small data set to damage."""
     return Path(shutil.copytree(tree, tmp_path / "tree"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model."""
+    from spikevrt.models import build_model  # Tests of kernels alone do without it.
+
+    config = small_config(tree)
+    path = tmp_path_factory.mktemp("model") / "last.pt"
+    torch.save({"config": config_to_tree(config), "params": build_model(config).state_dict()}, path)
+    return path

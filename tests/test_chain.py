@@ -28,15 +28,6 @@ SMALL = ["--opts", "DATA.K=4", "DATA.CLIP_LEN=2", "TEST.CLIP_OVERLAP=1"]
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tree, tmp_path_factory):
-    """An untrained model."""
-    config = small_config(tree)
-    path = tmp_path_factory.mktemp("model") / "last.pt"
-    torch.save({"config": config_to_tree(config), "params": build_model(config).state_dict()}, path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Pictures `1.png` to `11.png`, the same as a video, and what simulate makes of both."""
     root = tmp_path_factory.mktemp("chain")

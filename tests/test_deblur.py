@@ -13,15 +13,6 @@ from tests.small_data import small_config
 from tests.small_videos import GAP, display_matrix, packets, pattern, write
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tree, tmp_path_factory):
-    """An untrained model."""
-    config = small_config(tree)
-    path = tmp_path_factory.mktemp("model") / "last.pt"
-    torch.save({"config": config_to_tree(config), "params": build_model(config).state_dict()}, path)
-    return path
-
-
 def last(folder, pattern):
     return sorted(folder.glob(pattern))[-1]
 

@@ -1,5 +1,6 @@
 """The folder of a run: one process (or group) at a time, and the checkpoint that a run continues from."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -64,17 +65,13 @@ def opened_lock(path: Path) -> Iterator[IO[str]]:
 
 
 def lock(file: IO[str]) -> None:
-    """Lock a file for this process alone; does nothing where the system or the file system has no locks.
+    """Lock a file for this process alone; does nothing where the file system has no locks.
 
     A POSIX lock, not flock(2): worker processes must not inherit it, because they can outlive a killed run.
 
     Raises:
         BlockingIOError: another process holds it.
     """
-    try:
-        import fcntl
-    except ImportError:
-        return
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
