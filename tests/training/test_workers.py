@@ -178,8 +178,10 @@ def test_workers_of_any_start_method_survive_ctrl_c_while_they_start(tree, metho
         "    os.killpg(0, signal.SIGINT)\n"
         "    print(sum(len(batch['blur']) for batch in batches), len(kept), kept.ram.used > 0)\n"
     )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, script, tree, method]
     done = subprocess.run(
-        [sys.executable, script, tree, method], capture_output=True, text=True, timeout=300, start_new_session=True
+        command, capture_output=True, text=True, timeout=300, start_new_session=True, env=environment, check=False
     )
-    assert done.stdout == "asked to stop\n10 10 True\n"
     assert done.stderr == ""
+    assert done.stdout == "asked to stop\n10 10 True\n"
