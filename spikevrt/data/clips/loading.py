@@ -1,6 +1,7 @@
 """Worker processes that load batches: as many as shared memory allows, deaf to Ctrl-C, and missed when they die."""
 
 import multiprocessing
+import multiprocessing.connection
 import multiprocessing.resource_tracker
 import os
 import re
@@ -31,6 +32,8 @@ IN_ADVANCE = 2
 """Batches that every worker has in advance where there is room."""
 PATIENCE = 20.0
 """Seconds for which a worker waits until others have freed shared memory."""
+ENDING = 5.0
+"""Seconds for which the exit code of a worker is awaited that has ended or is ending."""
 TERMINAL = signals("SIGINT", "SIGHUP")
 """What a terminal sends to all its processes; the training process alone answers, by saving."""
 NOT_SENT = 74
@@ -171,11 +174,20 @@ class Batches:
             workers = getattr(self._batches, "_workers", [])
             # A worker that ends while it hands a batch over leaves a connection that breaks off.
             if LOST.search(str(error)) or (workers and isinstance(error, EOFError | ConnectionError)):
-                raise UserError(lost_line([worker.exitcode for worker in workers])) from None
+                raise UserError(lost_line(exit_codes(workers))) from None
             line = failure_line(error)
             if line is None:
                 raise
             raise UserError(line) from None
+
+
+def exit_codes(workers: Sequence[multiprocessing.Process]) -> list[int | None]:
+    """Exit codes of workers of which one is ending: its connection breaks off before the system says how it ended."""
+    ended = multiprocessing.connection.wait([worker.sentinel for worker in workers], timeout=ENDING)
+    for worker in workers:
+        if worker.sentinel in ended:
+            worker.join(ENDING)
+    return [worker.exitcode for worker in workers]
 
 
 def lost_line(codes: Sequence[int | None]) -> str:
