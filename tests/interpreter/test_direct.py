@@ -7,17 +7,16 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from spikevrt_kernels.core import registered
 from spikevrt_kernels.core.direct import followed
 from spikevrt_kernels.proof.operator_counter import count_saved
 from spikevrt_kernels.temporal_attention import temporal_attention
-from spikevrt_kernels.temporal_attention.triton import registered as attention
 from spikevrt_kernels.temporal_block import BlockWeights, temporal_block
 from spikevrt_kernels.temporal_block.triton import registered as block
 from spikevrt_kernels.window_attention import RelativeBias, window_attention
-from spikevrt_kernels.window_attention.triton import registered as windows
 
 C, HEADS, WINDOW = 16, 2, (2, 2, 2)
-MODULES = (attention, block, windows)
+MODULES = (registered, block)
 
 
 def drawn(*shape):
@@ -70,7 +69,7 @@ def results(call, leaves):
 
 
 @contextmanager
-def registered():
+def as_if_followed():
     with ExitStack() as stack:
         for module in MODULES:
             stack.enter_context(patch.object(module, "followed", return_value=True))
@@ -78,7 +77,7 @@ def registered():
 
 
 def as_registered(call, leaves):
-    with registered():
+    with as_if_followed():
         return results(call, leaves)
 
 
@@ -136,7 +135,7 @@ def saved_bytes(call, leaves):
 def test_nothing_more_is_saved(make):
     call, leaves = make()
     mine = saved_bytes(call, leaves)
-    with registered():
+    with as_if_followed():
         assert mine == saved_bytes(call, leaves)
 
 
@@ -149,7 +148,7 @@ def test_a_weight_written_between_two_calls_is_seen(at):
         leaves[at].data.mul_(1.5).add_(0.25)
         after = call()
     assert not torch.equal(after, before)
-    with torch.no_grad(), registered():
+    with torch.no_grad(), as_if_followed():
         assert torch.equal(after, call())
 
 

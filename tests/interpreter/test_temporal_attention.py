@@ -6,7 +6,7 @@ import torch
 from spikevrt_kernels.core.backends import BackendError
 from spikevrt_kernels.proof.byte_counter import count_bytes
 from spikevrt_kernels.temporal_attention import temporal_attention
-from spikevrt_kernels.temporal_attention.triton.registered import forward as fused_forward
+from spikevrt_kernels.temporal_attention.triton.registered import REGISTERED
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 1e-3}
 SHAPES = {  # B, C, Tq, Tk, H, W, heads
@@ -99,7 +99,7 @@ def test_dropout_gradients_are_those_of_the_same_mask():
     seed = torch.tensor([7])
 
     def attend(q, k, v):
-        return fused_forward(q, k, v, 1, 0.4, seed)
+        return REGISTERED.forward(q, k, v, 1, 0.4, seed)
 
     assert torch.autograd.gradcheck(attend, (q, k, v))
 
@@ -113,7 +113,7 @@ def test_gradcheck():
 def test_opcheck(dropout_p):
     q, k, v = features(torch.float32, 1, 8, 2, 3, 3, 2)
     seed = torch.tensor([3]) if dropout_p else None
-    torch.library.opcheck(fused_forward, (q, k, v, 2, dropout_p, seed))
+    torch.library.opcheck(REGISTERED.forward, (q, k, v, 2, dropout_p, seed))
 
 
 def test_what_cannot_run_raises_a_sentence():

@@ -7,12 +7,13 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from spikevrt.models.temporal import TemporalCrossBlock, TemporalSelfBlock, TimeSettings
+from spikevrt_kernels.core import sums
 from spikevrt_kernels.core.backends import BackendError
 from spikevrt_kernels.proof.byte_counter import count_bytes
 from spikevrt_kernels.proof.operator_counter import count_saved
 from spikevrt_kernels.temporal_block import Chunking
 from spikevrt_kernels.temporal_block.spec import FEATURES
-from spikevrt_kernels.temporal_block.triton import launch, launch_backward
+from spikevrt_kernels.temporal_block.triton import launch
 from spikevrt_kernels.temporal_block.triton import registered as fused
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 1e-3}
@@ -32,7 +33,7 @@ ODD = {
 @pytest.fixture(autouse=True)
 def few_programs(monkeypatch):
     """Few programs share the tiles, so that each walks over several."""
-    monkeypatch.setattr(launch_backward, "PROGRAMS", 2)
+    monkeypatch.setattr(sums, "PROGRAMS", 2)
 
 
 def make_block(C, cross, heads, ratio, dropout=0.0, chunk=None):

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from spikevrt_kernels.core.direct import differentiated, followed
-from spikevrt_kernels.core.launch import draw_seed, noting
+from spikevrt_kernels.core.launch import draw_seed
+from spikevrt_kernels.core.registered import Registered
 
 
 def run_forward(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, seed: Tensor | None) -> Tensor:
@@ -19,12 +18,9 @@ def run_forward(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float, s
     return out
 
 
-forward = torch.library.custom_op("spikevrt::temporal_attention", run_forward, mutates_args=())
-
-
-@forward.register_fake
-def _(q: Tensor, *others: Any) -> Tensor:
-    return run_forward(q, *others) if noting() else q.new_empty(q.shape)
+def like_forward(q: Tensor, *others: Any) -> Tensor:
+    """The output without values."""
+    return q.new_empty(q.shape)
 
 
 def run_backward(
@@ -38,50 +34,31 @@ def run_backward(
     return gradients
 
 
-backward = torch.library.custom_op("spikevrt::temporal_attention_backward", run_backward, mutates_args=())
-
-
-@backward.register_fake
-def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
-    if noting():
-        return run_backward(grad, q, k, v, *others)
+def like_backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients without values."""
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
-def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     """Save the inputs for the backward pass, and nothing else."""
     q, k, v, ctx.heads, ctx.dropout_p, seed = inputs
     ctx.save_for_backward(q, k, v, seed)
 
 
 def differentiate(
-    ctx: Any, grad: Tensor, run: Callable[..., tuple[Tensor, Tensor, Tensor]] = backward
+    ctx: Any, run: Callable[..., tuple[Tensor, Tensor, Tensor]], grad: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of the arguments of `forward`."""
+    """Gradients of the arguments of `run_forward`."""
     q, k, v, seed = ctx.saved_tensors
     return *run(grad, q, k, v, ctx.heads, ctx.dropout_p, seed), None, None, None
 
 
-forward.register_autograd(differentiate, setup_context=setup_context)
-
-
-class Direct(torch.autograd.Function):
-    """The same operator, called without PyTorch's dispatcher."""
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
-        output = run_forward(*inputs)
-        setup_context(ctx, inputs, output)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return differentiate(ctx, grad, backward if torch.is_grad_enabled() else run_backward)
+REGISTERED = Registered(
+    "temporal_attention", run_forward, run_backward, like_forward, like_backward, save, differentiate
+)
 
 
 def temporal_attention_fused(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout_p: float = 0.0) -> Tensor:
     """softmax(q k^T / sqrt(D)) v along T in one kernel; shapes as in `temporal_attention`."""
     seed = draw_seed(q.device) if dropout_p > 0 else None
-    tensors = q, k.to(q.dtype), v.to(q.dtype)
-    run = forward if followed(*tensors) else Direct.apply if differentiated(*tensors) else run_forward
-    return run(*tensors, heads, dropout_p, seed)
+    return REGISTERED(q, k.to(q.dtype), v.to(q.dtype), heads, dropout_p, seed)

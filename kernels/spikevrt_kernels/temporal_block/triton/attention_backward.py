@@ -8,16 +8,10 @@ import triton
 import triton.language as tl
 
 from spikevrt_kernels.core.triton_math import add_dot
+from spikevrt_kernels.core.triton_tiles import load_weight, norm_backward, zero_tiles
 from spikevrt_kernels.temporal_attention.triton.kernels import drop, softmax_frames
 from spikevrt_kernels.temporal_block.triton.attention_forward import project, project_frames
-from spikevrt_kernels.temporal_block.triton.tiles import (
-    load_normed,
-    load_tile,
-    load_weight,
-    norm_backward,
-    store_tile,
-    zero_tiles,
-)
+from spikevrt_kernels.temporal_block.triton.tiles import load_normed, load_tile, store_tile
 
 
 @triton.jit

@@ -4,8 +4,9 @@ import triton
 import triton.language as tl
 
 from spikevrt_kernels.core.triton_math import add_dot
+from spikevrt_kernels.core.triton_tiles import load_vector, load_weight
 from spikevrt_kernels.temporal_attention.triton.kernels import drop, softmax_frames
-from spikevrt_kernels.temporal_block.triton.tiles import frame_stats, load_tile, load_vector, load_weight, store_tile
+from spikevrt_kernels.temporal_block.triton.tiles import frame_stats, load_tile, store_tile
 
 
 @triton.jit

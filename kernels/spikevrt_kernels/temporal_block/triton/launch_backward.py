@@ -1,11 +1,12 @@
 """The launches of the block's backward pass in order, and how their partial sums become gradients."""
 
-from math import prod
 from typing import NamedTuple
 
 from torch import Tensor
 
 from spikevrt_kernels.core.launch import Launch, pieces, strides
+from spikevrt_kernels.core.sums import Sums, new_sums, programs_over
+from spikevrt_kernels.core.tile_config import padded
 from spikevrt_kernels.temporal_block.triton.attention_backward import temporal_block_bwd_attend_kernel
 from spikevrt_kernels.temporal_block.triton.launch import (
     Call,
@@ -20,9 +21,6 @@ from spikevrt_kernels.temporal_block.triton.mlp_backward import (
 )
 from spikevrt_kernels.temporal_block.triton.projection_backward import temporal_block_bwd_project_kernel
 
-PROGRAMS = 256
-"""Number of programs that walk over the tiles, each with a row of sums; it fixes the order of every sum."""
-
 
 class Saved(NamedTuple):
     """What the forward pass keeps besides its inputs."""
@@ -35,40 +33,18 @@ class Saved(NamedTuple):
     """(2,B,Tk,H,W) layer norm statistics of the context; in self-attention the same as `stats_q`."""
 
 
-class Sums(NamedTuple):
-    """Partial sums of one kernel: one row per program, which holds gradients of these shapes one after the other."""
-
-    rows: Tensor
-    shapes: tuple[tuple[int, ...], ...]
-
-    def gradients(self) -> list[Tensor]:
-        """The gradients: sums over the programs, always in the same order."""
-        parts = self.rows.sum(0).split([prod(shape) for shape in self.shapes])
-        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
-
-
-def new_sums(call: Call, programs: int, *shapes: tuple[int, ...]) -> Sums:
-    """Memory for the sums of `programs` programs."""
-    return Sums(call.x.new_empty((programs, sum(map(prod, shapes))), dtype=call.acc), shapes)
-
-
-def padded(C: int) -> int:
-    """Channels of a tile that holds all of them: C, rounded up to a power of two."""
-    return max(16, 1 << (C - 1).bit_length())
-
-
-def programs_over(x: Tensor, pixels: int) -> int:
+def programs_for(x: Tensor, pixels: int) -> int:
     """Number of programs that divide the tiles of x."""
     B, _, T, H, W = x.shape
-    return min(PROGRAMS, pieces(H * W, pixels) * T * B)
+    return programs_over(pieces(H * W, pixels) * T * B)
 
 
 def dy_launch(call: Call, saved: Saved, grad: Tensor) -> tuple[Launch, Tensor, Tensor, Sums]:
     """From the gradient of out to dy, and z = LN(y) in the type `dot`; sums of Wo transposed (C,C), bo, gamma, beta."""
     B, C, T = call.x.shape[:3]
     config = call.config("bwd_dy")
-    programs = programs_over(call.x, config.pixels)
-    dy, sums = call.x.new_empty(call.x.shape), new_sums(call, programs, (C, C), (C,), (C,), (C,))
+    programs = programs_for(call.x, config.pixels)
+    dy, sums = call.x.new_empty(call.x.shape), new_sums(call.x, call.acc, programs, (C, C), (C,), (C,), (C,))
     z = call.x.new_empty(call.x.shape, dtype=call.dot)
     arguments = mlp_arguments(call, saved.o) | {"grad_ptr": grad, "z_ptr": z, "dy_ptr": dy, "sums_ptr": sums.rows}
     arguments |= strides("g", grad.stride()) | {"B": B, "T": T, "P": config.pixels, "CP": padded(C)}
@@ -80,12 +56,12 @@ def mlp_backward_launch(call: Call, z: Tensor, grad: Tensor) -> tuple[Launch, Su
     """The MLP's weight gradients: sums of W1 (R,C), W2 transposed (R,C), b1, b2."""
     B, C, T, H, W = call.x.shape
     config = call.config("bwd_mlp")
-    programs = programs_over(call.x, config.pixels)
+    programs = programs_for(call.x, config.pixels)
     (w1, b1), w2 = call.weights.mlp_in, call.weights.mlp_out[0]
     constants = mlp_constants(w1.shape[0], call.dot)
     R, RK = w1.shape[0], constants["RK"]
     slices = pieces(pieces(R, RK), config.parts)
-    sums = new_sums(call, programs, (R, C), (R, C), (R,), (C,))
+    sums = new_sums(call.x, call.acc, programs, (R, C), (R, C), (R,), (C,))
     arguments = {
         "z_ptr": z,
         "grad_ptr": grad,
@@ -177,8 +153,8 @@ def project_backward_launch(
     B, C, T, H, W = x.shape
     groups = grad.shape[1] // C
     config = call.config(f"bwd_project_{groups}")
-    programs = programs_over(x, config.pixels)
-    sums = new_sums(call, programs, (groups * C, C), (groups * C,))
+    programs = programs_for(x, config.pixels)
+    sums = new_sums(call.x, call.acc, programs, (groups * C, C), (groups * C,))
     constants = chunk_constants(C, call.dot)
     arguments = {
         "x_ptr": x,

@@ -12,19 +12,18 @@ import triton
 import triton.language as tl
 
 from spikevrt_kernels.core.triton_math import add_dot, zero_vectors
-from spikevrt_kernels.temporal_block.triton.tiles import (
+from spikevrt_kernels.core.triton_tiles import (
     gelu,
     gelu_slope,
-    load_tile,
     load_vector,
     load_weight,
     norm_backward,
     store_sums,
-    store_tile,
     store_vector,
     tile_stats,
     zero_tiles,
 )
+from spikevrt_kernels.temporal_block.triton.tiles import load_tile, store_tile
 
 
 @triton.jit

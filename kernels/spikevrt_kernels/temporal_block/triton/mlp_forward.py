@@ -4,14 +4,8 @@ import triton
 import triton.language as tl
 
 from spikevrt_kernels.core.triton_math import add_dot
-from spikevrt_kernels.temporal_block.triton.tiles import (
-    chunk_stats,
-    gelu,
-    load_tile,
-    load_vector,
-    load_weight,
-    store_tile,
-)
+from spikevrt_kernels.core.triton_tiles import chunk_stats, gelu, load_vector, load_weight
+from spikevrt_kernels.temporal_block.triton.tiles import load_tile, store_tile
 
 
 @triton.jit

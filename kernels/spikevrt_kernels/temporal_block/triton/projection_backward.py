@@ -4,13 +4,8 @@ import triton
 import triton.language as tl
 
 from spikevrt_kernels.core.triton_math import add_dot, zero_vectors
-from spikevrt_kernels.temporal_block.triton.tiles import (
-    load_normed,
-    load_tile,
-    store_sums,
-    store_vector,
-    zero_tiles,
-)
+from spikevrt_kernels.core.triton_tiles import store_sums, store_vector, zero_tiles
+from spikevrt_kernels.temporal_block.triton.tiles import load_normed, load_tile
 
 
 @triton.jit(do_not_specialize=["B"])

@@ -1,32 +1,11 @@
 """The tile table: pixels and warps of each kernel, and where the forward pass is one kernel."""
 
-from typing import Any, NamedTuple
-
 import torch
 
-from spikevrt_kernels.core.tuned import Kernel, tuned_row
+from spikevrt_kernels.core import tile_config
+from spikevrt_kernels.core.tile_config import MIN_TILE, Config
 
 OPERATOR = "temporal_block"
-REGISTERS, MAX_REGISTERS = 65_536, 255
-"""Registers per multiprocessor and per thread. Without a limit the assembler may aim at far fewer, and spill."""
-MIN_PIXELS = 16
-"""The smallest side of a matrix product in Triton."""
-
-
-class Config(NamedTuple):
-    """Tile size and warps of one kernel."""
-
-    pixels: int
-    warps: int
-    parts: int = 1
-    """Number of parts into which the hidden channels are divided; only for kernels that sum weight gradients."""
-
-    def options(self) -> dict[str, Any]:
-        """Triton's compiler options."""
-        registers = min(MAX_REGISTERS, REGISTERS // (32 * self.warps))
-        return {"num_warps": self.warps, "num_stages": 1, "enable_fp_fusion": True, "maxnreg": registers}
-
-
 TABLE = {
     "attend": Config(16, 4),
     "mlp": Config(64, 8),
@@ -62,7 +41,6 @@ def choose(
 
     The tile has at most `max_pixels` pixels, but never fewer than 16.
     """
-    row = tuned_row(Kernel(OPERATOR, kernel, variant), device)
-    config = TABLE[kernel] if row is None else Config(*row)
+    config = tile_config.choose(OPERATOR, TABLE, kernel, variant, device)
     bound = 1 << max(max_pixels, 1).bit_length() - 1
-    return config._replace(pixels=max(MIN_PIXELS, min(config.pixels, bound)))
+    return config._replace(pixels=max(MIN_TILE, min(config.pixels, bound)))

@@ -1,4 +1,4 @@
-"""What the block's kernels share: tiles of pixels, slices of weights, and layer norm."""
+"""What the block's kernels share: tiles of pixels of one frame, and their layer norm."""
 
 import triton
 import triton.language as tl
@@ -18,21 +18,6 @@ def store_tile(frame_ptr, stride_c, first, end, at, inside, tile, K: tl.constexp
     c = first + tl.arange(0, K)  # (K,)
     pointers = frame_ptr + tl.cast(c, tl.int64)[None, :] * stride_c + at[:, None]  # (P,K)
     tl.store(pointers, tile.to(frame_ptr.dtype.element_ty), mask=inside[:, None] & (c < end)[None, :])
-
-
-@triton.jit
-def load_weight(w_ptr, row, row_end, column, column_end, width, N: tl.constexpr, K: tl.constexpr):
-    """Load w[row .. row+N, column .. column+K] of a matrix with rows of `width`: (N,K), zero beyond the ends."""
-    n, k = row + tl.arange(0, N), column + tl.arange(0, K)  # (N,), (K,)
-    mask = (n < row_end)[:, None] & (k < column_end)[None, :]  # (N,K)
-    return tl.load(w_ptr + n[:, None] * width + k[None, :], mask=mask, other=0.0)
-
-
-@triton.jit
-def load_vector(v_ptr, first, end, K: tl.constexpr, ACC: tl.constexpr):
-    """Load v[first .. first+K] (below end) in ACC: (K,)."""
-    k = first + tl.arange(0, K)
-    return tl.load(v_ptr + k, mask=k < end, other=0.0).to(ACC)
 
 
 @triton.jit
@@ -57,68 +42,3 @@ def load_normed(frame_ptr, stride_c, stats_ptr, plane, C, at, inside, CP: tl.con
     rstd = tl.load(stats_ptr + plane + at, mask=inside, other=0.0)  # (P,)
     x = load_tile(frame_ptr, stride_c, 0, C, at, inside, CP).to(ACC)  # (P,CP)
     return tl.where((tl.arange(0, CP) < C)[None, :], (x - mean[:, None]) * rstd[:, None], 0.0), rstd
-
-
-@triton.jit
-def norm_backward(grad, normed, rstd, C):
-    """Gradient of x through normed = (x - mean(x)) rstd, of whole tiles: rstd (g - mean(g) - normed mean(g normed))."""
-    first, second = tl.sum(grad, 1) / C, tl.sum(grad * normed, 1) / C
-    return (grad - first[:, None] - normed * second[:, None]) * rstd[:, None]
-
-
-@triton.jit
-def zero_tiles(COUNT: tl.constexpr, N: tl.constexpr, K: tl.constexpr, ACC: tl.constexpr):
-    """A tuple of COUNT zero tiles (N,K)."""
-    tiles = ()
-    for _ in tl.static_range(COUNT):
-        tiles = tiles + (tl.zeros((N, K), ACC),)
-    return tiles
-
-
-@triton.jit
-def chunk_stats(chunks, C, eps, NC: tl.constexpr, CK: tl.constexpr, ACC: tl.constexpr):
-    """Mean and 1 / sqrt(variance + eps) of NC chunks that are in registers."""
-    total = tl.sum(chunks[0], 1)  # (P,)
-    for j in tl.static_range(1, NC):
-        total += tl.sum(chunks[j], 1)
-    mean = total / C
-    square = tl.zeros_like(mean)
-    for j in tl.static_range(NC):
-        centred = tl.where((j * CK + tl.arange(0, CK) < C)[None, :], chunks[j] - mean[:, None], 0.0)  # (P,CK)
-        square += tl.sum(centred * centred, 1)
-    return mean, 1.0 / tl.sqrt(square / C + eps)
-
-
-@triton.jit
-def tile_stats(tile, C, eps, CP: tl.constexpr):
-    """Mean and 1 / sqrt(variance + eps) of a tile that holds all C channels, and zeros beyond them."""
-    mean = tl.sum(tile, 1) / C  # (P,)
-    centred = tl.where((tl.arange(0, CP) < C)[None, :], tile - mean[:, None], 0.0)  # (P,CP)
-    return mean, 1.0 / tl.sqrt(tl.sum(centred * centred, 1) / C + eps)
-
-
-@triton.jit
-def gelu(x):
-    """Exact GELU."""
-    return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
-
-
-@triton.jit
-def gelu_slope(x):
-    """Derivative of exact GELU."""
-    return 0.5 * (1.0 + tl.erf(x * 0.7071067811865476)) + x * 0.3989422804014327 * tl.exp(-0.5 * x * x)
-
-
-@triton.jit
-def store_sums(ptr, tile, row, row_end, column, column_end, width, N: tl.constexpr, K: tl.constexpr):
-    """Write one accumulator (N,K) to its place in the gradient of a weight."""
-    n, k = row + tl.arange(0, N), column + tl.arange(0, K)  # (N,), (K,)
-    mask = (n < row_end)[:, None] & (k < column_end)[None, :]  # (N,K)
-    tl.store(ptr + n[:, None] * width + k[None, :], tile, mask=mask)
-
-
-@triton.jit
-def store_vector(ptr, vector, first, end, K: tl.constexpr):
-    """Write one accumulator (K,) to its place in the gradient of a bias."""
-    k = first + tl.arange(0, K)
-    tl.store(ptr + k, vector, mask=k < end)

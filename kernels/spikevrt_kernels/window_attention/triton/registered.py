@@ -3,12 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from spikevrt_kernels.core.direct import differentiated, followed
-from spikevrt_kernels.core.launch import noting
 from spikevrt_kernels.core.precision import accumulation_dtype
+from spikevrt_kernels.core.registered import Registered
 from spikevrt_kernels.window_attention.call import Call
 from spikevrt_kernels.window_attention.relative_bias import RelativeBias
 from spikevrt_kernels.window_attention.windows import Size3
@@ -55,15 +53,10 @@ def run_forward(
     return out, lse
 
 
-forward = torch.library.custom_op("spikevrt::window_attention", run_forward, mutates_args=())
-
-
-@forward.register_fake
-def _(
+def like_forward(
     qkv: Tensor, offset: Tensor, table: Tensor, mutual_offset: Tensor | None, heads: int, *windows: Any
 ) -> tuple[Tensor, Tensor]:
-    if noting():
-        return run_forward(qkv, offset, table, mutual_offset, heads, *windows)
+    """The outputs without values."""
     B, D, H, W, _ = qkv.shape
     branches = 1 if mutual_offset is None else 2
     out = qkv.new_empty((B, D, H, W, branches * (offset.shape[0] // 3)))
@@ -109,18 +102,13 @@ def run_backward(
     return gradients
 
 
-backward = torch.library.custom_op("spikevrt::window_attention_backward", run_backward, mutates_args=())
-
-
-@backward.register_fake
-def _(grad: Tensor, *others: Any) -> list[Tensor]:
-    if noting():
-        return run_backward(grad, *others)
+def like_backward(grad: Tensor, *others: Any) -> list[Tensor]:
+    """The gradients without values."""
     inputs = others[:4]  # qkv, offset, table, mutual_offset
     return [t.new_empty(t.shape) for t in inputs if t is not None]
 
 
-def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     """Save inputs, output (which the projection after it keeps anyway) and logs, but no probabilities."""
     *tensors, ctx.heads, ctx.window, ctx.shift, ctx.configured = inputs
     ctx.save_for_backward(*tensors, *output)
@@ -129,9 +117,9 @@ def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tenso
 
 
 def differentiate(
-    ctx: Any, grad: Tensor | None, _: Tensor | None, run: Callable[..., list[Tensor]] = backward
+    ctx: Any, run: Callable[..., list[Tensor]], grad: Tensor | None, _: Tensor | None
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of the arguments of `forward`."""
+    """Gradients of the arguments of `run_forward`."""
     rest = (None,) * 4
     if grad is None:
         return None, None, None, None, *rest
@@ -140,28 +128,12 @@ def differentiate(
     return found[0], found[1], found[2], found[3] if len(found) > 3 else None, *rest
 
 
-forward.register_autograd(differentiate, setup_context=setup_context)
-
-
-class Direct(torch.autograd.Function):
-    """The same operator, called without PyTorch's dispatcher."""
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
-        output = run_forward(*inputs)
-        setup_context(ctx, inputs, output)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        out, _ = grads
-        return differentiate(ctx, out, None, backward if torch.is_grad_enabled() else run_backward)
+REGISTERED = Registered("window_attention", run_forward, run_backward, like_forward, like_backward, save, differentiate)
 
 
 def window_attention_fused(call: Call) -> Tensor:
     """Window attention with one kernel per branch; shapes as in `window_attention`."""
     places = None if call.mutual_offset is None else call.mutual_offset.contiguous()
     tensors = (call.qkv.contiguous(), call.offset.contiguous(), call.bias.table.contiguous(), places)
-    run = forward if followed(*tensors) else Direct.apply if differentiated(*tensors) else run_forward
-    out, _ = run(*tensors, call.heads, call.window, call.shift, call.bias.window)
+    out, _ = REGISTERED(*tensors, call.heads, call.window, call.shift, call.bias.window)
     return out

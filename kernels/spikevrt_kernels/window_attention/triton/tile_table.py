@@ -4,13 +4,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from spikevrt_kernels.core.tile_config import MIN_TILE, compiler_options
 from spikevrt_kernels.core.tuned import Kernel, tuned_row
 
 OPERATOR = "window_attention"
-REGISTERS, MAX_REGISTERS = 65_536, 255
-"""Registers per multiprocessor and per thread. Without a limit the assembler may aim at far fewer, and spill."""
-MIN_TILE = 16
-"""The smallest side of a matrix product in Triton."""
 
 
 class Config(NamedTuple):
@@ -24,8 +21,7 @@ class Config(NamedTuple):
 
     def options(self) -> dict[str, Any]:
         """Triton's compiler options."""
-        registers = min(MAX_REGISTERS, REGISTERS // (32 * self.warps))
-        return {"num_warps": self.warps, "num_stages": 1, "enable_fp_fusion": True, "maxnreg": registers}
+        return compiler_options(self.warps)
 
 
 TABLE = {
