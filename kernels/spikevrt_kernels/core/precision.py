@@ -11,6 +11,12 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
+def dot_type(x: Tensor) -> torch.dtype:
+    """The type in which autocast would multiply, else the type of x."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
 def settle_products() -> None:
     """Let CUDA's products of float32 keep all 24 bits, whatever an environment variable of a container says.
 

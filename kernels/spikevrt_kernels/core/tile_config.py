@@ -11,6 +11,8 @@ REGISTERS, MAX_REGISTERS = 65_536, 255
 """Registers per multiprocessor and per thread. Without a limit the assembler may aim at far fewer, and spill."""
 MIN_TILE = 16
 """The smallest side of a matrix product in Triton."""
+WARPGROUPS = (90, 100)
+"""Architectures whose matrix products take at least 64 rows."""
 
 
 def compiler_options(warps: int) -> dict[str, Any]:

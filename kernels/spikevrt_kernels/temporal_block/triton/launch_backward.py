@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from spikevrt_kernels.core.launch import Launch, pieces, strides
-from spikevrt_kernels.core.sums import Sums, new_sums, programs_over
+from spikevrt_kernels.core.sums import Sums, gradients_of_norm, new_sums, programs_over
 from spikevrt_kernels.core.tile_config import padded
 from spikevrt_kernels.temporal_block.triton.attention_backward import temporal_block_bwd_attend_kernel
 from spikevrt_kernels.temporal_block.triton.launch import (
@@ -142,8 +142,8 @@ class ProjectionSums(NamedTuple):
     def gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The gradients of W, b, gamma and beta."""
         dw, db = self.sums.gradients()
-        w, gamma, beta = (p.to(dw.dtype) for p in (self.weight, *self.norm))
-        return dw * gamma + db[:, None] * beta, db, (w * dw).sum(0), db @ w
+        d_weight, d_gamma, d_beta = gradients_of_norm(dw, db, self.weight, self.norm)
+        return d_weight, db, d_gamma, d_beta
 
 
 def project_backward_launch(

@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 from spikevrt_kernels.core.triton_math import add_dot
-from spikevrt_kernels.core.triton_tiles import chunk_stats, gelu, load_vector, load_weight
+from spikevrt_kernels.core.triton_tiles import chunk_stats, gelu, load_vector, load_weight, norm_chunks
 from spikevrt_kernels.temporal_block.triton.tiles import load_tile, store_tile
 
 
@@ -28,25 +28,6 @@ def residual_chunks(
         acc += load_vector(bo_ptr, j * CK, C, CK, ACC)[None, :]
         chunks = chunks + (acc + load_tile(x_ptr, stride_xc, j * CK, C, at, inside, CK).to(ACC),)
     return chunks
-
-
-@triton.jit
-def norm_chunks(
-    chunks,  # NC of (P,CK)
-    mean,  # (P,)
-    rstd,  # (P,)
-    gamma_ptr,  # (C,)
-    beta_ptr,  # (C,)
-    C,
-    NC: tl.constexpr, CK: tl.constexpr, DOT: tl.constexpr, ACC: tl.constexpr,
-):  # fmt: skip
-    """Layer norm of chunks that are in registers; the result is in DOT."""
-    out = ()
-    for j in tl.static_range(NC):
-        gamma, beta = load_vector(gamma_ptr, j * CK, C, CK, ACC), load_vector(beta_ptr, j * CK, C, CK, ACC)  # (CK,)
-        z = (chunks[j] - mean[:, None]) * rstd[:, None] * gamma[None, :] + beta[None, :]  # (P,CK)
-        out = out + (z.to(DOT),)
-    return out
 
 
 @triton.jit

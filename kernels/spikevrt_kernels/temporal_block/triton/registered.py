@@ -8,6 +8,7 @@ from torch import Tensor
 
 from spikevrt_kernels.core.direct import differentiated, followed
 from spikevrt_kernels.core.launch import draw_seed, flat_pixels, noting
+from spikevrt_kernels.core.precision import dot_type
 from spikevrt_kernels.temporal_block.chunks import Chunking
 from spikevrt_kernels.temporal_block.reference import BlockWeights
 from spikevrt_kernels.temporal_block.triton.prepared import Prepared, flatten, prepare
@@ -172,12 +173,6 @@ class Direct(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         dx, dcontext, dweights, *_ = differentiate(ctx, *grads)
         return dx, dcontext, None, *dweights
-
-
-def dot_type(x: Tensor) -> torch.dtype:
-    """The type in which autocast would multiply, else the type of x."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def temporal_block_fused(

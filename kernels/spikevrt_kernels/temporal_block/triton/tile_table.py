@@ -3,7 +3,7 @@
 import torch
 
 from spikevrt_kernels.core import tile_config
-from spikevrt_kernels.core.tile_config import MIN_TILE, Config
+from spikevrt_kernels.core.tile_config import MIN_TILE, WARPGROUPS, Config
 
 OPERATOR = "temporal_block"
 TABLE = {
@@ -19,8 +19,6 @@ TABLE = {
 }
 """By kernel. Registers are the limit: a tile of 16 rows is spread over the warps by columns, and held only once."""
 
-WARPGROUPS = (90, 100)
-"""Architectures whose matrix products take at least 64 rows."""
 ONE_KERNEL_FRAMES = 7
 """Largest number of frames for which the whole forward pass fits one kernel on these architectures."""
 

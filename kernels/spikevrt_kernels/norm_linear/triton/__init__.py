@@ -1,0 +1,1 @@
+"""The Triton kernels of layer norm and a linear layer."""
