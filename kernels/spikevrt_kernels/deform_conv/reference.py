@@ -1,5 +1,6 @@
 """Modulated deformable 3x3 convolution in plain PyTorch, one tap after the other (without a column buffer)."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,3 +37,28 @@ def deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: T
         out = term if out is None else out + term
     assert out is not None
     return out if bias is None else out + bias.view(1, -1, 1, 1).to(out.dtype)
+
+
+def tap_major(G: int) -> Tensor:
+    """(27G,) indices that put the outputs of an offset convolution in the order of `flow_guided_deform_conv`.
+
+    They come as offsets [G][9 taps][(dy, dx)], then masks [G][9 taps]; `weight[tap_major(G)]` and `bias[tap_major(G)]`
+    give them as [9 taps][dy, dx, mask][G].
+    """
+    offsets = torch.arange(2 * TAPS * G).view(G, TAPS, 2)
+    masks = torch.arange(2 * TAPS * G, 3 * TAPS * G).view(G, TAPS, 1)
+    return torch.cat((offsets, masks), 2).permute(1, 2, 0).reshape(-1)
+
+
+def flow_guided_deform_conv_reference(
+    x: Tensor, predicted: Tensor, flow: Tensor, weight: Tensor, bias: Tensor, max_residue: float
+) -> Tensor:
+    """The convolution of every neighbour around its flow; shapes as in `flow_guided_deform_conv`."""
+    B, T, H, W, _ = x.shape
+    neighbours = torch.cat((x[:, 1:], x[:, :-1])).flatten(0, 1).permute(0, 3, 1, 2)  # (N,C,H,W)
+    by_group = at_least_fp32(predicted).unflatten(-1, (TAPS, 3, -1)).permute(0, 5, 3, 4, 1, 2)  # (N,G,9,3,H,W)
+    toward = at_least_fp32(flow).flip(1)[:, None, None]  # (N,1,1,2,H,W): dy, dx
+    offset = max_residue * by_group[:, :, :, :2].tanh() + toward
+    mask = by_group[:, :, :, 2].sigmoid()
+    out = deform_conv(neighbours, offset.flatten(1, 3), mask.flatten(1, 2), weight, bias)
+    return out.permute(0, 2, 3, 1).reshape(2, B, T - 1, H, W, weight.shape[0])

@@ -1,0 +1,86 @@
+"""The registered operator of the `triton` backend: one forward kernel, and a backward that gathers again."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikevrt_kernels.core.precision import accumulation_dtype, dot_type
+from spikevrt_kernels.core.registered import Registered
+from spikevrt_kernels.core.sums import float_atomics
+
+
+def run_forward(
+    x: Tensor,
+    predicted: Tensor,
+    flow: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    max_residue: float,
+    dot: torch.dtype,
+) -> Tensor:
+    """The forward on contiguous features; shapes as in `flow_guided_deform_conv`, flow in the type of sums."""
+    from spikevrt_kernels.deform_conv.triton.launch import Call, forward_launch, taps_first
+
+    launch, out = forward_launch(Call(x, predicted, flow, taps_first(weight, dot), max_residue, dot), bias)
+    launch.run()
+    return out
+
+
+def like_forward(
+    x: Tensor, predicted: Tensor, flow: Tensor, weight: Tensor, bias: Tensor, max_residue: float, dot: torch.dtype
+) -> Tensor:
+    """The output without values."""
+    B, T, H, W, _ = x.shape
+    return x.new_empty((2, B, T - 1, H, W, weight.shape[0]), dtype=dot)
+
+
+def run_backward(
+    grad: Tensor,
+    x: Tensor,
+    predicted: Tensor,
+    flow: Tensor,
+    weight: Tensor,
+    max_residue: float,
+    dot: torch.dtype,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of x, predicted, flow, weight, and of the bias in the type of sums, for a gradient like the output."""
+    from spikevrt_kernels.deform_conv.triton.launch import Call, taps_first
+    from spikevrt_kernels.deform_conv.triton.launch_backward import gradients
+
+    call = Call(x, predicted, flow, taps_first(weight, dot), max_residue, dot)
+    return gradients(call, grad, weight, float_atomics())
+
+
+def like_backward(
+    grad: Tensor, x: Tensor, predicted: Tensor, flow: Tensor, weight: Tensor, max_residue: float, dot: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The gradients without values."""
+    bias = weight.new_empty(weight.shape[0], dtype=accumulation_dtype(dot))
+    return *(t.new_empty(t.shape) for t in (x, predicted, flow, weight)), bias
+
+
+def save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """Save the inputs for the backward pass, and nothing else."""
+    *tensors, bias, ctx.max_residue, ctx.dot = inputs
+    ctx.bias_type = bias.dtype
+    ctx.save_for_backward(*tensors)
+
+
+def differentiate(ctx: Any, run: Callable[..., tuple[Tensor, ...]], grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Gradients of the arguments of `run_forward`."""
+    *found, bias = run(grad.contiguous(), *ctx.saved_tensors, ctx.max_residue, ctx.dot)
+    return *found, bias.to(ctx.bias_type), None, None
+
+
+REGISTERED = Registered("deform_conv", run_forward, run_backward, like_forward, like_backward, save, differentiate)
+
+
+def flow_guided_deform_conv_fused(
+    x: Tensor, predicted: Tensor, flow: Tensor, weight: Tensor, bias: Tensor, max_residue: float
+) -> Tensor:
+    """The convolution of every neighbour around its flow in one kernel; shapes as in `flow_guided_deform_conv`."""
+    dot = dot_type(x)
+    features = (x.contiguous(), predicted.contiguous(), flow.to(accumulation_dtype(dot)).contiguous())
+    return REGISTERED(*features, weight, bias, float(max_residue), dot)
