@@ -18,6 +18,7 @@ from spikevrt_kernels.window_attention import (
     window_attention,
 )
 from spikevrt_kernels.window_attention.relative_bias import table_gradient
+from spikevrt_kernels.window_attention.windows import padded_size, partition, unpartition
 
 # Size, window and shift as configured.
 EXTENTS = {
@@ -43,10 +44,10 @@ def leaves_of(size, window, mutual, heads=2, width=6, batch=2):
     return qkv, offset, table, places
 
 
-def run(backend, qkv, offset, table, places, size, window, shift, heads=2):
+def run(backend, qkv, offset, table, places, size, window, shift, heads=2, added=False):
     window_now, shift_now = effective_window(size, window, shift)
     return window_attention(
-        qkv, offset, RelativeBias(table, window), heads, window_now, shift_now, places, backend=backend
+        qkv, offset, RelativeBias(table, window), heads, window_now, shift_now, places, backend, added
     )
 
 
@@ -68,6 +69,36 @@ def test_sdpa_and_all_gradients_equal_the_reference(extent, mutual, scores, monk
     for a, e in zip(actual, expected, strict=True):
         assert (a - e).abs().max() < 1e-11
         assert a.abs().max() > 0
+
+
+@pytest.mark.parametrize("backend", ["naive", "sdpa"])
+@pytest.mark.parametrize("mutual", [False, True], ids=["self", "mutual"])
+@pytest.mark.parametrize("extent", EXTENTS.values(), ids=EXTENTS)
+def test_offsets_that_the_projection_added(extent, mutual, backend):
+    """The output is the same; the gradients of the offsets are those of padding, the others those of qkv."""
+    size, window, shift = extent
+    qkv, offset, _, places = inputs = leaves_of(size, window, mutual)
+    wanted = run("naive", *inputs, size, window, shift)
+    moved = qkv + offset if places is None else added_to_all(qkv, offset, places, window, shift)
+    found = run(backend, moved, *inputs[1:], size, window, shift, added=True)
+    assert (found - wanted).abs().max() < 1e-12
+    leaves, R = [x for x in inputs if x is not None], torch.randn_like(wanted)
+    expected, actual = (torch.autograd.grad((x * R).sum(), leaves, retain_graph=True) for x in (wanted, found))
+    assert all((a - e).abs().max() < 1e-11 for a, e in zip(actual, expected, strict=True))
+    offsets = [x for x in (offset, places) if x is not None]
+    moved = moved.detach()
+    rest = torch.autograd.grad((run(backend, moved, *inputs[1:], size, window, shift, added=True) * R).sum(), offsets)
+    if padded_size(size, effective_window(size, window, shift)[0]) == size:
+        assert all(not x.any() for x in rest)
+
+
+def added_to_all(qkv, offset, places, window, shift):
+    """qkv with both offsets: a mutual projection's depends on the token's place in its window."""
+    window, shift = effective_window(qkv.shape[1:4], window, shift)
+    tokens = partition(qkv, window, shift) + torch.cat(
+        (offset.expand(window[0] * len(places), -1), places.repeat(2, 1)), 1
+    )
+    return unpartition(tokens, qkv.shape[1:4], window, shift)
 
 
 def test_gradcheck():

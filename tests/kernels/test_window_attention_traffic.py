@@ -44,5 +44,5 @@ def test_traffic_against_the_plain_operators(kind, within):
     within(f"window attention {kind} 6x256x256 forward, GB", forward, 0.5 * branches)
     within(f"window attention {kind} 6x256x256 forward, share of naive", forward / existing[0], 0.05)
     within(f"window attention {kind} 6x256x256 backward, GB", backward, 0.5 * existing[2])
-    within(f"window attention {kind} 6x256x256 launches forward", launches, 2)
-    within(f"window attention {kind} 6x256x256 launches backward", backward_launches, 4)
+    within(f"window attention {kind} 6x256x256 launches forward", launches, 3)
+    within(f"window attention {kind} 6x256x256 launches backward", backward_launches, 5)

@@ -98,7 +98,9 @@ class LaunchRecorder:
             self.next_program(grid_idx)
         addresses = np.ravel(pointers.data)
         if mask is not None:
-            addresses = addresses[np.ravel(np.broadcast_to(mask.data, pointers.data.shape))]
+            # The interpreter spreads a scalar mask as whole numbers, which would pick addresses.
+            kept = np.broadcast_to(mask.data, pointers.data.shape).astype(bool)
+            addresses = addresses[np.ravel(kept)]
         itemsize = max(1, pointers.get_element_ty().primitive_bitwidth // 8)
         for storage_map in self.maps.values():
             touched = storage_map.mark(addresses, itemsize)

@@ -188,6 +188,27 @@ def waits(code: Sequence[Instruction], body: frozenset[int]) -> bool:
     return len(body) == 1 or (len(body) < 16 and any(names[name] for name in WAITS))
 
 
+def innermost(loop: Loop) -> list[Loop]:
+    """The loops inside that hold no others, in the order of the code."""
+    return [found for one in loop.inner for found in (innermost(one) if one.inner else [one])]
+
+
+def shortest_turn(code: Sequence[Instruction], loop: Loop) -> int:
+    """Number of instructions on the shortest way through a loop that multiplies matrices, back to where it began."""
+    following = flow_of(code)
+    outside = (ways for i, ways in enumerate(following) if i not in loop.body)
+    first = next(i for ways in outside for i in ways if i in loop.body)
+    turn, at = 1, {(first, False)}
+    seen = set(at)
+    while at:
+        after = {(j, done or "MMA" in code[i].name) for i, done in at for j in following[i] if j in loop.body}
+        if (first, True) in after:
+            return turn
+        turn, at = turn + 1, after - seen
+        seen |= at
+    return 0
+
+
 def float32_lanes(one: Instruction) -> int:
     """Float32 additions, multiplications and both in one, that an instruction does for a thread."""
     return LANES.get(one.name, 0)

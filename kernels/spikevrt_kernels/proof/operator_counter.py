@@ -5,7 +5,7 @@ the whole: the figure of an eager run in which nothing is fused. A custom operat
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,10 +24,11 @@ NOT_LAUNCHED = (
     "aten::new_empty",
     "aten::new_empty_strided",
     "aten::_unsafe_view",
+    "aten::promote_types",
     "prim::device",
 )
-"""Allocations write nothing, what matmul calls an unsafe view is a view, and tensors without storage ask for their
-device by an operator."""
+"""Allocations write nothing, what matmul calls an unsafe view is a view; tensors without storage ask for their device,
+and for the type of a sum, by an operator."""
 
 
 def tensor_bytes(x: Tensor) -> int:
@@ -46,14 +47,17 @@ class OperatorTraffic:
     launches: int = 0
     by_operator: Counter[str] = field(default_factory=Counter)
     """Bytes by operator."""
+    places: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    """Bytes and launches by place and operator."""
 
 
 class CountingMode(TorchDispatchMode):
     """Adds up in + out bytes of every operator that is not a view."""
 
-    def __init__(self, declared: Declared) -> None:
+    def __init__(self, declared: Declared, place: Callable[[], str]) -> None:
         super().__init__()
         self.declared = declared
+        self.place = place
         self.traffic = OperatorTraffic()
 
     def __torch_dispatch__(
@@ -73,6 +77,9 @@ class CountingMode(TorchDispatchMode):
         self.traffic.bytes += moved
         self.traffic.launches += launches
         self.traffic.by_operator[name] += moved
+        key = self.place(), name
+        before, runs = self.traffic.places.get(key, (0, 0))
+        self.traffic.places[key] = before + moved, runs + launches
 
 
 def touched(name: str, tensors: list[Tensor]) -> list[Tensor]:
@@ -93,9 +100,11 @@ def is_view(func: Any) -> bool:
 
 
 @contextmanager
-def count_operators(declared: Declared | None = None) -> Iterator[OperatorTraffic]:
-    """Count every operator inside the block, backward passes included."""
-    mode = CountingMode(declared or {})
+def count_operators(
+    declared: Declared | None = None, place: Callable[[], str] = lambda: ""
+) -> Iterator[OperatorTraffic]:
+    """Count every operator inside the block, backward passes included; `place` says where the run is now."""
+    mode = CountingMode(declared or {}, place)
     with mode:
         yield mode.traffic
 

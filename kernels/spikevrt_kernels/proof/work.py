@@ -1,6 +1,7 @@
 """Counts what a launch executes: each instruction of its binary as often as the loops around it run.
 
-Code behind a condition counts as taken, a wait as one turn.
+A loop behind a condition of the launch's numbers counts for the programs that meet it; other code behind a condition
+counts as taken, a wait as one turn.
 """
 
 import re
@@ -14,8 +15,19 @@ from triton.backends.compiler import GPUTarget
 
 from spikevrt_kernels.core.launch import Launch
 from spikevrt_kernels.proof.compiler import WARP, build, read_binary, signature_of
-from spikevrt_kernels.proof.machine_code import Instruction, Loop, float32_lanes, instructions_of, loop_tree
+from spikevrt_kernels.proof.machine_code import (
+    Instruction,
+    Loop,
+    float32_lanes,
+    innermost,
+    instructions_of,
+    loop_tree,
+    shortest_turn,
+)
 from spikevrt_kernels.proof.roofline import Work, total_work
+
+SCORES, WARPS = 64 * 32, 4
+"""What `score_instructions` counts for."""
 
 
 class UncountedError(RuntimeError):
@@ -28,6 +40,9 @@ FUNCTION = re.compile(r"tt\.func public @\w+\((.*)\)")
 ARGUMENT = re.compile(r"(%\w+): ")
 VALUE = re.compile(r"^\s*(%[\w]+) = ([\w.]+)\s+(.*?)(?: overflow<\w+>)? : ")
 LOOP = re.compile(r"^(\s*)(?:%[\w:]+ = )?scf\.for %\w+ = (%[\w#]+) to (%[\w#]+) step (%[\w#]+)")
+IF = re.compile(r"^(\s*)(?:%[\w:]+ = )?scf\.if (%[\w#]+) ")
+ELSE = re.compile(r"^(\s*)\} else \{")
+CLOSED = re.compile(r"^(\s*)\}")
 AXES = {"x": 0, "y": 1, "z": 2}
 ARITHMETIC: dict[str, Callable[..., Any]] = {
     "arith.addi": np.add,
@@ -37,8 +52,11 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
     "arith.remsi": np.remainder,
     "arith.minsi": np.minimum,
     "arith.maxsi": np.maximum,
+    "arith.andi": np.logical_and,
+    "arith.cmpi sle": np.less_equal,
+    "arith.cmpi slt": np.less,
 }
-"""Arithmetic on numbers that are never negative here, so division rounds down."""
+"""Arithmetic on numbers that are never negative here, so division rounds down; conditions."""
 
 
 @dataclass
@@ -68,6 +86,7 @@ def trips_of(ttgir: str, launch: Launch, constants: Sequence[str]) -> Trips:
     """
     whole = Trips(np.ones((), dtype=np.int64))
     open_loops = [(-1, whole)]
+    taken: dict[int, Numbers | None] = {}  # Which programs go into a block, by its indentation; None if nothing tells.
     known = numbers_of(ttgir, launch, constants)
     for line in ttgir.splitlines():
         if "scf.while" in line:
@@ -76,9 +95,17 @@ def trips_of(ttgir: str, launch: Launch, constants: Sequence[str]) -> Trips:
             indent = len(found[1])
             while open_loops[-1][0] >= indent:
                 open_loops.pop()
-            loop = Trips(count_of(launch, known, found.groups()[1:]))
+            there = [programs for at, programs in taken.items() if at < indent and programs is not None]
+            loop = Trips(prod(there, start=count_of(launch, known, found.groups()[1:])))
             open_loops[-1][1].inner.append(loop)
             open_loops.append((indent, loop))
+        elif found := IF.match(line):
+            taken[len(found[1])] = known.get(found[2])
+        elif found := ELSE.match(line):
+            others = taken[len(found[1])]
+            taken[len(found[1])] = None if others is None else np.logical_not(others)
+        elif found := CLOSED.match(line):
+            taken.pop(len(found[1]), None)
         elif value := VALUE.match(line):
             note(known, launch, *value.groups())
     return whole
@@ -116,10 +143,19 @@ def note(known: dict[str, Numbers], launch: Launch, name: str, operation: str, o
         known[name] = each if operation == "tt.get_program_id" else np.asarray(size)
     elif operation in ("arith.extsi", "arith.trunci") and operands in known:
         known[name] = known[operands]
-    elif operation in ARITHMETIC:
+    operation, operands = condition_of(operation, operands)
+    if operation in ARITHMETIC:
         values = [known.get(operand) for operand in operands.split(", ")]
         if all(value is not None for value in values):
             known[name] = ARITHMETIC[operation](*values)
+
+
+def condition_of(operation: str, operands: str) -> tuple[str, str]:
+    """A comparison with its kind in the operation's name."""
+    if operation != "arith.cmpi":
+        return operation, operands
+    kind, _, rest = operands.partition(", ")
+    return f"{operation} {kind}", rest
 
 
 def launch_work(launch: Launch, architecture: int) -> Work:
@@ -147,3 +183,19 @@ def executed(code: Sequence[Instruction], loop: Loop, trips: Trips, times: Numbe
     work = [Work(*(float(times.mean()) * n for n in once))]
     pairs = zip(loop.inner, trips.inner, strict=True)
     return total_work([*work, *(executed(code, inner, its_trips, times) for inner, its_trips in pairs)])
+
+
+def score_instructions(launch: Launch, architecture: int, scores: int) -> list[float]:
+    """Instructions for 64 x 32 scores, a thread of four warps, of each innermost loop that multiplies, in order.
+
+    Of one turn's ways the shortest that multiplies counts: a rare case behind a condition is none of the loop's price.
+
+    Args:
+        launch: of a kernel that computes attention.
+        architecture: 90 for sm_90.
+        scores: that a program computes in a turn.
+    """
+    compiled, _ = build(launch, GPUTarget("cuda", architecture, WARP), dict(launch.options), False)
+    code = instructions_of(read_binary(compiled.asm["cubin"])[1])
+    each = SCORES / scores * compiled.metadata.num_warps / WARPS
+    return [turn * each for loop in innermost(loop_tree(code)) if (turn := shortest_turn(code, loop))]

@@ -27,6 +27,8 @@ class Call(NamedTuple):
     """(n,3C) for the n = h*w places of a frame, or None without mutual attention."""
     target: int | None = None
     """Architecture whose tile sizes are used (90 for sm_90); None = that of the device."""
+    added: bool = False
+    """Whether the tokens of qkv hold the offsets already; padding, which is not in qkv, still gets them."""
 
     @property
     def mutual(self) -> bool:
@@ -36,7 +38,7 @@ class Call(NamedTuple):
     @property
     def cut(self) -> Cut:
         """How the feature map is divided into windows."""
-        return Cut(self.heads, self.window, self.shift, self.mutual)
+        return Cut(self.heads, self.window, self.shift, self.mutual, self.added)
 
     @property
     def acc(self) -> torch.dtype:

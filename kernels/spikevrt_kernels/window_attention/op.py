@@ -28,6 +28,7 @@ def window_attention(
     shift: Size3,
     mutual_offset: Tensor | None = None,
     backend: str = "auto",
+    added: bool = False,
 ) -> Tensor:
     """Shifted-window self-attention; with `mutual_offset` also VRT's mutual attention.
 
@@ -37,8 +38,8 @@ def window_attention(
     (VRT, Liang et al. 2022).
 
     Args:
-        qkv: (B,D,H,W,3C), projections without their bias, ordered [q|k|v], each [head, dim]; with mutual
-            attention (B,D,H,W,6C), self-attention first.
+        qkv: (B,D,H,W,3C), projections without their bias, with it if `added`; ordered [q|k|v], each [head, dim]; with
+            mutual attention (B,D,H,W,6C), self-attention first.
         offset: (3C,) bias of the self-attention projection.
         bias: relative-position bias: its table, and the window that the table was made for.
         heads: number of heads; must divide C.
@@ -46,6 +47,8 @@ def window_attention(
         shift: cyclic shift of each axis, below the window's size.
         mutual_offset: (h*w,3C) bias of the mutual projection at each place of a frame, or None.
         backend: auto, triton, sdpa or naive.
+        added: whether the projection has added both offsets to qkv already. Then only padding, which exists inside
+            this operator alone, gets them here, and their gradients are those of padding: 0 where nothing is padded.
 
     Returns:
         (B,D,H,W,C), or (B,D,H,W,2C) ordered [mutual|self]; the type of qkv.
@@ -54,7 +57,7 @@ def window_attention(
         BackendError: `backend` cannot run.
         ValueError: the window of mutual attention does not have two frames, or the offset does not fit its places.
     """
-    call = Call(qkv, offset, bias, heads, window, shift, mutual_offset)
+    call = Call(qkv, offset, bias, heads, window, shift, mutual_offset, added=added)
     require_two_frames(call)
     chosen = resolve_backend(backend, "window_attention", qkv, head_width=call.channels // heads)
     return ATTEND[form_of(chosen, qkv)](call)

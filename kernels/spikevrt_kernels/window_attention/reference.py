@@ -22,11 +22,14 @@ def window_attention_reference(call: Call) -> Tensor:
     regions = shift_regions(padded_size(call.size, window), window, shift, qkv.device) if any(shift) else None
 
     width = offset.shape[0]
-    own = tokens[..., :width] + offset.to(tokens.dtype)
+    # With `added`, only padding still lacks its offsets.
+    lacking = 1 - partition(torch.ones_like(qkv[..., :1]), window, shift) if call.added else 1
+    own = tokens[..., :width] + lacking * offset.to(tokens.dtype)
     out = join_heads(attend(*split_qkv(own, call.heads), call.bias.gathered(tokens.shape[-2]), regions))
     if call.mutual_offset is not None:
         places = call.mutual_offset.shape[0]
-        other = tokens[..., width:].unflatten(-2, (2, places)) + call.mutual_offset.to(tokens.dtype)
+        other = tokens[..., width:] + lacking * call.mutual_offset.to(tokens.dtype).repeat(2, 1)
+        other = other.unflatten(-2, (2, places))
         out = torch.cat((mutual(other, call.heads, regions), out), -1)
     return unpartition(out, call.size, window, shift)
 

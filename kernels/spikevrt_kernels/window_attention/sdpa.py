@@ -89,7 +89,7 @@ def attend(qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> Tensor:
     width = tokens.shape[1] // 3
     out = tokens.new_empty(len(tokens) + 1, width)  # The results of padding go to the last row.
     for chunk in chunks(qkv, bias, cut):
-        x = read(tokens, chunk.rows, qkv, cut).add_(offsets)
+        x = read_projections(tokens, chunk.rows, qkv, offsets, cut)
         y = x.new_empty(*x.shape[:2], width)
         for qkv_views, slot, mask in zip(attentions(x, cut), results(y, cut), chunk.masks, strict=True):
             slot.copy_(attention_in_parts(*qkv_views, attn_mask=mask))
@@ -107,7 +107,7 @@ def differentiate(grad: Tensor, qkv: Tensor, offsets: Tensor, bias: Tensor, cut:
     for rows, masks in chunks(qkv, bias, cut):
         if scratch is None or scratch.shape[1] < len(rows) * bias.numel():
             scratch = bias.new_empty(2, len(rows) * bias.numel(), dtype=exact)
-        x = read(tokens, rows, qkv, cut).add_(offsets).to(exact)
+        x = read_projections(tokens, rows, qkv, offsets, cut).to(exact)
         dy = read(grads, rows, qkv, cut).to(exact)
         dx = torch.empty_like(x)
         parts = zip(attentions(x, cut), attentions(dx, cut), results(dy, cut), masks, strict=True)
@@ -115,7 +115,7 @@ def differentiate(grad: Tensor, qkv: Tensor, offsets: Tensor, bias: Tensor, cut:
             d_scores = attend_backward(qkv_views, d_views, slot, mask, scratch)
             if i == 0:
                 d_bias += d_scores[0] if len(rows) == 1 else d_scores.sum(0)
-        d_offsets += dx.sum(0)
+        d_offsets += (dx * padding_of(rows, qkv) if cut.added else dx).sum(0)
         d_tokens.index_copy_(0, rows.flatten(), dx.flatten(0, 1).to(d_tokens.dtype))
     return d_tokens[:-1].view(qkv.shape), d_offsets.to(offsets.dtype), d_bias.to(bias.dtype)
 
@@ -181,6 +181,17 @@ def read(tokens: Tensor, rows: Tensor, qkv: Tensor, cut: Cut) -> Tensor:
         return tokens.index_select(0, rows.flatten()).unflatten(0, rows.shape)
     found = tokens.index_select(0, rows.flatten().clamp(max=len(tokens) - 1)).unflatten(0, rows.shape)
     return found.masked_fill_((rows == len(tokens)).unsqueeze(-1), 0)
+
+
+def read_projections(tokens: Tensor, rows: Tensor, qkv: Tensor, offsets: Tensor, cut: Cut) -> Tensor:
+    """Read the `rows` of qkv's tokens and add the offsets (N,3C or 6C) to those that lack them: (windows,N,...)."""
+    x = read(tokens, rows, qkv, cut)
+    return x.addcmul_(padding_of(rows, qkv), offsets) if cut.added else x.add_(offsets)
+
+
+def padding_of(rows: Tensor, qkv: Tensor) -> Tensor:
+    """(windows,N,1) in the type of qkv: 1 for padding, 0 for tokens of the map."""
+    return (rows == qkv[..., 0].numel()).unsqueeze(-1).to(qkv.dtype)
 
 
 def attentions(x: Tensor, cut: Cut) -> list[tuple[Tensor, ...]]:

@@ -31,19 +31,19 @@ def tile_counts(kernel: str, tokens: int) -> tuple[int, int]:
 
 
 def forward_cost(qkv: Tensor, offset: Tensor, mutual: bool) -> Cost:
-    """Reads q, k, v and writes out, in each branch."""
+    """Reads q, k, v and writes out, in each branch; before, one launch expands the bias."""
     branches = 2 if mutual else 1
-    return Cost(branches * 4 * branch_bytes(qkv, offset), branches)
+    return Cost(branches * 4 * branch_bytes(qkv, offset), 1 + branches)
 
 
 def backward_cost(qkv: Tensor, offset: Tensor, mutual: bool, window: Sequence[int]) -> Cost:
-    """Reads q, k, v, out and its gradient; writes dq, dk, dv; the bias reads all but out again per pair of tiles.
+    """Every tile of queries reads q, k, v, out and its gradient, and writes dq; another launch all but out for dk, dv.
 
     In mutual attention, each tile of a frame's places (one tile for up to 64 tokens) reads the whole frame.
     """
     unit = branch_bytes(qkv, offset)
-    queries, keys = tile_counts("bias_backward", prod(window))
-    units, launches = 8 + 2 * keys + 2 * queries, 3
+    queries, _ = tile_counts("query_backward", prod(window))
+    units, launches = 4 + 2 * queries + 6, 4
     if mutual:
         units, launches = units + 5 * tile_counts("mutual_backward", prod(window[1:]))[0] + 3, launches + 1
     return Cost(units * unit, launches)
@@ -62,9 +62,9 @@ def forward_flops(qkv: Tensor, offset: Tensor, mutual: bool, window: Sequence[in
 
 
 def backward_flops(qkv: Tensor, offset: Tensor, mutual: bool, window: Sequence[int]) -> int:
-    """The same for the backward: 3 products for dq, 4 for dk and dv, 2 for the bias, which mutual attention lacks."""
+    """The same for the backward: 3 products for dq, 4 for dk and dv."""
     N, n = prod(window), prod(window[1:])
-    return product_flops(qkv, offset, window, 9 * N + (7 * n if mutual else 0))
+    return product_flops(qkv, offset, window, 7 * (N + n if mutual else N))
 
 
 def of_forward(qkv: Tensor, offset: Tensor, table: Tensor, mutual_offset: Tensor | None, *others: Any) -> Cost:
@@ -101,6 +101,7 @@ def window_launches(
     heads: int = 6,
     window: Size3 = (6, 8, 8),
     shift: Size3 = (0, 0, 0),
+    added: bool = False,
 ) -> dict[str, Launch]:
     """The launches of forward and backward; those of the mutual branch are called `mutual_*`.
 
@@ -111,13 +112,15 @@ def window_launches(
         mutual: whether there is a mutual branch.
         window: the configured window; a small map shrinks it.
         shift: cyclic shift of the windows.
+        added: whether the projection adds the offsets.
     """
     from spikevrt_kernels.window_attention.triton.launch import (
         Saved,
         bias_launch,
         forward_launches,
+        key_launch,
         mutual_launch,
-        self_launch,
+        query_launch,
         table_launch,
     )
 
@@ -127,19 +130,21 @@ def window_launches(
     offset = torch.empty(3 * C, device="meta")
     table = torch.empty(prod(2 * s - 1 for s in window), heads, device="meta")
     places = torch.empty(prod(effective[1:]), 3 * C, device="meta") if mutual else None
-    call = Call(qkv, offset, RelativeBias(table, window), heads, effective, moved, places, architecture)
+    call = Call(qkv, offset, RelativeBias(table, window), heads, effective, moved, places, architecture, added)
     forward, out, lse = forward_launches(call)
     saved, dqkv = Saved(out, lse, torch.empty_like(out)), torch.empty_like(qkv)
-    backward, _, delta = self_launch(call, saved, dqkv)
-    bias, ds = bias_launch(call, saved, delta)
+    expand, bias = bias_launch(call, "query_backward", "key_backward")
+    query, sums = query_launch(call, bias, saved, dqkv)
     launches = {
-        "forward": forward[0],
-        "backward": backward,
-        "bias_backward": bias,
-        "table_backward": table_launch(call, ds[0])[0],
+        "bias": forward[0],
+        "forward": forward[1],
+        "bias_for_backward": expand,
+        "query_backward": query,
+        "key_backward": key_launch(call, bias, saved, sums.delta, dqkv)[0],
+        "table_backward": table_launch(call, sums.ds[0])[0],
     }
     if mutual:
-        launches |= {"mutual_forward": forward[1], "mutual_backward": mutual_launch(call, saved, dqkv)[0]}
+        launches |= {"mutual_forward": forward[2], "mutual_backward": mutual_launch(call, saved, dqkv)[0]}
     return launches
 
 
@@ -159,6 +164,8 @@ class WindowShape(NamedTuple):
     mutual: bool
     kept: KeptBias
     """The kept bias; it is empty in another process."""
+    added: bool = False
+    """Whether qkv holds the offsets already."""
 
     @property
     def used(self) -> tuple[Size3, Size3]:
@@ -179,7 +186,7 @@ class WindowShape(NamedTuple):
         *features, offset, table = inputs
         qkv, mutual_offset = features if self.mutual else (features[0], None)
         bias = RelativeBias(table, self.window, self.kept)
-        return window_attention(qkv, offset, bias, self.heads, *self.used, mutual_offset, backend)
+        return window_attention(qkv, offset, bias, self.heads, *self.used, mutual_offset, backend, self.added)
 
     def __str__(self) -> str:
         B, D, H, W = self.size
@@ -189,16 +196,23 @@ class WindowShape(NamedTuple):
 
 
 def window_attention_case(
-    size: tuple[int, int, int, int], C: int, heads: int, window: Size3, shift: Size3, mutual: bool
+    size: tuple[int, int, int, int],
+    C: int,
+    heads: int,
+    window: Size3,
+    shift: Size3,
+    mutual: bool,
+    added: bool = False,
 ) -> Case:
     """A case of window attention on (B,D,H,W,3C or 6C), size (B,D,H,W), with or without a mutual branch.
 
-    Window and shift are the configured ones; a small map shrinks them. The mutual offset has the features' type.
+    Window and shift are the configured ones; a small map shrinks them. The mutual offset has the features' type. With
+    `added`, qkv holds the offsets already.
     """
-    shape = WindowShape(size, C, heads, window, shift, mutual, KeptBias())
+    shape = WindowShape(size, C, heads, window, shift, mutual, KeptBias(), added)
     features = ("qkv", "mutual_offset") if mutual else ("qkv",)
     names = (*features, "offset", "bias table")
-    settings = f"heads {heads}, configured {window} shifted by {shift}"
+    settings = f"heads {heads}, configured {window} shifted by {shift}{', offsets added' if added else ''}"
     return Case("window_attention", str(shape), names, len(features), shape.inputs, shape.run, settings=settings)
 
 

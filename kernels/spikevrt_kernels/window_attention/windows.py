@@ -30,6 +30,8 @@ class Cut(NamedTuple):
     shift: Size3
     mutual: bool
     """Whether the two frames of a window attend each other, in addition to self-attention."""
+    added: bool = False
+    """Whether all tokens but padding hold the offsets already."""
 
 
 class Regions(NamedTuple):

@@ -27,10 +27,11 @@ def call_of(
     window: Sequence[int],
     shift: Sequence[int],
     configured: Sequence[int],
+    added: bool,
 ) -> Call:
     """The record of a call, from tensors, numbers and lists, which are what registered operators take."""
     bias = RelativeBias(table, size3(configured))
-    return Call(qkv, offset, bias, heads, size3(window), size3(shift), mutual_offset)
+    return Call(qkv, offset, bias, heads, size3(window), size3(shift), mutual_offset, added=added)
 
 
 def run_forward(
@@ -42,11 +43,12 @@ def run_forward(
     window: Sequence[int],
     shift: Sequence[int],
     configured: Sequence[int],
+    added: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """out (B,D,H,W,C or 2C); then, for the backward, the logs of the softmax's sums (1 or 2,B,heads,D,H,W)."""
     from spikevrt_kernels.window_attention.triton.launch import forward_launches
 
-    call = call_of(qkv, offset, table, mutual_offset, heads, window, shift, configured)
+    call = call_of(qkv, offset, table, mutual_offset, heads, window, shift, configured, added)
     launches, out, lse = forward_launches(call)
     for launch in launches:
         launch.run()
@@ -73,6 +75,7 @@ def run_backward(
     window: Sequence[int],
     shift: Sequence[int],
     configured: Sequence[int],
+    added: bool,
     out: Tensor,
     lse: Tensor,
 ) -> list[Tensor]:
@@ -80,21 +83,24 @@ def run_backward(
     from spikevrt_kernels.window_attention.triton.launch import (
         Saved,
         bias_launch,
+        key_launch,
         mutual_launch,
-        self_launch,
+        offset_gradient,
+        query_launch,
         table_launch,
     )
 
-    call = call_of(qkv, offset, table, mutual_offset, heads, window, shift, configured)
+    call = call_of(qkv, offset, table, mutual_offset, heads, window, shift, configured, added)
     saved, dqkv = Saved(out, lse, grad), qkv.new_empty(qkv.shape)
-    launch, sums, delta = self_launch(call, saved, dqkv)
+    launch, bias = bias_launch(call, "query_backward", "key_backward")
     launch.run()
-    gradients = [dqkv, sums.sum(0).to(offset.dtype)]
-    launch, ds = bias_launch(call, saved, delta)
+    launch, of_queries = query_launch(call, bias, saved, dqkv)
     launch.run()
-    launch, dtable = table_launch(call, ds.sum(0))
+    launch, of_keys = key_launch(call, bias, saved, of_queries.delta, dqkv)
     launch.run()
-    gradients.append(dtable)
+    launch, dtable = table_launch(call, of_queries.ds.sum(0))
+    launch.run()
+    gradients = [dqkv, offset_gradient(call, of_queries.offset, of_keys), dtable]
     if mutual_offset is not None:
         launch, sums = mutual_launch(call, saved, dqkv)
         launch.run()
@@ -110,7 +116,7 @@ def like_backward(grad: Tensor, *others: Any) -> list[Tensor]:
 
 def save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     """Save inputs, output (which the projection after it keeps anyway) and logs, but no probabilities."""
-    *tensors, ctx.heads, ctx.window, ctx.shift, ctx.configured = inputs
+    *tensors, ctx.heads, ctx.window, ctx.shift, ctx.configured, ctx.added = inputs
     ctx.save_for_backward(*tensors, *output)
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
@@ -120,11 +126,12 @@ def differentiate(
     ctx: Any, run: Callable[..., list[Tensor]], grad: Tensor | None, _: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     """Gradients of the arguments of `run_forward`."""
-    rest = (None,) * 4
+    rest = (None,) * 5
     if grad is None:
         return None, None, None, None, *rest
     *inputs, out, lse = ctx.saved_tensors
-    found = run(grad.contiguous(), *inputs, ctx.heads, ctx.window, ctx.shift, ctx.configured, out, lse)
+    sizes = ctx.heads, ctx.window, ctx.shift, ctx.configured
+    found = run(grad.contiguous(), *inputs, *sizes, ctx.added, out, lse)
     return found[0], found[1], found[2], found[3] if len(found) > 3 else None, *rest
 
 
@@ -135,5 +142,5 @@ def window_attention_fused(call: Call) -> Tensor:
     """Window attention with one kernel per branch; shapes as in `window_attention`."""
     places = None if call.mutual_offset is None else call.mutual_offset.contiguous()
     tensors = (call.qkv.contiguous(), call.offset.contiguous(), call.bias.table.contiguous(), places)
-    out, _ = REGISTERED(*tensors, call.heads, call.window, call.shift, call.bias.window)
+    out, _ = REGISTERED(*tensors, call.heads, call.window, call.shift, call.bias.window, call.added)
     return out

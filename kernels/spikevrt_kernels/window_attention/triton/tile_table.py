@@ -25,10 +25,11 @@ class Config(NamedTuple):
 
 
 TABLE = {
-    "forward": Config(64, 32, 4),
-    "backward": Config(64, 32, 4),
+    "bias": Config(32, 64, 4),
+    "forward": Config(64, 64, 4),
+    "query_backward": Config(64, 64, 8),
+    "key_backward": Config(64, 64, 4),
     "mutual_backward": Config(64, 32, 4),
-    "bias_backward": Config(64, 64, 8),
     "table_backward": Config(16, 64, 4),
 }
 """By kernel. One frame of an 8 x 8 window is one tile."""
