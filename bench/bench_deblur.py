@@ -18,9 +18,9 @@ from spikevrt.data.spikes.folder import SpikeFolder
 from spikevrt.data.spikes.geometry import SpikeGeometry
 from spikevrt.errors import UserError
 from spikevrt.models import build_model
-from spikevrt.models.backends.choose import Backends
 from spikevrt.restoration.sources import Frame, Source, Voxels
 from spikevrt.restoration.stream import Restorer
+from spikevrt_kernels.core.names import Backends
 
 GPU_SIZES = {"256x256": (256, 256), "720p": (720, 1280), "1080p": (1080, 1920)}
 """(H,W) of frames on a GPU."""
@@ -60,7 +60,7 @@ def test_deblur(
     benchmark: BenchmarkFixture, attn_backend: str, size: str, device: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, cuda = load_config("default" if device == "cuda" else "demo", []), device == "cuda"
-    model = build_model(config, False, Backends(attn_backend, attn_backend))
+    model = build_model(config, False, Backends.of(attn_backend))
     restorer, clip = (
         Restorer(model, config, torch.device(device)),
         random_clip(config, {**GPU_SIZES, **CPU_SIZES}[size]),

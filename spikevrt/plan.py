@@ -21,6 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--traffic", action="store_true", help="also print bytes and launches of a forward per backend; needs no GPU"
     )
+    parser.add_argument(
+        "--step-traffic", action="store_true", help="the same for a training step of TRAIN.BATCH_SIZE clips (minutes)"
+    )
     args = parser.parse_args(argv)
     config = config_from_arguments(args)
     from spikevrt.models.planning import feature_table, parameter_table
@@ -29,10 +32,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     print()
     print(feature_table(config))
     if args.traffic:
-        from spikevrt.models.planning import traffic_table
+        from spikevrt.models.traffic import traffic_table
 
         print()
         print(traffic_table(config))
+    if args.step_traffic:
+        from spikevrt.training.step_cost import step_table
+
+        print()
+        print(step_table(config))
     return 0
 
 

@@ -17,7 +17,14 @@ from bench.source_tree.layers import (
 from spikevrt import __main__ as command_line
 
 ROOT = Path(__file__).parents[1]
-KNOWN_OPERATORS = {("temporal_block", "temporal_attention"), ("deform_conv", "flow_warp")}
+KNOWN_OPERATORS = {
+    ("temporal_block", "temporal_attention"),
+    ("deform_conv", "flow_warp"),
+    ("warp_pairs", "flow_warp"),
+    ("norm_linear", "linear"),
+    ("linear_residual", "linear"),
+    ("geglu_block", "linear"),
+}
 """Operators that are built of others."""
 
 

@@ -14,7 +14,7 @@ import torch
 
 from bench.gpu.part import Finding
 from spikevrt.config import Config, load_config
-from spikevrt.models.backends.trials import attention_trials
+from spikevrt.models.backends.trials import operator_trials
 from spikevrt.system.device import settle_float32
 from spikevrt.system.machine import machine_lines
 from spikevrt_kernels.core.case import Case, Precision, mixed, pure
@@ -107,12 +107,12 @@ def odd_cases(setting: Setting, op: str, precision: str) -> tuple[Case, ...]:
 
 def own_cases(setting: Setting, op: str) -> tuple[Case, ...]:
     """The model's shapes, reduced so that float64 fits into memory."""
-    return attention_trials(setting.config, setting.config.train.batch_size)[op].checked
+    return operator_trials(setting.config, setting.config.train.batch_size)[op].checked
 
 
 def timed_cases(setting: Setting) -> list[Case]:
     """The model's shapes in full size, largest first."""
-    trials = attention_trials(setting.config, setting.config.train.batch_size)
+    trials = operator_trials(setting.config, setting.config.train.batch_size)
     sizes = {case: elements(case) for one in trials.values() for case in one.timed}
     return sorted(sizes, key=lambda case: -sizes[case])
 

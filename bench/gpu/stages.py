@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from bench.gpu.board import Outcome, Task
 from bench.gpu.part import NO_GPU, NO_TIME, ONE_THREAD, WELL
 from bench.gpu.setting import PRECISIONS, Setting, own_cases
+from spikevrt.models.backends.trials import operator_trials
 from spikevrt_kernels.core.processes import cores
 from spikevrt_kernels.registry import TRITON_OPS
 
@@ -74,7 +75,7 @@ def correctness(setting: Setting) -> list[Task]:
         name = " ".join((job.rpartition(".")[2], *arguments))
         return Task(name, job, arguments, limit, quiet=True, environment=ONE_THREAD)
 
-    counts = {op: len(own_cases(setting, op)) for op in ("temporal_block", "window_attention")}
+    counts = {op: len(own_cases(setting, op)) for op in operator_trials(setting.config, 1)}
     found = [task("bench.gpu.correctness.own", op, str(i)) for op, count in counts.items() for i in range(count)]
     found += [task("bench.gpu.whole.compiled", limit=200)]
     found += [task("bench.gpu.correctness.odd", op, precision) for precision in PRECISIONS for op in TRITON_OPS]

@@ -16,11 +16,11 @@ from bench.gpu.times import runs
 from bench.workloads.workload import DIRECTIONS
 from spikevrt_kernels.core.case import Case
 from spikevrt_kernels.proof.operator_counter import count_operators
-from spikevrt_kernels.registry import DECLARED
+from spikevrt_kernels.registry import DECLARED, KERNEL_PREFIXES
 
 READ_METRIC, WRITTEN_METRIC = "dram__bytes_read.sum", "dram__bytes_write.sum"
 BYTES_OF_UNIT = {"byte": 1, "Kbyte": 1e3, "Mbyte": 1e6, "Gbyte": 1e9, "Tbyte": 1e12}
-OUR_KERNELS = "regex:^(temporal_|window_attention)"
+OUR_KERNELS = f"regex:^({'|'.join(KERNEL_PREFIXES)})"
 CASE_SECONDS = 60
 """Time limit of a case in seconds; Nsight Compute runs each kernel several times."""
 BACKWARD_OPERATOR = "_backward"
@@ -94,10 +94,11 @@ def kernels(setting: Setting) -> Iterator[Finding]:
 
 
 def largest_of_kinds(cases: list[Case]) -> list[int]:
-    """Indices of the first case of each kind (self, cross or mutual, by operator)."""
+    """Indices of the first case of each kind: by operator, and by self, cross, mutual, block or fuse."""
     first: dict[tuple[str, str], int] = {}
     for i, case in enumerate(cases):
-        first.setdefault((case.op, case.shape.split()[0]), i)
+        word = case.shape.split()[0]
+        first.setdefault((case.op, word if word.isalpha() else ""), i)
     return list(first.values())
 
 

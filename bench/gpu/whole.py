@@ -16,10 +16,11 @@ from bench.gpu.part import Finding, finding_of, python
 from bench.gpu.setting import Setting
 from spikevrt.config import Config
 from spikevrt.models import build_model, choose_backends, run_model
-from spikevrt.models.backends.choose import Backends
 from spikevrt.system.device import autocast
 from spikevrt.training.step_cost import make_step, predicted_training_peak
 from spikevrt_kernels.checks.comparison import relative_errors
+from spikevrt_kernels.core.names import Backends
+from spikevrt_kernels.registry import KERNEL_PREFIXES
 
 TIMED_STEPS = 3
 SMALL_CROP = ("DATA.CROP_SIZE=64", "TRAIN.BATCH_SIZE=1", "MODEL.VRT.DROP_PATH=0")
@@ -29,7 +30,6 @@ ERROR_FACTOR, ERROR_FLOOR = 3.0, 1e-3
 """Allowed error of `triton`: this factor times that of `sdpa`, plus this constant; both against float32."""
 KERNELS_SHOWN = 12
 """Number of kernels that are shown, longest first."""
-OUR_PREFIXES = ("temporal_", "window_attention")
 PERTURBATION = 0.02
 """Standard deviation of noise on weights: layers that are initialised with zeros would hide those before them."""
 TRAINING_STEPS, DRY_TRAINING_STEPS = 60, 2
@@ -78,7 +78,7 @@ class Passes:
     def model(self, entry: str) -> nn.Module:
         """A fresh model of one backend."""
         backend = self.setting.backend(entry)
-        return build_model(self.config, False, Backends(backend, backend)).to(self.setting.device).train()
+        return build_model(self.config, False, Backends.of(backend)).to(self.setting.device).train()
 
     def run(self, entry: str, half: torch.dtype | None) -> Pass:
         """Forward and backward of the correction's mean square."""
@@ -107,7 +107,7 @@ def new_step(setting: Setting, entry: str, options: tuple[str, ...] = ()) -> tup
     torch.manual_seed(0)
     start, backend = time.perf_counter(), setting.backend(entry)
     config = setting.configuration(*options)
-    model = build_model(config, False, Backends(backend, backend)).to(setting.device)
+    model = build_model(config, False, Backends.of(backend)).to(setting.device)
     return make_step(model, config, setting.device, setting.half), time.perf_counter() - start
 
 
@@ -152,7 +152,7 @@ def profile(setting: Setting, entry: str, run: Callable[[], None]) -> Iterator[F
         setting.synchronise()
     events = sorted(found.key_averages(), key=lambda e: -e.self_device_time_total)
     total = sum(e.self_device_time_total for e in events) / 1e3
-    ours = sum(e.self_device_time_total for e in events if e.key.startswith(OUR_PREFIXES)) / 1e3
+    ours = sum(e.self_device_time_total for e in events if e.key.startswith(KERNEL_PREFIXES)) / 1e3
     launches = sum(e.count for e in events)
     text = f"{entry}: {total:.0f} ms in {launches} kernels and copies of a step, of them our kernels {ours:.0f} ms"
     yield finding_of("kernel", text, keep=True, entry=entry, total_ms=total, ours_ms=ours, launches=launches)

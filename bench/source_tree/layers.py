@@ -18,10 +18,11 @@ COMMANDS = {
     "config.__main__",
     "selftest",
 }
-OPERATORS = {"linear", "deform_conv", "flow_warp", *operator_names()}
+OPERATORS = {"linear", "flow_warp", *operator_names()}
 BENCH_COMMANDS = {
     "conftest",
     "gpu_report",
+    "half_stream",
     "host_time",
     "kernels_report",
     "memory_spikes",
@@ -49,10 +50,11 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
     "spikevrt.models": (
         {"init", "checkpoint", "randomness", "weights"},
         {"spike_encoder3d", "temporal", "vrt"},
-        {"vrt_with_spike"},
+        {"vrt_with_spike", "half_weights"},
         {"backends"},
         {"build"},
         {"planning"},
+        {"traffic"},
     ),
     "spikevrt_kernels": ({"core"}, OPERATORS, {"registry"}, {"proof"}, {"checks", "warmup"}),
     "bench": (

@@ -7,13 +7,18 @@ from typing import Any
 import torch
 
 from spikevrt.config import Config
-from spikevrt.models.backends.trials import attention_trials
+from spikevrt.models.backends.trials import operator_trials
 from spikevrt_kernels.checks.needed import needed_launches
 from spikevrt_kernels.core.case import Case, mixed
 from spikevrt_kernels.core.launch import Launch
+from spikevrt_kernels.core.tile_config import Config as RowConfig
 from spikevrt_kernels.core.tuned import Kernel, kernels_asked_for, trying
 from spikevrt_kernels.core.tuned import Row as TileRow
+from spikevrt_kernels.deform_conv.triton import tile_table as deform_conv
+from spikevrt_kernels.linear_residual.triton import tile_table as linear_residual
+from spikevrt_kernels.norm_linear.triton import tile_table as norm_linear
 from spikevrt_kernels.temporal_block.triton import tile_table as block
+from spikevrt_kernels.warp_pairs.triton import tile_table as warp_pairs
 from spikevrt_kernels.window_attention.triton import tile_table as windows
 
 TRAINING_PRECISION = mixed(torch.bfloat16)
@@ -45,16 +50,25 @@ CANDIDATES = MappingProxyType(
         (block.OPERATOR, "bwd_project_1"): in_one_part(FLAT_TILES),
         (block.OPERATOR, "bwd_project_2"): in_one_part(FLAT_TILES),
         (block.OPERATOR, "bwd_project_3"): in_one_part(FLAT_TILES),
+        (windows.OPERATOR, "bias"): ((16, 64, 4), (32, 32, 4), (64, 64, 8)),
         (windows.OPERATOR, "forward"): SCORE_TILES,
-        (windows.OPERATOR, "backward"): SCORE_TILES,
+        (windows.OPERATOR, "query_backward"): ((64, 32, 8), (32, 64, 8), (32, 64, 4)),
+        (windows.OPERATOR, "key_backward"): SCORE_TILES,
         (windows.OPERATOR, "mutual_backward"): SCORE_TILES,
-        (windows.OPERATOR, "bias_backward"): SCORE_TILES,
         (windows.OPERATOR, "table_backward"): ((16, 64, 4), (16, 128, 4), (16, 64, 8), (32, 64, 4)),
+        **{
+            (rows.OPERATOR, name): in_one_part(FLAT_TILES if "weight" in name else TALL_TILES)
+            for rows in (norm_linear, linear_residual, deform_conv, warp_pairs)
+            for name in rows.TABLE
+        },
     }
 )
-TILE_TABLES: dict[str, Any] = {block.OPERATOR: block.TABLE, windows.OPERATOR: windows.TABLE}
+"""Rows to try. Those of the GEGLU block follow from its widths and are not tuned."""
+TILE_TABLES: dict[str, Any] = {
+    own.OPERATOR: own.TABLE for own in (block, windows, norm_linear, linear_residual, deform_conv, warp_pairs)
+}
 """The static tables of tile sizes by operator."""
-CONFIG_TYPES: dict[str, Any] = {block.OPERATOR: block.Config, windows.OPERATOR: windows.Config}
+CONFIG_TYPES: dict[str, Any] = dict.fromkeys(TILE_TABLES, RowConfig) | {windows.OPERATOR: windows.Config}
 """The type of a table's rows by operator."""
 
 
@@ -111,19 +125,19 @@ class Subject:
 def subjects(config: Config, architecture: int) -> list[Subject]:
     """All kernels that training and restoration run with a configuration."""
     found: dict[Kernel, Subject] = {}
-    for trials in attention_trials(config, config.train.batch_size).values():
+    for trials in operator_trials(config, config.train.batch_size).values():
         for case in trials.timed:
-            for kernel in kernels_of(case, architecture):
+            for kernel in tuned_kernels_of(case, architecture):
                 found.setdefault(kernel, Subject(kernel, architecture)).timed.append(case)
         for case in trials.checked:
-            for kernel in kernels_of(case, architecture):
+            for kernel in tuned_kernels_of(case, architecture):
                 if kernel in found:
                     found[kernel].checked.append(case)
     return list(found.values())
 
 
-def kernels_of(case: Case, architecture: int) -> list[Kernel]:
-    """The kernels that a case launches, forward and backward."""
+def tuned_kernels_of(case: Case, architecture: int) -> list[Kernel]:
+    """The tuned kernels that a case launches, forward and backward."""
     with kernels_asked_for() as kernels:
         needed_launches([case], TRAINING_PRECISION, architecture=architecture)
-    return list(kernels)
+    return [kernel for kernel in kernels if (kernel.operator, kernel.name) in CANDIDATES]

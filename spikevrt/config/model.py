@@ -214,8 +214,8 @@ class ModelConfig(Section):
     fuse: FuseConfig = field(default_factory=FuseConfig)
     attn_backend: str = key(
         "auto",
-        "How attention is computed: triton, sdpa or naive (plain PyTorch); auto = on CUDA the fastest backend that is "
-        "proved right, for each operator, elsewhere sdpa.",
+        "How attention and what is around it are computed: triton (fused kernels), sdpa or naive (plain PyTorch); "
+        "auto = on CUDA the fastest backend that is proved right, for each operator, elsewhere sdpa.",
         one_of(ATTN_BACKENDS),
         free=True,
     )

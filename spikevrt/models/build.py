@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spikevrt.config import Config, ModelConfig, load_config
 from spikevrt.errors import UserError, one_line
-from spikevrt.models.backends.choose import Backends, choose_backends
+from spikevrt.models.backends.choose import choose_backends
 from spikevrt.models.checkpoint import load_weights, unwrap
 from spikevrt.models.spike_encoder3d import SpikeEncoder3D
 from spikevrt.models.temporal import MultiScaleTemporalCrossAttnFuse, SpikeTemporalSA, TimeSettings
@@ -16,6 +16,7 @@ from spikevrt.models.vrt import VRT
 from spikevrt.models.vrt_with_spike import VRTWithSpike
 from spikevrt.models.weights.files import read_state
 from spikevrt.models.weights.origin import check_format, check_size, check_weights_are_there, stored_config
+from spikevrt_kernels.core.names import Backends
 
 
 def build_model(config: Config, pretrained: bool = True, backends: Backends | None = None) -> nn.Module:
@@ -30,7 +31,7 @@ def build_model(config: Config, pretrained: bool = True, backends: Backends | No
         UserError: a backend cannot run, or the pretrained weights do not fit.
     """
     backends = backends or choose_backends(config)
-    vrt = build_vrt(config.model, config.data.crop_size, backends.window_attention)
+    vrt = build_vrt(config.model, config.data.crop_size, backends)
     path = config.model.vrt.pretrained
     if path is not None and pretrained:
         load_weights(vrt, path, strict=True)
@@ -38,7 +39,7 @@ def build_model(config: Config, pretrained: bool = True, backends: Backends | No
     return add_spikes(vrt, config, backends.temporal_block) if config.model.use_spike else vrt
 
 
-def build_vrt(model: ModelConfig, crop_size: int, attn_backend: str) -> VRT:
+def build_vrt(model: ModelConfig, crop_size: int, backends: Backends) -> VRT:
     """Build the RGB backbone."""
     vrt = model.vrt
     return VRT(
@@ -54,7 +55,7 @@ def build_vrt(model: ModelConfig, crop_size: int, attn_backend: str) -> VRT:
         deformable_groups=vrt.deform_groups,
         use_checkpoint_attn=vrt.use_checkpoint_attn,
         use_checkpoint_ffn=vrt.use_checkpoint_ffn,
-        attn_backend=attn_backend,
+        attn_backend=backends,
     )
 
 

@@ -15,7 +15,7 @@ Block = Callable[[Tensor, Tensor | None, float], Tensor]
 
 
 class DropPath(nn.Module):
-    """Skips a residual branch for whole samples in training (Huang et al. 2016)."""
+    """Skips a residual branch for whole samples in training (Huang et al. 2016): gives the scale of each sample."""
 
     uniform: Tensor | None = None
     """(B,) numbers in [0, 1) on the device, set by `SampleRandomness`; None = draw them from torch's generator."""
@@ -24,14 +24,13 @@ class DropPath(nn.Module):
         super().__init__()
         self.rate = rate
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape, samples first; kept samples are scaled by 1 / (1 - rate)."""
+    def forward(self, x: Tensor) -> Tensor | None:
+        """Scales (B,) float32 of the branch for x (B,...): 0, or 1 / (1 - rate) where it is kept; None = 1."""
         if not self.training or self.rate == 0:
-            return x
+            return None
         keep = 1 - self.rate
         uniform = torch.rand(x.shape[0], device=x.device) if self.uniform is None else self.uniform
-        kept = (uniform < keep).to(x.dtype).view(-1, *(1,) * (x.ndim - 1))
-        return x * kept / keep
+        return (uniform < keep).float() / keep
 
 
 class AttentionDropout(nn.Module):

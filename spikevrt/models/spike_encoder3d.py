@@ -4,11 +4,14 @@ B clips, T frames, K spike bins, H x W spike pixels, C_i channels at scale i.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikevrt.models.init import init_framewise, init_smooth
+from spikevrt_kernels.core.backends import runs_on_cpu
 
 
 class ResidualBlock3D(nn.Module):
@@ -21,7 +24,7 @@ class ResidualBlock3D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,C,T,H,W) -> (B,C,T,H,W)."""
-        return F.relu(x + self.conv2(F.relu(self.conv1(x))))
+        return F.relu_(x + self.conv2(F.relu_(self.conv1(x))))
 
 
 class SpikeEncoder3D(nn.Module):
@@ -58,11 +61,13 @@ class SpikeEncoder3D(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """x (B,T,K,H,W) -> 4 of (B,C_i,T_i,H_i,W_i)."""
-        feature = self.res0(F.relu(self.in_proj(x.transpose(1, 2))))
-        features = [feature]
-        for down, residual in zip(self.downs, self.residuals, strict=True):
-            feature = residual(F.relu(down(feature)))
-            features.append(feature)
+        # On the CPU, PyTorch 2.13's gradients of a bfloat16 kernel of 3x3x3 hold numbers that nobody wrote.
+        with torch.autocast("cpu", enabled=False) if runs_on_cpu(x) else nullcontext():
+            feature = self.res0(F.relu_(self.in_proj(x.transpose(1, 2))))
+            features = [feature]
+            for down, residual in zip(self.downs, self.residuals, strict=True):
+                feature = residual(F.relu_(down(feature)))
+                features.append(feature)
         return features
 
 

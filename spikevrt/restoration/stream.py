@@ -11,9 +11,10 @@ from spikevrt.data.clips.batches import model_input, send
 from spikevrt.data.clips.clip import or_shorter_samples
 from spikevrt.errors import UserError
 from spikevrt.models import run_model
+from spikevrt.models.half_weights import half_precision
 from spikevrt.restoration.padding import plan_padding
 from spikevrt.restoration.sources import Frame, Source
-from spikevrt.system.device import autocast, half_type
+from spikevrt.system.device import half_type
 from spikevrt.system.memory import RESTORATION_ADVICE, keep_freed_memory, memory_advice
 
 
@@ -98,6 +99,6 @@ class Restorer:
             raw |= {"counts": padding.spikes(counts), "bin_frames": bin_frames}
         batch = send({name: x[None] for name, x in raw.items()}, self.device)
         rgb, voxels = model_input(batch, self.config.data.norm)
-        with autocast(self.device, self.half):
+        with half_precision(self.model, self.device, self.half):
             restored = run_model(self.model, rgb, voxels)[0]
         return padding.crop(restored).float().cpu()

@@ -1,5 +1,6 @@
 """One optimiser step: forward, loss and backward of each micro-batch, then clipping, AdamW and EMA."""
 
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from spikevrt.config import TrainConfig
 from spikevrt.data.clips.batches import Batch
 from spikevrt.models import run_model
+from spikevrt.models.half_weights import weights_in_half
 from spikevrt.models.randomness import SampleRandomness
 from spikevrt.system.device import autocast, make_scaler
 from spikevrt.training.distributed import accumulating
@@ -55,7 +57,9 @@ class OptimiserStep:
             batch: on the device.
             last: whether it is the step's last one, whose backward averages the gradients over all processes.
         """
-        with self.randomness.of(batch.draws, self.device), accumulating(model, last):
+        # The compiler casts weights itself, inside what it fuses.
+        weights = nullcontext() if self.train.compile else weights_in_half(self.model, self.half)
+        with self.randomness.of(batch.draws, self.device), accumulating(model, last), weights:
             with autocast(self.device, self.half):
                 out = run_model(model, batch.blur, batch.voxels)
             loss = self.loss(out, batch.sharp) / self.train.accumulate_grad
@@ -66,7 +70,7 @@ class OptimiserStep:
         """Clip the gradients; returns what they and the loss were."""
         self.scaler.unscale_(self.optimizer)
         parameters = [p for p in self.model.parameters() if p.grad is not None]
-        norm = nn.utils.clip_grad_norm_(parameters, self.train.clip_grad_norm or float("inf"))
+        norm = nn.utils.clip_grad_norm_(parameters, self.train.clip_grad_norm or float("inf"), foreach=True)
         return StepCheck(norm, ~torch.isfinite(loss), ~torch.isfinite(norm))
 
     def finish(self, step: int, taken: bool) -> None:

@@ -10,14 +10,51 @@ from torch import nn
 from spikevrt.config import Config
 from spikevrt.data.clips.batches import Batch
 from spikevrt.models import build_model, choose_backends
-from spikevrt.system.device import half_type
+from spikevrt.models.traffic import LEGEND, Places, details, type_name
+from spikevrt.system.device import half_type, planned_half_type
 from spikevrt.training.optimiser_step import OptimiserStep
 from spikevrt_kernels.checks.timing import elapsed
-from spikevrt_kernels.core.backends import planning
-from spikevrt_kernels.proof.memory import predicted_peak
+from spikevrt_kernels.core.backends import BackendError, planning
+from spikevrt_kernels.core.names import Backends
+from spikevrt_kernels.proof.memory import predicted_peak, without_storage
+from spikevrt_kernels.proof.operator_counter import OperatorTraffic, count_operators
+from spikevrt_kernels.registry import DECLARED
 
 CPU = torch.device("cpu")
 TIMED_STEPS = 3
+
+
+def step_traffic(config: Config, backend: str, half: torch.dtype | None) -> OperatorTraffic:
+    """The memory traffic of a training step on CUDA, the optimiser included, counted without running it.
+
+    Args:
+        config: configuration of the run.
+        backend: triton, sdpa or naive; works on any machine.
+        half: autocast's type, or None for float32.
+
+    Raises:
+        BackendError: the backend cannot run the model.
+    """
+    with planning(), torch.device("meta"):
+        model = build_model(config, False, Backends.of(backend))
+    with without_storage(for_cuda=True):
+        step = make_step(model.to_empty(device="cpu"), config, CPU, half)
+        step()  # It makes the optimiser's state.
+        with count_operators(DECLARED, Places(model)) as traffic:
+            step()
+    return traffic
+
+
+def step_table(config: Config) -> str:
+    """Tables of the traffic of a training step with the kernels, by part of the model and by kind of work."""
+    half = planned_half_type(config.train.mixed_precision)
+    try:
+        found = step_traffic(config, "triton", half)
+    except BackendError as error:
+        return str(error)
+    B, T, S = config.train.batch_size, config.data.clip_len, config.data.crop_size
+    total = f"training step, {B}x{T}x3x{S}x{S}, triton: {found.bytes / 1e9:.1f} GB in {found.launches} launches"
+    return f"{total}\n{LEGEND}\n\n{details(type_name(half), {'triton': found})}"
 
 
 class StepFigures(NamedTuple):

@@ -12,8 +12,9 @@ from spikevrt.data.clips.batches import to_device
 from spikevrt.data.clips.dataset import ClipDataset, Sample
 from spikevrt.data.clips.loading import Loader, worker_options
 from spikevrt.models import run_model
+from spikevrt.models.half_weights import half_precision
 from spikevrt.restoration.metrics import METRICS
-from spikevrt.system.device import autocast, half_type
+from spikevrt.system.device import half_type
 from spikevrt.training.distributed import Processes
 
 
@@ -70,7 +71,7 @@ def validate(model: nn.Module, samples: Subset, config: Config, processes: Proce
     model.eval()
     for raw in load(mine, processes.device):
         batch = to_device(raw, processes.device, config.data.norm)
-        with autocast(processes.device, half):
+        with half_precision(model, processes.device, half):
             out = run_model(model, batch.blur, batch.voxels)
         # Infinite values become NaN, which no metric and no comparison can take for a result.
         out = out.float()
@@ -90,7 +91,7 @@ def is_sound(
     """Whether the model restores a collated batch to finite values, as a bool (0-d) on the device."""
     batch = to_device(raw, device, config.data.norm)
     model.eval()
-    with autocast(device, half):
+    with half_precision(model, device, half):
         out = run_model(model, batch.blur, batch.voxels)
     model.train()
     return out.isfinite().all()

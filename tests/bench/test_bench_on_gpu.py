@@ -16,8 +16,8 @@ from bench.workloads.temporal import SELF, temporal_workload
 from bench.workloads.workload import BY_HAND, DIRECTIONS
 from spikevrt.config import load_config
 from spikevrt.models import build_model
-from spikevrt.models.backends.choose import Backends
 from spikevrt.restoration.stream import Restorer
+from spikevrt_kernels.core.names import Backends
 
 X = torch.ones(1, 2)
 
@@ -110,7 +110,7 @@ def test_a_measured_peak_stands_beside_the_predicted_one():
 def test_random_frames_take_the_way_of_deblur():
     config = load_config("demo", ["DATA.CLIP_LEN=2", "TEST.CLIP_OVERLAP=1"])
     clip = random_clip(config, (16, 24))
-    restorer = Restorer(build_model(config, False, Backends("sdpa", "sdpa")), config, torch.device("cpu"))
+    restorer = Restorer(build_model(config, False, Backends.of("sdpa")), config, torch.device("cpu"))
     frames = list(restorer.restore(clip))
     assert len(frames) == len(clip) == 3
     assert all(frame.shape == (3, 16, 24) for frame in frames)

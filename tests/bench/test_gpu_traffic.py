@@ -16,6 +16,8 @@ NAMES = (
     '"CC","Section Name","Metric Name","Metric Unit","Metric Value"'
 )
 BEGIN = '"{}","4242","python3.12","127.0.0.1","{}","1","7","(256, 1, 1)","(1024, 2, 1)","0","9.0",'
+KINDS = 10
+"""Kinds of kernels that a model runs, as they are profiled."""
 FORWARD, BACKWARD = "temporal_block_kernel", "temporal_block_bwd_mlp_kernel"
 SECTION = '"Command line profiler metrics",'
 CSV = "\n".join(
@@ -77,14 +79,17 @@ def test_no_permission_is_a_row_and_the_next_case_goes_on(monkeypatch):
     monkeypatch.setattr(traffic.subprocess, "run", lambda command, **options: refused)
     monkeypatch.setattr(traffic, "tool", lambda name: "ncu")
     rows = list(traffic.kernels(Setting(dry=True)))
-    assert len(rows) == 4
+    assert len(rows) == KINDS
     assert all(row.bad and row.text.endswith("ERR_NVGPUCTRPERM - no permission") for row in rows)
 
 
 def test_the_kinds_that_are_profiled_are_the_largest_of_each():
     cases = timed_cases(Setting(dry=True))
     taken = [cases[i] for i in traffic.largest_of_kinds(cases)]
-    assert sorted(case.shape.split()[0] for case in taken) == ["cross", "mutual", "self", "self"]
+    words = sorted(word for case in taken if (word := case.shape.split()[0]).isalpha())
+    assert words == ["block", "cross", "fuse", "mutual", "self", "self"]
+    assert {case.op for case in taken} == {case.op for case in cases}
+    assert len(taken) == KINDS
 
 
 def test_the_command_profiles_only_between_the_profilers_calls():

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from spikevrt.models.backends.choose import Backends, decide
+from spikevrt.models.backends.choose import decide
 from spikevrt_kernels.checks.comparison import Judge
 from spikevrt_kernels.checks.fastest import Ask, Trials, choices
 from spikevrt_kernels.checks.trials import Machine
 from spikevrt_kernels.core.backends import BackendError
 from spikevrt_kernels.core.case import pure
+from spikevrt_kernels.core.names import Backends
 from spikevrt_kernels.temporal_block import op
 from spikevrt_kernels.temporal_block.spec import temporal_block_case
 
@@ -22,7 +23,7 @@ def test_kernels_prove_right_in_processes_of_their_own(capsys):
     found = choices(Ask(trials, {"temporal_block": ALL}, pure(torch.float32), backward=True), Machine(CPU, 2))
     assert decide("auto", found).temporal_block == "triton"
     assert "temporal_block takes triton, not timed (sdpa: not timed; naive: not timed)" in capsys.readouterr().out
-    assert decide("triton", found) == Backends("triton", "triton")
+    assert decide("triton", found) == Backends.of("triton")
 
 
 @pytest.mark.parametrize("case", CASES, ids=["self", "cross"])

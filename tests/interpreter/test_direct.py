@@ -9,10 +9,15 @@ from torch.utils.checkpoint import checkpoint
 
 from spikevrt_kernels.core import registered
 from spikevrt_kernels.core.direct import followed
+from spikevrt_kernels.deform_conv import flow_guided_deform_conv
+from spikevrt_kernels.geglu_block import GEGLUWeights, geglu_block, geglu_fuse
+from spikevrt_kernels.linear_residual import linear_residual
+from spikevrt_kernels.norm_linear import norm_linear
 from spikevrt_kernels.proof.operator_counter import count_saved
 from spikevrt_kernels.temporal_attention import temporal_attention
 from spikevrt_kernels.temporal_block import BlockWeights, temporal_block
 from spikevrt_kernels.temporal_block.triton import registered as block
+from spikevrt_kernels.warp_pairs import warp_pairs
 from spikevrt_kernels.window_attention import RelativeBias, window_attention
 
 C, HEADS, WINDOW = 16, 2, (2, 2, 2)
@@ -46,6 +51,42 @@ def attention_call():
     return lambda: temporal_attention(*leaves, HEADS, backend="triton"), leaves
 
 
+def norm_linear_call():
+    leaves = [drawn(1, 2, 3, C), drawn(C), drawn(C), drawn(2 * C, C), drawn(2 * C)]
+    x, gamma, beta, weight, bias = leaves
+    return lambda: norm_linear(x, (gamma, beta), weight, bias, "triton"), leaves
+
+
+def linear_residual_call():
+    o, *others = leaves = [drawn(2, 3, 2 * C), drawn(2, 3, C), drawn(C, 2 * C), drawn(C)]
+    x, weight, bias = others
+    return lambda: linear_residual(x, o, weight, bias, torch.tensor([0.0, 2.0]), "triton"), leaves
+
+
+def geglu_call():
+    leaves = [drawn(2, 2, 3, C), drawn(C), drawn(C), *(drawn(*shape) for _ in range(3) for shape in ((C, C), (C,)))]
+    weights = GEGLUWeights(*zip(leaves[3::2], leaves[4::2], strict=True))
+    scale = torch.tensor([1.25, 0.5])
+    return lambda: geglu_block(leaves[0], (leaves[1], leaves[2]), weights, scale, backend="triton"), leaves
+
+
+def fuse_call():
+    shapes = ((C, 3 * C), (C,), (C, 3 * C), (C,), (C, C), (C,))
+    leaves = [drawn(1, 2, 2, 3, C), drawn(2, 1, 1, 2, 3, C), *(drawn(*shape) for shape in shapes)]
+    weights = GEGLUWeights(*zip(leaves[2::2], leaves[3::2], strict=True))
+    return lambda: geglu_fuse(leaves[0], leaves[1], weights, backend="triton"), leaves
+
+
+def deform_call():
+    leaves = [drawn(1, 2, 1, 2, 2), drawn(2, 1, 2, 27), drawn(2, 2, 1, 2), drawn(2, 2, 3, 3), drawn(2)]
+    return lambda: flow_guided_deform_conv(*leaves, 2.5, backend="triton"), leaves
+
+
+def warp_call():
+    leaves = [drawn(1, 2, 1, 2, 2), drawn(2, 2, 1, 2)]
+    return lambda: warp_pairs(*leaves, backend="triton"), leaves
+
+
 CALLS = {
     "self block": lambda: block_call(False),
     "cross block": lambda: block_call(True),
@@ -53,6 +94,12 @@ CALLS = {
     "window attention": lambda: window_call(False),
     "mutual window attention": lambda: window_call(True),
     "attention along time": attention_call,
+    "norm and linear": norm_linear_call,
+    "linear and residual": linear_residual_call,
+    "GEGLU block": geglu_call,
+    "GEGLU fusion": fuse_call,
+    "deformable convolution": deform_call,
+    "input of the offset convolutions": warp_call,
 }
 operators = pytest.mark.parametrize("make", CALLS.values(), ids=CALLS)
 

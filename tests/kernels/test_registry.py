@@ -37,6 +37,12 @@ def test_a_program_waits_before_it_reads_what_it_wrote(architecture, kernel, cro
     assert compiled.asm["ttir"].count("barrier") == len(BARRIERS[architecture, kernel])
 
 
+def test_a_part_of_dq_waits_for_the_one_before():
+    launch = PLANS["window attention"](5, torch.bfloat16, 90)["query_backward"]
+    compiled, _ = build(launch, GPUTarget("cuda", 90, 32), dict(launch.options), False)
+    assert compiled.asm["ttir"].count("barrier") == 2, "five tiles of keys, two at a time"
+
+
 @pytest.mark.parametrize("op", TRITON_OPS)
 def test_forward_and_backward_are_declared(op):
     # A count of operators would miss the kernels of one that is not.

@@ -58,10 +58,11 @@ def test_on_a_gpu_without_kernels_nothing_is_compiled(compiled, monkeypatch):
 
 
 def test_what_the_kernels_cannot_run_is_not_compiled(compiled):
-    """Clips of 9 frames, which only window attention takes."""
+    """Clips of 9 frames, which the kernels along time do not take."""
     compiled_kernels.compile_kernels(load_config("demo", ["DATA.CLIP_LEN=9"]), CUDA, training=False)
     names = {launch.kernel.__name__ for launch in compiled[0][0]}
-    assert names == {"window_attention_fwd_kernel"}
+    assert "window_attention_fwd_kernel" in names
+    assert not [name for name in names if name.startswith("temporal_")]
 
 
 def test_tuned_rows_are_compiled_in_place_of_the_tables(compiled, monkeypatch):

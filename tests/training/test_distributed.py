@@ -68,7 +68,7 @@ def test_kernels_are_compiled_once_on_every_other_machine_and_all_wait(rank, loc
     processes = Processes(rank, 4, torch.device("cpu"), local)
     assert trainer.agreed_backends(load_config("demo"), processes) == taken
     assert done == ["compiled"] * compiles + ["waited"]
-    taken = Backends("sdpa", "sdpa")
+    taken = Backends.of("sdpa")
     trainer.agreed_backends(load_config("demo"), processes)
     assert len(done) == compiles + 1, "there is nothing to compile"
 

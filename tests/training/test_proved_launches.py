@@ -5,7 +5,7 @@ import torch
 
 from spikevrt.config import load_config
 from spikevrt.models import build_model, run_model
-from spikevrt.models.backends.trials import attention_trials
+from spikevrt.models.backends.trials import operator_trials
 from spikevrt.models.vrt.window_block import WindowBlock
 from spikevrt.restoration.padding import plan_padding
 from spikevrt.training.step_cost import CPU, make_step
@@ -20,7 +20,7 @@ PRESETS = ("default", "high_quality", "low_memory", "fast", "demo")
 HALF = torch.bfloat16
 FRAMES = ((250, 400), (68, 100), (264, 296))
 """Of restoration; their padded eighths hold a multiple of 16 pixels, of 4 and an odd number."""
-FAMILIES = 36
+FAMILIES = 84
 """Binaries of a default start on sm_90."""
 SMALL = ("MODEL.VRT.DEPTHS=[4,1,1,1,1,1,1,2]", "MODEL.VRT.INDEP_RECONSTS=[7]", "TRAIN.BATCH_SIZE=1")
 
@@ -80,7 +80,7 @@ def restoring(config, *sizes):
 
 def proved(config, training):
     """Keys of what is checked before a run."""
-    trials = attention_trials(config, config.train.batch_size if training else 1, training)
+    trials = operator_trials(config, config.train.batch_size if training else 1, training)
     cases = [case for own in trials.values() for case in own.checked]
     return set(by_key(needed_launches(cases, mixed(HALF), training)))
 
@@ -123,6 +123,6 @@ def test_running_each_kind_of_block_once_hides_nothing(monkeypatch, once_a_kind)
 
 def test_what_is_timed_compiles_nothing_more():
     config = preset("default")
-    trials = attention_trials(config, config.train.batch_size)
+    trials = operator_trials(config, config.train.batch_size)
     timed = [case for own in trials.values() for case in own.timed]
     assert set(by_key(needed_launches(timed, mixed(HALF)))) <= proved(config, training=True)

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from tqdm import tqdm
@@ -10,7 +9,7 @@ from tqdm import tqdm
 from spikevrt.config import Config
 from spikevrt.errors import UserError
 from spikevrt.models.backends.compiled_kernels import compile_kernels
-from spikevrt.models.backends.trials import attention_trials
+from spikevrt.models.backends.trials import operator_trials
 from spikevrt.system.device import half_type
 from spikevrt.system.machine import driver, installed
 from spikevrt_kernels.checks.fastest import Ask, Choice, Finding, choices, trial_count
@@ -18,7 +17,7 @@ from spikevrt_kernels.checks.trials import Machine
 from spikevrt_kernels.core.backends import MAX_FRAMES, BackendError, resolve_backend, takes_kernels, why_not_triton
 from spikevrt_kernels.core.case import mixed
 from spikevrt_kernels.core.launch import assemble_for
-from spikevrt_kernels.core.names import BACKENDS
+from spikevrt_kernels.core.names import BACKENDS, Backends
 from spikevrt_kernels.core.processes import cores
 from spikevrt_kernels.core.tuned import fingerprint
 from spikevrt_kernels.core.user_cache import cache_folder, keep, read_kept, sources
@@ -73,15 +72,6 @@ def asked_facts(asked: Ask) -> list[str]:
     return [*trials, *backends, asked.precision.name, f"backward {asked.backward}", f"timed {asked.timed}"]
 
 
-class Backends(NamedTuple):
-    """The backend of each attention operator of a model."""
-
-    temporal_block: str
-    """For the spike branch and the fusion."""
-    window_attention: str
-    """For the RGB backbone."""
-
-
 def choose_backends(config: Config, device: torch.device | None = None, training: bool = True) -> Backends:
     """The backends that MODEL.ATTN_BACKEND selects on a device.
 
@@ -105,7 +95,7 @@ def choose_backends(config: Config, device: torch.device | None = None, training
         raise UserError(str(error)) from None
     check_clip_length(config, resolved)
     if device is None or not tried_on(device) or attn_backend in ("sdpa", "naive"):
-        return Backends(resolved, resolved)
+        return Backends.of(resolved)
     try:
         return prove_on(device, config, training)
     except BackendError as error:
@@ -142,7 +132,7 @@ def prove_on(device: torch.device, config: Config, training: bool) -> Backends:
 
 def wanted(device: torch.device, config: Config, training: bool) -> Ask:
     """The trials to run: `triton` is only checked, `auto` also compares the speed of all backends."""
-    trials = attention_trials(config, config.train.batch_size if training else 1, training)
+    trials = operator_trials(config, config.train.batch_size if training else 1, training)
     own = {op: some for op, some in trials.items() if some.checked}
     auto = config.model.attn_backend == "auto"
     backends = {op: candidates(op) if auto else ("triton",) for op in own}
@@ -171,7 +161,7 @@ def decide(attn_backend: str, found: Sequence[Choice], kept: bool = False) -> Ba
         if attn_backend == "triton":
             for choice in found:
                 choice.require("triton")
-            return Backends("triton", "triton")
+            return Backends.of("triton")
         taken = {choice.op: choice.taken for choice in found}
     except BackendError as error:
         raise BackendError(f"{error}{again}") from None

@@ -4,7 +4,7 @@ import torch
 from tqdm import tqdm
 
 from spikevrt.config import Config
-from spikevrt.models.backends.trials import attention_trials
+from spikevrt.models.backends.trials import operator_trials
 from spikevrt.system.device import half_type
 from spikevrt_kernels.checks.needed import needed_launches
 from spikevrt_kernels.core.backends import takes_kernels
@@ -17,7 +17,7 @@ from spikevrt_kernels.registry import TRITON_OPS
 
 def model_launches(config: Config, device: torch.device, training: bool = True) -> list[Launch]:
     """One launch per Triton kernel that a configuration runs on a device, or that its trials run."""
-    trials = attention_trials(config, config.train.batch_size if training else 1, training)
+    trials = operator_trials(config, config.train.batch_size if training else 1, training)
     own = [trials[op] for op in TRITON_OPS if op in trials]
     precision, target = mixed(half_type(device, config.train.mixed_precision)), architecture(device)
     with trying(rows_on(device)):

@@ -7,7 +7,7 @@ import torch
 from tqdm import tqdm
 
 from spikevrt.config import Config
-from spikevrt.models.backends.trials import attention_trials
+from spikevrt.models.backends.trials import operator_trials
 from spikevrt.system.device import half_type
 from spikevrt.system.machine import machine_lines
 from spikevrt.table import format_table
@@ -30,7 +30,7 @@ def trials(config: Config, device: torch.device, ops: Sequence[str]) -> list[Tri
     if device.type != "cuda":
         return found
     precision = mixed(half_type(device, config.train.mixed_precision))
-    for op, own in attention_trials(config, config.train.batch_size).items():
+    for op, own in operator_trials(config, config.train.batch_size).items():
         if op not in ops:
             continue
         small = {case.key: case for case in own.checked}

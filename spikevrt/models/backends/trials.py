@@ -1,4 +1,4 @@
-"""The shapes at which a configuration runs each attention operator, as trials for its backends."""
+"""The shapes at which a configuration runs each operator, as trials for its backends."""
 
 from collections.abc import Iterator, Sequence
 from math import prod
@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeVar
 
 from spikevrt.config import Config, TemporalAttnConfig
 from spikevrt.config.limits import PLACES
+from spikevrt.models.backends.around import Around, Shape, operators_around
 from spikevrt.models.temporal import chunking
 from spikevrt.models.vrt.stage import MUTUAL_FRAMES
 from spikevrt_kernels.checks.fastest import Trials
@@ -19,8 +20,6 @@ ODD_MAPS = ((8, 9), (6, 10), (6, 9), (7, 9))
 """Feature maps whose pixel counts are divisible by 8, 4, 2 and 1, but not by twice as many. 1/8 of a padded frame may
 have any number of pixels, and kernels along time read 16 bytes at once only if 16 divides it."""
 Size3 = tuple[int, int, int]
-Shape = tuple[int, int, int, int, int]
-"""(B,C,T,H,W)."""
 
 
 class Block(NamedTuple):
@@ -62,10 +61,11 @@ class Windows(NamedTuple):
         B, C, T, H, W = self.shape
         half = (self.window[0] // 2, self.window[1] // 2, self.window[2] // 2)
         shift = half if self.shifted else (0, 0, 0)
-        return window_attention_case((B, T, H, W), C, self.heads, self.window, shift, self.mutual)
+        # The projection before self-attention adds the offsets.
+        return window_attention_case((B, T, H, W), C, self.heads, self.window, shift, self.mutual, not self.mutual)
 
 
-def attention_trials(config: Config, B: int, training: bool = True) -> dict[str, Trials]:
+def operator_trials(config: Config, B: int, training: bool = True) -> dict[str, Trials]:
     """Trials by operator. The checked cases run every kernel that the model runs.
 
     Dropout is left out, because its random numbers have no reference.
@@ -89,13 +89,17 @@ def attention_trials(config: Config, B: int, training: bool = True) -> dict[str,
             each_once(groups),
             each_once(one_of_each([group for group in groups if group.shifted])),
         ),
+        **{
+            op: Trials(each_once([cut(part) for part in parts]), each_once(parts), each_once(one_of_each(parts)))
+            for op, parts in operators_around(config, stage_shapes(config, B)).items()
+        },
     }
 
 
-P = TypeVar("P", Block, Windows)
+P = TypeVar("P", Block, Windows, Around)
 
 
-def each_once(parts: Sequence[Block] | Sequence[Windows]) -> tuple[Case, ...]:
+def each_once(parts: Sequence[Block] | Sequence[Windows] | Sequence[Around]) -> tuple[Case, ...]:
     """Cases in order, without repetitions: a window as large as its feature map is never shifted."""
     found: dict[object, Case] = {}
     for part in parts:

@@ -4,13 +4,17 @@ B clips, T frames, C channels, H x W pixels, G deformable groups, N = 2 B (T-1) 
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from spikevrt_kernels.core.backends import resolve_backend
 from spikevrt_kernels.core.precision import at_least_fp32
-from spikevrt_kernels.deform_conv import deform_conv
+from spikevrt_kernels.deform_conv import deform_conv, deform_conv_cpu, flow_guided_deform_conv, tap_major
 from spikevrt_kernels.flow_warp import flow_warp
+from spikevrt_kernels.warp_pairs import warp_pairs
 
 TAPS = 9
 
@@ -18,19 +22,31 @@ TAPS = 9
 class DCNv2PackFlowGuided(nn.Module):
     """Deformable 3x3 convolution with offsets of at most `max_residue` pixels around an optical flow."""
 
-    def __init__(self, channels: int, deformable_groups: int, max_residue: float) -> None:
+    order: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        deformable_groups: int,
+        max_residue: float,
+        backend: str = "auto",
+        warping: str = "auto",
+    ) -> None:
         super().__init__()
         self.groups = deformable_groups
         self.max_residue = max_residue
+        self.backend = backend
+        self.warping = warping
+        self.register_buffer("order", tap_major(deformable_groups), persistent=False)
         self.weight = nn.Parameter(torch.empty(channels, channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.conv_offset = nn.Sequential(
             nn.Conv2d(2 * channels + 2, channels, 3, padding=1),
-            nn.LeakyReLU(0.1),
+            nn.LeakyReLU(0.1, inplace=True),
             nn.Conv2d(channels, channels, 3, padding=1),
-            nn.LeakyReLU(0.1),
+            nn.LeakyReLU(0.1, inplace=True),
             nn.Conv2d(channels, channels, 3, padding=1),
-            nn.LeakyReLU(0.1),
+            nn.LeakyReLU(0.1, inplace=True),
             nn.Conv2d(channels, 3 * TAPS * deformable_groups, 3, padding=1),
         )
         bound = 1 / math.sqrt(channels * TAPS)
@@ -54,26 +70,35 @@ class DCNv2PackFlowGuided(nn.Module):
         residue, logits = predicted.split((2 * TAPS * self.groups, TAPS * self.groups), 1)
         toward = flow.flip(1).repeat(1, TAPS * self.groups, 1, 1)  # (dy, dx) for every group and tap
         offset = self.max_residue * at_least_fp32(residue).tanh() + toward
-        return deform_conv(x, offset, at_least_fp32(logits).sigmoid(), self.weight, self.bias)
+        convolve = deform_conv if self.backend == "naive" else deform_conv_cpu
+        return convolve(x, offset, at_least_fp32(logits).sigmoid(), self.weight, self.bias)
 
+    def neighbours(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
+        """Align each frame's next and previous frame to it, all pairs in one batch.
 
-def warp_neighbours(align: DCNv2PackFlowGuided, x: Tensor, backward: Tensor, forward: Tensor) -> tuple[Tensor, Tensor]:
-    """Align each frame's next and previous frame to it, all pairs in one batch.
+        Args:
+            x: (B,T,H,W,C) features.
+            backward: (B,T-1,2,H,W) flow (dx, dy) in pixels that aligns frame t+1 to t.
+            forward: (B,T-1,2,H,W) flow that aligns frame t to t+1.
 
-    Args:
-        align: deformable convolution of the stage.
-        x: (B,T,C,H,W) features.
-        backward: (B,T-1,2,H,W) flow that aligns frame t+1 to t.
-        forward: (B,T-1,2,H,W) flow that aligns frame t to t+1.
+        Returns:
+            (2,B,T-1,H,W,C): frames 1..T-1 aligned to the ones before, and frames 0..T-2 aligned to the ones after.
+        """
+        flow = torch.cat((backward, forward)).flatten(0, 1)
+        if resolve_backend(self.backend, "deform_conv", x) == "triton":
+            predicted = self.predicted_by_tap(warp_pairs(x, flow, self.warping))
+            return flow_guided_deform_conv(x, predicted, flow, self.weight, self.bias, self.max_residue, "triton")
+        B, T, H, W, C = x.shape
+        frames = x.permute(0, 1, 4, 2, 3)
+        neighbour = torch.cat((frames[:, 1:], frames[:, :-1])).flatten(0, 1)  # (N,C,H,W)
+        current = torch.cat((frames[:, :-1], frames[:, 1:])).flatten(0, 1)
+        aligned = self(neighbour, flow_warp(neighbour, flow), current, flow)
+        return aligned.view(2, B, T - 1, C, H, W).permute(0, 1, 2, 4, 5, 3)
 
-    Returns:
-        Two (B,T,C,H,W): the aligned frames t+1 (0 for the last frame) and t-1 (0 for the first frame).
-    """
-    B, T, C, H, W = x.shape
-    neighbour = torch.cat((x[:, 1:], x[:, :-1])).flatten(0, 1)  # (N,C,H,W)
-    current = torch.cat((x[:, :-1], x[:, 1:])).flatten(0, 1)
-    flow = torch.cat((backward, forward)).flatten(0, 1)
-    aligned = align(neighbour, flow_warp(neighbour, flow), current, flow)
-    later, earlier = aligned.view(2, B, T - 1, C, H, W)
-    missing = later.new_zeros(B, 1, C, H, W)
-    return torch.cat((later, missing), 1), torch.cat((missing, earlier), 1)
+    def predicted_by_tap(self, pairs: Tensor) -> Tensor:
+        """Offsets and masks (N,H,W,27G) before tanh and sigmoid, tap by tap, for pairs (N,H,W,2C+2)."""
+        last: Any = self.conv_offset[-1]
+        hidden = self.conv_offset[:-1](pairs.permute(0, 3, 1, 2))  # Channels last in memory, as convolutions keep it.
+        # The published rows go group by group; the kernels read a tap of all groups at once.
+        predicted = F.conv2d(hidden, last.weight[self.order], last.bias[self.order], padding=1)
+        return predicted.permute(0, 2, 3, 1)

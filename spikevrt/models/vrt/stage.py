@@ -4,31 +4,53 @@ B clips, T frames, C channels; features are (B,C,T,h,w), channels last in memory
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
 from spikevrt.config.limits import Place
-from spikevrt.models.vrt.parallel_warping import DCNv2PackFlowGuided, warp_neighbours
-from spikevrt.models.vrt.window_block import GEGLU, TMSAG, BlockSettings, Size3
+from spikevrt.models.vrt.parallel_warping import DCNv2PackFlowGuided
+from spikevrt.models.vrt.window_block import GEGLU, TMSAG, BlockSettings, Size3, affine
+from spikevrt_kernels.core.names import Backends
+from spikevrt_kernels.geglu_block import geglu_fuse
 from spikevrt_kernels.linear import Linear
+from spikevrt_kernels.linear_residual import linear_residual
+from spikevrt_kernels.norm_linear import norm_linear
 
 MUTUAL_FRAMES = 2
 """Number of frames that attend each other in mutual attention."""
 MAX_RESIDUE = 10
 
 
-def make_reshape(kind: str, in_dim: int, dim: int) -> nn.Sequential:
+class Reshape(nn.Sequential):
+    """Layers of rearranged features: tokens, norm, linear layer or none, and back; the last two as one operator."""
+
+    def __init__(self, *layers: nn.Module, backends: Backends) -> None:
+        super().__init__(*layers)
+        self.backends = backends
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B,C,T,h,w) -> (B,C',T,h',w')."""
+        parts: list[Any] = list(self)
+        gather, norm, *linear, back = parts
+        if not linear:
+            return back(in_half(norm(gather(x))))
+        weights = linear[0].weight, linear[0].bias
+        return back(norm_linear(gather(x), affine(norm), *weights, self.backends.norm_linear))
+
+
+def make_reshape(kind: str, in_dim: int, dim: int, backend: str | Backends = "auto") -> Reshape:
     """The layer before a stage: `none`, `down` (2x2 pixels -> channels, 4C -> C') or `up` (the reverse, C/4 -> C')."""
-    back = Rearrange("n d h w c -> n c d h w")
+    back, backends = Rearrange("n d h w c -> n c d h w"), Backends.of(backend)
     if kind == "none":
-        return nn.Sequential(Rearrange("n c d h w -> n d h w c"), nn.LayerNorm(dim), back)
+        return Reshape(Rearrange("n c d h w -> n d h w c"), nn.LayerNorm(dim), back, backends=backends)
     if kind == "down":
         gather = Rearrange("n c d (h neih) (w neiw) -> n d h w (neiw neih c)", neih=2, neiw=2)
-        return nn.Sequential(gather, nn.LayerNorm(4 * in_dim), Linear(4 * in_dim, dim), back)
+        return Reshape(gather, nn.LayerNorm(4 * in_dim), Linear(4 * in_dim, dim), back, backends=backends)
     spread = Rearrange("n (neiw neih c) d h w -> n d (h neih) (w neiw) c", neih=2, neiw=2)
-    return nn.Sequential(spread, nn.LayerNorm(in_dim // 4), Linear(in_dim // 4, dim), back)
+    return Reshape(spread, nn.LayerNorm(in_dim // 4), Linear(in_dim // 4, dim), back, backends=backends)
 
 
 class Stage(nn.Module):
@@ -52,22 +74,24 @@ class Stage(nn.Module):
         mutual = int(len(drop_path) * mul_attn_ratio)
         # Both groups use the stage's drop-path rates from the first one on, as published.
         first, second = drop_path[:mutual], drop_path[: len(drop_path) - mutual]
-        self.reshape = make_reshape(place.reshape, in_dim, dim)
+        self.reshape = make_reshape(place.reshape, in_dim, dim, settings.backends)
         self.residual_group1 = TMSAG(dim, first, (MUTUAL_FRAMES, *window[1:]), True, settings)
         self.linear1 = Linear(dim, dim)
         self.residual_group2 = TMSAG(dim, second, window, False, settings)
         self.linear2 = Linear(dim, dim)
-        self.pa_deform = DCNv2PackFlowGuided(dim, deformable_groups, MAX_RESIDUE / place.scale)
+        self.backends = settings.backends
+        self.pa_deform = DCNv2PackFlowGuided(
+            dim, deformable_groups, MAX_RESIDUE / place.scale, self.backends.deform_conv, self.backends.warp_pairs
+        )
         self.pa_fuse = GEGLU(3 * dim, 3 * dim, dim)
 
     def forward(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
         """x (B,C,T,h,w) of the stage before -> (B,C',T,h',w'); flows (B,T-1,2,h',w') of this scale."""
         x = self.reshape(x).permute(0, 2, 3, 4, 1)  # (B,T,h,w,C)
-        x = x + self.linear1(self.residual_group1(x))
-        x = x + self.linear2(self.residual_group2(x))
-        frames = x.permute(0, 1, 4, 2, 3)  # (B,T,C,h,w)
-        later, earlier = warp_neighbours(self.pa_deform, frames, backward, forward)
-        return self.pa_fuse(torch.cat((frames, later, earlier), 2).permute(0, 1, 3, 4, 2)).permute(0, 4, 1, 2, 3)
+        x = add_linear(x, self.residual_group1(x), self.linear1, self.backends)
+        x = add_linear(x, self.residual_group2(x), self.linear2, self.backends)
+        aligned = self.pa_deform.neighbours(x, backward, forward)  # (2,B,T-1,h,w,C)
+        return geglu_fuse(x, aligned, self.pa_fuse.weights(), self.backends.geglu_block).permute(0, 4, 1, 2, 3)
 
 
 class RTMSA(nn.Module):
@@ -77,8 +101,20 @@ class RTMSA(nn.Module):
         super().__init__()
         self.residual_group = TMSAG(dim, drop_path, window, False, settings)
         self.linear = Linear(dim, dim)
+        self.backends = settings.backends
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,C,T,h,w) -> (B,C,T,h,w)."""
         x = x.permute(0, 2, 3, 4, 1)
-        return (x + self.linear(self.residual_group(x))).permute(0, 4, 1, 2, 3)
+        return add_linear(x, self.residual_group(x), self.linear, self.backends).permute(0, 4, 1, 2, 3)
+
+
+def add_linear(x: Tensor, branch: Tensor, layer: nn.Linear, backends: Backends) -> Tensor:
+    """x + layer(branch), both (B,T,h,w,C)."""
+    return linear_residual(x, branch, layer.weight, layer.bias, None, backends.linear_residual)
+
+
+def in_half(x: Tensor) -> Tensor:
+    """x in autocast's type: CUDA's layer norm gives float32, which the stream between the blocks does not need."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x

@@ -14,10 +14,12 @@ from spikevrt.errors import UserError
 from spikevrt.models.checkpoint import load_weights, unwrap_params
 from spikevrt.models.init import init_small
 from spikevrt.models.vrt.spynet import SpyNet
-from spikevrt.models.vrt.stage import RTMSA, Stage
-from spikevrt.models.vrt.window_block import BlockSettings
+from spikevrt.models.vrt.stage import RTMSA, Reshape, Stage
+from spikevrt.models.vrt.window_block import BlockSettings, affine
+from spikevrt_kernels.core.names import Backends
 from spikevrt_kernels.flow_warp import flow_warp
 from spikevrt_kernels.linear import Linear
+from spikevrt_kernels.norm_linear import norm_linear
 
 EncoderHook = Callable[[Tensor, int], Tensor]
 """hook(x (B,C,T,h,w), scale_idx 0..3) -> the same shape: called after each encoder stage."""
@@ -50,7 +52,7 @@ class VRT(nn.Module):
         use_checkpoint_ffn: whether MLPs are recomputed in the backward pass.
         no_checkpoint_attn_blocks: indices into `depths` whose attention is never recomputed.
         no_checkpoint_ffn_blocks: indices into `depths` whose MLPs are never recomputed.
-        attn_backend: auto, triton, sdpa or naive.
+        attn_backend: auto, triton, sdpa or naive for all operators, or `Backends` with one for each.
 
     Raises:
         UserError: a variant that is not for deblurring.
@@ -81,7 +83,7 @@ class VRT(nn.Module):
         use_checkpoint_ffn: bool = False,
         no_checkpoint_attn_blocks: Sequence[int] = (),
         no_checkpoint_ffn_blocks: Sequence[int] = (),
-        attn_backend: str = "auto",
+        attn_backend: str | Backends = "auto",
     ) -> None:
         super().__init__()
         check_variant(upscale, in_chans, out_chans, pa_frames, nonblind_denoising, qk_scale)
@@ -89,6 +91,7 @@ class VRT(nn.Module):
         d, h, w = window_size
         window = (d, h, w)
         self.window_size = window
+        self.backends = Backends.of(attn_backend)
         rates = torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist()
 
         def settings(i: int) -> BlockSettings:
@@ -106,11 +109,12 @@ class VRT(nn.Module):
             dims = embed_dims[i - 1], embed_dims[i]
             stage = Stage(*dims, drop_path(i), window, place, settings(i), deformable_groups, mul_attn_ratio)
             self.add_module(f"stage{i + 1}", stage)
-        widen = nn.Sequential(
+        widen = Reshape(
             Rearrange("n c d h w -> n d h w c"),
             nn.LayerNorm(embed_dims[6]),
             Linear(embed_dims[6], embed_dims[7]),
             Rearrange("n d h w c -> n c d h w"),
+            backends=self.backends,
         )
         groups = [
             RTMSA(embed_dims[i], drop_path(i), (1, h, w) if i in indep_reconsts else window, settings(i))
@@ -142,8 +146,12 @@ class VRT(nn.Module):
         backward, forward = self.flows(x)
         first = self.conv_first(aligned_input(x, backward[0], forward[0]))
         body = self.body(first, backward, forward, encoder_hook)
-        body = self.conv_after_body(self.norm(body.permute(0, 2, 3, 4, 1))).permute(0, 4, 1, 2, 3)
-        return self.conv_last(first + body).transpose(1, 2) + x
+        tokens, last = body.permute(0, 2, 3, 4, 1), self.conv_after_body
+        if self.backends.norm_linear == "triton":
+            tokens = norm_linear(tokens, affine(self.norm), last.weight, last.bias, "triton")
+        else:
+            tokens = last(self.norm(tokens))
+        return self.conv_last(first + tokens.permute(0, 4, 1, 2, 3)).transpose(1, 2) + x
 
     def flows(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Backward (t+1 to t) and forward (t to t+1) flows at 4 scales, each (B,T-1,2,h,w), in one batch."""

@@ -6,17 +6,19 @@ B clips, D frames, H x W pixels, C channels, channels last; windows of d x h x w
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from spikevrt.models.checkpoint import keep_own_buffers
 from spikevrt.models.randomness import DropPath
+from spikevrt_kernels.core.names import Backends
+from spikevrt_kernels.geglu_block import GEGLUWeights, geglu_block
+from spikevrt_kernels.geglu_block.sdpa import GatedGELU
 from spikevrt_kernels.linear import Linear, linear
+from spikevrt_kernels.linear_residual import linear_residual
+from spikevrt_kernels.norm_linear import norm_linear
 from spikevrt_kernels.window_attention import (
     KeptBias,
     RelativeBias,
@@ -77,42 +79,49 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor, window: Size3, shift: Size3) -> Tensor:
         """Attend in windows: (B,D,H,W,C) -> (B,D,H,W,C); `window` and `shift` as `effective_window` returns them."""
-        weight, mutual_offset = self.qkv_self.weight, None
-        if self.mutual:
-            # W (x + P) + b = W x + (W P + b): both projections are one product, and P becomes an offset.
-            weight = torch.cat((weight, self.qkv_mut.weight))
-            mutual_offset = self.qkv_mut(self.position_bias[0])
-        out = window_attention(
-            linear(x, weight),
+        return self.proj(self.attend(linear(x, self.projection()), window, shift))
+
+    def attend(self, qkv: Tensor, window: Size3, shift: Size3, added: bool = False) -> Tensor:
+        """Attend in windows, between both projections; a block fuses these with what is around them.
+
+        Args:
+            qkv: (B,D,H,W,3C), or (B,D,H,W,6C) with mutual attention: x times `projection()`.
+            window: as `effective_window` returns it.
+            shift: the same.
+            added: whether qkv holds `early_bias()`.
+
+        Returns:
+            (B,D,H,W,C), or (B,D,H,W,2C) with mutual attention, for the output projection `proj`.
+        """
+        return window_attention(
+            qkv,
             self.offset(),
             RelativeBias(self.relative_position_bias_table, self.window, self.kept_bias),
             self.heads,
             window,
             shift,
-            mutual_offset,
+            # W (x + P) + b = W x + (W P + b): both projections are one product, and P becomes an offset.
+            self.qkv_mut(self.position_bias[0]) if self.mutual else None,
             self.attn_backend,
+            added,
         )
-        return self.proj(out)
+
+    def early_bias(self) -> Tensor | None:
+        """Bias (3C,) that the projection adds, so that the kernels have nothing to add to keys and values.
+
+        None where attention adds it: the mutual one differs from place to place, and other backends add it anyway.
+        """
+        return None if self.mutual or self.attn_backend != "triton" else self.qkv_self.bias
+
+    def projection(self) -> Tensor:
+        """Weight (3C,C) of the projection to q, k, v; with mutual attention (6C,C), both projections as one."""
+        weight = self.qkv_self.weight
+        return torch.cat((weight, self.qkv_mut.weight)) if self.mutual else weight
 
     def offset(self) -> Tensor:
         """Bias (3C,) of the self-attention projection; zeros if it has none."""
         bias = self.qkv_self.bias
         return bias if bias is not None else self.qkv_self.weight.new_zeros(self.qkv_self.out_features)
-
-
-class GatedGELU(torch.autograd.Function):
-    """gelu(a) * b; gelu(a) is recomputed in the backward pass instead of kept."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        ctx.save_for_backward(a, b)
-        return F.gelu(a).mul_(b)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = ctx.saved_tensors
-        return torch.ops.aten.gelu_backward(grad * b, a), F.gelu(a).mul_(grad)
 
 
 class GEGLU(nn.Module):
@@ -128,6 +137,10 @@ class GEGLU(nn.Module):
         """(...,dim) -> (...,out)."""
         return self.fc2(GatedGELU.apply(self.fc11(x), self.fc12(x)))
 
+    def weights(self) -> GEGLUWeights:
+        """The parameters as the fused operators take them, which are called with them instead of this module."""
+        return GEGLUWeights(*((layer.weight, layer.bias) for layer in (self.fc11, self.fc12, self.fc2)))
+
 
 @dataclass(frozen=True)
 class BlockSettings:
@@ -141,11 +154,17 @@ class BlockSettings:
     """Whether attention is recomputed in the backward pass instead of kept."""
     checkpoint_ffn: bool = False
     """Whether the MLP is recomputed in the backward pass instead of kept."""
-    attn_backend: str = "auto"
+    attn_backend: str | Backends = "auto"
+    """One backend for all operators, or one for each."""
+
+    @property
+    def backends(self) -> Backends:
+        """The backend of each operator."""
+        return Backends.of(self.attn_backend)
 
 
 class WindowBlock(nn.Module):
-    """x + DropPath(attention(LN x)), then x + DropPath(GEGLU(LN x))."""
+    """x + s attention(LN x), then x + s GEGLU(LN x), where drop path gives the scale s of each sample."""
 
     def __init__(
         self, dim: int, window: Size3, shift: Size3, mutual: bool, settings: BlockSettings, drop_path: float = 0.0
@@ -153,10 +172,12 @@ class WindowBlock(nn.Module):
         super().__init__()
         self.window = window
         self.shift = shift
+        self.backends = backends = settings.backends
         self.checkpoint_attn = settings.checkpoint_attn
-        self.checkpoint_ffn = settings.checkpoint_ffn
+        # The kernels keep x alone: nothing would be saved by computing them again.
+        self.checkpoint_ffn = settings.checkpoint_ffn and backends.geglu_block != "triton"
         self.norm1 = nn.LayerNorm(dim)
-        self.attn = WindowAttention(dim, window, settings.heads, mutual, settings.qkv_bias, settings.attn_backend)
+        self.attn = WindowAttention(dim, window, settings.heads, mutual, settings.qkv_bias, backends.window_attention)
         self.drop_attn = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = GEGLU(dim, int(dim * settings.mlp_ratio))
@@ -164,16 +185,26 @@ class WindowBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,D,H,W,C) -> (B,D,H,W,C)."""
-        x = x + recomputed(self._attend, x, self.checkpoint_attn)
-        return x + recomputed(self._feed_forward, x, self.checkpoint_ffn)
+        x = recomputed(self._attend, x, self.checkpoint_attn)
+        return recomputed(self._feed_forward, x, self.checkpoint_ffn)
 
     def _attend(self, x: Tensor) -> Tensor:
         _, D, H, W, _ = x.shape
         window, shift = effective_window((D, H, W), self.window, self.shift)
-        return self.drop_attn(self.attn(self.norm1(x), window, shift))
+        bias = self.attn.early_bias()
+        qkv = norm_linear(x, affine(self.norm1), self.attn.projection(), bias, self.backends.norm_linear)
+        attended, proj = self.attn.attend(qkv, window, shift, bias is not None), self.attn.proj
+        scale = self.drop_attn(x)
+        return linear_residual(x, attended, proj.weight, proj.bias, scale, self.backends.linear_residual)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.drop_mlp(self.mlp(self.norm2(x)))
+        scale = self.drop_mlp(x)
+        return geglu_block(x, affine(self.norm2), self.mlp.weights(), scale, self.backends.geglu_block)
+
+
+def affine(norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a norm."""
+    return norm.weight, norm.bias
 
 
 def recomputed(function: Callable[[Tensor], Tensor], x: Tensor, wanted: bool) -> Tensor:

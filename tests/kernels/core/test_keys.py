@@ -8,16 +8,21 @@ from spikevrt_kernels.core.case import mixed, pure, run_case
 from spikevrt_kernels.core.keys import by_key, key_of, signature_of
 from spikevrt_kernels.core.launch import Notes, noted_launches
 from spikevrt_kernels.core.operator import FIRST_SCALE
+from spikevrt_kernels.deform_conv import spec as deform_spec
+from spikevrt_kernels.geglu_block import spec as geglu_spec
+from spikevrt_kernels.linear_residual import spec as residual_spec
+from spikevrt_kernels.norm_linear import spec as norm_spec
 from spikevrt_kernels.proof.memory import without_storage
 from spikevrt_kernels.proof.no_launch import no_launch
-from spikevrt_kernels.registry import OPERATORS, PLANS
+from spikevrt_kernels.registry import OPERATORS, PLANS, TRITON_OPS
 from spikevrt_kernels.temporal_attention import spec as attention_spec
 from spikevrt_kernels.temporal_block import spec as block_spec
+from spikevrt_kernels.warp_pairs import spec as warp_spec
 from spikevrt_kernels.window_attention import spec as window_spec
 from spikevrt_kernels.window_attention.spec import window_launches
 from tests.toy_kernels import mixed_numbers, row_product
 
-SPECS = attention_spec, block_spec, window_spec
+SPECS = attention_spec, block_spec, window_spec, norm_spec, residual_spec, geglu_spec, deform_spec, warp_spec
 CPU = torch.device("cpu")
 
 
@@ -83,7 +88,7 @@ def run(case, precision):
 
 
 @pytest.mark.parametrize("precision", [pure(torch.float32), mixed(torch.bfloat16)], ids=lambda p: p.name)
-@pytest.mark.parametrize("op", ["temporal_attention", "temporal_block", "window_attention"])
+@pytest.mark.parametrize("op", TRITON_OPS)
 def test_launches_without_storage_are_those_of_a_run(op, precision, monkeypatch):
     """The launcher is asked, on tensors with storage, for exactly what was noted without."""
     with noted_launches() as noted:
@@ -107,7 +112,7 @@ def test_launches_without_storage_are_those_of_a_run(op, precision, monkeypatch)
     assert [launch.grid for launch in noted] == [launch.grid for launch in ran]
 
 
-@pytest.mark.parametrize("plan", ["self block", "cross block", "window attention", "mutual window attention"])
+@pytest.mark.parametrize("plan", [name for name in PLANS if name != "attention along time"])
 def test_another_batch_needs_no_other_binary(plan, monkeypatch):
     keys = []
     for batch in (1, 2, 16):
@@ -131,13 +136,17 @@ def test_a_fake_outside_builds_no_launch(monkeypatch):
     monkeypatch.setattr("spikevrt_kernels.temporal_attention.triton.launch.forward_launch", None)
     monkeypatch.setattr("spikevrt_kernels.window_attention.triton.launch.forward_launches", None)
     monkeypatch.setattr("spikevrt_kernels.temporal_block.triton.launch.forward_launches", None)
-    for op in ("temporal_attention", "temporal_block", "window_attention"):
+    monkeypatch.setattr("spikevrt_kernels.norm_linear.triton.launch.forward_launch", None)
+    monkeypatch.setattr("spikevrt_kernels.linear_residual.triton.launch.forward_launch", None)
+    monkeypatch.setattr("spikevrt_kernels.geglu_block.triton.launch.forward_launch", None)
+    monkeypatch.setattr("spikevrt_kernels.deform_conv.triton.launch.forward_launch", None)
+    for op in TRITON_OPS:
         with without_storage(for_cuda=True):
             run(OPERATORS[op].tiny[0], mixed(torch.bfloat16))
 
 
 def test_the_shapes_and_types_of_noting_are_those_of_the_fakes():
-    for op in ("temporal_attention", "temporal_block", "window_attention"):
+    for op in TRITON_OPS:
         for case in OPERATORS[op].tiny:
             with without_storage(for_cuda=True):
                 plain = run(case, mixed(torch.bfloat16))
