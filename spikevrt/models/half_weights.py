@@ -74,15 +74,10 @@ def groups_of(model: nn.Module) -> list[list[Slot]]:
 
     A group is frozen as a whole or not at all: a frozen weight must get no gradient.
     """
-    vrt = getattr(model, "vrt", model)
-    parts = (
-        [*vrt.children(), *(child for child in model.children() if child is not vrt)]
-        if vrt is not model
-        else [*model.children()]
-    )
+    vrt = getattr(model, "vrt", None)
+    parts = [*([] if vrt is None else vrt.children()), *(child for child in model.children() if child is not vrt)]
     groups = []
-    for part in parts:
-        slots = slots_of(part)
+    for slots in map(slots_of, parts):
         for trained in (True, False):
             groups.append([slot for slot in slots if slot.weight.requires_grad == trained])
     return [group for group in groups if group]
