@@ -16,12 +16,13 @@ CASES = {  # as in test_window_attention
 }
 
 
+@pytest.mark.parametrize("added", [False, True], ids=["", "added"])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_declared_bytes_and_launches_are_those_of_the_interpreter(case):
+def test_declared_bytes_and_launches_are_those_of_the_interpreter(case, added):
     inputs, arguments = make_inputs(case, torch.float32)
     mutual, window = case[5], arguments[1]
     with count_bytes() as launches, count_operators(DECLARED) as traffic:
-        out = attend("triton", inputs, arguments)
+        out = attend("triton", inputs, arguments, added)
     declared = forward_cost(*inputs[:2], mutual)
     assert (sum(k.total(*FEATURES) for k in launches), len(launches)) == declared
     assert traffic.by_operator["spikevrt::window_attention"] == declared.bytes

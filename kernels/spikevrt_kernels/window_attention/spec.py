@@ -238,6 +238,7 @@ OPERATOR = Operator(
         window_attention_case((2, 3, 9, 7), 12, 3, (2, 4, 4), (0, 0, 0), mutual=True),
         window_attention_case((1, 5, 22, 26), 48, 3, (2, 8, 8), (1, 4, 4), mutual=True),
         window_attention_case((2, 7, 18, 11), 32, 2, (3, 4, 4), (1, 2, 2), mutual=False),
+        window_attention_case((1, 3, 9, 10), 20, 1, (2, 4, 4), (1, 2, 2), mutual=True, added=True),
     ),
     (
         window_attention_case((1, 3, 5, 4), 16, 1, (2, 4, 4), (1, 2, 0), mutual=True),

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 
 from spikevrt_kernels.core.triton_math import add_dot
-from spikevrt_kernels.window_attention.triton.scores import LN_2, scores_of
+from spikevrt_kernels.window_attention.triton.scores import scores_of
 from spikevrt_kernels.window_attention.triton.tokens import load_keys, load_queries, load_rows, load_vector
 
 
@@ -97,7 +97,7 @@ def query_gradient(
         if not MUTUAL:
             new_sums = new_sums + (sums[tile - FIRST] + ds,)
         dq = add_dot(dq, ds, k, DOT, ACC)
-    return dq * (scale * LN_2), new_sums, row, real, slot, kept, delta
+    return dq * (scale * 0.6931471805599453), new_sums, row, real, slot, kept, delta
 
 
 @triton.jit
@@ -137,4 +137,4 @@ def key_gradients(
         dv = add_dot(dv, p, do, DOT, ACC)
         dp = add_dot(tl.zeros((OWN, PASSING), ACC), v, tl.trans(do), DOT, ACC)  # (OWN,PASSING)
         dk = add_dot(dk, p * (dp - delta[None, :]), q, DOT, ACC)
-    return dk * LN_2, dv, row, real
+    return dk * 0.6931471805599453, dv, row, real

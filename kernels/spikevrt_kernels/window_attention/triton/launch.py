@@ -1,7 +1,7 @@
 """Grids and constants for the launches of window attention's kernels."""
 
 from functools import lru_cache
-from math import prod
+from math import e, log2, prod
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ from spikevrt_kernels.window_attention.triton.backward import (
 )
 from spikevrt_kernels.window_attention.triton.forward import window_attention_fwd_kernel
 from spikevrt_kernels.window_attention.triton.mutual_backward import window_attention_bwd_mutual_kernel
-from spikevrt_kernels.window_attention.triton.scores import LOG2_E, window_attention_bias_kernel
+from spikevrt_kernels.window_attention.triton.scores import window_attention_bias_kernel
 from spikevrt_kernels.window_attention.triton.table_backward import window_attention_bwd_table_kernel
 from spikevrt_kernels.window_attention.triton.tile_table import Config, choose
 from spikevrt_kernels.window_attention.windows import KEPT, Size3, window_counts
@@ -108,7 +108,7 @@ def numbers(geometry: Geometry, mutual: bool) -> dict[str, Any]:
         **dict(zip("DHW", size, strict=True)),
         **dict(zip(("nD", "nH", "nW"), window_counts(size, window), strict=True)),
         **dict(zip(("shift_d", "shift_h", "shift_w"), shift, strict=True)),
-        "scale": E**-0.5 * LOG2_E.value,
+        "scale": E**-0.5 * log2(e),
         "HEADS": heads,
         "E": E,
         "EP": max(MIN_WIDTH, triton.next_power_of_2(E)),

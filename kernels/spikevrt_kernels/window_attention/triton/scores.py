@@ -3,17 +3,15 @@
 Everything here is times log2(e), so that a softmax takes exp2, which is one instruction: the bias when it is expanded,
 q when it is loaded. Every window of a head reads the same bias: it is expanded from the table once, to a matrix of
 SPAN x SPAN tokens (whole tiles), -inf for keys that do not exist, and begins the accumulator of q k^T.
+
+Numbers stand where they are used: if helpers took them from a module's constants, Triton's keys of binaries would
+depend on which kernel was compiled first, and what was compiled ahead would not be found.
 """
 
 import triton
 import triton.language as tl
 
 from spikevrt_kernels.core.triton_math import add_dot
-
-LOG2_E = tl.constexpr(1.4426950408889634)
-LN_2 = tl.constexpr(0.6931471805599453)
-MASKED = tl.constexpr(-100.0 * 1.4426950408889634)
-"""Added to scores of two regions: finite, as in the training of the published weights."""
 
 
 @triton.jit
@@ -39,7 +37,7 @@ def window_attention_bias_kernel(
         key = start + tl.arange(0, PASSING)  # (PASSING,)
         row = centre + bias_code(query, BH, BW)[:, None] - bias_code(key, BH, BW)[None, :]  # (OWN,PASSING)
         inside = (query < TOKENS)[:, None] & (key < TOKENS)[None, :]
-        bias = tl.load(table_ptr + row * HEADS + head, mask=inside, other=0.0).to(ACC) * LOG2_E
+        bias = tl.load(table_ptr + row * HEADS + head, mask=inside, other=0.0).to(ACC) * 1.4426950408889634
         bias = tl.where((key < TOKENS)[None, :], bias, float("-inf"))
         pointers = bias_ptr + (head * SPAN + query)[:, None] * SPAN + key[None, :]
         tl.store(pointers, bias.to(bias_ptr.dtype.element_ty))
@@ -67,7 +65,8 @@ def scores_of(
         scores = tl.load(bias_ptr + head * SPAN * SPAN + token_a[:, None] * SPAN + token_b[None, :]).to(ACC)
     scores = add_dot(scores, a, tl.trans(b), DOT, ACC)
     if region_a is not None:
-        scores = tl.where(region_a[:, None] != region_b[None, :], scores + MASKED, scores)
+        # -100 log2(e): finite, as in the training of the published weights.
+        scores = tl.where(region_a[:, None] != region_b[None, :], scores - 144.26950408889634, scores)
     if bias_ptr is None and TOKENS % (TA if KEYS_FIRST else TB) != 0:
         inside = (token_a < TOKENS)[:, None] if KEYS_FIRST else (token_b < TOKENS)[None, :]
         scores = tl.where(inside, scores, float("-inf"))
