@@ -43,6 +43,13 @@ def test_a_part_of_dq_waits_for_the_one_before():
     assert compiled.asm["ttir"].count("barrier") == 2, "five tiles of keys, two at a time"
 
 
+def test_the_windows_queries_wait_for_the_gradients_of_the_part_before():
+    launch = PLANS["window attention"](5, torch.bfloat16, 90)["query_backward"]
+    compiled, _ = build(launch, GPUTarget("cuda", 90, 32), dict(launch.options), False)
+    parts = -(-launch.arguments["SPAN"] // (launch.arguments["PASSING"] * launch.arguments["PART"]))
+    assert compiled.asm["ttir"].count("ttg.barrier") == parts - 1 == 2
+
+
 @pytest.mark.parametrize("op", TRITON_OPS)
 def test_forward_and_backward_are_declared(op):
     # A count of operators would miss the kernels of one that is not.

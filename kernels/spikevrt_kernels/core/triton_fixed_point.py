@@ -2,21 +2,18 @@
 
 Whoever scatters knows a bound that no sum exceeds. Numbers are stored as x * 2^(61 - ceil(log2 bound)), so no sum
 passes 2^61; the factor 4 up to an overflow of int64 covers what rounding adds. The resolution is at worst 2^-60 of the
-bound.
+bound. Numbers stand where they are used, as in window attention's `scores.py`.
 """
 
 import triton
 import triton.language as tl
 
-BITS = tl.constexpr(61)
-SMALLEST = tl.constexpr(2.0**-60)
-"""Smallest bound: its resolution must not pass what float32 holds."""
-
 
 @triton.jit
 def resolution_of(bound):
     """What one unit of the integers stands for: a power of two."""
-    return tl.exp2(tl.ceil(tl.log2(tl.maximum(bound, SMALLEST))) - BITS)
+    # A bound of at least 2^-60: its resolution must not pass what float32 holds.
+    return tl.exp2(tl.ceil(tl.log2(tl.maximum(bound, 8.673617379884035e-19))) - 61)
 
 
 @triton.jit

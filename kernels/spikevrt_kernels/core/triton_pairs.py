@@ -1,6 +1,7 @@
 """Pairs of neighbouring frames and the optical flow between them: tiles of pixels, frames of a pair, positions.
 
-Images are tiled by 8 pixels across, so that what lies around a tile is little more than the tile.
+Images are tiled by 8 pixels across, so that what lies around a tile is little more than the tile. The 8 stands where it
+is used, as in window attention's `scores.py`.
 """
 
 import triton
@@ -8,27 +9,25 @@ import triton.language as tl
 
 from spikevrt_kernels.core.launch import pieces
 
-TILE_WIDTH = tl.constexpr(8)
-
 
 def tiles_over(images: int, H: int, W: int, pixels: int) -> int:
     """Number of tiles of `pixels` (a multiple of 8) that cover so many images."""
-    return images * pieces(H, pixels // TILE_WIDTH.value) * pieces(W, TILE_WIDTH.value)
+    return images * pieces(H, pixels // 8) * pieces(W, 8)
 
 
 @triton.jit
 def tiles_of(H, W, P: tl.constexpr):
     """Number of tiles of P pixels that cover an image."""
-    return tl.cdiv(H, P // TILE_WIDTH) * tl.cdiv(W, TILE_WIDTH)
+    return tl.cdiv(H, P // 8) * tl.cdiv(W, 8)
 
 
 @triton.jit
 def pixels_of(tile, H, W, P: tl.constexpr):
     """Row and column of the pixels of a tile (P,), and which of them exist."""
-    across = tl.cdiv(W, TILE_WIDTH)
+    across = tl.cdiv(W, 8)
     p = tl.arange(0, P)
-    y = tile // across * (P // TILE_WIDTH) + p // TILE_WIDTH
-    x = tile % across * TILE_WIDTH + p % TILE_WIDTH
+    y = tile // across * (P // 8) + p // 8
+    x = tile % across * 8 + p % 8
     return y, x, (y < H) & (x < W)
 
 
