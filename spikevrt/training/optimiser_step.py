@@ -15,6 +15,7 @@ from spikevrt.system.device import autocast, make_scaler
 from spikevrt.training.distributed import accumulating
 from spikevrt.training.loss import make_loss
 from spikevrt.training.optimisation import WeightEMA, make_optimizer
+from spikevrt_kernels.core.backends import planned_for_cuda
 
 
 class StepCheck(NamedTuple):
@@ -70,7 +71,10 @@ class OptimiserStep:
         """Clip the gradients; returns what they and the loss were."""
         self.scaler.unscale_(self.optimizer)
         parameters = [p for p in self.model.parameters() if p.grad is not None]
-        norm = nn.utils.clip_grad_norm_(parameters, self.train.clip_grad_norm or float("inf"), foreach=True)
+        most = self.train.clip_grad_norm or float("inf")
+        # A plan on the CPU counts the few launches of CUDA's default.
+        grouped = True if planned_for_cuda() and self.device.type == "cpu" else None
+        norm = nn.utils.clip_grad_norm_(parameters, most, foreach=grouped)
         return StepCheck(norm, ~torch.isfinite(loss), ~torch.isfinite(norm))
 
     def finish(self, step: int, taken: bool) -> None:

@@ -127,7 +127,7 @@ OPERATOR = Operator(
     ("triton", "sdpa"),
     (warp_pairs_case((1, 3, 17, 13, 48)), warp_pairs_case((2, 2, 9, 21, 40))),
     (warp_pairs_case((1, 2, 2, 3, 6)), warp_pairs_case((1, 3, 3, 9, 4))),
-    (warp_pairs_case((8, 2, 848, 848, 96)),),
+    (warp_pairs_case((8, 2, 1184, 1184, 96)),),
     declared=DECLARED,
     plans=PLANS,
 )
