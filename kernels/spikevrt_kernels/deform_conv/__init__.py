@@ -1,7 +1,6 @@
 """Modulated deformable 3x3 convolution, plain and around an optical flow between the frames of a clip."""
 
-from spikevrt_kernels.deform_conv.cpu import deform_conv_cpu
 from spikevrt_kernels.deform_conv.op import flow_guided_deform_conv
 from spikevrt_kernels.deform_conv.reference import deform_conv, tap_major
 
-__all__ = ["deform_conv", "deform_conv_cpu", "flow_guided_deform_conv", "tap_major"]
+__all__ = ["deform_conv", "flow_guided_deform_conv", "tap_major"]

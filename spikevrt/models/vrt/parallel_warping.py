@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from spikevrt_kernels.core.backends import resolve_backend
 from spikevrt_kernels.core.precision import at_least_fp32
-from spikevrt_kernels.deform_conv import deform_conv, deform_conv_cpu, flow_guided_deform_conv, tap_major
+from spikevrt_kernels.deform_conv import deform_conv, flow_guided_deform_conv, tap_major
 from spikevrt_kernels.flow_warp import flow_warp
 from spikevrt_kernels.warp_pairs import warp_pairs
 
@@ -70,8 +70,7 @@ class DCNv2PackFlowGuided(nn.Module):
         residue, logits = predicted.split((2 * TAPS * self.groups, TAPS * self.groups), 1)
         toward = flow.flip(1).repeat(1, TAPS * self.groups, 1, 1)  # (dy, dx) for every group and tap
         offset = self.max_residue * at_least_fp32(residue).tanh() + toward
-        convolve = deform_conv if self.backend == "naive" else deform_conv_cpu
-        return convolve(x, offset, at_least_fp32(logits).sigmoid(), self.weight, self.bias)
+        return deform_conv(x, offset, at_least_fp32(logits).sigmoid(), self.weight, self.bias)
 
     def neighbours(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
         """Align each frame's next and previous frame to it, all pairs in one batch.

@@ -3,6 +3,8 @@
 Only the input, the output, the bias and one gradient of the bias per thread are in memory.
 """
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -15,7 +17,6 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from spikevrt_kernels.core.threads import in_threads
 from spikevrt_kernels.window_attention.call import Call
 from spikevrt_kernels.window_attention.cpu.kernels import Part, attend, attend_backward
 from spikevrt_kernels.window_attention.cpu.vector_passes import LANES
@@ -175,3 +176,12 @@ def share_of(rows: Tensor, thread: int, threads: int) -> NDArray[np.int64]:
 def count_threads(todo: list[Work]) -> int:
     """Number of threads: PyTorch's, but not more than there are windows."""
     return min(torch.get_num_threads(), max(len(work.rows) for work in todo))
+
+
+def in_threads(run: Callable[[int, int], None], threads: int) -> None:
+    """Call run(thread, threads) once in each of `threads` threads."""
+    if threads == 1:
+        run(0, 1)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(run, range(threads), [threads] * threads))
