@@ -165,7 +165,7 @@ def add_config_arguments(
         "--attn-backend",
         choices=ATTN_BACKENDS,
         default=None,
-        help="attention implementation; sets MODEL.ATTN_BACKEND",
+        help="how attention and what is around it are computed; sets MODEL.ATTN_BACKEND",
     )
 
 
