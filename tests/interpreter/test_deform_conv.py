@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from triton.runtime import interpreter
 
 from spikevrt_kernels.core.backends import BackendError
 from spikevrt_kernels.core.sums import FLOAT_ATOMICS
@@ -11,6 +10,7 @@ from spikevrt_kernels.deform_conv.triton import launch
 from spikevrt_kernels.deform_conv.triton.registered import REGISTERED
 from spikevrt_kernels.deform_conv.triton.tile_table import TABLE
 from spikevrt_kernels.proof.operator_counter import count_saved
+from tests.program_order import mirrored_programs
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 1e-3}
 RESIDUE = 2.5
@@ -90,14 +90,7 @@ def test_float_atomics_on_request(monkeypatch):
 def test_the_same_bits_with_the_programs_in_another_order(monkeypatch):
     inputs = drawn((1, 2, 3, 3, 4, 1, 1), torch.float32)
     wanted = run(inputs)
-    builder = interpreter.interpreter_builder
-    place, order = builder.set_grid_idx, []
-
-    def mirrored(x, y, z):
-        order.append(x)
-        place(*(size - 1 - at for size, at in zip(builder.grid_dim, (x, y, z), strict=True)))
-
-    monkeypatch.setattr(builder, "set_grid_idx", mirrored)
+    order = mirrored_programs(monkeypatch)
     assert all(torch.equal(a, b) for a, b in zip(run(inputs), wanted, strict=True))
     assert max(order) > 0
 

@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from spikevrt_kernels.core.backends import resolve_backend
-from spikevrt_kernels.geglu_block.reference import GEGLUWeights, Norm, geglu_reference
+from spikevrt_kernels.core.residual_blocks import Norm
+from spikevrt_kernels.geglu_block.reference import GEGLUWeights, geglu_reference
 from spikevrt_kernels.geglu_block.sdpa import geglu_sdpa
 from spikevrt_kernels.geglu_block.triton.registered import geglu_fused
 

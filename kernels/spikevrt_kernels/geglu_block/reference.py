@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-EPS = 1e-5
-Norm = tuple[Tensor, Tensor]
-"""LayerNorm: weight (C,), bias (C,)."""
+from spikevrt_kernels.core.residual_blocks import Norm, add_branch, layer_norm
 
 
 class GEGLUWeights(NamedTuple):
@@ -43,14 +41,12 @@ def geglu_reference(
     """
     if aligned is not None:
         z = side_by_side(x, aligned)
+    elif norm is not None:
+        z = layer_norm(x, norm)
     else:
-        z = x if norm is None else F.layer_norm(x, x.shape[-1:], *norm, EPS)
+        z = x
     y = linear(gated(linear(z, *weights.fc11), linear(z, *weights.fc12)), *weights.fc2)
-    if aligned is not None:
-        return y
-    if scale is not None:
-        y = y * scale.view(-1, *(1,) * (y.ndim - 1))
-    return (x + y).to(x.dtype)
+    return y if aligned is not None else add_branch(x, y, scale)
 
 
 def side_by_side(x: Tensor, aligned: Tensor) -> Tensor:

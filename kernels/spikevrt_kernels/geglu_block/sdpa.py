@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from spikevrt_kernels.geglu_block.reference import GEGLUWeights, Norm, geglu_reference
+from spikevrt_kernels.core.residual_blocks import Norm
+from spikevrt_kernels.geglu_block.reference import GEGLUWeights, geglu_reference
 from spikevrt_kernels.linear import linear
 
 

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
+from spikevrt_kernels.core.residual_blocks import add_branch
 from spikevrt_kernels.linear import linear
-from spikevrt_kernels.linear_residual.reference import add_branch
 
 
 def linear_residual_sdpa(

@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from spikevrt_kernels.core.backends import resolve_backend
-from spikevrt_kernels.norm_linear.reference import Norm, norm_linear_reference
+from spikevrt_kernels.core.residual_blocks import Norm
+from spikevrt_kernels.norm_linear.reference import norm_linear_reference
 from spikevrt_kernels.norm_linear.sdpa import norm_linear_sdpa
 from spikevrt_kernels.norm_linear.triton.registered import norm_linear_fused
 

@@ -3,11 +3,9 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-EPS = 1e-5
-Norm = tuple[Tensor, Tensor]
-"""gamma (C,) and beta (C,)."""
+from spikevrt_kernels.core.residual_blocks import Norm, layer_norm
 
 
 def norm_linear_reference(x: Tensor, norm: Norm, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """LN(x) W^T + b; shapes as in `norm_linear`."""
-    return F.linear(F.layer_norm(x, x.shape[-1:], *norm, EPS), weight, bias)
+    return F.linear(layer_norm(x, norm), weight, bias)

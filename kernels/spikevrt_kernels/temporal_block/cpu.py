@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from spikevrt_kernels.core.residual_blocks import layer_norm
 from spikevrt_kernels.temporal_attention.cpu import attend_pixels
-from spikevrt_kernels.temporal_block.reference import BlockWeights, norm
+from spikevrt_kernels.temporal_block.reference import BlockWeights
 
 
 class Turn(torch.autograd.Function):
@@ -50,15 +51,15 @@ def temporal_block_cpu(
     """y = x + MHA(LN x, LN context); y + MLP(LN y), all along T; shapes as in `temporal_block`."""
     C, (w, b) = x.shape[1], weights.in_proj
     tokens = to_tokens(x)
-    queries = norm(tokens, weights.norm_q)
+    queries = layer_norm(tokens, weights.norm_q)
     if context is None:
         q, k, v = project(queries, w, b, x.shape, heads)
     else:
         assert weights.norm_kv is not None
-        keys = norm(to_tokens(context), weights.norm_kv)
+        keys = layer_norm(to_tokens(context), weights.norm_kv)
         (q,) = project(queries, w[:C], b[:C], x.shape, heads)
         k, v = project(keys, w[C:], b[C:], context.shape, heads)
     attended = attend_pixels(q, k, v, dropout_p).permute(1, 2, 0, 3, 4).reshape(C, -1)
     y = tokens + F.linear(attended.t(), *weights.out_proj)
-    hidden = F.gelu(F.linear(norm(y, weights.norm_mlp), *weights.mlp_in))
+    hidden = F.gelu(F.linear(layer_norm(y, weights.norm_mlp), *weights.mlp_in))
     return from_tokens(y + F.linear(hidden, *weights.mlp_out), x.shape)

@@ -5,9 +5,8 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.nn import functional as F
 
+from spikevrt_kernels.core.residual_blocks import layer_norm
 from spikevrt_kernels.temporal_attention import temporal_attention
-
-EPS = 1e-5
 
 
 class BlockWeights(NamedTuple):
@@ -29,11 +28,6 @@ class BlockWeights(NamedTuple):
     """Second layer of the MLP: weight (C,R), bias (C,)."""
 
 
-def norm(x: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
-    """LayerNorm over the last axis."""
-    return F.layer_norm(x, x.shape[-1:], *weights, EPS)
-
-
 def temporal_block_reference(
     x: Tensor, context: Tensor | None, weights: BlockWeights, heads: int, dropout_p: float, attention: str = "naive"
 ) -> Tensor:
@@ -43,17 +37,17 @@ def temporal_block_reference(
     """
     C = x.shape[1]
     x = x.permute(0, 3, 4, 2, 1).contiguous()  # (B,H,W,T,C)
-    normed = norm(x, weights.norm_q)
+    normed = layer_norm(x, weights.norm_q)
     if context is None:
         q, k, v = F.linear(normed, *weights.in_proj).split(C, -1)
     else:
         assert weights.norm_kv is not None
         w, b = weights.in_proj
         q = F.linear(normed, w[:C], b[:C])
-        keys = norm(context.permute(0, 3, 4, 2, 1), weights.norm_kv)
+        keys = layer_norm(context.permute(0, 3, 4, 2, 1), weights.norm_kv)
         k, v = F.linear(keys, w[C:], b[C:]).split(C, -1)
     q, k, v = (t.permute(0, 4, 3, 1, 2) for t in (q, k, v))  # (B,C,T,H,W) views
     attended = temporal_attention(q, k, v, heads, dropout_p, attention).permute(0, 3, 4, 2, 1)
     y = x + F.linear(attended, *weights.out_proj)
-    hidden = F.gelu(F.linear(norm(y, weights.norm_mlp), *weights.mlp_in))
+    hidden = F.gelu(F.linear(layer_norm(y, weights.norm_mlp), *weights.mlp_in))
     return (y + F.linear(hidden, *weights.mlp_out)).permute(0, 4, 3, 1, 2)  # (B,C,T,H,W)

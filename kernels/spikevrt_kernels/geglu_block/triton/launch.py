@@ -7,10 +7,11 @@ from torch import Tensor
 
 from spikevrt_kernels.core.launch import Launch, architecture, pieces
 from spikevrt_kernels.core.precision import accumulation_dtype
+from spikevrt_kernels.core.residual_blocks import EPS, Norm
 from spikevrt_kernels.core.sums import Sums, new_sums, programs_over
 from spikevrt_kernels.core.tile_config import Config, choose
 from spikevrt_kernels.core.triton_math import TRITON_TYPES
-from spikevrt_kernels.geglu_block.reference import EPS, GEGLUWeights, Norm
+from spikevrt_kernels.geglu_block.reference import GEGLUWeights
 from spikevrt_kernels.geglu_block.triton.backward import geglu_block_bwd_dx_kernel, geglu_block_bwd_weights_kernel
 from spikevrt_kernels.geglu_block.triton.forward import geglu_block_fwd_kernel
 from spikevrt_kernels.geglu_block.triton.tile_table import (

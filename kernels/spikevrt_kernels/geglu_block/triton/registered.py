@@ -11,7 +11,8 @@ from torch import Tensor
 
 from spikevrt_kernels.core.precision import dot_type
 from spikevrt_kernels.core.registered import Registered
-from spikevrt_kernels.geglu_block.reference import GEGLUWeights, Norm
+from spikevrt_kernels.core.residual_blocks import Norm
+from spikevrt_kernels.geglu_block.reference import GEGLUWeights
 
 if TYPE_CHECKING:
     from spikevrt_kernels.geglu_block.triton.launch import Call

@@ -8,9 +8,9 @@ from torch import Tensor
 from spikevrt_kernels.core.launch import Launch, pieces
 from spikevrt_kernels.core.linear_launch import KEPT_WIDTH, product_sizes, weight_sums_launch, weights_row
 from spikevrt_kernels.core.precision import accumulation_dtype
+from spikevrt_kernels.core.residual_blocks import EPS, Norm
 from spikevrt_kernels.core.sums import Sums, gradients_of_norm
 from spikevrt_kernels.core.tile_config import Config, choose
-from spikevrt_kernels.norm_linear.reference import EPS, Norm
 from spikevrt_kernels.norm_linear.triton.backward import norm_linear_bwd_dx_kernel
 from spikevrt_kernels.norm_linear.triton.forward import norm_linear_kernel
 from spikevrt_kernels.norm_linear.triton.tile_table import NARROW, OPERATOR, TABLE

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spikevrt_kernels.core.precision import dot_type
 from spikevrt_kernels.core.registered import Registered
-from spikevrt_kernels.norm_linear.reference import Norm
+from spikevrt_kernels.core.residual_blocks import Norm
 
 if TYPE_CHECKING:
     from spikevrt_kernels.norm_linear.triton.launch import Call

@@ -8,8 +8,9 @@ import triton
 from torch import Tensor
 
 from spikevrt_kernels.core.launch import Launch, architecture, pieces, strides
+from spikevrt_kernels.core.residual_blocks import EPS
 from spikevrt_kernels.core.triton_math import TRITON_TYPES
-from spikevrt_kernels.temporal_block.reference import EPS, BlockWeights
+from spikevrt_kernels.temporal_block.reference import BlockWeights
 from spikevrt_kernels.temporal_block.triton.attention_forward import temporal_block_attend_kernel
 from spikevrt_kernels.temporal_block.triton.forward import temporal_block_kernel
 from spikevrt_kernels.temporal_block.triton.mlp_forward import temporal_block_mlp_kernel
