@@ -15,7 +15,7 @@ import torch
 from bench.gpu.part import Finding
 from spikevrt.config import Config, load_config
 from spikevrt.models.backends.trials import operator_trials
-from spikevrt.system.device import settle_float32
+from spikevrt.system.device import c_compiler, settle_float32
 from spikevrt.system.machine import machine_lines
 from spikevrt_kernels.core.case import Case, Precision, mixed, pure
 from spikevrt_kernels.core.processes import cores
@@ -134,7 +134,7 @@ def environment(setting: Setting) -> Iterator[Finding]:
         yield Finding("machine", line)
     for module in MODULES:
         import_module(module)
-    compiler = shutil.which(os.environ.get("CC", "gcc")) or shutil.which("clang")
+    compiler = c_compiler(setting.device)
     cache = os.environ.get("TRITON_CACHE_DIR", "Triton's own")
     yield Finding(
         "machine", f"python {platform.python_version()}, {cores()} cores, C compiler {compiler}, cache {cache}"

@@ -50,7 +50,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
     "spikevrt.models": (
         {"init", "checkpoint", "randomness", "weights"},
         {"spike_encoder3d", "temporal", "vrt"},
-        {"vrt_with_spike", "half_weights"},
+        {"vrt_with_spike", "half_weights", "compiled_parts"},
         {"backends"},
         {"build"},
         {"planning"},

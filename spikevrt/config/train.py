@@ -79,7 +79,11 @@ class TrainConfig(Section):
         "Learning rate of SpyNet and the deformable layers as a multiple of LR (0.125 when fine-tuning).",
         NOT_NEGATIVE,
     )
-    compile: bool = key(False, "Run the model through torch.compile.")
+    compile: bool = key(
+        False,
+        "Compile the model's blocks by torch.compile, one graph for each kind and size: minutes before the first step, "
+        "and a C compiler is needed. Meant for where the fused kernels do not run.",
+    )
     output_dir: str = key("runs", "Folder for checkpoints, config.yaml and logs of one run.", PATH, path=True)
     log_every: int = key(20, "Steps from one line of the log to the next.", count(1, ENDLESS))
     val_every: int = key(1000, "Steps from one validation to the next.", count(1, ENDLESS))

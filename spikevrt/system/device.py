@@ -1,4 +1,7 @@
-"""Chooses device and precision: what TRAIN.MIXED_PRECISION names, or what suits the device."""
+"""Chooses device and precision: what TRAIN.MIXED_PRECISION names, or what suits the device; finds its C compiler."""
+
+import os
+import shutil
 
 import torch
 
@@ -76,3 +79,20 @@ def still_busy(device: torch.device) -> bool:
 def make_scaler(device: torch.device, half: torch.dtype | None) -> torch.amp.GradScaler:
     """A gradient scaler, which does nothing except for fp16."""
     return torch.amp.GradScaler(device.type, enabled=half is torch.float16)
+
+
+def c_compiler(device: torch.device) -> str | None:
+    """Path of the compiler with which Triton (C, on CUDA) or torch.compile (C++, on the CPU) builds; None without one.
+
+    Environment variables CC and CXX name another one than the usual.
+    """
+    variable, usual = ("CC", ("gcc", "clang")) if device.type == "cuda" else ("CXX", ("g++", "clang++"))
+    named = os.environ.get(variable)
+    return next((path for name in ((named,) if named else usual) if (path := shutil.which(name))), None)
+
+
+def require_c_compiler(device: torch.device, key: str) -> None:
+    """Raise a `UserError` that names `key` if what it turns on cannot be compiled here."""
+    if c_compiler(device) is None:
+        wanted = "gcc, clang or CC" if device.type == "cuda" else "g++, clang++ or CXX"
+        raise UserError(f"{key} = true: no compiler is found ({wanted}); install one, or set {key}=false")

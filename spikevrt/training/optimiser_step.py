@@ -1,6 +1,5 @@
 """One optimiser step: forward, loss and backward of each micro-batch, then clipping, AdamW and EMA."""
 
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -58,8 +57,7 @@ class OptimiserStep:
             batch: on the device.
             last: whether it is the step's last one, whose backward averages the gradients over all processes.
         """
-        # The compiler casts weights itself, inside what it fuses.
-        weights = nullcontext() if self.train.compile else weights_in_half(self.model, self.half)
+        weights = weights_in_half(self.model, self.half)
         with self.randomness.of(batch.draws, self.device), accumulating(model, last), weights:
             with autocast(self.device, self.half):
                 out = run_model(model, batch.blur, batch.voxels)

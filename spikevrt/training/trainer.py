@@ -4,7 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -20,8 +20,9 @@ from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError, one_line
 from spikevrt.models import Backends, build_model, choose_backends
 from spikevrt.models.backends.compiled_kernels import compile_kernels
+from spikevrt.models.compiled_parts import compile_parts
 from spikevrt.restoration.metrics import BEST_BY, summary
-from spikevrt.system.device import half_type
+from spikevrt.system.device import half_type, require_c_compiler
 from spikevrt.system.memory import GIB, TRAINING_ADVICE, memory_advice, memory_in_use
 from spikevrt.system.process import STOPPING, handled
 from spikevrt.training import checkpoints
@@ -81,6 +82,8 @@ class Trainer:
         self.signalled = False
         self.told = False
         self.stopped = False
+        if config.train.compile:
+            require_c_compiler(processes.device, "TRAIN.COMPILE")
         torch.manual_seed(config.train.seed)
         self.dataset = training_samples(config)
         self.validation = validation_samples(config)
@@ -154,11 +157,17 @@ class Trainer:
             )
 
     def _wrap(self) -> nn.Module:
-        """The model as the step calls it: with frozen or trainable flow, compiled, distributed."""
+        """The model as the step calls it: with frozen or trainable flow, its parts compiled, distributed."""
         train = self.config.train
         freeze_flow(self.model, self.step < train.freeze_flow_steps)
-        model = torch.compile(self.model) if train.compile else self.model
-        return self.processes.wrap(model)  # type: ignore[arg-type]
+        if train.compile:
+            parts = compile_parts(self.model)
+            self.log.say(f"TRAIN.COMPILE: the next step compiles the graphs of {parts} parts, which takes minutes")
+        return self.processes.wrap(self.model)
+
+    def _plainly(self) -> AbstractContextManager[None]:
+        """While active, nothing is compiled: other shapes, and no gradients, would need graphs of their own."""
+        return torch.compiler.set_stance("force_eager") if self.config.train.compile else nullcontext()
 
     def _batches(self) -> Iterator[dict[str, Any]]:
         return self.bad_samples.batches(self.dataset, self.config.train, self.processes, self.draws)
@@ -231,7 +240,7 @@ class Trainer:
 
     def _validate(self) -> None:
         ema = self.optimiser_step.ema
-        with ema.applied() if ema is not None else nullcontext():
+        with ema.applied() if ema is not None else nullcontext(), self._plainly():
             scores = validate(self.model, self.validation, self.config, self.processes)
         self.log.row("val", self.step, **scores)
         before = self.validated, self.best
@@ -247,7 +256,8 @@ class Trainer:
 
     def _sound(self) -> Tensor:
         half = self.optimiser_step.half
-        return is_sound(self.model, self.probe, self.config, self.processes.device, half)
+        with self._plainly():
+            return is_sound(self.model, self.probe, self.config, self.processes.device, half)
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on."""

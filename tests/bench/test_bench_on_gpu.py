@@ -53,36 +53,39 @@ def test_model_and_clip_of_an_entry_are_on_the_device(monkeypatch, entry):
 
     monkeypatch.setitem(bench_model.STEP_OF, DIRECTIONS[0], where)
     monkeypatch.setattr(bench_model, "official_vrt", lambda backend: nn.Linear(2, 2))
-    monkeypatch.setattr(torch, "compile", lambda model: model)
+    monkeypatch.setattr(bench_model, "compile_parts", lambda model: 0)
     run, said = bench_model.runner(entry, DIRECTIONS[0], "meta")
     assert run() == ["meta", "meta"]
     assert said == (", compiled" if entry == BY_HAND else "")
     assert bench_model.clip("cpu").shape[-1] == bench_model.CPU_SIDE
 
 
+class Tanh(nn.Module):
+    def forward(self, x):
+        return x.tanh()
+
+
+def compiled_by(error, monkeypatch):
+    """Let the compiler of a model raise an error."""
+
+    def backend(graph, inputs):
+        raise error
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(bench_model, "compile_parts", lambda model: model.compile(backend=backend))
+
+
 def test_where_no_compiler_works_the_yardstick_runs_as_it_is_and_says_so(monkeypatch):
-    def compile_(model):
-        def fails(x):
-            raise RuntimeError("no C++ compiler\nmore")
-
-        return fails
-
-    monkeypatch.setattr(torch, "compile", compile_)
-    run, said = compiled_or_not(square, nn.Identity(), X, None)
+    compiled_by(RuntimeError("no C++ compiler\nmore"), monkeypatch)
+    run, said = compiled_or_not(square, Tanh(), X, None)
     assert said == ", not compiled: RuntimeError: no C++ compiler"
-    assert torch.equal(run(), X)
+    assert torch.equal(run(), X.tanh().square())
 
 
 def test_no_memory_is_no_missing_compiler(monkeypatch):
-    def compile_(model):
-        def fails(x):
-            raise torch.OutOfMemoryError
-
-        return fails
-
-    monkeypatch.setattr(torch, "compile", compile_)
+    compiled_by(torch.OutOfMemoryError(), monkeypatch)
     with pytest.raises(torch.OutOfMemoryError):
-        compiled_or_not(square, nn.Identity(), X, None)
+        compiled_or_not(square, Tanh(), X, None)
 
 
 def test_the_peak_of_a_model_is_predicted_without_a_gpu(monkeypatch):

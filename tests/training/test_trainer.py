@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from spikevrt.errors import UserError
+from spikevrt.models.compiled_parts import compile_parts
 from spikevrt.train import main as train
 from spikevrt.training import optimiser_step
 from spikevrt.training import trainer as trainer_module
@@ -442,3 +443,21 @@ def test_a_crop_larger_than_the_frames_is_found_before_anything_is_written(tree,
     with pytest.raises(UserError, match=r"DATA\.CROP_SIZE = 56: larger than the frames of 48x64"):
         start(tree, tmp_path / "run", "DATA.CROP_SIZE=56")
     assert not (tmp_path / "run").exists()
+
+
+def test_only_training_steps_are_compiled(tree, tmp_path, monkeypatch):
+    """One part stands for all: others are compiled alike, by tests/models/test_compiled_parts.py."""
+    graphs = []
+
+    def one_part(model):
+        return compile_parts(model.get_submodule("vrt.stage2.reshape"), lambda graph, _: graphs.append(graph) or graph)
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(trainer_module, "compile_parts", one_part)
+    assert start(tree, tmp_path / "plain", "TRAIN.MAX_STEPS=3").run()
+    assert not graphs
+    assert start(tree, tmp_path / "compiled", "TRAIN.MAX_STEPS=3", "TRAIN.COMPILE=true").run()
+    assert len(graphs) == 1
+    for plain, compiled in zip(rows(tmp_path / "plain", "train"), rows(tmp_path / "compiled", "train"), strict=True):
+        assert compiled["loss"] == pytest.approx(plain["loss"], rel=1e-6)
+    assert rows(tmp_path / "compiled", "val")
