@@ -10,7 +10,7 @@ PIP := -m pip --disable-pip-version-check --quiet
 ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
 .PHONY: help install test lint types unit interpreter wheel demo demo-long selftest gpu-report bench kernels-report \
-	kills fuzz memory-spikes memory-training seeds clean
+	conformance-kernels kills fuzz memory-spikes memory-training seeds clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ unit: $(STAMP)  ## the tests, two processes at a time; those marked slow have ta
 
 interpreter: $(STAMP)  ## the kernels in Triton's interpreter: a process of its own, which cannot compile
 	TRITON_INTERPRET=1 $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal tests/interpreter
+
+conformance-kernels: $(STAMP)  ## the published numbers by the kernels in the interpreter: whole models, gradients (an hour)
+	TRITON_INTERPRET=1 $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal tests/conformance
 
 wheel: $(STAMP)  ## build the wheel, install it elsewhere, run a command outside the checkout
 	rm -rf dist build/lib build/bdist.*

@@ -18,8 +18,8 @@ from spikevrt.models.vrt.window_block import (
 from spikevrt_kernels.flow_warp import flow_warp
 from spikevrt_kernels.window_attention import relative_position_index
 from spikevrt_kernels.window_attention.windows import partition, shift_regions, unpartition
+from tests.interpreting import CONFORMANT
 
-BACKENDS = ("naive", "sdpa")
 TOLERANCE = 1e-12
 
 
@@ -98,7 +98,7 @@ def window_error(key, backend, arrays, fill):
     return worst(partition(out, window, shift).flatten(0, 3), arrays[key])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CONFORMANT)
 @pytest.mark.parametrize("key", WINDOWS)
 def test_window_attention(key, backend, arrays, fill, within):
     within(f"modules {key} {backend}", window_error(key, backend, arrays, fill), TOLERANCE)
@@ -122,7 +122,7 @@ def group_error(name, backend, arrays, fill):
     return worst(out, arrays[f"{name}.out"])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CONFORMANT)
 @pytest.mark.parametrize("name", GROUPS)
 def test_attention_groups(name, backend, arrays, fill, within):
     within(f"modules {name} {backend}", group_error(name, backend, arrays, fill), TOLERANCE)

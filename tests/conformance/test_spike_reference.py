@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from spikevrt.models import MultiScaleTemporalCrossAttnFuse, SpikeEncoder3D, SpikeTemporalSA
+from tests.interpreting import CONFORMANT
 
 
 def weight(name: str, shape: torch.Size) -> torch.Tensor:
@@ -46,7 +47,7 @@ def branch_errors(backend, dtype, folder):
     return errors
 
 
-@pytest.mark.parametrize("backend", ["naive", "sdpa"])
+@pytest.mark.parametrize("backend", CONFORMANT)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 2e-5)], ids=str)
 def test_spike_branch(dtype, tolerance, backend, conformance_dir, within):
     for kind, error in branch_errors(backend, dtype, conformance_dir).items():

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from spikevrt.config import load_config
 from spikevrt.models import VRT, VRTWithSpike, build_model
+from tests.interpreting import CONFORMANT
 
-BACKENDS = ("naive", "sdpa")
 OFFICIAL = {
     "upscale": 1,
     "img_size": [6, 192, 192],
@@ -73,7 +73,7 @@ def run_with_stages(model: VRT, x: Tensor) -> dict[str, Tensor]:
     return found
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CONFORMANT)
 @pytest.mark.parametrize("name", ["tiny_a", "tiny_c"])
 def test_float64_run_equals_the_reference(name, backend, conformance_dir, rule, within):
     spec = json.loads((conformance_dir / f"{name}.json").read_text())
@@ -90,7 +90,7 @@ def test_float64_run_equals_the_reference(name, backend, conformance_dir, rule, 
     )
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CONFORMANT)
 @pytest.mark.parametrize("name", ["tiny_a", "tiny_c"])
 def test_float32_run_stays_near_the_float64_reference(name, backend, conformance_dir, rule, within):
     spec = json.loads((conformance_dir / f"{name}.json").read_text())
@@ -113,7 +113,7 @@ def test_float32_run_stays_near_the_float64_reference(name, backend, conformance
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointed"])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CONFORMANT)
 def test_every_gradient_equals_the_reference(backend, checkpointing, conformance_dir, rule, within):
     spec = json.loads((conformance_dir / "tiny_c.json").read_text())
     norms = json.loads((conformance_dir / "grad_tiny_c.json").read_text())
