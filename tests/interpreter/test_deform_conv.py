@@ -6,7 +6,7 @@ import torch
 from spikevrt_kernels.core.backends import BackendError
 from spikevrt_kernels.core.sums import FLOAT_ATOMICS
 from spikevrt_kernels.deform_conv import flow_guided_deform_conv
-from spikevrt_kernels.deform_conv.triton import launch
+from spikevrt_kernels.deform_conv.triton import launch, steps
 from spikevrt_kernels.deform_conv.triton.registered import REGISTERED
 from spikevrt_kernels.deform_conv.triton.tile_table import TABLE
 from spikevrt_kernels.proof.operator_counter import count_saved
@@ -74,6 +74,15 @@ def test_outputs_beyond_one_program(monkeypatch):
     with torch.no_grad():
         out, wanted = (flow_guided_deform_conv(*inputs, RESIDUE, backend) for backend in ("triton", "naive"))
     assert error(out, wanted) < 1e-12
+
+
+def test_taps_beyond_one_program(monkeypatch):
+    inputs = drawn(SMALL, torch.float32)
+    wanted = run(inputs)
+    monkeypatch.setattr(steps, "MOST_SUMS", 3 * 16 * 16)
+    assert steps.backward_share(2, 4, 3) == (8, 3, 1, 3)
+    for actual, expected in zip(run(inputs), wanted, strict=True):
+        assert error(actual, expected.double()) < 1e-6
 
 
 def test_float_atomics_on_request(monkeypatch):

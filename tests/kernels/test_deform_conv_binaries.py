@@ -7,9 +7,9 @@ from spikevrt_kernels.deform_conv.spec import align_launches
 from spikevrt_kernels.proof.compiler import compile_launch
 
 MAX_SHARED = 16 * 1024
-STACK = {80: 0, 90: 0, 120: 32}
+STACK = {80: 0, 90: 0, 100: 0, 120: 16}
 """Bytes that a backward kernel may spill by architecture."""
-PRODUCTS = ("forward", "bwd_features", "bwd_weight")
+PRODUCTS = ("forward", "bwd_gradients")
 WIDTHS = {"C96": (96, 16), "C120": (120, 12)}
 
 

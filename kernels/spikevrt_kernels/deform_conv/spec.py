@@ -14,10 +14,10 @@ from spikevrt_kernels.core.precision import accumulation_dtype
 from spikevrt_kernels.core.sums import float_atomics
 from spikevrt_kernels.deform_conv.op import flow_guided_deform_conv
 from spikevrt_kernels.deform_conv.reference import TAPS
-from spikevrt_kernels.deform_conv.triton.steps import WEIGHT_STEP, groups_of_step, padded_width
+from spikevrt_kernels.deform_conv.triton.steps import backward_share
 
-BACKWARD_LAUNCHES = 4
-"""Bias, features, conversion of dx, weights; without the conversion where x's gradient is added in floating point."""
+BACKWARD_LAUNCHES = 3
+"""Bias, gradients, conversion of dx; without the conversion where x's gradient is added in floating point."""
 GROUPS, MAX_RESIDUE = 16, 10.0
 """Of the default configuration."""
 
@@ -44,15 +44,11 @@ def of_backward(grad: Tensor, x: Tensor, predicted: Tensor, flow: Tensor, *other
     """Cost of the operator `spikevrt::deform_conv_backward`, from its arguments, kernel by kernel."""
     acc, read = accumulation_dtype(others[-1]), gathered(x, predicted)
     sums = acc if float_atomics() else torch.int64
-    bias = feature_bytes(grad)
-    features = feature_bytes(grad) + 2 * (feature_bytes(predicted) + feature_bytes(flow))
-    features += read * (x.dtype.itemsize + sums.itemsize)
+    share = backward_share(predicted.shape[-1] // (3 * TAPS), x.shape[-1], grad.shape[-1])
+    gradients = 2 * feature_bytes(predicted) + share.tap_parts * read * (x.dtype.itemsize + sums.itemsize)
+    gradients += share.tap_parts * share.blocks * (feature_bytes(grad) + 2 * feature_bytes(flow))
     convert = 0 if float_atomics() else feature_bytes(x, sums) + feature_bytes(x)
-    groups, width = predicted.shape[-1] // (3 * TAPS), x.shape[-1]
-    blocks = -(-groups // groups_of_step(groups, padded_width(width // groups), WEIGHT_STEP))
-    weights = feature_bytes(predicted) + TAPS * (blocks * (feature_bytes(grad) + feature_bytes(flow)))
-    weights += TAPS * read * x.dtype.itemsize
-    return Cost(bias + features + convert + weights, BACKWARD_LAUNCHES - float_atomics())
+    return Cost(feature_bytes(grad) + gradients + convert, BACKWARD_LAUNCHES - float_atomics())
 
 
 DECLARED: Declared = {
@@ -78,8 +74,7 @@ def align_launches(
         Bound,
         bias_launch,
         convert_launch,
-        features_launch,
-        weight_launch,
+        gradients_launch,
     )
 
     B, T, H, W, C = shape
@@ -95,10 +90,9 @@ def align_launches(
     return {
         "forward": forward_launch(call, empty(outputs, kind=acc))[0],
         "bwd_bias": bias_launch(call, grad)[0],
-        "bwd_features": features_launch(call, grad, bound)[0],
-        "bwd_features_floating": features_launch(call, grad, None)[0],
+        "bwd_gradients": gradients_launch(call, grad, bound)[0],
+        "bwd_gradients_floating": gradients_launch(call, grad, None)[0],
         "bwd_convert": convert_launch(call, empty(*shape, kind=torch.int64), bound)[0],
-        "bwd_weight": weight_launch(call, grad)[0],
     }
 
 

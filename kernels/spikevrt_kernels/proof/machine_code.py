@@ -13,6 +13,7 @@ from typing import NamedTuple
 INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)\s*(.*?)\s*;")
 LABEL = re.compile(r"^(\.L_\S+):")
 TARGET = re.compile(r"`\((\.L_\w+)\)")
+TABLE = re.compile(r"BRANCH_TARGETS ([.\w,]+)")
 REGISTER_OPERAND = re.compile(r"HGMMA\.\S+ R\d+, R\d+")
 WAITS = ("SYNCS", "UTCATOMSW", "NANOSLEEP")
 """Instructions of loops that wait for other hardware; usually they run once."""
@@ -27,8 +28,8 @@ class Instruction(NamedTuple):
     operands: str
     conditional: bool
     """Whether a predicate guards it."""
-    target: int | None
-    """Index of the instruction that it may jump to."""
+    targets: tuple[int, ...]
+    """Indices of the instructions that it may jump to."""
 
     @property
     def name(self) -> str:
@@ -38,7 +39,7 @@ class Instruction(NamedTuple):
     @property
     def falls_through(self) -> bool:
         """Whether the next instruction can follow."""
-        if self.name not in ("BRA", "EXIT", "RET", "CALL"):
+        if self.name not in ("BRA", "BRX", "EXIT", "RET", "CALL"):
             return True
         return self.conditional or (self.name == "BRA" and not self.operands.startswith("`"))
 
@@ -71,16 +72,18 @@ def instructions_of(code: str) -> list[Instruction]:
             labels[label[1]] = len(lines)
         elif found := INSTRUCTION.match(line):
             lines.append((found[2], found[3], bool(found[1])))
-    return [Instruction(*line, target_of(*line[:2], labels)) for line in lines]
+    return [Instruction(*line, targets_of(*line[:2], labels)) for line in lines]
 
 
-def target_of(opcode: str, operands: str, labels: dict[str, int]) -> int | None:
-    """Target of a jump; BSSY and others have a label but do not jump."""
+def targets_of(opcode: str, operands: str, labels: dict[str, int]) -> tuple[int, ...]:
+    """Targets of a jump; BSSY and others have a label but do not jump."""
     name = opcode.partition(".")[0]
+    if name == "BRX" and (table := TABLE.search(operands)):
+        return tuple(labels[label] for label in dict.fromkeys(table[1].split(",")))
     if name in ("BRX", "JMP", "JMX"):
         raise RuntimeError(f"a jump whose target is not in the code: {opcode} {operands}")
     found = TARGET.search(operands) if name in ("BRA", "CALL") else None
-    return labels[found[1]] if found else None
+    return (labels[found[1]],) if found else ()
 
 
 def flow_of(code: Sequence[Instruction]) -> list[list[int]]:
@@ -88,7 +91,7 @@ def flow_of(code: Sequence[Instruction]) -> list[list[int]]:
     following = []
     for i, one in enumerate(code):
         after = [i + 1] if one.falls_through and i + 1 < len(code) else []
-        following.append(after + ([one.target] if one.target is not None else []))
+        following.append([*after, *one.targets])
     return following
 
 
@@ -139,6 +142,13 @@ def postorder(following: Sequence[Sequence[int]]) -> list[int]:
     return order
 
 
+def passes(above: dict[int, int], node: int, earlier: int) -> bool:
+    """Whether every way to an instruction passes an earlier one, given the immediate dominators."""
+    while node > 0 and node != earlier:
+        node = above[node]
+    return node == earlier
+
+
 def natural_loops(following: Sequence[Sequence[int]]) -> Iterator[tuple[int, frozenset[int]]]:
     """First instruction and body of every loop."""
     above = dominators_of(following)
@@ -147,15 +157,10 @@ def natural_loops(following: Sequence[Sequence[int]]) -> Iterator[tuple[int, fro
         for after in following[node]:
             before[after].append(node)
 
-    def passes(node: int, header: int) -> bool:
-        while node > 0 and node != header:
-            node = above[node]
-        return node == header
-
     latches: dict[int, list[int]] = {}
     for node in above:
         for after in following[node]:
-            if passes(node, after):
+            if passes(above, node, after):
                 latches.setdefault(after, []).append(node)
     for header, ends in latches.items():
         body, stack = {header}, list(ends)
@@ -207,6 +212,25 @@ def shortest_turn(code: Sequence[Instruction], loop: Loop) -> int:
         turn, at = turn + 1, after - seen
         seen |= at
     return 0
+
+
+def products_aside(code: Sequence[Instruction], loop: Loop) -> frozenset[int]:
+    """A loop's own instructions in stretches that multiply matrices, and that a turn can go around."""
+    following = flow_of(code)
+    above = dominators_of(following)
+    begin = next(i for i in loop.body if i in above and above[i] not in loop.body)
+    ends = [i for i in loop.body if begin in following[i]]
+    starts = {j for i, ways in enumerate(following) for j in ways if len(ways) > 1 or j != i + 1} | {0}
+    aside: set[int] = set()
+    stretch: list[int] = []
+    for i in (*sorted(loop.own), len(code)):
+        if stretch and (i in starts or i != stretch[-1] + 1):
+            multiplies = any("MMA" in code[k].name for k in stretch)
+            if multiplies and not all(passes(above, end, stretch[0]) for end in ends):
+                aside.update(stretch)
+            stretch = []
+        stretch.append(i)
+    return frozenset(aside)
 
 
 def float32_lanes(one: Instruction) -> int:

@@ -1,7 +1,7 @@
 """Counts what a launch executes: each instruction of its binary as often as the loops around it run.
 
-A loop behind a condition of the launch's numbers counts for the programs that meet it; other code behind a condition
-counts as taken, a wait as one turn.
+A loop behind a condition of the launch's numbers counts for the programs that meet it; products that a loop chooses by
+its index count once; other code behind a condition counts as taken, a wait as one turn.
 """
 
 import re
@@ -22,6 +22,7 @@ from spikevrt_kernels.proof.machine_code import (
     innermost,
     instructions_of,
     loop_tree,
+    products_aside,
     shortest_turn,
 )
 from spikevrt_kernels.proof.roofline import Work, total_work
@@ -39,7 +40,7 @@ Numbers = np.ndarray[Any, np.dtype[np.int64]]
 FUNCTION = re.compile(r"tt\.func public @\w+\((.*)\)")
 ARGUMENT = re.compile(r"(%\w+): ")
 VALUE = re.compile(r"^\s*(%[\w]+) = ([\w.]+)\s+(.*?)(?: overflow<\w+>)? : ")
-LOOP = re.compile(r"^(\s*)(?:%[\w:]+ = )?scf\.for %\w+ = (%[\w#]+) to (%[\w#]+) step (%[\w#]+)")
+LOOP = re.compile(r"^(\s*)(?:%[\w:]+ = )?scf\.for (%\w+) = (%[\w#]+) to (%[\w#]+) step (%[\w#]+)")
 IF = re.compile(r"^(\s*)(?:%[\w:]+ = )?scf\.if (%[\w#]+) ")
 ELSE = re.compile(r"^(\s*)\} else \{")
 CLOSED = re.compile(r"^(\s*)\}")
@@ -66,6 +67,10 @@ class Trips:
     count: Numbers
     """How often it runs for each run of the loop around it."""
     inner: list["Trips"] = field(default_factory=list)
+    index: str = ""
+    """The name of its index in the code."""
+    chooses: bool = False
+    """Whether it chooses by its index what a turn does."""
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -96,7 +101,7 @@ def trips_of(ttgir: str, launch: Launch, constants: Sequence[str]) -> Trips:
             while open_loops[-1][0] >= indent:
                 open_loops.pop()
             there = [programs for at, programs in taken.items() if at < indent and programs is not None]
-            loop = Trips(prod(there, start=count_of(launch, known, found.groups()[1:])))
+            loop = Trips(prod(there, start=count_of(launch, known, found.groups()[2:])), index=found[2])
             open_loops[-1][1].inner.append(loop)
             open_loops.append((indent, loop))
         elif found := IF.match(line):
@@ -107,6 +112,8 @@ def trips_of(ttgir: str, launch: Launch, constants: Sequence[str]) -> Trips:
         elif found := CLOSED.match(line):
             taken.pop(len(found[1]), None)
         elif value := VALUE.match(line):
+            here = open_loops[-1][1]
+            here.chooses |= value[2] == "arith.cmpi" and value[3].startswith(f"eq, {here.index}, ")
             note(known, launch, *value.groups())
     return whole
 
@@ -177,12 +184,18 @@ def launch_work(launch: Launch, architecture: int) -> Work:
 
 def executed(code: Sequence[Instruction], loop: Loop, trips: Trips, times: Numbers) -> Work:
     """Average work of a warp in a loop that runs `times * trips.count` times, with inner loops."""
-    times = times * trips.count
-    own = [code[i] for i in loop.own]
-    once = len(own), sum(one.name == "MUFU" for one in own), sum(map(float32_lanes, own))
-    work = [Work(*(float(times.mean()) * n for n in once))]
+    turns = times * trips.count
+    once = products_aside(code, loop) if trips.chooses else frozenset()
+    work = [sum_of(code, loop.own - once, turns), sum_of(code, once, times)]
     pairs = zip(loop.inner, trips.inner, strict=True)
-    return total_work([*work, *(executed(code, inner, its_trips, times) for inner, its_trips in pairs)])
+    return total_work([*work, *(executed(code, inner, its_trips, turns) for inner, its_trips in pairs)])
+
+
+def sum_of(code: Sequence[Instruction], own: frozenset[int], times: Numbers) -> Work:
+    """Average work of a warp that runs instructions so often."""
+    found = [code[i] for i in own]
+    each = len(found), sum(one.name == "MUFU" for one in found), sum(map(float32_lanes, found))
+    return Work(*(float(times.mean()) * n for n in each))
 
 
 def score_instructions(launch: Launch, architecture: int, scores: int) -> list[float]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spikevrt_kernels.proof.machine_code import instructions_of, loop_tree, register_operands
+from spikevrt_kernels.proof.machine_code import instructions_of, loop_tree, products_aside, register_operands
 
 NESTED = """
         /*0000*/                   MOV R1, c[0x0][0x28] ;
@@ -54,6 +54,32 @@ def test_waiting_aside_is_no_loop():
     whole = loop_tree(instructions_of(WAITING))
     assert whole.shape == ((),), "the loop around the wait alone"
     assert len(whole.inner[0].body) == 20 + 8
+
+
+CHOOSING = """
+        /*0000*/                   MOV R0, RZ ;
+.L_x_0:
+        /*0010*/                   HMMA R4, R8, R12, R4 ;
+        /*0020*/                   BRX R2 -0x30                  (*"BRANCH_TARGETS .L_x_1,.L_x_2,.L_x_3"*) ;
+.L_x_1:
+        /*0030*/                   HMMA R16, R8, R12, R16 ;
+        /*0040*/                   BRA `(.L_x_4) ;
+.L_x_2:
+        /*0050*/                   HMMA R20, R8, R12, R20 ;
+        /*0060*/                   BRA `(.L_x_4) ;
+.L_x_3:
+        /*0070*/                   IADD3 R1, R1, 0x1, RZ ;
+.L_x_4:
+        /*0080*/              @!P0 BRA `(.L_x_0) ;
+        /*0090*/                   EXIT ;
+"""
+
+
+def test_products_that_a_turn_can_go_around():
+    code = instructions_of(CHOOSING)
+    (loop,) = loop_tree(code).inner
+    assert sorted(loop.body) == list(range(1, 9))
+    assert sorted(products_aside(code, loop)) == [3, 4, 5, 6]
 
 
 def test_a_jump_to_nowhere_is_refused():

@@ -7,16 +7,14 @@ from torch import Tensor
 
 from spikevrt_kernels.core.launch import Launch, pieces
 from spikevrt_kernels.core.precision import accumulation_dtype
-from spikevrt_kernels.core.tile_config import MIN_TILE, Config, choose
+from spikevrt_kernels.core.tile_config import Config, choose
 from spikevrt_kernels.core.triton_math import TRITON_TYPES
 from spikevrt_kernels.core.triton_pairs import tiles_over
 from spikevrt_kernels.deform_conv.reference import TAPS
 from spikevrt_kernels.deform_conv.triton.forward import deform_conv_fwd_kernel
-from spikevrt_kernels.deform_conv.triton.steps import STEP, groups_of_step, padded_width
+from spikevrt_kernels.deform_conv.triton.steps import STEP, chunk_of, groups_of_step, padded_width
 from spikevrt_kernels.deform_conv.triton.tile_table import OPERATOR, TABLE
 
-CHUNK = 32
-"""Outputs of one accumulator."""
 MOST_CHUNKS = 6
 """Accumulators of a forward program: 192 outputs. With more, another program gathers again."""
 
@@ -69,15 +67,9 @@ def taps_first(weight: Tensor, dot: torch.dtype) -> Tensor:
     return weight.flatten(2).permute(2, 1, 0).to(dot).contiguous()
 
 
-def chunk_of(outputs: int) -> int:
-    """Outputs of one accumulator."""
-    return CHUNK if outputs > MIN_TILE else MIN_TILE
-
-
-def shared_arguments(call: Call, step: int, pixels: int) -> dict[str, Any]:
-    """What forward and backward take alike; `step` channels a step where a group has no more."""
+def shared_arguments(call: Call, held: int, pixels: int) -> dict[str, Any]:
+    """What forward and backward take alike, with `held` groups a step."""
     B, T, H, W, C = call.x.shape
-    padded = padded_width(C // call.groups)
     return {
         "x_ptr": call.x,
         "predicted_ptr": call.predicted,
@@ -89,8 +81,8 @@ def shared_arguments(call: Call, step: int, pixels: int) -> dict[str, Any]:
         "residue": call.max_residue,
         "C": C,
         "G": call.groups,
-        "EP": padded,
-        "GC": groups_of_step(call.groups, padded, step),
+        "EP": padded_width(C // call.groups),
+        "GC": held,
         "COUT": call.outputs,
         "CO": chunk_of(call.outputs),
         "P": pixels,
@@ -101,10 +93,11 @@ def shared_arguments(call: Call, step: int, pixels: int) -> dict[str, Any]:
 
 def forward_launch(call: Call, bias: Tensor) -> tuple[Launch, Tensor]:
     """The launch, and its output (2,B,T-1,H,W,Cout)."""
-    B, T, H, W, _ = call.x.shape
+    B, T, H, W, C = call.x.shape
     config = call.config("forward")
     out = call.x.new_empty((2, B, T - 1, H, W, call.outputs), dtype=call.dot)
-    arguments = shared_arguments(call, STEP, config.pixels)
+    held = groups_of_step(call.groups, padded_width(C // call.groups), STEP)
+    arguments = shared_arguments(call, held, config.pixels)
     chunks = pieces(call.outputs, arguments["CO"])
     arguments |= {"weight_ptr": call.weight, "bias_ptr": bias, "out_ptr": out, "NO": min(chunks, MOST_CHUNKS)}
     grid = (call.tiles(config.pixels), pieces(chunks, MOST_CHUNKS))

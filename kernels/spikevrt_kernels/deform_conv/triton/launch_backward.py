@@ -1,7 +1,7 @@
 """The launches of the backward pass in order, and how their sums become gradients."""
 
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,14 +11,13 @@ from spikevrt_kernels.core.sums import Sums, new_sums, programs_over
 from spikevrt_kernels.core.tile_config import compiler_options
 from spikevrt_kernels.core.triton_math import TRITON_TYPES
 from spikevrt_kernels.deform_conv.reference import TAPS
-from spikevrt_kernels.deform_conv.triton.backward import deform_conv_bwd_features_kernel
-from spikevrt_kernels.deform_conv.triton.fixed_point import deform_conv_bwd_convert_kernel
-from spikevrt_kernels.deform_conv.triton.launch import Call, chunk_of, shared_arguments
-from spikevrt_kernels.deform_conv.triton.steps import STEP, WEIGHT_STEP
-from spikevrt_kernels.deform_conv.triton.weight_backward import (
+from spikevrt_kernels.deform_conv.triton.backward import (
     deform_conv_bwd_bias_kernel,
-    deform_conv_bwd_weight_kernel,
+    deform_conv_bwd_gradients_kernel,
 )
+from spikevrt_kernels.deform_conv.triton.fixed_point import deform_conv_bwd_convert_kernel
+from spikevrt_kernels.deform_conv.triton.launch import Call, shared_arguments
+from spikevrt_kernels.deform_conv.triton.steps import backward_share, chunk_of
 
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 BLOCK, CONVERT_WARPS = 1024, 4
@@ -59,23 +58,47 @@ def bound_of(call: Call, sums: Sums) -> Bound:
     return Bound(sums.rows[:, -1].amax().view(1), columns.amax().view(1))
 
 
-def features_launch(call: Call, grad: Tensor, bound: Bound | None) -> tuple[Launch, tuple[Tensor, Tensor, Tensor]]:
-    """The launch, in fixed point if there is a bound; dx (int64, or in the type of sums), dpredicted and dflow."""
-    config = call.config("bwd_features")
-    dx = call.x.new_zeros(call.x.shape, dtype=torch.int64 if bound else call.acc)
-    dpredicted, dflow = (t.new_empty(t.shape) for t in (call.predicted, call.flow))
-    arguments = shared_arguments(call, STEP, config.pixels) | {
+class GatheredGradients(NamedTuple):
+    """What the launch of `gradients_launch` writes."""
+
+    dx: Tensor
+    """(B,T,H,W,C) int64, or in the type of sums if there is no bound."""
+    dpredicted: Tensor
+    """(N,H,W,27G)."""
+    dflow: Tensor
+    """(parts,N,2,H,W) in the type of sums: the gradient of the flow is their sum."""
+    sums: Sums
+    """Sums of dW (9,C,Cout)."""
+
+
+def gradients_launch(call: Call, grad: Tensor, bound: Bound | None) -> tuple[Launch, GatheredGradients]:
+    """The launch, in fixed point if there is a bound, and what it writes."""
+    config, channels = call.config("bwd_gradients"), call.x.shape[-1]
+    share = backward_share(call.groups, channels, call.outputs)
+    parts, tiles = share.blocks * share.tap_parts, call.tiles(config.pixels)
+    programs = pieces(tiles, pieces(tiles, programs_over(tiles, parts)))
+    found = GatheredGradients(
+        call.x.new_zeros(call.x.shape, dtype=torch.int64 if bound else call.acc),
+        call.predicted.new_empty(call.predicted.shape),
+        call.flow.new_empty((parts, *call.flow.shape)),
+        new_sums(call.x, call.acc, programs, (TAPS, channels, call.outputs)),
+    )
+    arguments = shared_arguments(call, share.groups, config.pixels)
+    arguments |= {
         "weight_ptr": call.weight,
         "grad_ptr": grad,
-        "dx_ptr": dx,
-        "dpredicted_ptr": dpredicted,
-        "dflow_ptr": dflow,
+        "dx_ptr": found.dx,
+        "dpredicted_ptr": found.dpredicted,
+        "dflow_ptr": found.dflow,
+        "sums_ptr": found.sums.rows,
         "largest_ptr": bound.largest if bound else None,
         "column_ptr": bound.column if bound else None,
+        "TILES": tiles,
+        "NO": pieces(call.outputs, arguments["CO"]),
+        "TAPS": share.taps,
         "FIXED": bound is not None,
     }
-    grid = (call.tiles(config.pixels),)
-    return Launch(deform_conv_bwd_features_kernel, grid, arguments, config.options()), (dx, dpredicted, dflow)
+    return Launch(deform_conv_bwd_gradients_kernel, (parts, programs), arguments, config.options()), found
 
 
 def convert_launch(call: Call, fixed: Tensor, bound: Bound) -> tuple[Launch, Tensor]:
@@ -96,35 +119,17 @@ def convert_launch(call: Call, fixed: Tensor, bound: Bound) -> tuple[Launch, Ten
     return Launch(deform_conv_bwd_convert_kernel, grid, arguments, compiler_options(CONVERT_WARPS)), dx
 
 
-def weight_launch(call: Call, grad: Tensor) -> tuple[Launch, Sums]:
-    """The launch, and sums of dW (9,C,Cout)."""
-    config = call.config("bwd_weight")
-    arguments: dict[str, Any] = shared_arguments(call, WEIGHT_STEP, config.pixels)
-    steps, tiles = TAPS * pieces(call.groups, arguments["GC"]), call.tiles(config.pixels)
-    programs = pieces(tiles, pieces(tiles, max(1, programs_over(tiles) // steps)))
-    sums = new_sums(call.x, call.acc, programs, (TAPS, call.x.shape[-1], call.outputs))
-    arguments |= {
-        "grad_ptr": grad,
-        "sums_ptr": sums.rows,
-        "TILES": tiles,
-        "NO": pieces(call.outputs, arguments["CO"]),
-    }
-    return Launch(deform_conv_bwd_weight_kernel, (steps, programs), arguments, config.options()), sums
-
-
 def gradients(call: Call, grad: Tensor, weight: Tensor, floating: bool) -> Gradients:
     """Gradients of x, predicted, flow, weight (Cout,C,3,3), and of the bias in the type of sums."""
     launch, bias_sums = bias_launch(call, grad)
     launch.run()
     bound = None if floating else bound_of(call, bias_sums)
-    launch, (dx, dpredicted, dflow) = features_launch(call, grad, bound)
+    launch, found = gradients_launch(call, grad, bound)
     launch.run()
     if bound is None:
-        dx = dx.to(call.x.dtype)
+        dx = found.dx.to(call.x.dtype)
     else:
-        launch, dx = convert_launch(call, dx, bound)
+        launch, dx = convert_launch(call, found.dx, bound)
         launch.run()
-    launch, sums = weight_launch(call, grad)
-    launch.run()
-    dw = sums.gradients()[0].permute(2, 1, 0).reshape(weight.shape).to(weight.dtype)
-    return dx, dpredicted, dflow, dw, bias_sums.gradients()[0].clone()
+    dw = found.sums.gradients()[0].permute(2, 1, 0).reshape(weight.shape).to(weight.dtype)
+    return dx, found.dpredicted, found.dflow.sum(0), dw, bias_sums.gradients()[0].clone()

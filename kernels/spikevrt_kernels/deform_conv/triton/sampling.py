@@ -1,9 +1,7 @@
-"""What forward and backward share: positions of taps, and features between the four pixels around a position."""
+"""What forward and backward share: positions of taps, and the weights and channels of a step."""
 
 import triton
 import triton.language as tl
-
-from spikevrt_kernels.core.triton_pairs import around
 
 
 @triton.jit
@@ -33,17 +31,6 @@ def load_tap(
 
 
 @triton.jit
-def load_corner(
-    at,  # (P,GC) pointers to the first channel of a group
-    exists,  # (P,GC)
-    E: tl.constexpr, EP: tl.constexpr, ACC: tl.constexpr,
-):  # fmt: skip
-    """The channels of groups at one corner: (P,GC,EP) in ACC, zero outside the image."""
-    e = tl.arange(0, EP)[None, None, :]
-    return tl.load(at[:, :, None] + e, mask=exists[:, :, None] & (e < E), other=0.0).to(ACC)
-
-
-@triton.jit
 def load_step_weight(
     weight_ptr,  # (9,C,COUT)
     tap, first, o,
@@ -63,27 +50,3 @@ def step_rows(first, C: tl.constexpr, G: tl.constexpr, EP: tl.constexpr, GC: tl.
     k = tl.arange(0, GC * EP)
     g, e = first + k // EP, k % EP
     return g * E + e, (g < G) & (e < E)
-
-
-@triton.jit
-def sample_step(
-    frame,  # (H,W,C) pointer
-    predicted,  # (P,) pointers to rows of 27G
-    y0, x0, inside,  # (P,)
-    tap, first, residue, H, W,
-    C: tl.constexpr, G: tl.constexpr, EP: tl.constexpr, GC: tl.constexpr, P: tl.constexpr, DOT: tl.constexpr,
-    ACC: tl.constexpr,
-):  # fmt: skip
-    """What the product of one step multiplies: features between pixels times the gate, (P,GC*EP) in DOT."""
-    E: tl.constexpr = C // G
-    g = first + tl.arange(0, GC)  # (GC,)
-    mask = inside[:, None] & (g < G)[None, :]  # (P,GC)
-    sy, sx, _, _, gate = load_tap(predicted, y0, x0, tap, g, mask, residue, G, ACC)  # (P,GC)
-    iy, ix, ry, rx, above, below, before, after = around(sy, sx, mask, H, W)  # (P,GC)
-    at = frame + (tl.cast(iy * W + ix, tl.int64) * C + (g * E)[None, :])  # (P,GC)
-    upper, lower = gate * (1.0 - ry), gate * ry
-    value = (upper * (1.0 - rx))[:, :, None] * load_corner(at, above & before, E, EP, ACC)  # (P,GC,EP)
-    value += (upper * rx)[:, :, None] * load_corner(at + C, above & after, E, EP, ACC)
-    value += (lower * (1.0 - rx))[:, :, None] * load_corner(at + W * C, below & before, E, EP, ACC)
-    value += (lower * rx)[:, :, None] * load_corner(at + W * C + C, below & after, E, EP, ACC)
-    return tl.reshape(value, (P, GC * EP)).to(DOT)

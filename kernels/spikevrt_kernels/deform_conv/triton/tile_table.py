@@ -6,7 +6,6 @@ OPERATOR = "deform_conv"
 TABLE = {
     "forward": Config(64, 4),
     "bwd_bias": Config(64, 4),
-    "bwd_features": Config(64, 4),
-    "bwd_weight": Config(32, 8),
+    "bwd_gradients": Config(64, 8),
 }
 """By kernel; pixels are a multiple of a tile's width (8) and at least 16."""
