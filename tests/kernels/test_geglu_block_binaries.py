@@ -17,6 +17,7 @@ FORWARD = [
 ]
 BACKWARD = [
     ("block", 96, 90, "bwd_dx"),
+    ("block", 120, 100, "bwd_dx"),
     ("block", 120, 120, "bwd_weights"),
     ("block", 144, 120, "bwd_dx"),
     ("fuse", 120, 80, "bwd_dx"),
@@ -43,7 +44,7 @@ def test_forward(kind, C, architecture):
 @pytest.mark.parametrize(("kind", "C", "architecture", "kernel"), BACKWARD)
 def test_backward(kind, C, architecture, kernel):
     resources = compile_launch(launches(kind, C, architecture)[kernel], architecture)
-    assert resources.stack <= BACKWARD_STACK
+    assert resources.stack <= (0 if architecture in (90, 100) else BACKWARD_STACK)
     assert resources.shared <= MAX_SHARED
     assert resources.tensor_core > 0
 

@@ -80,9 +80,13 @@ def table(size: Size, architecture: int) -> dict[str, Config]:
         forward = 128
     elif size.inputs == 1 and architecture not in WARPGROUPS:
         forward = 32
+    backward = Config(tile_rows(32, size), 8)
+    if size.inputs == 1 and size.C <= ONE_TILE and size.itemsize <= 2:
+        # 16 rows need no stack, but read the weights more often: only where L1 holds them beside two programs.
+        backward = Config(16 if architecture in WARPGROUPS else 32, 4)
     return {
         "forward": Config(tile_rows(forward, size), 8),
-        "bwd_dx": Config(tile_rows(32, size), 8),
+        "bwd_dx": backward,
         "bwd_weights": Config(MIN_TILE, 8, parts_of(size)),
     }
 
