@@ -1,5 +1,9 @@
 """Window attention's float32 CPU kernels against the same function in float64, computed by another path."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch._subclasses import FakeTensorMode
@@ -7,11 +11,12 @@ from torch._subclasses import FakeTensorMode
 from spikevrt_kernels.proof.operator_counter import count_operators
 from spikevrt_kernels.window_attention import sdpa
 from spikevrt_kernels.window_attention.cpu import threads as cpu
-from spikevrt_kernels.window_attention.cpu.vector_passes import LANES
+from spikevrt_kernels.window_attention.cpu import vectors
+from spikevrt_kernels.window_attention.cpu.vectors import LANES
 from spikevrt_kernels.window_attention.windows import Cut
 
-if not cpu.registers_suffice():
-    pytest.skip("the kernels need a processor with AVX-512", allow_module_level=True)
+if cpu.held_vectors() is None:
+    pytest.skip("the kernels need a processor with AVX2 and FMA", allow_module_level=True)
 
 CASES = {
     "mutual-shifted-padded": ((1, 5, 9, 13), 12, Cut(3, (2, 4, 4), (1, 2, 2), True)),
@@ -37,16 +42,46 @@ def close(found, wanted):
     return (found - wanted).norm() <= 8 * EPS * wanted.norm()
 
 
-@CASES_OF
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_result_and_gradients_equal_float64(case, threads, monkeypatch):
+def require_float64s_results(case):
+    """The result and all gradients are those of PyTorch in float64."""
     qkv, offsets, bias, cut, grad = inputs(case)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     found = cpu.attend_cpu(qkv, offsets, bias, cut)
     assert close(found, sdpa.attend(qkv.double(), offsets.double(), bias.double(), cut))
     gradients = cpu.differentiate_cpu(grad, qkv, offsets, bias, cut)
     exact = sdpa.differentiate(grad.double(), qkv.double(), offsets.double(), bias.double(), cut)
     assert all(close(x, y) for x, y in zip(gradients, exact, strict=True))
+
+
+@CASES_OF
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_result_and_gradients_equal_float64(case, threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    require_float64s_results(case)
+
+
+WITH_FEWER_REGISTERS = """
+from spikevrt_kernels.window_attention.cpu import vectors
+from spikevrt_kernels.window_attention.windows import Cut
+from tests.kernels.test_window_attention_cpu import require_float64s_results
+
+assert vectors.held_vectors() == vectors.Held(columns=6, keys=4)
+require_float64s_results(((1, 2, 4, 6), 8, Cut(1, (1, 3, 3), (0, 1, 1), False)))
+"""
+
+
+def test_a_processor_without_avx512_runs_the_same_kernels():
+    """Numba compiles here for a processor with AVX2 and FMA, whose 16 registers hold 8 floats."""
+    features = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+sse4.2", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | features | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", WITH_FEWER_REGISTERS], env=environment, check=True)
+
+
+@pytest.mark.parametrize(("features", "held"), [({"avx2"}, False), ({"avx2", "fma"}, True), ({"avx512f"}, True)])
+def test_kernels_need_fused_multiply_adds_of_eight_floats(features, held, monkeypatch):
+    monkeypatch.setattr(vectors, "compiles_for", lambda *wanted: features >= set(wanted))
+    assert (vectors.held_vectors() is not None) is held
+    qkv, _, _, cut, _ = inputs(CASES["odd-window"])
+    assert cpu.suits_cpu(qkv, cut) is held
 
 
 @CASES_OF

@@ -9,6 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+PACKAGE = Path(__file__).parents[1]
+"""All kernels."""
+
 
 def cache_folder() -> Path:
     """SPIKEVRT_CACHE_DIR, or `spikevrt` in the user's cache folder (XDG_CACHE_HOME, ~/.cache, without a home /tmp)."""
@@ -26,9 +29,9 @@ def user_caches() -> Path:
 
 
 @cache
-def sources() -> str:
-    """A digest of the kernels' sources; kept results are valid while it is the same."""
-    folder, found = Path(__file__).parent, hashlib.sha256()
+def sources(folder: Path = PACKAGE) -> str:
+    """A digest of the sources in a folder, by default of all kernels; kept results are valid while it is the same."""
+    found = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         found.update(path.relative_to(folder).as_posix().encode() + b"\n" + path.read_bytes())
     return found.hexdigest()

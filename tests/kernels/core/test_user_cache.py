@@ -51,12 +51,11 @@ def test_a_folder_that_cannot_be_written_is_no_error(monkeypatch, tmp_path):
     assert read_kept("a.json") is None
 
 
-def test_other_sources_are_other_kernels(monkeypatch, tmp_path):
+def test_other_sources_are_other_kernels(tmp_path):
     (tmp_path / "kernel.py").write_text("1")
-    monkeypatch.setattr(user_cache, "__file__", str(tmp_path / "user_cache.py"))
-    found = user_cache.sources.__wrapped__()
+    found = user_cache.sources.__wrapped__(tmp_path)
     (tmp_path / "kernel.py").write_text("2")
-    assert user_cache.sources.__wrapped__() != found
+    assert user_cache.sources.__wrapped__(tmp_path) != found
 
 
 def test_nothing_is_kept_where_there_is_no_folder_at_all(monkeypatch):

@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 
 from spikevrt_kernels.core.numba_jit import compiled
 from spikevrt_kernels.window_attention.cpu.vector_passes import (
-    LANES,
     descend,
     differentiate,
     exponentiate,
     gather_lanes,
+    row_width,
     score,
     weigh,
 )
+from spikevrt_kernels.window_attention.cpu.vectors import LANES
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.int64]
@@ -185,7 +186,7 @@ def attend_backward(
     """
     E, (N, F) = len(width), offsets.shape
     C, most, scale = (F // 3 if len(parts) == 1 else F // 6), parts[0, 0], np.float32(E**-0.5)
-    P = blocks_of(E) * LANES
+    P = row_width(E)
     window, d_window = np.empty((N, F), np.float32), np.empty((N, F), np.float32)
     result = np.empty((N, grad.shape[1]), np.float32)
     q_lanes, g_lanes = (

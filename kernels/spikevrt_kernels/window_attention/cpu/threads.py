@@ -5,12 +5,10 @@ Only the input, the output, the bias and one gradient of the bias per thread are
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from llvmlite.binding import get_host_cpu_features
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -19,12 +17,12 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from spikevrt_kernels.window_attention.call import Call
 from spikevrt_kernels.window_attention.cpu.kernels import Part, attend, attend_backward
-from spikevrt_kernels.window_attention.cpu.vector_passes import LANES
+from spikevrt_kernels.window_attention.cpu.vectors import LANES, held_vectors
 from spikevrt_kernels.window_attention.sdpa import WindowAttention, differentiate, inputs_of
 from spikevrt_kernels.window_attention.windows import D_STEP, FRAMES, Cut, region_mask, window_groups
 
-MAX_HEAD_WIDTH = 24
-"""For wider heads, the columns of 16 queries of a head would not fit the 32 registers."""
+MAX_HEAD_WIDTH = 64
+"""The code of a kernel grows with the width; for wider heads, `scaled_dot_product_attention` is as fast."""
 
 
 class Work(NamedTuple):
@@ -65,15 +63,9 @@ def suits_cpu(qkv: Tensor, cut: Cut) -> bool:
     """Whether the kernels can run on qkv; under a dispatch mode (memory plan, counter) they would go unnoticed."""
     if qkv.dtype != torch.float32 or cut.added or torch.compiler.is_compiling():
         return False
-    if not registers_suffice() or type(qkv.detach()) is not Tensor or is_in_torch_dispatch_mode():
+    if held_vectors() is None or type(qkv.detach()) is not Tensor or is_in_torch_dispatch_mode():
         return False
     return channels_of(qkv, cut) // cut.heads <= MAX_HEAD_WIDTH
-
-
-@cache
-def registers_suffice() -> bool:
-    """Whether the processor has 32 registers of 16 floats; with fewer, PyTorch's fused attention is as fast."""
-    return bool(get_host_cpu_features().get("avx512f"))
 
 
 def attend_cpu(qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> Tensor:

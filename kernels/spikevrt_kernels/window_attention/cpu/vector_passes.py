@@ -6,127 +6,29 @@ is the head's width (the length of the tuple `width`, so it is known when a pass
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LANES = 16
-INT32, INT64, FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
-VECTOR, INTEGERS = ir.VectorType(FLOAT, LANES), ir.VectorType(INT32, LANES)
-FEW = 32
-"""Number of terms that are summed one after the other."""
-FUSED = ("contract",)
-LOWEST = -87.0
-"""exp of anything lower is negligible compared with exp(0) = 1."""
-MANTISSA_BITS, EXPONENT_BIAS = 23, 127
-ROUND = 1.5 * 2**MANTISSA_BITS
-"""Adding this to a number leaves the number, rounded to an integer, in the low bits."""
-LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4
-"""ln 2 in two parts; the first has so few bits that its multiples are exact (Cody and Waite 1980)."""
-TAYLOR = [1 / math.factorial(n) for n in range(7, -1, -1)]
-"""Taylor coefficients of exp; for |x| <= ln(2) / 2 the omitted terms are below 2^-27."""
+from spikevrt_kernels.window_attention.cpu.vectors import INT64, LANES, NARROW, Pass, constant
 
 
-class Pass:
-    """Generates one pass: pointers to its arrays, loads, stores and arithmetic on vectors."""
-
-    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
-        self.context = context
-        self.builder = builder
-        self.types = signature.args
-        self.arguments = arguments
-        self.partial: list[Any] = []
-
-    def pointer(self, argument: int, offset: Any = None) -> Any:
-        """Pointer to the start of an array argument, or to its element `offset`."""
-        data = self.context.make_array(self.types[argument])(self.context, self.builder, self.arguments[argument]).data
-        return data if offset is None else self.builder.gep(data, [offset])
-
-    def at(self, pointer: Any, index: Any) -> Any:
-        """Pointer to element `index`, which is a number or an LLVM value."""
-        index = ir.Constant(INT64, index) if isinstance(index, int) else index
-        return self.builder.gep(pointer, [index])
-
-    def load(self, pointer: Any, index: Any) -> Any:
-        """Load 16 floats from element `index` on."""
-        return self.builder.load(self.builder.bitcast(self.at(pointer, index), VECTOR.as_pointer()), align=4)
-
-    def store(self, value: Any, pointer: Any, index: Any) -> None:
-        """Store 16 floats from element `index` on."""
-        self.builder.store(value, self.builder.bitcast(self.at(pointer, index), VECTOR.as_pointer()), align=4)
-
-    def scalar(self, pointer: Any, index: Any) -> Any:
-        """Load one float into all lanes."""
-        value = self.builder.load(self.at(pointer, index))
-        one = self.builder.insert_element(ir.Constant(VECTOR, ir.Undefined), value, ir.Constant(INT32, 0))
-        return self.builder.shuffle_vector(one, one, ir.Constant(INTEGERS, [0] * LANES))
-
-    def times(self, index: Any, factor: int) -> Any:
-        """index * factor."""
-        return self.builder.mul(index, ir.Constant(INT64, factor))
-
-    def fused(self, a: Any, b: Any, c: Any) -> Any:
-        """a b + c, which LLVM may compute in one instruction."""
-        return self.builder.fadd(self.builder.fmul(a, b, flags=FUSED), c, flags=FUSED)
-
-    def variables(self, count: int) -> list[Any]:
-        """Vectors of zeros that a loop may change."""
-        found = [cgutils.alloca_once(self.builder, VECTOR) for _ in range(count)]
-        for slot in found:
-            self.builder.store(constant(0), slot)
-        return found
-
-    def add(self, slot: Any, value: Any) -> None:
-        """slot += value."""
-        self.builder.store(self.builder.fadd(self.builder.load(slot), value), slot)
-
-    def add_product(self, slot: Any, a: Any, b: Any) -> None:
-        """slot += a b."""
-        self.builder.store(self.fused(a, b, self.builder.load(slot)), slot)
-
-    def sums(self, out: Any, count: int, keys: Any) -> Iterator[Any]:
-        """Loop over keys whose body adds to the yielded slots; `out` (count,16) receives their sums over all keys.
-
-        Sums of a few keys are added up, because adding hundreds of terms one after the other would lose digits.
-        """
-        b, few = self.builder, ir.Constant(INT64, FEW)
-        self.partial = self.variables(count)
-        for i in range(count):
-            self.store(constant(0), out, LANES * i)
-        runs = b.sdiv(b.add(keys, ir.Constant(INT64, FEW - 1)), few)
-        with cgutils.for_range(b, runs, intp=INT64) as outer:
-            for slot in self.partial:
-                b.store(constant(0), slot)
-            first = b.mul(outer.index, few)
-            left = b.sub(keys, first)
-            with cgutils.for_range(b, b.select(b.icmp_signed("<", left, few), left, few), intp=INT64) as inner:
-                yield b.add(first, inner.index)
-            for i, slot in enumerate(self.partial):
-                self.store(b.fadd(b.load(slot), self.load(out, LANES * i)), out, LANES * i)
-
-    def exponential(self, x: Any) -> Any:
-        """exp of x <= 0: 2^n times a Taylor polynomial of the remainder."""
-        b = self.builder
-        x = b.select(b.fcmp_ordered("<", x, constant(LOWEST)), constant(LOWEST), x)
-        shifted = self.fused(x, constant(1 / math.log(2)), constant(ROUND))
-        n = b.fsub(shifted, constant(ROUND))
-        x = self.fused(n, constant(-LN2_LOW), self.fused(n, constant(-LN2_HIGH), x))
-        y = constant(TAYLOR[0])
-        for coefficient in TAYLOR[1:]:
-            y = self.fused(y, x, constant(coefficient))
-        # The low bits of `shifted` are n; moved into the exponent of 1, they give 2^n.
-        bits = b.shl(b.bitcast(shifted, INTEGERS), ir.Constant(INTEGERS, [MANTISSA_BITS] * LANES))
-        power = b.add(bits, ir.Constant(INTEGERS, [EXPONENT_BIAS << MANTISSA_BITS] * LANES))
-        return b.fmul(y, b.bitcast(power, VECTOR))
+def columns_of(p: Pass, block: Any, width: int) -> list[Callable[[], Any]]:
+    """Functions that load the columns of a block (E,16)."""
+    return [partial(p.load, block, LANES * e) for e in range(width)]
 
 
-def constant(value: float) -> Any:
-    """A number in all lanes."""
-    return ir.Constant(VECTOR, [value] * LANES)
+@numba.njit(inline="always")
+def row_width(E: int) -> int:
+    """E, rounded up so that vectors of 16, 8 and 4 floats fill a row."""
+    rest = E % LANES
+    return E - rest + (rest if rest == 0 else 4 if rest <= 4 else 8 if rest <= 8 else LANES)
 
 
 def width_of(signature: Any) -> int:
@@ -149,18 +51,18 @@ def score(
             p.pointer(5),
             p.pointer(6),
         )
-        columns = [p.load(q, LANES * e) for e in range(E)]
         (highest,) = p.variables(1)
         builder.store(constant(-math.inf), highest)
-        with cgutils.for_range(builder, arguments[7], intp=INT64) as loop:
-            key = p.at(k, p.times(loop.index, E))
-            total = constant(0)
-            for e, column in enumerate(columns):
-                total = p.fused(p.scalar(key, e), column, total)
-            total = builder.fadd(total, p.load(bias, p.times(loop.index, LANES)))
-            p.store(total, s, p.times(loop.index, LANES))
-            old = builder.load(highest)
-            builder.store(builder.select(builder.fcmp_ordered(">", total, old), total, old), highest)
+
+        def some(first: Any, count: int) -> None:
+            totals = p.products(k, E, first, count, columns_of(p, q, E))
+            for r, total in enumerate(totals):
+                at = p.row(first, r, LANES)
+                totals[r] = builder.fadd(total, p.load(bias, at))
+                p.store(totals[r], s, at)
+            builder.store(p.largest([*totals, builder.load(highest)]), highest)
+
+        p.tiles(arguments[7], some)
         p.store(builder.load(highest), high, 0)
         return context.get_dummy_value()
 
@@ -193,10 +95,7 @@ def weigh(typing_context: Any, s: Any, v: Any, inverse: Any, out: Any, N: Any, w
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         p, E = Pass(context, builder, signature, arguments), width_of(signature)
         s, v, out, factor = p.pointer(0), p.pointer(1), p.pointer(3), p.load(p.pointer(2), 0)
-        for key in p.sums(out, E, arguments[4]):
-            value, place = p.load(s, p.times(key, LANES)), p.at(v, p.times(key, E))
-            for e, slot in enumerate(p.partial):
-                p.add_product(slot, p.scalar(place, e), value)
+        p.weighted(s, v, out, arguments[4], E)
         for e in range(E):
             p.store(builder.fmul(p.load(out, LANES * e), factor), out, LANES * e)
         return context.get_dummy_value()
@@ -214,16 +113,17 @@ def differentiate(
         p, E = Pass(context, builder, signature, arguments), width_of(signature)
         s, v, grad, t = p.pointer(0), p.pointer(2), p.pointer(3, arguments[4]), p.pointer(5)
         factor = p.load(p.pointer(1), 0)
-        columns = [p.load(grad, LANES * e) for e in range(E)]
+
+        def some(first: Any, count: int) -> None:
+            for r, total in enumerate(p.products(v, E, first, count, columns_of(p, grad, E))):
+                p.store(total, t, p.row(first, r, LANES))
+
+        p.tiles(arguments[7], some)
         for key in p.sums(p.pointer(6), 1, arguments[7]):
-            at, place = p.times(key, LANES), p.at(v, p.times(key, E))
-            total = constant(0)
-            for e, column in enumerate(columns):
-                total = p.fused(p.scalar(place, e), column, total)
+            at = p.times(key, LANES)
             value = builder.fmul(p.load(s, at), factor)
             p.store(value, s, at)
-            p.store(total, t, at)
-            p.add_product(p.partial[0], value, total)
+            p.add_product(p.partial[0], value, p.load(t, at))
         return context.get_dummy_value()
 
     return types.void(s, inverse, v, grad, types.intp, t, delta, types.intp, width), generate
@@ -239,13 +139,12 @@ def descend(
         p, E = Pass(context, builder, signature, arguments), width_of(signature)
         s, t, k, d_bias, d_q = p.pointer(0), p.pointer(1), p.pointer(3), p.pointer(4, arguments[5]), p.pointer(6)
         delta = p.load(p.pointer(2), 0)
-        for index in p.sums(d_q, E, arguments[7]):
-            at, key = p.times(index, LANES), p.at(k, p.times(index, E))
+        with cgutils.for_range(builder, arguments[7], intp=INT64) as loop:
+            at = p.times(loop.index, LANES)
             value = builder.fmul(p.load(s, at), builder.fsub(p.load(t, at), delta))
             p.store(value, t, at)
             p.store(builder.fadd(p.load(d_bias, at), value), d_bias, at)
-            for e, slot in enumerate(p.partial):
-                p.add_product(slot, p.scalar(key, e), value)
+        p.weighted(t, k, d_q, arguments[7], E)
         return context.get_dummy_value()
 
     return types.void(s, t, delta, k, d_bias, types.intp, d_q, types.intp, width), generate
@@ -253,21 +152,23 @@ def descend(
 
 @intrinsic
 def gather_lanes(typing_context: Any, s: Any, rows: Any, rows_at: Any, out: Any, N: Any, width: Any) -> Any:
-    """out_j += sum_i s_ji rows_i over the 16 lanes i; rows (16,P), out (N,P), P = E rounded up to whole vectors."""
+    """out_j += sum_i s_ji rows_i over the 16 lanes i; rows (16,P), out (N,P), P = `row_width` of E."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        p, E = Pass(context, builder, signature, arguments), width_of(signature)
+        p, P = Pass(context, builder, signature, arguments), row_width.py_func(width_of(signature))
         s, rows, out = p.pointer(0), p.pointer(1, arguments[2]), p.pointer(3)
-        P = -(-E // LANES) * LANES
-        for first in range(0, P, LANES):
-            lines = [p.load(rows, i * P + first) for i in range(LANES)]
-            with cgutils.for_range(builder, arguments[4], intp=INT64) as loop:
-                scores = p.at(s, p.times(loop.index, LANES))
-                at = builder.add(p.times(loop.index, P), ir.Constant(INT64, first))
-                total = constant(0)
-                for i, line in enumerate(lines):
-                    total = p.fused(p.scalar(scores, i), line, total)
-                p.store(builder.fadd(total, p.load(out, at)), out, at)
+        column = 0
+        while column < P:
+            lanes = next(n for n in (LANES, *NARROW) if n <= P - column)
+            lines = [partial(p.load, rows, i * P + column, lanes) for i in range(LANES)]
+
+            def some(first: Any, count: int, column: int = column, lines: Sequence[Any] = lines) -> None:
+                for r, total in enumerate(p.products(s, LANES, first, count, lines)):
+                    at = builder.add(p.row(first, r, P), ir.Constant(INT64, column))
+                    p.store(builder.fadd(total, p.load(out, at, total.type.count)), out, at)
+
+            p.tiles(arguments[4], some)
+            column += lanes
         return context.get_dummy_value()
 
     return types.void(s, rows, types.intp, out, types.intp, width), generate
