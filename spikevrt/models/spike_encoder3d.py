@@ -61,9 +61,13 @@ class SpikeEncoder3D(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """x (B,T,K,H,W) -> 4 of (B,C_i,T_i,H_i,W_i)."""
+        x, on_cpu = x.transpose(1, 2), runs_on_cpu(x)
+        if on_cpu:
+            # All layers keep this layout; the gradients of a convolution in the other one take up to twice the time.
+            x = x.contiguous(memory_format=torch.channels_last_3d)
         # On the CPU, PyTorch 2.13's gradients of a bfloat16 kernel of 3x3x3 hold numbers that nobody wrote.
-        with torch.autocast("cpu", enabled=False) if runs_on_cpu(x) else nullcontext():
-            feature = self.res0(F.relu_(self.in_proj(x.transpose(1, 2))))
+        with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
+            feature = self.res0(F.relu_(self.in_proj(x)))
             features = [feature]
             for down, residual in zip(self.downs, self.residuals, strict=True):
                 feature = residual(F.relu_(down(feature)))

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from spikevrt_kernels.core.launch import constant, interpreted
 from spikevrt_kernels.core.names import CHOICES
@@ -67,6 +68,13 @@ def planned_for_cuda() -> bool:
 def runs_on_cpu(x: Tensor) -> bool:
     """Whether operators use their CPU forms for `x`: it is on the CPU, and CUDA is not planned for."""
     return x.device.type == "cpu" and not planned_for_cuda()
+
+
+def runs_plainly(x: Tensor) -> bool:
+    """Whether x holds values, and no compiler, counter or plan sees operators only: its values may decide what runs."""
+    if torch.compiler.is_compiling() or is_in_torch_dispatch_mode() or x.is_meta:
+        return False
+    return type(x.detach()) is Tensor
 
 
 def runs_on_cuda(x: Tensor) -> bool:

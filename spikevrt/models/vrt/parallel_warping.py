@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikevrt_kernels.core.backends import resolve_backend
+from spikevrt_kernels.core.backends import resolve_backend, runs_on_cpu, runs_plainly
 from spikevrt_kernels.core.precision import at_least_fp32
 from spikevrt_kernels.deform_conv import deform_conv, flow_guided_deform_conv, tap_major
 from spikevrt_kernels.flow_warp import flow_warp
 from spikevrt_kernels.warp_pairs import warp_pairs
 
 TAPS = 9
+STILL_MASK = 0.5
+"""The mask of a tap whose logit is 0."""
 
 
 class DCNv2PackFlowGuided(nn.Module):
@@ -66,7 +68,10 @@ class DCNv2PackFlowGuided(nn.Module):
         Returns:
             (N,C,H,W).
         """
-        predicted = self.conv_offset(torch.cat((warped, current, flow.to(warped.dtype)), 1))
+        pairs = torch.cat((warped, current, flow.to(warped.dtype)), 1)
+        if runs_on_cpu(pairs):
+            pairs = pairs.contiguous(memory_format=torch.channels_last)  # Convolutions take less time, and keep it.
+        predicted = self.conv_offset(pairs).contiguous()
         residue, logits = predicted.split((2 * TAPS * self.groups, TAPS * self.groups), 1)
         toward = flow.flip(1).repeat(1, TAPS * self.groups, 1, 1)  # (dy, dx) for every group and tap
         offset = self.max_residue * at_least_fp32(residue).tanh() + toward
@@ -84,15 +89,36 @@ class DCNv2PackFlowGuided(nn.Module):
             (2,B,T-1,H,W,C): frames 1..T-1 aligned to the ones before, and frames 0..T-2 aligned to the ones after.
         """
         flow = torch.cat((backward, forward)).flatten(0, 1)
-        if resolve_backend(self.backend, "deform_conv", x) == "triton":
+        chosen = resolve_backend(self.backend, "deform_conv", x)
+        if chosen == "triton":
             predicted = self.predicted_by_tap(warp_pairs(x, flow, self.warping))
             return flow_guided_deform_conv(x, predicted, flow, self.weight, self.bias, self.max_residue, "triton")
         B, T, H, W, C = x.shape
+        if chosen == "sdpa" and self.is_still(flow):
+            return self.neighbours_in_place(x)
         frames = x.permute(0, 1, 4, 2, 3)
         neighbour = torch.cat((frames[:, 1:], frames[:, :-1])).flatten(0, 1)  # (N,C,H,W)
         current = torch.cat((frames[:, :-1], frames[:, 1:])).flatten(0, 1)
         aligned = self(neighbour, flow_warp(neighbour, flow), current, flow)
         return aligned.view(2, B, T - 1, C, H, W).permute(0, 1, 2, 4, 5, 3)
+
+    def is_still(self, flow: Tensor) -> bool:
+        """Whether every offset is zero and no training is about to change that: flow is frozen as it was initialised.
+
+        Asked on the CPU alone: elsewhere the host would wait for the answer.
+        """
+        if not (runs_on_cpu(flow) and runs_plainly(flow)):
+            return False
+        trained = flow.requires_grad or any(p.requires_grad for p in self.conv_offset.parameters())
+        if trained and torch.is_grad_enabled():
+            return False
+        return not any(bool(x.any()) for x in (flow, *self.conv_offset[-1].parameters()))
+
+    def neighbours_in_place(self, x: Tensor) -> Tensor:
+        """`neighbours` where nothing moves: then every mask is sigmoid(0), and a plain convolution remains."""
+        frames = torch.stack((x[:, 1:], x[:, :-1]))  # (2,B,T-1,H,W,C)
+        aligned = F.conv2d(frames.flatten(0, 2).permute(0, 3, 1, 2), STILL_MASK * self.weight, self.bias, padding=1)
+        return aligned.permute(0, 2, 3, 1).unflatten(0, frames.shape[:3])
 
     def predicted_by_tap(self, pairs: Tensor) -> Tensor:
         """Offsets and masks (N,H,W,27G) before tanh and sigmoid, tap by tap, for pairs (N,H,W,2C+2)."""

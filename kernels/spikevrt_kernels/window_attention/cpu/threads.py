@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from spikevrt_kernels.core.backends import runs_plainly
 from spikevrt_kernels.window_attention.call import Call
 from spikevrt_kernels.window_attention.cpu.kernels import Part, attend, attend_backward
 from spikevrt_kernels.window_attention.cpu.vectors import LANES, held_vectors
@@ -60,10 +60,8 @@ class WindowsOnThreads(torch.autograd.Function):
 
 
 def suits_cpu(qkv: Tensor, cut: Cut) -> bool:
-    """Whether the kernels can run on qkv; under a dispatch mode (memory plan, counter) they would go unnoticed."""
-    if qkv.dtype != torch.float32 or cut.added or torch.compiler.is_compiling():
-        return False
-    if held_vectors() is None or type(qkv.detach()) is not Tensor or is_in_torch_dispatch_mode():
+    """Whether the kernels can run on qkv; a memory plan or a counter would not notice them."""
+    if qkv.dtype != torch.float32 or cut.added or not runs_plainly(qkv) or held_vectors() is None:
         return False
     return channels_of(qkv, cut) // cut.heads <= MAX_HEAD_WIDTH
 
