@@ -1,7 +1,7 @@
 """The pre-norm block along time on the CPU, for the `sdpa` backend and one chunk of pixels.
 
 Layer norm needs the channels of a token to be contiguous, attention the pixels of a channel. Matrix products can read
-and write both layouts, so they change the layout, and only x and the output are copied.
+and write both layouts, so they change the layout. Features that are channels last are not copied.
 """
 
 from typing import Any
@@ -28,14 +28,16 @@ class Turn(torch.autograd.Function):
 
 
 def to_tokens(x: Tensor) -> Tensor:
-    """(B,C,T,h,w) -> (B*T*h*w,C)."""
+    """(B,C,T,h,w) -> (B*T*h*w,C); channels last in memory, as the model has them, are not copied."""
+    if x.stride(1) == 1:
+        return x.permute(0, 2, 3, 4, 1).reshape(-1, x.shape[1])
     return Turn.apply(x.transpose(0, 1).flatten(1))
 
 
 def from_tokens(tokens: Tensor, shape: torch.Size) -> Tensor:
-    """(B*T*h*w,C) -> (B,C,T,h,w) of `shape`."""
+    """(B*T*h*w,C) -> (B,C,T,h,w) of `shape`, channels last in memory."""
     B, C, T, h, w = shape
-    return Turn.apply(tokens).view(C, B, T, h, w).transpose(0, 1)
+    return tokens.view(B, T, h, w, C).permute(0, 4, 1, 2, 3)
 
 
 def project(tokens: Tensor, weight: Tensor, bias: Tensor, shape: torch.Size, heads: int) -> tuple[Tensor, ...]:
