@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikevrt.models.init import init_framewise, init_smooth
-from spikevrt_kernels.core.backends import runs_on_cpu
+from spikevrt_kernels.core.backends import runs_on_cpu, runs_plainly
 
 
 class ResidualBlock3D(nn.Module):
@@ -62,7 +62,7 @@ class SpikeEncoder3D(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """x (B,T,K,H,W) -> 4 of (B,C_i,T_i,H_i,W_i)."""
         x, on_cpu = x.transpose(1, 2), runs_on_cpu(x)
-        if on_cpu:
+        if on_cpu and runs_plainly(x):  # Counts and plans see the model without this copy.
             # All layers keep this layout; the gradients of a convolution in the other one take up to twice the time.
             x = x.contiguous(memory_format=torch.channels_last_3d)
         # On the CPU, PyTorch 2.13's gradients of a bfloat16 kernel of 3x3x3 hold numbers that nobody wrote.

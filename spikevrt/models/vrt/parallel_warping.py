@@ -69,7 +69,7 @@ class DCNv2PackFlowGuided(nn.Module):
             (N,C,H,W).
         """
         pairs = torch.cat((warped, current, flow.to(warped.dtype)), 1)
-        if runs_on_cpu(pairs):
+        if runs_on_cpu(pairs) and runs_plainly(pairs):  # Counts and plans see the model without this copy.
             pairs = pairs.contiguous(memory_format=torch.channels_last)  # Convolutions take less time, and keep it.
         predicted = self.conv_offset(pairs).contiguous()
         residue, logits = predicted.split((2 * TAPS * self.groups, TAPS * self.groups), 1)
