@@ -32,11 +32,18 @@ MLP_TILES = ((16, 8, 2), (16, 4, 3), (32, 8, 3), (32, 4, 6), (64, 8, 3), (64, 4,
 """(pixels, warps, parts): sums of weight gradients stay in registers, so taller tiles need more parts."""
 SCORE_TILES = ((32, 32, 4), (64, 16, 4), (64, 32, 4), (64, 64, 4), (64, 32, 8), (64, 64, 8), (128, 32, 8), (128, 64, 8))
 """(own: tokens that a program keeps, passing: tokens of each loop step, warps)."""
+PAIR_TILES = ((64, 32, 4), (64, 64, 4), (64, 64, 8), (128, 64, 8))
+"""Those with two windows a program: none of 32 tokens, which take twice the instructions."""
 
 
-def in_one_part(rows: tuple[tuple[int, int], ...]) -> tuple[TileRow, ...]:
+def with_last(last: int, rows: tuple[TileRow, ...]) -> tuple[TileRow, ...]:
+    """Rows with their last field: (pixels, warps) with parts, (own, passing, warps) with windows a program."""
+    return tuple((*row, last) for row in rows)
+
+
+def in_one_part(rows: tuple[TileRow, ...]) -> tuple[TileRow, ...]:
     """Rows (pixels, warps) with one part added."""
-    return tuple((pixels, warps, 1) for pixels, warps in rows)
+    return with_last(1, rows)
 
 
 CANDIDATES = MappingProxyType(
@@ -50,12 +57,13 @@ CANDIDATES = MappingProxyType(
         (block.OPERATOR, "bwd_project_1"): in_one_part(FLAT_TILES),
         (block.OPERATOR, "bwd_project_2"): in_one_part(FLAT_TILES),
         (block.OPERATOR, "bwd_project_3"): in_one_part(FLAT_TILES),
-        (windows.OPERATOR, "bias"): ((16, 64, 4), (32, 32, 4), (64, 64, 8)),
-        (windows.OPERATOR, "forward"): SCORE_TILES,
-        (windows.OPERATOR, "query_backward"): ((64, 32, 8), (32, 64, 8), (32, 64, 4)),
-        (windows.OPERATOR, "key_backward"): SCORE_TILES,
-        (windows.OPERATOR, "mutual_backward"): SCORE_TILES,
-        (windows.OPERATOR, "table_backward"): ((16, 64, 4), (16, 128, 4), (16, 64, 8), (32, 64, 4)),
+        (windows.OPERATOR, "bias"): with_last(1, ((16, 64, 4), (32, 32, 4), (64, 64, 8))),
+        (windows.OPERATOR, "forward"): with_last(1, SCORE_TILES) + with_last(2, PAIR_TILES),
+        (windows.OPERATOR, "mutual_forward"): with_last(1, SCORE_TILES),
+        (windows.OPERATOR, "query_backward"): with_last(1, ((64, 32, 8), (32, 64, 8), (32, 64, 4))),
+        (windows.OPERATOR, "key_backward"): with_last(1, SCORE_TILES),
+        (windows.OPERATOR, "mutual_backward"): with_last(1, SCORE_TILES),
+        (windows.OPERATOR, "table_backward"): with_last(1, ((16, 64, 4), (16, 128, 4), (16, 64, 8), (32, 64, 4))),
         **{
             (rows.OPERATOR, name): in_one_part(FLAT_TILES if "weight" in name else TALL_TILES)
             for rows in (norm_linear, linear_residual, deform_conv, warp_pairs)

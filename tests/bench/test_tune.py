@@ -52,7 +52,8 @@ def test_subjects_are_the_kernels_of_a_training_step():
     every = subjects(load_config("default"), 90)
     found = {s.kernel.name for s in every if s.kernel.operator in ("temporal_block", "window_attention")}
     block = {"block", "bwd_dy", "bwd_mlp", "bwd_attend", "bwd_project_1", "bwd_project_2", "bwd_project_3"}
-    assert found == block | {"bias", "forward", "query_backward", "key_backward", "table_backward", "mutual_backward"}
+    window = {"bias", "forward", "query_backward", "key_backward", "table_backward"}
+    assert found == block | window | {"mutual_forward", "mutual_backward"}
     elsewhere = {s.kernel.name for s in subjects(load_config("default"), 80)}
     assert elsewhere - {s.kernel.name for s in every} == {"attend", "mlp"}
     assert {s.kernel.operator for s in every} == set(TILE_TABLES)
@@ -69,6 +70,11 @@ def test_a_subjects_launches_are_its_own_with_the_row():
 
 def resources(stack):
     return Resources("k", 90, 8, 200, stack, 1000, 0, 0, 64, 0, 0.0)
+
+
+def test_one_and_two_windows_a_program_are_tried_where_windows_share_a_bias():
+    for name, tried in (("forward", {1, 2}), ("mutual_forward", {1}), ("key_backward", {1})):
+        assert {row[3] for row in candidates(Kernel("window_attention", name, ()))} == tried
 
 
 def test_what_spills_or_does_not_compile_is_left_out(monkeypatch):

@@ -8,6 +8,7 @@ import torch
 
 from spikevrt.models.vrt.window_block import BlockSettings, WindowBlock
 from spikevrt_kernels.core.backends import BackendError
+from spikevrt_kernels.core.tuned import kernels_asked_for, trying
 from spikevrt_kernels.proof.operator_counter import count_saved
 from spikevrt_kernels.window_attention import RelativeBias, effective_window, window_attention
 from spikevrt_kernels.window_attention.triton import launch
@@ -109,6 +110,29 @@ def test_offsets_that_the_projection_added(case):
 
 def test_offsets_that_the_projection_added_in_half():
     compare(ADDED["self-inner"], torch.float16, 1e-3, added=True)
+
+
+PAIRS = {
+    "self-inner": ADDED["self-inner"],
+    "self-mixed": ((1, 3, 4, 6), 1, 5, (2, 2, 2), (1, 1, 1), False),
+    "self-clips": ((3, 2, 2, 2), 2, 4, (2, 2, 2), (0, 0, 0), False),
+    "self-tiles": ((1, 5, 2, 10), 1, 3, (5, 2, 2), (0, 0, 0), False),
+    "mutual": ((1, 2, 2, 6), 1, 4, (2, 2, 2), (0, 0, 0), True),
+}
+"""Two inner windows, and one alone that is not; some inner, some not; of two clips; of several tiles; two frames."""
+
+
+def two_windows_a_program(inputs, arguments):
+    """The rows of the forward that make a program own two windows, in tiles of 16 tokens."""
+    with torch.no_grad(), kernels_asked_for() as kernels:
+        attend("triton", inputs, arguments)
+    return {kernel: (16, 16, 4, 2) for kernel in kernels if kernel.name in ("forward", "mutual_forward")}
+
+
+@pytest.mark.parametrize(("name", "added"), [*((name, False) for name in PAIRS), ("self-mixed", True)])
+def test_two_windows_a_program(name, added):
+    with trying(two_windows_a_program(*make_inputs(PAIRS[name]))):
+        compare(PAIRS[name], torch.float64, 1e-12, added)
 
 
 @pytest.mark.parametrize("T", range(1, 9))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from spikevrt_kernels.core.tuned import kernels_asked_for, trying
 from spikevrt_kernels.proof.compiler import compile_launch
 from spikevrt_kernels.proof.work import score_instructions
 from spikevrt_kernels.window_attention.spec import window_launches
@@ -61,24 +62,41 @@ INSTRUCTIONS = {  # architecture: of the forward, and of both backward kernels t
 MOST_REGISTERS = 224
 
 
+def inner_launches(architecture):
+    """Windows without padding, wrap and regions take loops of their own; the projection has added the offsets."""
+    shape, window, shift = (1, 7, 256, 256, 96), (6, 8, 8), (3, 4, 4)
+    return window_launches(shape, torch.bfloat16, architecture, False, 6, window, shift, added=True)
+
+
+def loops_of(launch, architecture):
+    """Instructions of each loop for 64 x 32 scores; no assembler may need a stack."""
+    resources = compile_launch(launch, architecture)
+    assert resources.registers <= MOST_REGISTERS
+    assert not resources.spills
+    assert not any(one.stack for one in resources.assembled)
+    scores = launch.arguments["OWN"] * launch.arguments["PASSING"] * launch.arguments.get("PART", 1)
+    return score_instructions(launch, architecture, scores)
+
+
 @pytest.mark.parametrize("architecture", INSTRUCTIONS)
 def test_instructions_for_64_by_32_scores_of_inner_windows(architecture):
-    """Windows without padding, wrap and regions take loops of their own, which are the shortest of each kernel.
-
-    The projection has added the offsets. Each part of the kernel for dq has a loop for inner windows, one for others.
-    """
-    shape, window, shift = (1, 7, 256, 256, 96), (6, 8, 8), (3, 4, 4)
-    launches = window_launches(shape, torch.bfloat16, architecture, False, 6, window, shift, added=True)
-
-    def fewest(kernel):
-        launch = launches[kernel]
-        resources = compile_launch(launch, architecture)
-        assert resources.registers <= MOST_REGISTERS
-        assert not resources.spills
-        assert not any(one.stack for one in resources.assembled)
-        scores = launch.arguments["OWN"] * launch.arguments["PASSING"] * launch.arguments.get("PART", 1)
-        return score_instructions(launch, architecture, scores)
-
+    """Their loops are the shortest of each kernel; each part of the one for dq has a loop for them, one for others."""
+    launches = inner_launches(architecture)
     forward, backward = INSTRUCTIONS[architecture]
-    assert min(fewest("forward")) <= forward
-    assert max(fewest("query_backward")[::2]) + min(fewest("key_backward")) <= backward
+    assert min(loops_of(launches["forward"], architecture)) <= forward
+    of_queries, of_keys = (loops_of(launches[kernel], architecture) for kernel in ("query_backward", "key_backward"))
+    assert max(of_queries[::2]) + min(of_keys) <= backward
+
+
+PAIRED_INSTRUCTIONS = {80: 133, 90: 139}
+"""Of a forward program with two inner windows, for 64 x 32 scores of one of them."""
+
+
+@pytest.mark.parametrize("architecture", PAIRED_INSTRUCTIONS)
+def test_two_windows_a_program_share_the_loads_of_the_bias(architecture):
+    with kernels_asked_for() as kernels:
+        inner_launches(architecture)
+    with trying({kernel: (64, 64, 4, 2) for kernel in kernels if kernel.name == "forward"}):
+        launch = inner_launches(architecture)["forward"]
+    together, *_alone = loops_of(launch, architecture)
+    assert together / 2 <= PAIRED_INSTRUCTIONS[architecture]

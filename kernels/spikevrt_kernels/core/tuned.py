@@ -23,6 +23,8 @@ VARIABLE = "SPIKEVRT_TUNED"
 FOLDER = "tuned"
 Row = tuple[int, ...]
 """The fields of a `Config` of the kernel's static table."""
+LENGTHS = (3, 4)
+"""How many they are: in the table of the windows one more."""
 
 
 class Kernel(NamedTuple):
@@ -135,7 +137,7 @@ def parsed(entry: Mapping[str, Any]) -> tuple[Kernel, Row]:
         ValueError: the row is none.
     """
     row = tuple(entry["row"])
-    if len(row) != 3 or not all(isinstance(value, int) and value > 0 for value in row):
+    if len(row) not in LENGTHS or not all(isinstance(value, int) and value > 0 for value in row):
         raise ValueError(f"{row} is no row")
     return Kernel(entry["operator"], entry["name"], tuple(entry["variant"])), row
 

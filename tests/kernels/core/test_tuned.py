@@ -26,7 +26,7 @@ CARD = "NVIDIA H100 80GB HBM3"
 CUDA = torch.device("cuda", 0)
 VARIANT = ("torch.bfloat16", 96, 192)
 MLP, FORWARD = Kernel("temporal_block", "bwd_mlp", VARIANT), Kernel("window_attention", "forward", ("x", 16, 320, 0))
-ROWS = {MLP: (64, 8, 6), FORWARD: (64, 64, 8)}
+ROWS = {MLP: (64, 8, 6), FORWARD: (64, 64, 8, 2)}
 
 
 @pytest.fixture(autouse=True)
@@ -50,8 +50,8 @@ def test_rows_are_kept_and_used_by_both_tables():
     assert read_rows(CARD) == ROWS
     assert mlp() == block.Config(64, 8, 6)
     assert block.choose("bwd_mlp", 20, VARIANT, CUDA) == block.Config(16, 8, 6), "the bound of a tile holds"
-    assert windows.choose("forward", 90, 320, FORWARD.variant, CUDA) == windows.Config(64, 64, 8)
-    assert windows.choose("forward", 90, 20, FORWARD.variant, CUDA) == windows.Config(32, 32, 8)
+    assert windows.choose("forward", 90, 320, FORWARD.variant, CUDA) == windows.Config(64, 64, 8, group=2)
+    assert windows.choose("forward", 90, 20, FORWARD.variant, CUDA) == windows.Config(32, 32, 8, group=2)
 
 
 def test_rows_belong_to_a_variant_and_to_cuda():

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 
 from spikevrt_kernels.core.triton_math import add_dot
-from spikevrt_kernels.window_attention.triton.scores import scores_of
+from spikevrt_kernels.window_attention.triton.scores import load_bias, scores_of
 from spikevrt_kernels.window_attention.triton.tokens import load_keys, load_queries, load_rows, load_vector
 
 
@@ -88,9 +88,8 @@ def query_gradient(
         )  # fmt: skip
         scores, dp = tl.zeros((OWN, PASSING), ACC), tl.zeros((OWN, PASSING), ACC)  # (OWN,PASSING)
         if apart[0]:
-            scores = scores_of(
-                q, k, bias_ptr, query, key, region_q, region_k, head, TOKENS, SPAN, OWN, PASSING, False, DOT, ACC
-            )
+            bias = load_bias(bias_ptr, query, key, head, SPAN, False, ACC)
+            scores = scores_of(q, k, bias, query, key, region_q, region_k, TOKENS, OWN, PASSING, False, DOT, ACC)
         if apart[1]:
             dp = add_dot(dp, do, tl.trans(v), DOT, ACC)
         ds = tl.exp2(scores - total[:, None]) * (dp - delta[:, None])
@@ -130,8 +129,9 @@ def key_gradients(
         )  # fmt: skip
         do, total, delta = load_gradient(out, grad, lse, deltas, slot, kept, head, OUT_WIDTH, E, EP, ACC)
         # Keys are the rows here, so that no product has to transpose its large input.
+        bias = load_bias(bias_ptr, key, query, head, SPAN, True, ACC)
         scores = scores_of(  # (OWN,PASSING)
-            k, q, bias_ptr, key, query, region_k, region_q, head, TOKENS, SPAN, OWN, PASSING, True, DOT, ACC
+            k, q, bias, key, query, region_k, region_q, TOKENS, OWN, PASSING, True, DOT, ACC
         )
         p = tl.exp2(scores - total[None, :])
         dv = add_dot(dv, p, do, DOT, ACC)

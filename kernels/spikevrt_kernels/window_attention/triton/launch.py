@@ -158,10 +158,11 @@ def forward_launches(call: Call) -> tuple[list[Launch], Tensor, Tensor]:
     expand, bias = bias_launch(call, "forward")
     launches = [expand]
     for mutual in branches(call):
-        config = config_of(call, "forward", mutual)
+        config = config_of(call, "mutual_forward" if mutual else "forward", mutual)
         arguments = call_arguments(call, None if mutual else bias) | tiles(config)
         arguments |= {"out_ptr": branch_of(out, call, mutual), "lse_ptr": lse[int(mutual)]}
-        grid = (call.windows * call.heads,)
+        arguments |= {"windows": call.windows, "GROUP": config.group}
+        grid = (pieces(call.windows, config.group) * call.heads,)
         launches.append(Launch(window_attention_fwd_kernel, grid, arguments, config.options()))
     return launches, out, lse
 

@@ -44,30 +44,41 @@ def window_attention_bias_kernel(
 
 
 @triton.jit
+def load_bias(
+    bias_ptr,  # (HEADS,SPAN,SPAN), or None in mutual attention
+    token_a,  # (TA,): queries, or keys if KEYS_FIRST
+    token_b,  # (TB,)
+    head,
+    SPAN: tl.constexpr, KEYS_FIRST: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """The bias with which the scores of two tiles of tokens begin in every window: (TA,TB), or None."""
+    if bias_ptr is None:
+        bias = None
+    elif KEYS_FIRST:
+        bias = tl.load(bias_ptr + head * SPAN * SPAN + token_b[None, :] * SPAN + token_a[:, None]).to(ACC)
+    else:
+        bias = tl.load(bias_ptr + head * SPAN * SPAN + token_a[:, None] * SPAN + token_b[None, :]).to(ACC)
+    return bias
+
+
+@triton.jit
 def scores_of(
     a,  # (TA,EP) DOT: scaled queries, or keys if KEYS_FIRST
     b,  # (TB,EP) DOT
-    bias_ptr,  # (HEADS,SPAN,SPAN), or None in mutual attention
+    bias,  # (TA,TB) ACC, or None in mutual attention
     token_a,  # (TA,)
     token_b,  # (TB,)
     region_a,  # (TA,), or None where nothing is masked
     region_b,  # (TB,)
-    head,
-    TOKENS: tl.constexpr, SPAN: tl.constexpr, TA: tl.constexpr, TB: tl.constexpr, KEYS_FIRST: tl.constexpr,
-    DOT: tl.constexpr, ACC: tl.constexpr,
+    TOKENS: tl.constexpr, TA: tl.constexpr, TB: tl.constexpr, KEYS_FIRST: tl.constexpr, DOT: tl.constexpr,
+    ACC: tl.constexpr,
 ):  # fmt: skip
     """q k^T + bias + mask of two tiles of tokens in base 2: (TA,TB), queries by keys or KEYS_FIRST."""
-    if bias_ptr is None:
-        scores = tl.zeros((TA, TB), ACC)  # (TA,TB)
-    elif KEYS_FIRST:
-        scores = tl.load(bias_ptr + head * SPAN * SPAN + token_b[None, :] * SPAN + token_a[:, None]).to(ACC)
-    else:
-        scores = tl.load(bias_ptr + head * SPAN * SPAN + token_a[:, None] * SPAN + token_b[None, :]).to(ACC)
-    scores = add_dot(scores, a, tl.trans(b), DOT, ACC)
+    scores = add_dot(tl.zeros((TA, TB), ACC) if bias is None else bias, a, tl.trans(b), DOT, ACC)  # (TA,TB)
     if region_a is not None:
         # -100 log2(e): finite, as in the training of the published weights.
         scores = tl.where(region_a[:, None] != region_b[None, :], scores - 144.26950408889634, scores)
-    if bias_ptr is None and TOKENS % (TA if KEYS_FIRST else TB) != 0:
+    if bias is None and TOKENS % (TA if KEYS_FIRST else TB) != 0:
         inside = (token_a < TOKENS)[:, None] if KEYS_FIRST else (token_b < TOKENS)[None, :]
         scores = tl.where(inside, scores, float("-inf"))
     return scores

@@ -11,13 +11,15 @@ OPERATOR = "window_attention"
 
 
 class Config(NamedTuple):
-    """Tile sizes and warps of one kernel."""
+    """Tile sizes, warps and windows a program of one kernel."""
 
     own: int
     """Largest number of tokens in the tile that a program owns."""
     passing: int
     """Largest number of tokens in the tiles that it iterates over."""
     warps: int
+    group: int = 1
+    """Windows of a program of the forward, which loads each tile of their bias once; no other kernel has more."""
 
     def options(self) -> dict[str, Any]:
         """Triton's compiler options."""
@@ -27,6 +29,7 @@ class Config(NamedTuple):
 TABLE = {
     "bias": Config(32, 64, 4),
     "forward": Config(64, 64, 4),
+    "mutual_forward": Config(64, 64, 4),
     "query_backward": Config(64, 64, 8),
     "key_backward": Config(64, 64, 4),
     "mutual_backward": Config(64, 32, 4),
