@@ -84,6 +84,39 @@ def growing_kernel(out_ptr, N):
         tl.store(out_ptr + n, total)
 
 
+@triton.jit
+def unknown_kernel(out_ptr, count_ptr):
+    """A loop whose trips are in memory."""
+    for n in tl.range(0, tl.load(count_ptr)):
+        tl.store(out_ptr + n, tl.load(out_ptr + n) * 0.5)
+
+
+@triton.jit
+def branching_tile(x_ptr, out_ptr, tile, few):
+    """2^(x @ x) of the first tiles, x @ x / 2 + 1 of the others."""
+    i = tl.arange(0, 64)
+    at = i[:, None] * 64 + i[None, :]
+    x = tl.load(x_ptr + tile * 4096 + at)
+    y = tl.exp2(tl.dot(x, x)) if tile < few else tl.dot(x, x) * 0.5 + 1.0
+    tl.store(out_ptr + tile * 4096 + at, y)
+
+
+@triton.jit
+def branching_kernel(
+    x_ptr,  # (tiles,64,64)
+    out_ptr,  # (tiles,64,64)
+    tiles,
+    few,
+    WALK: tl.constexpr,
+):
+    """A tile for each program, or all tiles shared out if WALK."""
+    if WALK:
+        for tile in tl.range(tl.program_id(0), tiles, tl.num_programs(0), disable_licm=True):
+            branching_tile(x_ptr, out_ptr, tile, few)
+    else:
+        branching_tile(x_ptr, out_ptr, tl.program_id(0), few)
+
+
 def exponentials(tiles: int, n: int, programs: int, block: int = 4096) -> Launch:
     x, out = torch.empty(tiles, n, block, device="meta"), torch.empty(tiles, block, device="meta")
     arguments = {"x_ptr": x, "out_ptr": out, "tiles": tiles, "N": n, "BLOCK": block}
@@ -92,6 +125,17 @@ def exponentials(tiles: int, n: int, programs: int, block: int = 4096) -> Launch
 
 def growing() -> Launch:
     return Launch(growing_kernel, (1,), {"out_ptr": torch.empty(8, device="meta"), "N": 8}, {"num_warps": 1})
+
+
+def unknown() -> Launch:
+    arguments = {"out_ptr": torch.empty(8, device="meta"), "count_ptr": Pointer(torch.int32, True)}
+    return Launch(unknown_kernel, (1,), arguments, {"num_warps": 1})
+
+
+def branching(tiles: int, few: int, programs: int | None = None) -> Launch:
+    x = torch.empty(tiles, 64, 64, device="meta", dtype=torch.float16)
+    arguments = {"x_ptr": x, "out_ptr": x.float(), "tiles": tiles, "few": few, "WALK": programs is not None}
+    return Launch(branching_kernel, (programs or tiles,), arguments, {"num_warps": 4})
 
 
 def row_product(rows: int, block: int) -> Launch:

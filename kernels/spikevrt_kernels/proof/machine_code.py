@@ -7,7 +7,7 @@ back to an instruction that every way to the jump passes. Jumps back from code t
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)\s*(.*?)\s*;")
@@ -17,6 +17,8 @@ TABLE = re.compile(r"BRANCH_TARGETS ([.\w,]+)")
 REGISTER_OPERAND = re.compile(r"HGMMA\.\S+ R\d+, R\d+")
 WAITS = ("SYNCS", "UTCATOMSW", "NANOSLEEP")
 """Instructions of loops that wait for other hardware; usually they run once."""
+STARTED_BY_ONE = 40
+"""Instructions at most behind the condition with which one thread of a program starts sm_100's products."""
 LANES = {"FFMA": 1, "FADD": 1, "FMUL": 1, "FFMA2": 2, "FADD2": 2, "FMUL2": 2}
 """Float32 operations per thread of an instruction."""
 
@@ -46,11 +48,14 @@ class Instruction(NamedTuple):
 
 @dataclass
 class Loop:
-    """A loop, or the whole kernel."""
+    """A loop, a branch, or the whole kernel."""
 
+    first: int
+    """Index of the instruction that it is entered by."""
     body: frozenset[int]
     """Indices of its instructions, with those of inner loops."""
     inner: list["Loop"] = field(default_factory=list)
+    branch: bool = False
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -142,13 +147,6 @@ def postorder(following: Sequence[Sequence[int]]) -> list[int]:
     return order
 
 
-def passes(above: dict[int, int], node: int, earlier: int) -> bool:
-    """Whether every way to an instruction passes an earlier one, given the immediate dominators."""
-    while node > 0 and node != earlier:
-        node = above[node]
-    return node == earlier
-
-
 def natural_loops(following: Sequence[Sequence[int]]) -> Iterator[tuple[int, frozenset[int]]]:
     """First instruction and body of every loop."""
     above = dominators_of(following)
@@ -157,10 +155,15 @@ def natural_loops(following: Sequence[Sequence[int]]) -> Iterator[tuple[int, fro
         for after in following[node]:
             before[after].append(node)
 
+    def passes(node: int, header: int) -> bool:
+        while node > 0 and node != header:
+            node = above[node]
+        return node == header
+
     latches: dict[int, list[int]] = {}
     for node in above:
         for after in following[node]:
-            if passes(above, node, after):
+            if passes(node, after):
                 latches.setdefault(after, []).append(node)
     for header, ends in latches.items():
         body, stack = {header}, list(ends)
@@ -176,15 +179,69 @@ def loop_tree(code: Sequence[Instruction]) -> Loop:
     """The kernel with its loops, those that only wait left out; siblings in the order of the code."""
     following = flow_of(code)
     found = [(header, body) for header, body in natural_loops(following) if not waits(code, body)]
-    whole = Loop(frozenset(postorder(following)))
+    whole = Loop(0, frozenset(postorder(following)))
     # An outer loop is larger than its inner ones.
-    for _, body in sorted(found, key=lambda loop: (-len(loop[1]), loop[0])):
+    for first, body in sorted(found, key=lambda loop: (-len(loop[1]), loop[0])):
         place = whole
         while outer := next((loop for loop in place.inner if body < loop.body), None):
             place = outer
-        place.inner.append(Loop(body))
+        place.inner.append(Loop(first, body))
         place.inner.sort(key=lambda loop: min(loop.body))
     return whole
+
+
+def with_branches(code: Sequence[Instruction], loop: Loop) -> Loop:
+    """A loop tree with the branches of its loops that multiply matrices, as loops that hold what is in them.
+
+    A branch is the code behind a condition, up to where all ways meet again; branches inside belong to it.
+    """
+    following = flow_of(code)
+    above = dominators_of(following)
+    return branched(code, loop, following, above)
+
+
+def branched(
+    code: Sequence[Instruction], loop: Loop, following: Sequence[Sequence[int]], above: dict[int, int]
+) -> Loop:
+    """The same with the flow of the code and the dominators of its instructions."""
+    inner = [branched(code, one, following, above) for one in loop.inner]
+    found = [
+        Loop(first, body, [one for one in inner if one.first in body], branch=True)
+        for first, body in behind_conditions(code, loop, following, above).items()
+        if len(body) > STARTED_BY_ONE and any("MMA" in code[i].name for i in body & loop.own)
+    ]
+    outside = [one for one in inner if not any(one.first in branch.body for branch in found)]
+    every = sorted([*outside, *found], key=lambda one: min(one.body))
+    return replace(loop, inner=every)
+
+
+def behind_conditions(
+    code: Sequence[Instruction], loop: Loop, following: Sequence[Sequence[int]], above: dict[int, int]
+) -> dict[int, frozenset[int]]:
+    """The code of a loop that not every turn passes, by the instruction through which it is entered."""
+    ends = [i for i in loop.body if loop.first in following[i]] or [i for i in loop.body if code[i].name == "EXIT"]
+    passed = frozenset.intersection(*(frozenset(way_up(end, loop.first, above)) for end in ends))
+    found: dict[int, set[int]] = {}
+    for i in loop.body - passed:
+        *_, entry = (node for node in way_up(i, loop.first, above) if node not in passed)
+        found.setdefault(entry, set()).add(i)
+    return {entry: frozenset(body) for entry, body in found.items()}
+
+
+def products_aside(code: Sequence[Instruction], loop: Loop) -> frozenset[int]:
+    """A loop's own instructions that not every turn passes, with matrix products among them."""
+    following = flow_of(code)
+    aside = behind_conditions(code, loop, following, dominators_of(following)).values()
+    multiplying = (body & loop.own for body in aside if any("MMA" in code[i].name for i in body & loop.own))
+    return frozenset[int]().union(*multiplying)
+
+
+def way_up(node: int, first: int, above: dict[int, int]) -> Iterator[int]:
+    """A node and those that every way to it passes, up to the first one of its loop."""
+    yield node
+    while node != first:
+        node = above[node]
+        yield node
 
 
 def waits(code: Sequence[Instruction], body: frozenset[int]) -> bool:
@@ -212,25 +269,6 @@ def shortest_turn(code: Sequence[Instruction], loop: Loop) -> int:
         turn, at = turn + 1, after - seen
         seen |= at
     return 0
-
-
-def products_aside(code: Sequence[Instruction], loop: Loop) -> frozenset[int]:
-    """A loop's own instructions in stretches that multiply matrices, and that a turn can go around."""
-    following = flow_of(code)
-    above = dominators_of(following)
-    begin = next(i for i in loop.body if i in above and above[i] not in loop.body)
-    ends = [i for i in loop.body if begin in following[i]]
-    starts = {j for i, ways in enumerate(following) for j in ways if len(ways) > 1 or j != i + 1} | {0}
-    aside: set[int] = set()
-    stretch: list[int] = []
-    for i in (*sorted(loop.own), len(code)):
-        if stretch and (i in starts or i != stretch[-1] + 1):
-            multiplies = any("MMA" in code[k].name for k in stretch)
-            if multiplies and not all(passes(above, end, stretch[0]) for end in ends):
-                aside.update(stretch)
-            stretch = []
-        stretch.append(i)
-    return frozenset(aside)
 
 
 def float32_lanes(one: Instruction) -> int:

@@ -2,12 +2,17 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from triton.backends.compiler import GPUTarget
 
+from spikevrt_kernels.core.keys import signature_of
+from spikevrt_kernels.proof.compiler import build
+from spikevrt_kernels.proof.trips import Trips, folded, trips_of
 from spikevrt_kernels.proof.work import UncountedError, launch_work, score_instructions
 from spikevrt_kernels.window_attention.spec import window_launches
-from tests.toy_kernels import exponentials, growing, row_product
+from tests.toy_kernels import branching, exponentials, growing, row_product, unknown
 
 ARCHITECTURES = (80, 90, 100, 120)
 
@@ -38,7 +43,35 @@ def test_a_loop_that_the_assembler_unrolled_is_refused():
 
 def test_a_loop_whose_trips_nothing_tells_is_refused():
     with pytest.raises(UncountedError, match="nothing says how often"):
-        launch_work(growing(), 90)
+        launch_work(unknown(), 90)
+
+
+def test_a_loop_may_run_as_its_outer_loop_says():
+    launch = growing()
+    compiled, _ = build(launch, GPUTarget("cuda", 90, 32), dict(launch.options), False)
+    (outer,) = trips_of(compiled.asm["ttgir"], launch, list(signature_of(launch)[1])).inner
+    assert outer.count == 8
+    assert outer.inner[0].count == sum(range(8)) / 8
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("programs", [None, 3])
+def test_a_branch_counts_for_the_programs_and_turns_that_take_it(architecture, programs):
+    """7 tiles of 4,096 numbers, of which the first `few` take powers."""
+    few, more = (launch_work(branching(7, few, programs), architecture) for few in (2, 4))
+    assert few.exponentials == pytest.approx(2 * 4096 / 32)
+    assert more.exponentials == pytest.approx(4 * 4096 / 32)
+
+
+def test_products_among_which_turns_choose_count_for_those_that_take_one():
+    """Where a binary has other branches than its kernel: by their share of the turns, if they are taken alike."""
+
+    def choosing(*shares):
+        branches = [Trips(np.asarray(share), branch=True, multiplies=True) for share in shares]
+        return folded(Trips(np.ones(()), branches))
+
+    assert choosing(0.25, 0.25, 0.25, 0.25).aside == 0.25
+    assert choosing(0.25, 0.75).aside is None
 
 
 @pytest.mark.parametrize(("architecture", "least"), [(90, 174), (80, 253)])
