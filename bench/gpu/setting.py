@@ -19,9 +19,14 @@ from spikevrt.system.device import c_compiler, settle_float32
 from spikevrt.system.machine import machine_lines
 from spikevrt_kernels.core.case import Case, Precision, mixed, pure
 from spikevrt_kernels.core.processes import cores
+from spikevrt_kernels.deform_conv.spec import deform_conv_case
+from spikevrt_kernels.geglu_block.spec import fuse_case, geglu_case
+from spikevrt_kernels.linear_residual.spec import linear_residual_case
+from spikevrt_kernels.norm_linear.spec import norm_linear_case
 from spikevrt_kernels.registry import OPERATORS
 from spikevrt_kernels.temporal_attention.spec import temporal_attention_case
 from spikevrt_kernels.temporal_block.spec import temporal_block_case
+from spikevrt_kernels.warp_pairs.spec import warp_pairs_case
 from spikevrt_kernels.window_attention.spec import window_attention_case
 
 PRECISIONS = MappingProxyType(
@@ -43,6 +48,11 @@ MORE_ODD_CASES = MappingProxyType(
             temporal_block_case((1, 96, 7, 7, 20, 36), 4),
         ),
         "window_attention": (window_attention_case((1, 7, 24, 20), 120, 6, (6, 8, 8), (3, 4, 4), False),),
+        "norm_linear": (norm_linear_case((1, 7, 24, 20, 120), 360, biased=True),),
+        "linear_residual": (linear_residual_case((2, 7, 24, 20, 120), 120),),
+        "geglu_block": (geglu_case((2, 7, 24, 20, 120), 240, scaled=True), fuse_case((1, 7, 24, 20, 96), 288)),
+        "warp_pairs": (warp_pairs_case((1, 7, 24, 20, 120)),),
+        "deform_conv": (deform_conv_case((1, 7, 24, 20, 120), 12, 120, 10.0),),
     }
 )
 """More shapes: 7 frames, and 120 channels as in stage 8."""

@@ -20,6 +20,7 @@ COMMANDS = {
 }
 OPERATORS = {"linear", "flow_warp", *operator_names()}
 BENCH_COMMANDS = {
+    "bounds",
     "conftest",
     "gpu_report",
     "half_stream",
@@ -33,7 +34,7 @@ BENCH_COMMANDS = {
     "training_step",
     "tune",
 }
-BENCHMARKS = {"dataset", "deblur", "model", "simulator", "temporal", "voxelize", "window_attention"}
+BENCHMARKS = {"around", "dataset", "deblur", "model", "simulator", "temporal", "voxelize", "window_attention"}
 LAYERS: dict[str, tuple[set[str], ...]] = {
     "spikevrt": (
         {"errors", "table"},

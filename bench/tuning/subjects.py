@@ -71,7 +71,11 @@ CANDIDATES = MappingProxyType(
         },
     }
 )
-"""Rows to try. Those of the GEGLU block follow from its widths and are not tuned."""
+"""Rows to try.
+
+The GEGLU block is not tuned: its parts follow from its widths, its rows and warps from what the registers of a program
+hold, so that of its few other rows nearly all would spill; its launches look nothing up.
+"""
 TILE_TABLES: dict[str, Any] = {
     own.OPERATOR: own.TABLE for own in (block, windows, norm_linear, linear_residual, deform_conv, warp_pairs)
 }

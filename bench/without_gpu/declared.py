@@ -11,14 +11,18 @@ import torch
 from bench.results.measure import predict_peak, predict_saved, type_name
 from bench.results.rows import SHOWN_GPUS, Row
 from bench.without_gpu.counts import count_in_interpreter
+from bench.workloads.around import AroundKind, around_workload
 from bench.workloads.temporal import ATTENTION, CROSS, HEADS, RATIO, temporal_workload
 from bench.workloads.windows import HEADS as WINDOW_HEADS
 from bench.workloads.windows import WindowKind, window_workload
 from bench.workloads.workload import DIRECTIONS, Workload
 from spikevrt_kernels.core.launch import Launch
 from spikevrt_kernels.core.operator import Cost
+from spikevrt_kernels.proof.calls import Calls
+from spikevrt_kernels.proof.memory import without_storage
 from spikevrt_kernels.proof.roofline import GPUS, Bound, Gpu, Work, predict, total_work
 from spikevrt_kernels.proof.work import launch_work
+from spikevrt_kernels.registry import DECLARED
 from spikevrt_kernels.temporal_attention import spec as attention_cost
 from spikevrt_kernels.temporal_attention.spec import attention_launches
 from spikevrt_kernels.temporal_block import spec as block_cost
@@ -120,6 +124,36 @@ def declared_in_windows(group: WindowKind, size: int, direction: str) -> Declare
     return summed(direction, costs, flops, partial(launches_in_windows, group, size))
 
 
+def calls_around(kind: AroundKind, size: int, direction: str, architecture: int) -> Calls:
+    """What an operator around the windows calls on frames of size x size, on tensors without storage."""
+    make = around_workload(kind, size, DTYPE, "cpu").planned()
+    calls = Calls(architecture)
+    with without_storage(for_cuda=True):
+        step = make().traced("triton", direction)
+        with calls.count(DECLARED, lambda: ""):
+            step()
+    return calls
+
+
+def launches_around(kind: AroundKind, size: int, direction: str, architecture: int) -> dict[str, Launch]:
+    """Its launches by the names of their kernels, numbered where a kernel is launched more than once."""
+    calls, found = calls_around(kind, size, direction, architecture), dict[str, Launch]()
+    for call, count in calls.times.items():
+        for key in count * call.kernels:
+            name = key.binary.kernel.rpartition(".")[2].removesuffix("_kernel")
+            found[f"{name} {len(found) + 1}" if name in found else name] = calls.launches[key]
+    return found
+
+
+def declared_around(kind: AroundKind, size: int, direction: str) -> Declared:
+    """An operator around the windows on frames of size x size, with what PyTorch does before and after its kernels."""
+    times = calls_around(kind, size, direction, 90).times
+    moved, flops, launches = (
+        sum(count * getattr(call, name) for call, count in times.items()) for name in ("bytes", "flops", "launches")
+    )
+    return Declared(Cost(moved, launches), flops, partial(launches_around, kind, size, direction))
+
+
 def proof_row(work: Workload, direction: str, declared: Declared) -> Row:
     """The row of the Triton entry on a machine that cannot run it, without a time.
 
@@ -153,3 +187,8 @@ def proof_in_windows(group: WindowKind, size: int, direction: str) -> Row:
     """Window attention on frames of size x size."""
     work = window_workload(group, size, DTYPE, "cpu")
     return proof_row(work, direction, declared_in_windows(group, size, direction))
+
+
+def proof_around(kind: AroundKind, size: int, direction: str) -> Row:
+    """An operator around the windows on frames of size x size."""
+    return proof_row(around_workload(kind, size, DTYPE, "cpu"), direction, declared_around(kind, size, direction))

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from spikevrt.system.device import planned_half_type
 from spikevrt.table import format_table
 from spikevrt_kernels.core.backends import BackendError, planning
 from spikevrt_kernels.core.names import BACKENDS, Backends
+from spikevrt_kernels.core.operator import Declared
 from spikevrt_kernels.proof.memory import without_storage
 from spikevrt_kernels.proof.operator_counter import OperatorTraffic, count_operators
 from spikevrt_kernels.registry import DECLARED
@@ -41,6 +43,9 @@ WORK = {
 }
 """Kinds of work, and the operators of ATen that do it; the rest is arithmetic on single values."""
 KINDS = {operator: kind for kind, names in WORK.items() for operator in names.split()}
+
+
+Counting = Callable[[Declared, Callable[[], str]], AbstractContextManager[OperatorTraffic]]
 
 
 class Places:
@@ -108,13 +113,16 @@ def type_name(half: torch.dtype | None) -> str:
     return "float32" if half is None else f"{str(half).removeprefix('torch.')} autocast"
 
 
-def forward_traffic(config: Config, backend: str, half: torch.dtype | None) -> OperatorTraffic:
+def forward_traffic(
+    config: Config, backend: str, half: torch.dtype | None, counting: Counting = count_operators
+) -> OperatorTraffic:
     """The memory traffic of restoring one clip of CLIP_LEN frames of CROP_SIZE.
 
     Args:
         config: configuration of the model; spikes have the frames' size.
         backend: triton, sdpa or naive; works on any machine.
         half: autocast's type, or None for float32.
+        counting: counts the operators of its block, from their declared costs and a function that says where they are.
 
     Raises:
         BackendError: the backend cannot run the model.
@@ -126,7 +134,7 @@ def forward_traffic(config: Config, backend: str, half: torch.dtype | None) -> O
         model.to_empty(device="cpu")
         frames = torch.empty(1, T, 3, S, S)
         voxels = torch.empty(1, T, config.data.k, S, S) if config.model.use_spike else None
-        with count_operators(DECLARED, Places(model)) as traffic, half_precision(model, CPU, half):
+        with counting(DECLARED, Places(model)) as traffic, half_precision(model, CPU, half):
             run_model(model, frames, voxels)
     return traffic
 

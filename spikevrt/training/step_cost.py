@@ -10,7 +10,7 @@ from torch import nn
 from spikevrt.config import Config
 from spikevrt.data.clips.batches import Batch
 from spikevrt.models import build_model, choose_backends
-from spikevrt.models.traffic import LEGEND, Places, details, type_name
+from spikevrt.models.traffic import LEGEND, Counting, Places, details, type_name
 from spikevrt.system.device import half_type, planned_half_type
 from spikevrt.training.optimiser_step import OptimiserStep
 from spikevrt_kernels.checks.timing import elapsed
@@ -24,13 +24,16 @@ CPU = torch.device("cpu")
 TIMED_STEPS = 3
 
 
-def step_traffic(config: Config, backend: str, half: torch.dtype | None) -> OperatorTraffic:
+def step_traffic(
+    config: Config, backend: str, half: torch.dtype | None, counting: Counting = count_operators
+) -> OperatorTraffic:
     """The memory traffic of a training step on CUDA, the optimiser included, counted without running it.
 
     Args:
         config: configuration of the run.
         backend: triton, sdpa or naive; works on any machine.
         half: autocast's type, or None for float32.
+        counting: as in `forward_traffic`.
 
     Raises:
         BackendError: the backend cannot run the model.
@@ -40,7 +43,7 @@ def step_traffic(config: Config, backend: str, half: torch.dtype | None) -> Oper
     with without_storage(for_cuda=True):
         step = make_step(model.to_empty(device="cpu"), config, CPU, half)
         step()  # It makes the optimiser's state.
-        with count_operators(DECLARED, Places(model)) as traffic:
+        with counting(DECLARED, Places(model)) as traffic:
             step()
     return traffic
 

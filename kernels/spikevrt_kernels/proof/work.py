@@ -5,6 +5,8 @@ that meet it; other code behind a condition counts as taken, a wait as one turn.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -37,17 +39,40 @@ def launch_work(launch: Launch, architecture: int) -> Work:
         UncountedError: the binary's loops are not those of the kernel, or nothing says how often one runs.
     """
     compiled, _ = build(launch, GPUTarget("cuda", architecture, WARP), dict(launch.options), False)
-    code = instructions_of(read_binary(compiled.asm["cubin"])[1])
-    loops, trips = loop_tree(code), trips_of(compiled.asm["ttgir"], launch, list(signature_of(launch)[1]))
-    branches = with_branches(code, loops)
+    code, plain, branches = loops_of(compiled.asm["cubin"])
+    every = trips_of(compiled.asm["ttgir"], launch, list(signature_of(launch)[1]))
     # The assembler may have split a branch, or made one: then its code counts as taken.
-    loops, trips = (branches, trips) if nested_alike(branches, trips) else (loops, folded(trips))
+    ways = ((branches, every), (plain, folded(every)), (plain, without_unrolled(folded(every), plain)))
+    loops, trips = next((way for way in ways if nested_alike(*way)), ways[-1])
     if not nested_alike(loops, trips):
         raise UncountedError(
             f"{launch.kernel.__name__} on sm_{architecture}: its binary has other loops than the kernel"
         )
     warps = prod(launch.grid) * compiled.metadata.num_warps
     return Work(*(warps * n for n in executed(code, loops, trips, np.ones((), dtype=np.int64))))
+
+
+@lru_cache(maxsize=4)
+def loops_of(cubin: bytes) -> tuple[list[Instruction], Loop, Loop]:
+    """Instructions of a binary, its loops, and those with its branches."""
+    code = instructions_of(read_binary(cubin)[1])
+    loops = loop_tree(code)
+    return code, loops, with_branches(code, loops)
+
+
+def without_unrolled(trips: Trips, loops: Loop) -> Trips:
+    """Trips without the innermost loops that a binary lacks, because the assembler wrote their turns one by one.
+
+    Which of them are left does not matter where all run equally often; otherwise nothing is left out.
+    """
+    last = [one for one in trips.inner if not one.inner]
+    lacking = len(trips.inner) - len(loops.inner)
+    alike = len({count for one in last for count in np.unique(one.count).tolist()}) == 1
+    gone = last[:lacking] if alike and lacking > 0 else []
+    left = [one for one in trips.inner if not any(one is other for other in gone)]
+    if len(left) != len(loops.inner):
+        return trips
+    return replace(trips, inner=[without_unrolled(*pair) for pair in zip(left, loops.inner, strict=True)])
 
 
 def nested_alike(loops: Loop, trips: Trips) -> bool:
