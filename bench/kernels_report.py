@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bench.without_gpu.page import page
-from bench.without_gpu.traffic import bound_cells, traffic_along_time, traffic_in_windows
+from bench.without_gpu.traffic import bound_cells, traffic_along_time, traffic_around, traffic_in_windows
 from spikevrt.cli import command_parser, run_command
 from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError
@@ -19,10 +19,12 @@ from spikevrt_kernels.registry import PLANS
 
 DESCRIPTION = """Compile every kernel for every architecture, count what it moves, and write docs/kernels_report.md.
 
-  python -m bench.kernels_report                 # an hour on one core; kernels in --results are not compiled again
-  python -m bench.kernels_report --processes 2   # two kernels at a time
+  python -m bench.kernels_report                 # an hour on two cores; a kernel on each at a time
   python -m bench.kernels_report --minutes 10    # stop compiling then, and write the page
   python -m bench.kernels_report --minutes 0     # write the page from --results alone
+
+Kernels in --results are not read again, those in Triton's cache not compiled: an empty TRITON_CACHE_DIR takes the time
+of all.
 """
 COMPILED = Path("build/kernels_report.jsonl")
 
@@ -67,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--processes {args.processes}: at least 1")
     results = Results(args.results)
     compile_missing(results, args.processes, args.minutes)
-    text = page(results, list(traffic_along_time()), list(traffic_in_windows()))
+    text = page(results, list(traffic_along_time()), list(traffic_in_windows()), list(traffic_around()))
     with replacing(args.out) as path:
         path.write_text(text)
     print(f"{args.out}: written")

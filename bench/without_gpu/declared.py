@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -124,6 +124,7 @@ def declared_in_windows(group: WindowKind, size: int, direction: str) -> Declare
     return summed(direction, costs, flops, partial(launches_in_windows, group, size))
 
 
+@cache
 def calls_around(kind: AroundKind, size: int, direction: str, architecture: int) -> Calls:
     """What an operator around the windows calls on frames of size x size, on tensors without storage."""
     make = around_workload(kind, size, DTYPE, "cpu").planned()

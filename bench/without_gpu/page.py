@@ -38,7 +38,8 @@ RESOURCES_TEXT = """## Resources
 
 Shapes {batch}x{channels}xTx{size}x{size}. Registers, stack (bytes) and LDL + STL (loads and stores of spilled
 registers) are a thread's, shared memory is a program's; tensor counts tensor-core instructions, wide 128-bit loads
-from global memory; s is the time to compile on the machine that made this page, which other work may have shared.
+from global memory; s is the time to compile on the machine that made this page, which other work may have shared (a
+dash: the binary was in Triton's cache).
 gfx942 is compiled with what is chosen for sm_80, for interest: nothing is tuned for it (its tensor column counts MFMA,
 its registers are vector registers). Kernels whose binary is another operator's are listed there alone.
 On sm_90: A counts matrix products whose first operand lies in registers (HGMMA), the form that ptxas before 13.3 is
@@ -59,13 +60,19 @@ without storage, in the forms that operators have on CUDA; `operators` as above;
 which tests hold to the interpreter's count. The backward of `sdpa` computes the probabilities again, a few
 windows at a time. Saved: kept for backward, parameters apart.
 """
+AROUND_TRAFFIC_TEXT = """## Traffic and saved bytes around the windows
+
+As in the table before, of the operators around the windows in stage 1 of the default configuration at
+5x{size}x{size}x96 in bfloat16; `triton` with what PyTorch does before and after the kernels.
+"""
 BOUNDS_TEXT = """## Predicted bounds
 
-**Predicted, never measured**: what the Triton kernels take at least in bfloat16, along time at {shape}, in windows as
-above; milliseconds by each term, the largest, which binds, in bold. Memory: declared bytes at {bandwidth:.0%} of the
-bandwidth; tensor: FLOPs at {tensor:.0%} of their rate; exponentials (with roots and reciprocals), float32 additions
-and multiplications, and issued instructions: counted from the binary, each instruction as often as the loops around
-it run, at the multiprocessors' peak (each {exponentials} exponentials and {issued} instructions of warps a clock).
+**Predicted, never measured**: what the Triton kernels take at least in bfloat16, along time at {shape}, in windows
+and around them as above; milliseconds by each term, the largest, which binds, in bold. Memory: declared bytes at
+{bandwidth:.0%} of the bandwidth; tensor: FLOPs at {tensor:.0%} of their rate; exponentials (with roots and
+reciprocals), float32 additions and multiplications, and issued instructions: counted from the binary, each instruction
+as often as the loops around it run, at the multiprocessors' peak (each {exponentials} exponentials and {issued}
+instructions of warps a clock).
 These come with {gap:.0f} us between launches. Host: {host:.1f} us a launch from Python, while earlier kernels run.
 Dashes stand where a kernel is not compiled yet, or where nothing says how often a loop of its binary runs.
 """
@@ -112,7 +119,13 @@ def resource_line(cell: Cell, found: Resources) -> list[str]:
     name, hopper = target_name(cell.architecture), bool(found.assembled)
     by_assembler = [f"{one.registers} / {one.stack}" for one in found.assembled] or ["-"] * len(ASSEMBLERS)
     operands = str(found.register_operands) if hopper else "-"
-    line = [cell.kernel, name, type_name(cell.dtype), *map(str, figures), f"{found.seconds:.1f}"]
+    line = [
+        cell.kernel,
+        name,
+        type_name(cell.dtype),
+        *map(str, figures),
+        "-" if found.seconds is None else f"{found.seconds:.1f}",
+    ]
     return [*line, operands, *by_assembler]
 
 
@@ -155,7 +168,7 @@ def summary(results: Results) -> str:
     for architecture, members in sorted(by_target.items(), key=lambda item: item[0]):
         every = list(members.values())
         figures = (len(every), sum(r.spills for r in every), *(max(getattr(r, n) for r in every) for n in SUMMED_UP))
-        rows.append([target_name(architecture), *map(str, figures), f"{sum(r.seconds for r in every):.0f}"])
+        rows.append([target_name(architecture), *map(str, figures), f"{sum(r.seconds or 0 for r in every):.0f}"])
     return markdown_table(header, rows)
 
 
@@ -190,7 +203,7 @@ def traffic_table(rows: Sequence[Traffic]) -> str:
 
 
 def window_table(rows: Sequence[Traffic]) -> str:
-    """The table of traffic of window attention, in bytes and units."""
+    """A table of traffic in and around windows, in bytes and units."""
     header = ("operator", "entry", "counted by", "forward", "forward+backward", "saved", "launches")
     lines = [
         [
@@ -242,7 +255,7 @@ def works_of(results: Results) -> Works:
     return {(c.operator, c.kernel, c.architecture): result.work for c, result in found if result and result.work}
 
 
-def page(results: Results, along_time: Sequence[Traffic], windows: Sequence[Traffic]) -> str:
+def page(results: Results, along_time: Sequence[Traffic], windows: Sequence[Traffic], around: Sequence[Traffic]) -> str:
     """The whole page."""
     works = works_of(results)
     batch, channels, size, _ = FIRST_SCALE
@@ -253,6 +266,8 @@ def page(results: Results, along_time: Sequence[Traffic], windows: Sequence[Traf
         traffic_table(along_time),
         WINDOW_TRAFFIC_TEXT.format(size=FULL_SIZE, unit=windows[0].unit / 1e9),
         window_table(windows),
+        AROUND_TRAFFIC_TEXT.format(size=FULL_SIZE),
+        window_table(around),
         BOUNDS_TEXT.format(shape="x".join(map(str, BOUND_SHAPE)), **BOUND_RATES),
         bounds_table(works),
         EXECUTED_TEXT,

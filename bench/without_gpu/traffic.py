@@ -1,7 +1,8 @@
 """Bytes that operators move and save: the Triton kernels and the other entries.
 
 Kernels along time are counted by Triton's interpreter, other entries by the operator counter, which sees PyTorch's
-operators. Window attention is counted at full size on tensors without storage; its kernels by the bytes they declare.
+operators. What is in and around windows is counted at full size on tensors without storage; kernels by the bytes they
+declare.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ import torch
 
 from bench.results.measure import saved_bytes
 from bench.without_gpu.counts import count_in_interpreter
-from bench.without_gpu.declared import DTYPE, Declared, declared_along_time, declared_in_windows
+from bench.without_gpu.declared import DTYPE, Declared, declared_along_time, declared_around, declared_in_windows
+from bench.workloads.around import AROUND_KINDS, around_workload
 from bench.workloads.temporal import CHANNELS, FRAMES, OPERATORS, entries, temporal_workload
 from bench.workloads.windows import FULL_SIZE, WINDOW_KINDS, window_workload
 from bench.workloads.workload import BACKENDS, DIRECTIONS, Workload
@@ -89,11 +91,21 @@ def traffic_along_time() -> Iterator[Traffic]:
 def traffic_in_windows(size: int = FULL_SIZE) -> Iterator[Traffic]:
     """Traffic of every entry of window attention on 6 x size x size in bfloat16, as it runs on CUDA."""
     for name, group in WINDOWS.items():
-        make = window_workload(group, size, DTYPE, "cpu").planned()
-        with without_storage(for_cuda=True):
-            work = make()
-            rows = [counted_operators(work, name, entry) for entry in BACKENDS]
-        yield from rows
+        yield from traffic_on_cuda(name, window_workload(group, size, DTYPE, "cpu"))
+
+
+def traffic_around(size: int = FULL_SIZE) -> Iterator[Traffic]:
+    """The same of the operators around the windows, on 5 x size x size."""
+    for kind in AROUND_KINDS.values():
+        yield from traffic_on_cuda(kind.name, around_workload(kind, size, DTYPE, "cpu"))
+
+
+def traffic_on_cuda(name: str, workload: Workload) -> list[Traffic]:
+    """Traffic of every entry of a workload as it runs on CUDA, without running it."""
+    make = workload.planned()
+    with without_storage(for_cuda=True):
+        work = make()
+        return [counted_operators(work, name, entry) for entry in BACKENDS]
 
 
 def bound_cells() -> Iterator[Cell]:
@@ -109,4 +121,5 @@ def declared_at_bounds(direction: str) -> dict[str, Declared]:
     """Declarations by operator, at the sizes of the predicted bounds."""
     along_time = {operator: declared_along_time(operator, BOUND_SHAPE, direction) for operator in OPERATORS}
     windows = {name: declared_in_windows(group, FULL_SIZE, direction) for name, group in WINDOWS.items()}
-    return along_time | windows
+    around = {kind.name: declared_around(kind, FULL_SIZE, direction) for kind in AROUND_KINDS.values()}
+    return along_time | windows | around

@@ -62,7 +62,7 @@ def test_the_term_that_binds_is_marked_and_what_is_not_compiled_is_a_dash():
     }
     lines = bounds_table(works).splitlines()
     assert lines[0].split(" | ")[-len(TERMS) :] == ["memory", "tensor", "exponentials", "float32", "issue", "host |"]
-    assert len(lines) == 2 + 5 * len(DIRECTIONS) * len(GPUS)
+    assert len(lines) == 2 + 11 * len(DIRECTIONS) * len(GPUS)
     for line in lines[2:]:
         cells = [cell.strip() for cell in line.strip("|").split("|")][2:]
         if "H100" in line:

@@ -33,19 +33,19 @@ def test_no_launch_lets_loads_of_one_tile_overtake_stores_of_another(operator, a
 @pytest.mark.parametrize(("architecture", "kernel"), BARRIERS)
 def test_a_program_waits_before_it_reads_what_it_wrote(architecture, kernel, cross):
     launch = block_launches((2, 96, 5, 256, 256), torch.bfloat16, architecture, cross)[kernel]
-    compiled, _ = build(launch, GPUTarget("cuda", architecture, 32), dict(launch.options), False)
+    compiled, _ = build(launch, GPUTarget("cuda", architecture, 32), dict(launch.options))
     assert compiled.asm["ttir"].count("barrier") == len(BARRIERS[architecture, kernel])
 
 
 def test_a_part_of_dq_waits_for_the_one_before():
     launch = PLANS["window attention"](5, torch.bfloat16, 90)["query_backward"]
-    compiled, _ = build(launch, GPUTarget("cuda", 90, 32), dict(launch.options), False)
+    compiled, _ = build(launch, GPUTarget("cuda", 90, 32), dict(launch.options))
     assert compiled.asm["ttir"].count("barrier") == 2, "five tiles of keys, two at a time"
 
 
 def test_the_windows_queries_wait_for_the_gradients_of_the_part_before():
     launch = PLANS["window attention"](5, torch.bfloat16, 90)["query_backward"]
-    compiled, _ = build(launch, GPUTarget("cuda", 90, 32), dict(launch.options), False)
+    compiled, _ = build(launch, GPUTarget("cuda", 90, 32), dict(launch.options))
     parts = -(-launch.arguments["SPAN"] // (launch.arguments["PASSING"] * launch.arguments["PART"]))
     assert compiled.asm["ttir"].count("ttg.barrier") == parts - 1 == 2
 

@@ -86,10 +86,10 @@ class Result(NamedTuple):
 
 
 def compile_cell(cell: Cell) -> Result:
-    """Compile without the cache, to measure the time."""
+    """Compile, unless Triton's cache has the binary."""
     if cell.architecture == GFX942:
-        return Result(compile_for_amd(cell.launch, fresh=True), None)
-    resources = compile_launch(cell.launch, cell.architecture, fresh=True)
+        return Result(compile_for_amd(cell.launch), None)
+    resources = compile_launch(cell.launch, cell.architecture)
     try:
         return Result(resources, launch_work(cell.launch, cell.architecture) if cell.counted else None)
     except UncountedError:

@@ -57,8 +57,8 @@ class Resources:
     """HMMA, HGMMA and tcgen05 instructions."""
     wide_loads: int
     """128-bit loads from global memory."""
-    seconds: float
-    """Compile time; near 0 when the binary was cached."""
+    seconds: float | None
+    """Compile time; None when the binary was in Triton's cache."""
     register_operands: int = 0
     """Hopper's matrix products (HGMMA) with an operand in registers; older assemblers may get them wrong."""
     assembled: tuple[Assembled, ...] = ()
@@ -70,20 +70,19 @@ class Resources:
         return bool(self.stack or self.local_loads or self.local_stores)
 
 
-def compile_launch(launch: Launch, architecture: int, fresh: bool = False) -> Resources:
+def compile_launch(launch: Launch, architecture: int) -> Resources:
     """Compile the kernel of a launch for sm_<architecture> and read the binary.
 
     Args:
         launch: its tensors may live on the meta device: only types, alignment and numbers matter.
         architecture: 80, 86, 89, 90, 100 or 120.
-        fresh: compile even when the binary is cached, to take the time.
 
     Raises:
         RuntimeError: the kernel is interpreted in this process.
     """
     if not hasattr(launch.kernel, "params"):
         raise RuntimeError("kernels are interpreted here: unset TRITON_INTERPRET before Python starts to compile them")
-    compiled, seconds = build(launch, GPUTarget("cuda", architecture, WARP), dict(launch.options), fresh)
+    compiled, seconds = build(launch, GPUTarget("cuda", architecture, WARP), dict(launch.options))
     usage, code = read_binary(compiled.asm["cubin"])
     registers, stack = usage_of(usage)
     return Resources(
@@ -103,15 +102,20 @@ def compile_launch(launch: Launch, architecture: int, fresh: bool = False) -> Re
     )
 
 
-def build(launch: Launch, target: GPUTarget, options: dict[str, Any], fresh: bool) -> tuple[Any, float]:
-    """The launch's kernel compiled by Triton for `target`, and the seconds this took."""
+def build(launch: Launch, target: GPUTarget, options: dict[str, Any]) -> tuple[Any, float | None]:
+    """The launch's kernel compiled by Triton for `target`, and the seconds this took; None if its cache had it."""
     signature, constants, attributes = signature_of(launch)
     source = ASTSource(fn=launch.kernel, signature=signature, constexprs=constants, attrs=attributes)
+    hits: list[bool] = []
+
+    def note(cache_hit: bool, **_: Any) -> None:
+        hits.append(cache_hit)
+
     start = time.perf_counter()
     with triton.knobs.compilation.scope():
-        triton.knobs.compilation.always_compile = fresh
+        triton.knobs.compilation.listener = note
         compiled = triton.compile(source, target=target, options=options)
-    return compiled, time.perf_counter() - start
+    return compiled, None if any(hits) else time.perf_counter() - start
 
 
 def usage_of(printed: str) -> tuple[int, int]:
@@ -162,10 +166,10 @@ AMD_WIDE_LOAD = re.compile(r"\b(?:global|buffer|flat)_load_dwordx4\b")
 AMD_LOCAL_LOAD, AMD_LOCAL_STORE = re.compile(r"\bscratch_load"), re.compile(r"\bscratch_store")
 
 
-def compile_for_amd(launch: Launch, fresh: bool = False) -> Resources:
+def compile_for_amd(launch: Launch) -> Resources:
     """Compile the kernel of a launch for gfx942 and read its assembly; registers are vector registers."""
     options = {name: value for name, value in launch.options.items() if name != "maxnreg"}
-    compiled, seconds = build(launch, GPUTarget("hip", "gfx942", WAVE), options, fresh)
+    compiled, seconds = build(launch, GPUTarget("hip", "gfx942", WAVE), options)
     code = compiled.asm["amdgcn"]
     return Resources(
         kernel=launch.kernel.__name__,

@@ -38,7 +38,7 @@ def launch_work(launch: Launch, architecture: int) -> Work:
     Raises:
         UncountedError: the binary's loops are not those of the kernel, or nothing says how often one runs.
     """
-    compiled, _ = build(launch, GPUTarget("cuda", architecture, WARP), dict(launch.options), False)
+    compiled, _ = build(launch, GPUTarget("cuda", architecture, WARP), dict(launch.options))
     code, plain, branches = loops_of(compiled.asm["cubin"])
     every = trips_of(compiled.asm["ttgir"], launch, list(signature_of(launch)[1]))
     # The assembler may have split a branch, or made one: then its code counts as taken.
@@ -110,7 +110,7 @@ def score_instructions(launch: Launch, architecture: int, scores: int) -> list[f
         architecture: 90 for sm_90.
         scores: that a program computes in a turn.
     """
-    compiled, _ = build(launch, GPUTarget("cuda", architecture, WARP), dict(launch.options), False)
+    compiled, _ = build(launch, GPUTarget("cuda", architecture, WARP), dict(launch.options))
     code = instructions_of(read_binary(compiled.asm["cubin"])[1])
     each = SCORES / scores * compiled.metadata.num_warps / WARPS
     return [turn * each for loop in innermost(loop_tree(code)) if (turn := shortest_turn(code, loop))]

@@ -146,7 +146,7 @@ def test_a_kernel_is_assembled_by_it(monkeypatch, tmp_path):
     for name in ("default", "newest"):
         monkeypatch.setenv(assembler.OPTION, name)
         use_newest_assembler(90)
-        compiled, _ = compiler.build(launch, target, dict(launch.options), False)
+        compiled, _ = compiler.build(launch, target, dict(launch.options))
         code[name] = compiled.asm["ptx"]
     versions = {name: next(x for x in text.splitlines() if x.startswith(".version")) for name, text in code.items()}
     assert versions["default"] != versions["newest"]

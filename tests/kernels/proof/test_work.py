@@ -48,7 +48,7 @@ def test_a_loop_whose_trips_nothing_tells_is_refused():
 
 def test_a_loop_may_run_as_its_outer_loop_says():
     launch = growing()
-    compiled, _ = build(launch, GPUTarget("cuda", 90, 32), dict(launch.options), False)
+    compiled, _ = build(launch, GPUTarget("cuda", 90, 32), dict(launch.options))
     (outer,) = trips_of(compiled.asm["ttgir"], launch, list(signature_of(launch)[1])).inner
     assert outer.count == 8
     assert outer.inner[0].count == sum(range(8)) / 8
