@@ -4,6 +4,8 @@ import re
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -21,6 +23,7 @@ TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
 WARP, HOPPER = 32, 90
 ASSEMBLERS = ("ptxas", "ptxas-blackwell")
 """Assemblers in Triton's wheel: the first one for sm_90 and older, the other one for newer architectures."""
+USAGE_TOOL = ("cuobjdump", "--dump-resource-usage")
 VERSION = re.compile(r"V(\d+\.\d+\.\d+)")
 TENSOR_CORE = re.compile(r"\b(?:HMMA|HGMMA|UTC\w*MMA)\b")
 WIDE_LOAD = re.compile(r"\bLDG\.\S*128|\bLDGSTS\.\S*128|\bUTMALDG")
@@ -133,7 +136,8 @@ def assembled_by_all(launch: Launch, ptx: str) -> tuple[Assembled, ...]:
         with triton.knobs.nvidia.scope():
             triton.knobs.nvidia.ptxas = str(TOOLS / name)
             cubin = backend.make_cubin(ptx, {}, options, HOPPER)
-        found.append(Assembled(version_of(name), *usage_of(read_binary(cubin)[0])))
+        with in_file(cubin) as path:
+            found.append(Assembled(version_of(name), *usage_of(tool(*USAGE_TOOL, path))))
     return tuple(found)
 
 
@@ -146,11 +150,17 @@ def version_of(name: str) -> str:
 @lru_cache(maxsize=4)
 def read_binary(cubin: bytes) -> tuple[str, str]:
     """Resource usage and machine code of a binary, as cuobjdump and nvdisasm print them."""
+    with in_file(cubin) as path:
+        return tool(*USAGE_TOOL, path), tool("nvdisasm", "-c", path)
+
+
+@contextmanager
+def in_file(cubin: bytes) -> Iterator[str]:
+    """A file that holds a binary for as long as the block runs."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.cubin"
         path.write_bytes(cubin)
-        usage = tool("cuobjdump", "--dump-resource-usage", str(path))
-        return usage, tool("nvdisasm", "-c", str(path))
+        yield str(path)
 
 
 def tool(name: str, *arguments: str) -> str:

@@ -221,10 +221,19 @@ def behind_conditions(
     """The code of a loop that not every turn passes, by the instruction through which it is entered."""
     ends = [i for i in loop.body if loop.first in following[i]] or [i for i in loop.body if code[i].name == "EXIT"]
     passed = frozenset.intersection(*(frozenset(way_up(end, loop.first, above)) for end in ends))
+    entries: dict[int, int] = {}
+
+    def entry_of(node: int) -> int:
+        way = []
+        while node not in entries and above[node] not in passed:
+            way.append(node)
+            node = above[node]
+        entries.update(dict.fromkeys([*way, node], entries.get(node, node)))
+        return entries[node]
+
     found: dict[int, set[int]] = {}
     for i in loop.body - passed:
-        *_, entry = (node for node in way_up(i, loop.first, above) if node not in passed)
-        found.setdefault(entry, set()).add(i)
+        found.setdefault(entry_of(i), set()).add(i)
     return {entry: frozenset(body) for entry, body in found.items()}
 
 

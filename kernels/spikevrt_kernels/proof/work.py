@@ -39,11 +39,14 @@ def launch_work(launch: Launch, architecture: int) -> Work:
         UncountedError: the binary's loops are not those of the kernel, or nothing says how often one runs.
     """
     compiled, _ = build(launch, GPUTarget("cuda", architecture, WARP), dict(launch.options))
-    code, plain, branches = loops_of(compiled.asm["cubin"])
+    code, plain = loops_of(compiled.asm["cubin"])
     every = trips_of(compiled.asm["ttgir"], launch, list(signature_of(launch)[1]))
-    # The assembler may have split a branch, or made one: then its code counts as taken.
-    ways = ((branches, every), (plain, folded(every)), (plain, without_unrolled(folded(every), plain)))
-    loops, trips = next((way for way in ways if nested_alike(*way)), ways[-1])
+    loops, trips = with_branches(code, plain) if any_branch(every) else plain, every
+    if not nested_alike(loops, trips):
+        # The assembler may have split a branch, made one, or a table of many: code in them counts as taken, or `aside`.
+        loops, trips = plain, folded(every)
+    if not nested_alike(loops, trips):
+        trips = without_unrolled(trips, loops)
     if not nested_alike(loops, trips):
         raise UncountedError(
             f"{launch.kernel.__name__} on sm_{architecture}: its binary has other loops than the kernel"
@@ -53,11 +56,15 @@ def launch_work(launch: Launch, architecture: int) -> Work:
 
 
 @lru_cache(maxsize=4)
-def loops_of(cubin: bytes) -> tuple[list[Instruction], Loop, Loop]:
-    """Instructions of a binary, its loops, and those with its branches."""
+def loops_of(cubin: bytes) -> tuple[list[Instruction], Loop]:
+    """Instructions and loops of a binary."""
     code = instructions_of(read_binary(cubin)[1])
-    loops = loop_tree(code)
-    return code, loops, with_branches(code, loops)
+    return code, loop_tree(code)
+
+
+def any_branch(trips: Trips) -> bool:
+    """Whether there is a branch in a loop or kernel."""
+    return any(one.branch or any_branch(one) for one in trips.inner)
 
 
 def without_unrolled(trips: Trips, loops: Loop) -> Trips:

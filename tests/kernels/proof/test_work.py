@@ -9,8 +9,9 @@ from triton.backends.compiler import GPUTarget
 
 from spikevrt_kernels.core.keys import signature_of
 from spikevrt_kernels.proof.compiler import build
+from spikevrt_kernels.proof.machine_code import Loop
 from spikevrt_kernels.proof.trips import Trips, folded, trips_of
-from spikevrt_kernels.proof.work import UncountedError, launch_work, score_instructions
+from spikevrt_kernels.proof.work import UncountedError, launch_work, score_instructions, without_unrolled
 from spikevrt_kernels.window_attention.spec import window_launches
 from tests.toy_kernels import branching, exponentials, growing, row_product, unknown
 
@@ -34,6 +35,18 @@ def test_without_loops_every_instruction_runs_once():
     assert one.exponentials == two.exponentials == 0
     # Of one row its square; of two, the sum and two products: 4 numbers a thread, 32 warps.
     assert two.float32 - one.float32 == pytest.approx(32 * 4 * 2, abs=32 * 8)
+
+
+def test_loops_that_the_assembler_wrote_turn_by_turn_are_no_longer_loops():
+    """Only where all run equally often it does not matter which of them are left."""
+
+    def around(*turns):
+        return Trips(np.ones(()), [Trips(np.asarray(turn)) for turn in turns])
+
+    binary = Loop(0, frozenset(range(9)), [Loop(3, frozenset((3, 4)))])
+    assert [one.count for one in without_unrolled(around(2, 2, 2), binary).inner] == [2]
+    assert [one.count for one in without_unrolled(around(2, 3), binary).inner] == [2, 3]
+    assert without_unrolled(around(), binary).inner == []
 
 
 def test_a_loop_that_the_assembler_unrolled_is_refused():
