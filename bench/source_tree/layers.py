@@ -49,7 +49,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
     ),
     "spikevrt.data": ({"files"}, {"spikes"}, {"simulation", "clips"}, {"identification"}, {"preparation"}),
     "spikevrt.models": (
-        {"init", "checkpoint", "randomness", "weights"},
+        {"init", "checkpoint", "randomness", "segments", "weights"},
         {"spike_encoder3d", "temporal", "vrt"},
         {"vrt_with_spike", "half_weights", "compiled_parts"},
         {"backends"},

@@ -5,12 +5,14 @@ B clips, T frames, K spike bins, H x W spike pixels, C_i channels at scale i.
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikevrt.models.init import init_framewise, init_smooth
+from spikevrt.models.segments import segment
 from spikevrt_kernels.core.backends import runs_on_cpu, runs_plainly
 
 
@@ -67,12 +69,17 @@ class SpikeEncoder3D(nn.Module):
             x = x.contiguous(memory_format=torch.channels_last_3d)
         # On the CPU, PyTorch 2.13's gradients of a bfloat16 kernel of 3x3x3 hold numbers that nobody wrote.
         with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
-            feature = self.res0(F.relu_(self.in_proj(x)))
-            features = [feature]
-            for down, residual in zip(self.downs, self.residuals, strict=True):
-                feature = residual(F.relu_(down(feature)))
+            scales = zip((self.in_proj, *self.downs), (self.res0, *self.residuals), strict=True)
+            feature, features = x, []
+            for layer, residual in scales:
+                feature = segment("spike encoder", [layer, residual], partial(encode, layer, residual), feature)
                 features.append(feature)
         return features
+
+
+def encode(layer: nn.Module, residual: nn.Module, x: Tensor) -> Tensor:
+    """One scale: residual(relu(layer(x)))."""
+    return residual(F.relu_(layer(x)))
 
 
 def residual_pair(channels: int) -> nn.Sequential:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from spikevrt.config import TemporalAttnConfig
 from spikevrt.models.init import init_selective, init_small
 from spikevrt.models.randomness import AttentionDropout
+from spikevrt.models.segments import segment
 from spikevrt_kernels.core.backends import resolve_backend
 from spikevrt_kernels.temporal_block import BlockWeights, Chunking, temporal_block
 
@@ -158,7 +159,8 @@ class SpikeTemporalSA(nn.Module):
 
     def forward(self, spike_feats: list[Tensor]) -> list[Tensor]:
         """Features at 4 scales, (B,C_i,T_i,H_i,W_i) -> the same shapes."""
-        return [block(x) for block, x in zip(self.blocks, spike_feats, strict=True)]
+        pairs = zip(self.blocks, spike_feats, strict=True)
+        return [segment("spike attention", [block], block, x) for block, x in pairs]
 
 
 class CrossAttention(nn.Module):

@@ -4,12 +4,14 @@ B clips, T frames, H x W RGB pixels, K spike bins, h x w spike pixels.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Self
 
 from torch import Tensor, nn
 
 from spikevrt.errors import UserError
 from spikevrt.models.checkpoint import unwrap_params
+from spikevrt.models.segments import segment
 from spikevrt.models.spike_encoder3d import SpikeEncoder3D
 from spikevrt.models.temporal import MultiScaleTemporalCrossAttnFuse, SpikeTemporalSA
 from spikevrt.models.vrt import VRT
@@ -109,7 +111,8 @@ class VRTWithSpike(nn.Module):
         spikes = self.spike_temporal_sa(self.spike_encoder(spike_vox))
 
         def fuse(x: Tensor, scale_idx: int) -> Tensor:
-            return self.cross_attn_fuse(x, spikes[scale_idx], scale_idx)
+            run = partial(self.cross_attn_fuse, scale_idx=scale_idx)
+            return segment("fusion", [self.cross_attn_fuse.fuse_blocks[scale_idx]], run, x, spikes[scale_idx])
 
         return self.vrt(rgb_clip, fuse)
 

@@ -11,12 +11,12 @@ from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
 from spikevrt.config.limits import Place
+from spikevrt.models.segments import segment
 from spikevrt.models.vrt.parallel_warping import DCNv2PackFlowGuided
 from spikevrt.models.vrt.window_block import GEGLU, TMSAG, BlockSettings, Size3, affine
 from spikevrt_kernels.core.names import Backends
 from spikevrt_kernels.geglu_block import geglu_fuse
 from spikevrt_kernels.linear import Linear
-from spikevrt_kernels.linear_residual import linear_residual
 from spikevrt_kernels.norm_linear import norm_linear
 
 MUTUAL_FRAMES = 2
@@ -87,11 +87,16 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
         """x (B,C,T,h,w) of the stage before -> (B,C',T,h',w'); flows (B,T-1,2,h',w') of this scale."""
-        x = self.reshape(x).permute(0, 2, 3, 4, 1)  # (B,T,h,w,C)
-        x = add_linear(x, self.residual_group1(x), self.linear1, self.backends)
-        x = add_linear(x, self.residual_group2(x), self.linear2, self.backends)
+        x = segment("reshape", [self.reshape], self.reshape, x).permute(0, 2, 3, 4, 1)  # (B,T,h,w,C)
+        x = self.residual_group1.with_linear(x, self.linear1, self.backends)
+        x = self.residual_group2.with_linear(x, self.linear2, self.backends)
+        fused = segment("alignment", [self.pa_deform, self.pa_fuse], self._with_neighbours, x, backward, forward)
+        return fused.permute(0, 4, 1, 2, 3)
+
+    def _with_neighbours(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
+        """Fuse frames (B,T,h,w,C) with their neighbours, aligned to them."""
         aligned = self.pa_deform.neighbours(x, backward, forward)  # (2,B,T-1,h,w,C)
-        return geglu_fuse(x, aligned, self.pa_fuse.weights(), self.backends.geglu_block).permute(0, 4, 1, 2, 3)
+        return geglu_fuse(x, aligned, self.pa_fuse.weights(), self.backends.geglu_block)
 
 
 class RTMSA(nn.Module):
@@ -106,12 +111,7 @@ class RTMSA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B,C,T,h,w) -> (B,C,T,h,w)."""
         x = x.permute(0, 2, 3, 4, 1)
-        return add_linear(x, self.residual_group(x), self.linear, self.backends).permute(0, 4, 1, 2, 3)
-
-
-def add_linear(x: Tensor, branch: Tensor, layer: nn.Linear, backends: Backends) -> Tensor:
-    """x + layer(branch), both (B,T,h,w,C)."""
-    return linear_residual(x, branch, layer.weight, layer.bias, None, backends.linear_residual)
+        return self.residual_group.with_linear(x, self.linear, self.backends).permute(0, 4, 1, 2, 3)
 
 
 def in_half(x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from spikevrt.config.limits import ENCODER_STAGES, LEAST_PIXELS, MULTIPLE, PLACE
 from spikevrt.errors import UserError
 from spikevrt.models.checkpoint import load_weights, unwrap_params
 from spikevrt.models.init import init_small
+from spikevrt.models.segments import segment
 from spikevrt.models.vrt.spynet import SpyNet
 from spikevrt.models.vrt.stage import RTMSA, Reshape, Stage
 from spikevrt.models.vrt.window_block import BlockSettings, affine
@@ -143,9 +144,16 @@ class VRT(nn.Module):
             UserError: the model cannot take this size.
         """
         self.check_input(x)
-        backward, forward = self.flows(x)
-        first = self.conv_first(aligned_input(x, backward[0], forward[0]))
+        backward, forward = segment("flow", [self.spynet], self.flows, x)
+        first = segment("first layer", [self.conv_first], self._first, x, backward[0], forward[0])
         body = self.body(first, backward, forward, encoder_hook)
+        ends = [self.norm, self.conv_after_body, self.conv_last]
+        return segment("last layers", ends, self._last, body, first, x)
+
+    def _first(self, x: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
+        return self.conv_first(aligned_input(x, backward, forward))
+
+    def _last(self, body: Tensor, first: Tensor, x: Tensor) -> Tensor:
         tokens, last = body.permute(0, 2, 3, 4, 1), self.conv_after_body
         if self.backends.norm_linear == "triton":
             tokens = norm_linear(tokens, affine(self.norm), last.weight, last.bias, "triton")
@@ -174,7 +182,9 @@ class VRT(nn.Module):
             # Stage 4 has no skip: stage 3's output is added to stage 5's, and so on.
             if place.skip is not None:
                 x = x + encoded[place.skip]
-        for group in self.stage8:
+        widen, *groups = self.stage8
+        x = segment("reshape", [widen], widen, x)
+        for group in groups:
             x = group(x)
         return x
 

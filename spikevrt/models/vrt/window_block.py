@@ -4,15 +4,17 @@ B clips, D frames, H x W pixels, C channels, channels last; windows of d x h x w
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from spikevrt.models.checkpoint import keep_own_buffers
 from spikevrt.models.randomness import DropPath
+from spikevrt.models.segments import again, recomputed, segment
 from spikevrt_kernels.core.names import Backends
 from spikevrt_kernels.geglu_block import GEGLUWeights, geglu_block
 from spikevrt_kernels.geglu_block.sdpa import GatedGELU
@@ -28,6 +30,8 @@ from spikevrt_kernels.window_attention import (
 )
 
 Size3 = tuple[int, int, int]
+PAIR = 2
+"""Blocks of a segment: with more, what is computed again at a time grows; with fewer, what is kept between them."""
 
 
 def sine_position_bias(height: int, width: int, channels: int) -> Tensor:
@@ -174,6 +178,7 @@ class WindowBlock(nn.Module):
         self.shift = shift
         self.backends = backends = settings.backends
         self.checkpoint_attn = settings.checkpoint_attn
+        self.project_again = False
         # The kernels keep x alone: nothing would be saved by computing them again.
         self.checkpoint_ffn = settings.checkpoint_ffn and backends.geglu_block != "triton"
         self.norm1 = nn.LayerNorm(dim)
@@ -185,15 +190,17 @@ class WindowBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,D,H,W,C) -> (B,D,H,W,C)."""
-        x = recomputed(self._attend, x, self.checkpoint_attn)
-        return recomputed(self._feed_forward, x, self.checkpoint_ffn)
+        x = again(self._attend, x) if self.checkpoint_attn else self._attend(x)
+        return again(self._feed_forward, x) if self.checkpoint_ffn else self._feed_forward(x)
 
     def _attend(self, x: Tensor) -> Tensor:
         _, D, H, W, _ = x.shape
         window, shift = effective_window((D, H, W), self.window, self.shift)
         bias = self.attn.early_bias()
-        qkv = norm_linear(x, affine(self.norm1), self.attn.projection(), bias, self.backends.norm_linear)
-        attended, proj = self.attn.attend(qkv, window, shift, bias is not None), self.attn.proj
+        project = partial(norm_linear, x, affine(self.norm1), self.attn.projection(), bias, self.backends.norm_linear)
+        qkv, proj = project(), self.attn.proj
+        with recomputed(qkv, project) if self.project_again else nullcontext():
+            attended = self.attn.attend(qkv, window, shift, bias is not None)
         scale = self.drop_attn(x)
         return linear_residual(x, attended, proj.weight, proj.bias, scale, self.backends.linear_residual)
 
@@ -205,13 +212,6 @@ class WindowBlock(nn.Module):
 def affine(norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
     """Weight and bias of a norm."""
     return norm.weight, norm.bias
-
-
-def recomputed(function: Callable[[Tensor], Tensor], x: Tensor, wanted: bool) -> Tensor:
-    """function(x); if `wanted`, its intermediates are recomputed in the backward pass (gradient checkpointing)."""
-    if wanted and torch.is_grad_enabled():
-        return checkpoint(function, x, use_reentrant=False)
-    return function(x)
 
 
 class TMSAG(nn.Module):
@@ -232,6 +232,25 @@ class TMSAG(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,D,H,W,C) -> (B,D,H,W,C)."""
-        for block in self.blocks:
-            x = block(x)
-        return x
+        return in_turn(self.blocks, x)
+
+    def with_linear(self, x: Tensor, layer: nn.Linear, backends: Backends) -> Tensor:
+        """x + layer(self(x)), in segments of two blocks; the last one holds the layer."""
+        start, blocks = x, list(self.blocks)
+        last = max(0, len(blocks) - 1) // PAIR * PAIR
+        for first in range(0, last, PAIR):
+            pair = blocks[first : first + PAIR]
+            x = segment("blocks", pair, partial(in_turn, pair), x)
+
+        def last_blocks(x: Tensor, start: Tensor) -> Tensor:
+            x = in_turn(blocks[last:], x)
+            return linear_residual(start, x, layer.weight, layer.bias, None, backends.linear_residual)
+
+        return segment("blocks and linear", [*blocks[last:], layer], last_blocks, x, start)
+
+
+def in_turn(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """Apply blocks one after another."""
+    for block in blocks:
+        x = block(x)
+    return x

@@ -1,0 +1,114 @@
+"""Chooses the way of each segment: the least work again within a memory budget, exactly, by dynamic programming.
+
+When a segment is in its forward or backward, all segments before it hold what they keep. So a choice of ways fits if for
+each segment what those before it keep, plus its own peak, is within the budget.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikevrt.models.segment_costs import Cost, Traced
+from spikevrt.models.segments import Way
+
+Bytes = NDArray[np.int64]
+Combine = Callable[[Bytes, Bytes], Bytes]
+
+
+class Choice(NamedTuple):
+    """The way of each segment, and what that costs."""
+
+    ways: tuple[Way, ...]
+    peak: int
+    """The most bytes that segments hold at a time."""
+    again: int
+    """Bytes that the backward pass moves to compute segments again."""
+    holder: str
+    """The label of the segment at the peak."""
+
+
+class Front(NamedTuple):
+    """Partial choices of which none is better than another in both numbers."""
+
+    kept: Bytes
+    """Ascending."""
+    price: Bytes
+    """Descending: bytes moved again, or the largest peak so far."""
+    parent: Bytes
+    """The partial choice of the segments before."""
+    cost: Bytes
+    """The number of the segment's cost."""
+
+
+def cheapest(segments: Sequence[Traced], budget: int) -> Choice | None:
+    """The choice of least work whose peak is at most `budget` bytes; None if there is none."""
+    return best(segments, lambda before, cost: (before + cost.kept, cost.again, before + cost.peak <= budget), np.add)
+
+
+def smallest(segments: Sequence[Traced]) -> Choice:
+    """The choice of the smallest peak."""
+    found = best(segments, lambda before, cost: (before + cost.kept, before + cost.peak, None), np.maximum)
+    assert found is not None
+    return found
+
+
+def best(segments: Sequence[Traced], extend: Callable[..., tuple[Bytes, ...]], combine: Combine) -> Choice | None:
+    """The choice of the smallest price.
+
+    Args:
+        segments: in forward order.
+        extend: extend(bytes kept before, cost) -> bytes kept after it, its price, and which choices fit (None = all).
+        combine: price before and price of a segment -> price of both.
+    """
+    zero = np.zeros(1, np.int64)
+    fronts = [Front(zero, zero, zero, zero)]
+    for segment in segments:
+        last = fronts[-1]
+        parts = []
+        for number, cost in enumerate(segment.costs):
+            kept, price, fits = extend(last.kept, cost)
+            price = np.broadcast_to(price, kept.shape)
+            chosen = np.arange(len(kept)) if fits is None else np.flatnonzero(fits)
+            joined = combine(last.price[chosen], price[chosen])
+            parts.append(Front(kept[chosen], joined, chosen, np.full(len(chosen), number)))
+        front = pruned(Front(*map(np.concatenate, zip(*parts, strict=True))))
+        if not len(front.kept):
+            return None
+        fronts.append(front)
+    return followed_back(segments, fronts)
+
+
+def pruned(front: Front) -> Front:
+    """Without the choices that another one beats or equals in both numbers."""
+    order = np.lexsort((front.price, front.kept))
+    price = front.price[order]
+    lower = np.ones(len(order), bool)
+    lower[1:] = price[1:] < np.minimum.accumulate(price)[:-1]
+    return Front(*(column[order][lower] for column in front))
+
+
+def followed_back(segments: Sequence[Traced], fronts: Sequence[Front]) -> Choice:
+    """The choice whose price at the end is the smallest, which is the last of its front."""
+    at, costs = len(fronts[-1].price) - 1, []
+    for segment, front in zip(reversed(segments), reversed(fronts[1:]), strict=True):
+        costs.append(segment.costs[front.cost[at]])
+        at = front.parent[at]
+    return choice_of(segments, costs[::-1])
+
+
+def choice_of(segments: Sequence[Traced], costs: Sequence[Cost]) -> Choice:
+    """What one cost of each segment sums up to."""
+    kept = peak = 0
+    holder = ""
+    for segment, cost in zip(segments, costs, strict=True):
+        if kept + cost.peak > peak:
+            peak, holder = kept + cost.peak, segment.label
+        kept += cost.kept
+    return Choice(tuple(cost.way for cost in costs), peak, sum(cost.again for cost in costs), holder)
+
+
+def all_kept(segments: Sequence[Traced]) -> Choice:
+    """Nothing is computed again."""
+    return choice_of(segments, [segment.costs[0] for segment in segments])
