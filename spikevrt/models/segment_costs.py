@@ -104,7 +104,7 @@ class Run(NamedTuple):
 def trace_way(one: Segment, way: Way) -> Run:
     """Run forward and backward of a segment."""
     sources = [x for x in (*tensors_of(one.inputs), *weights_of(one)) if x.requires_grad]
-    with PeakMode() as mode:
+    with PeakMode() as mode, mode.inside_operators():
         out = compute(one, way)
         kept = mode.now
         ends = [x for x in tensors_of(out) if x.requires_grad]

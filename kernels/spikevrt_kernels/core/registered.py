@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikevrt_kernels.core.direct import differentiated, followed
-from spikevrt_kernels.core.launch import noting
+from spikevrt_kernels.core.launch import without_values
 
 Run = Callable[..., Any]
 
@@ -42,8 +42,8 @@ class Registered:
         self.run_forward = forward
         self.forward = torch.library.custom_op(f"spikevrt::{name}", forward, mutates_args=())
         self.backward = torch.library.custom_op(f"spikevrt::{name}_backward", backward, mutates_args=())
-        self.forward.register_fake(lambda *inputs: forward(*inputs) if noting() else like_forward(*inputs))
-        self.backward.register_fake(lambda *inputs: backward(*inputs) if noting() else like_backward(*inputs))
+        self.forward.register_fake(without_values(forward, like_forward))
+        self.backward.register_fake(without_values(backward, like_backward))
         self.forward.register_autograd(
             lambda ctx, *grads: differentiate(ctx, self.backward, *grads), setup_context=save
         )

@@ -1,7 +1,7 @@
 """Peak memory predicted without a GPU: the work runs on tensors without storage, whose allocations are added up.
 
-Predicted, never measured: allocator rounding, workspaces of libraries, scratch inside a custom operator and CUDA's
-own choice of an SDPA kernel are not in it. Every custom operator needs its fake.
+Predicted, never measured: allocator rounding, workspaces of libraries and CUDA's own choice of an SDPA kernel are not in
+it. Every custom operator needs its fake.
 """
 
 import weakref
@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from spikevrt_kernels.core.backends import planning
+from spikevrt_kernels.core.launch import Notes, noted_launches
 from spikevrt_kernels.proof.cuda_autocast import cuda_autocast
 
 ITERATIONS = 2
@@ -44,6 +45,17 @@ class PeakMode(TorchDispatchMode):
                 self.add(x.untyped_storage())
         self.peak = max(self.peak, self.now)
         return out
+
+    @contextmanager
+    def inside_operators(self, architecture: int = 90) -> Iterator[None]:
+        """While active, what the kernels' operators allocate inside themselves counts too, as on an architecture."""
+        before = Notes.watch
+        Notes.watch = lambda: self
+        try:
+            with noted_launches(architecture):
+                yield
+        finally:
+            Notes.watch = before
 
     def add(self, storage: torch.UntypedStorage) -> None:
         """Count a storage once, until it is freed."""
@@ -82,7 +94,7 @@ def predicted_peak(
         iterations: runs of the step.
         for_cuda: operators take the forms that they have on CUDA; otherwise those of the CPU.
     """
-    with without_storage(for_cuda), PeakMode() as mode:
+    with without_storage(for_cuda), PeakMode() as mode, mode.inside_operators():
         step = setup()
         for _ in range(iterations):
             step()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikevrt_kernels.core.direct import differentiated, followed
-from spikevrt_kernels.core.launch import draw_seed, flat_pixels, noting
+from spikevrt_kernels.core.launch import draw_seed, flat_pixels, without_values
 from spikevrt_kernels.core.precision import dot_type
 from spikevrt_kernels.temporal_block.chunks import Chunking
 from spikevrt_kernels.temporal_block.reference import BlockWeights
@@ -81,16 +81,17 @@ def run_forward(
 forward = torch.library.custom_op("spikevrt::temporal_block", run_forward, mutates_args=())
 
 
-@forward.register_fake
-def _(x: Tensor, context: Tensor | None, *others: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    if noting():
-        return run_forward(x, context, *others)
+def like_forward(x: Tensor, context: Tensor | None, *others: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The outputs without values."""
     *_, dot, keep = others
     B, _, T, H, W = x.shape
     acc = torch.promote_types(dot, torch.float32)
     stats = x.new_empty((2, B, T, H, W), dtype=acc)
     stats_kv = stats.new_empty(0 if context is None else (2, B, context.shape[2], H, W))
     return x.new_empty(x.shape), x.new_empty(x.shape if keep else 0, dtype=dot), stats, stats_kv
+
+
+forward.register_fake(without_values(run_forward, like_forward))
 
 
 def run_backward(
@@ -117,12 +118,15 @@ def run_backward(
 backward = torch.library.custom_op("spikevrt::temporal_block_backward", run_backward, mutates_args=())
 
 
-@backward.register_fake
-def _(grad: Tensor, x: Tensor, context: Tensor | None, weights: Sequence[Tensor], *others: Any) -> list[Tensor]:
-    if noting():
-        return run_backward(grad, x, context, weights, *others)
+def like_backward(
+    grad: Tensor, x: Tensor, context: Tensor | None, weights: Sequence[Tensor], *others: Any
+) -> list[Tensor]:
+    """The gradients without values."""
     inputs = [x] if context is None else [x, context]
     return [t.new_empty(t.shape) for t in (*inputs, *weights)]
+
+
+backward.register_fake(without_values(run_backward, like_backward))
 
 
 def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
