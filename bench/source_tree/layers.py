@@ -51,7 +51,8 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
     "spikevrt.models": (
         {"init", "checkpoint", "randomness", "segments", "weights"},
         {"spike_encoder3d", "temporal", "vrt"},
-        {"vrt_with_spike", "half_weights", "compiled_parts"},
+        {"vrt_with_spike", "half_weights", "compiled_parts", "segment_costs"},
+        {"memory_plan"},
         {"backends"},
         {"build"},
         {"planning"},

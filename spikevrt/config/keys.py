@@ -130,3 +130,13 @@ NOT_NEGATIVE = Rule("0 or more, and finite", lambda value: 0 <= value < math.inf
 SHARE = Rule("in [0, 1)", lambda value: 0 <= value < 1)
 FOLDER = Rule("the name of a folder", lambda name: bool(name) and "\0" not in name)
 PATH = Rule("a path (~ is the home folder)", FOLDER.holds)
+AUTO = "auto"
+BUDGET = Rule(f"{AUTO} or a number of GB above 0", lambda text: text == AUTO or is_budget(text))
+
+
+def is_budget(text: str) -> bool:
+    """Whether a text is a finite number above 0."""
+    try:
+        return 0 < float(text) < math.inf
+    except ValueError:
+        return False

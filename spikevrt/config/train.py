@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from spikevrt.config.keys import (
+    BUDGET,
     ENDLESS,
     NOT_NEGATIVE,
     PATH,
@@ -83,6 +84,15 @@ class TrainConfig(Section):
         False,
         "Compile the model's blocks by torch.compile, one graph for each kind and size: minutes before the first step, "
         "and a C compiler is needed. Meant for where the fused kernels do not run.",
+    )
+    memory_budget_gb: str | None = key(
+        None,
+        "Largest predicted memory of a training step in one process, in GB (10^9 bytes): what is not kept for the "
+        "backward pass is computed again, as little of it as possible. auto = what the device has free, less what "
+        "CUDA, libraries and gaps between tensors take; a number is for tensors alone. none = "
+        "MODEL.VRT.USE_CHECKPOINT_ATTN and USE_CHECKPOINT_FFN decide, which otherwise mean nothing.",
+        BUDGET,
+        free=True,
     )
     output_dir: str = key("runs", "Folder for checkpoints, config.yaml and logs of one run.", PATH, path=True)
     log_every: int = key(20, "Steps from one line of the log to the next.", count(1, ENDLESS))

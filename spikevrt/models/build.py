@@ -31,7 +31,7 @@ def build_model(config: Config, pretrained: bool = True, backends: Backends | No
         UserError: a backend cannot run, or the pretrained weights do not fit.
     """
     backends = backends or choose_backends(config)
-    vrt = build_vrt(config.model, config.data.crop_size, backends)
+    vrt = build_vrt(config.model, config.data.crop_size, backends, flags=config.train.memory_budget_gb is None)
     path = config.model.vrt.pretrained
     if path is not None and pretrained:
         load_weights(vrt, path, strict=True)
@@ -39,8 +39,8 @@ def build_model(config: Config, pretrained: bool = True, backends: Backends | No
     return add_spikes(vrt, config, backends.temporal_block) if config.model.use_spike else vrt
 
 
-def build_vrt(model: ModelConfig, crop_size: int, backends: Backends) -> VRT:
-    """Build the RGB backbone."""
+def build_vrt(model: ModelConfig, crop_size: int, backends: Backends, flags: bool = True) -> VRT:
+    """Build the RGB backbone; without `flags` the keys USE_CHECKPOINT_ATTN and USE_CHECKPOINT_FFN mean nothing."""
     vrt = model.vrt
     return VRT(
         upscale=1,
@@ -53,8 +53,8 @@ def build_vrt(model: ModelConfig, crop_size: int, backends: Backends) -> VRT:
         mlp_ratio=vrt.mlp_ratio,
         drop_path_rate=vrt.drop_path,
         deformable_groups=vrt.deform_groups,
-        use_checkpoint_attn=vrt.use_checkpoint_attn,
-        use_checkpoint_ffn=vrt.use_checkpoint_ffn,
+        use_checkpoint_attn=flags and vrt.use_checkpoint_attn,
+        use_checkpoint_ffn=flags and vrt.use_checkpoint_ffn,
         attn_backend=backends,
     )
 

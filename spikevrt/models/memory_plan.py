@@ -1,7 +1,7 @@
 """Chooses the way of each segment: the least work again within a memory budget, exactly, by dynamic programming.
 
-When a segment is in its forward or backward, all segments before it hold what they keep. So a choice of ways fits if for
-each segment what those before it keep, plus its own peak, is within the budget.
+When a segment is in its forward or backward, all segments before it hold what they keep. So a choice of ways fits if
+for each segment what those before it keep, plus its own peak, is within the budget.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,8 @@ from spikevrt.models.segment_costs import Cost, Traced
 from spikevrt.models.segments import Way
 
 Bytes = NDArray[np.int64]
-Combine = Callable[[Bytes, Bytes], Bytes]
+Join = Callable[[Bytes, Bytes, Cost], Bytes]
+UNLIMITED = 2**62
 
 
 class Choice(NamedTuple):
@@ -44,35 +45,33 @@ class Front(NamedTuple):
 
 def cheapest(segments: Sequence[Traced], budget: int) -> Choice | None:
     """The choice of least work whose peak is at most `budget` bytes; None if there is none."""
-    return best(segments, lambda before, cost: (before + cost.kept, cost.again, before + cost.peak <= budget), np.add)
+    return best(segments, lambda price, peak, cost: price + cost.again, budget)
 
 
 def smallest(segments: Sequence[Traced]) -> Choice:
     """The choice of the smallest peak."""
-    found = best(segments, lambda before, cost: (before + cost.kept, before + cost.peak, None), np.maximum)
+    found = best(segments, lambda price, peak, cost: np.maximum(price, peak), UNLIMITED)
     assert found is not None
     return found
 
 
-def best(segments: Sequence[Traced], extend: Callable[..., tuple[Bytes, ...]], combine: Combine) -> Choice | None:
-    """The choice of the smallest price.
+def best(segments: Sequence[Traced], join: Join, budget: int) -> Choice | None:
+    """The choice of the smallest price whose peak is at most `budget` bytes.
 
     Args:
         segments: in forward order.
-        extend: extend(bytes kept before, cost) -> bytes kept after it, its price, and which choices fit (None = all).
-        combine: price before and price of a segment -> price of both.
+        join: join(prices before, peaks in the segment, cost of the segment) -> prices after it.
+        budget: in bytes.
     """
     zero = np.zeros(1, np.int64)
     fronts = [Front(zero, zero, zero, zero)]
     for segment in segments:
-        last = fronts[-1]
-        parts = []
+        last, parts = fronts[-1], []
         for number, cost in enumerate(segment.costs):
-            kept, price, fits = extend(last.kept, cost)
-            price = np.broadcast_to(price, kept.shape)
-            chosen = np.arange(len(kept)) if fits is None else np.flatnonzero(fits)
-            joined = combine(last.price[chosen], price[chosen])
-            parts.append(Front(kept[chosen], joined, chosen, np.full(len(chosen), number)))
+            peak = last.kept + cost.peak
+            price = join(last.price, peak, cost)
+            fits = np.flatnonzero(peak <= budget)
+            parts.append(Front(last.kept[fits] + cost.kept, price[fits], fits, np.full(len(fits), number)))
         front = pruned(Front(*map(np.concatenate, zip(*parts, strict=True))))
         if not len(front.kept):
             return None

@@ -1,10 +1,11 @@
-"""What each segment of a model costs in each way, found on tensors without storage: every distinct one is traced once."""
+"""What segments of a model cost in each way, found on tensors without storage; every distinct one is traced once."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from spikevrt.models.segments import Segment, Way, compute, following
@@ -35,9 +36,16 @@ class Traced(NamedTuple):
 
 
 class Tracer:
-    """A director that looks up what segments cost, and gives outputs without values; inside `without_storage`."""
+    """A director that looks up what segments cost, and gives outputs without values; inside `without_storage`.
 
-    def __init__(self) -> None:
+    Args:
+        allocated: gives the bytes of all tensors now.
+    """
+
+    def __init__(self, allocated: Callable[[], int] = lambda: 0) -> None:
+        self.allocated = allocated
+        self.fixed: int | None = None
+        """Bytes that were there before the first segment."""
         self.segments: list[Traced] = []
         """All that were met, in order."""
         self.known: dict[Hashable, tuple[Traced, Any]] = {}
@@ -45,12 +53,20 @@ class Tracer:
 
     def __call__(self, one: Segment) -> Any:
         """Trace a segment, unless one like it was traced before."""
+        if self.fixed is None:
+            self.fixed = self.allocated()
         key = signature(one)
         if key not in self.known:
             self.known[key] = trace(one)
         found, out = self.known[key]
         self.segments.append(found)
         return tree_map_only(Tensor, like, out)
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """While active, one forward pass is looked at."""
+        with following(self):
+            yield
 
 
 def signature(one: Segment) -> Hashable:
@@ -112,16 +128,3 @@ def trace_way(one: Segment, way: Way) -> Run:
             if ends:
                 torch.autograd.grad(ends, sources, [torch.empty_like(x) for x in ends], allow_unused=True)
     return Run(kept, mode.peak, backward.bytes, tree_map_only(Tensor, like, out))
-
-
-def segment_costs(model: nn.Module, inputs: Sequence[Tensor]) -> list[Traced]:
-    """Costs of all segments of a training step's forward, in order; inside `without_storage`.
-
-    Args:
-        model: in training mode.
-        inputs: of its forward.
-    """
-    tracer = Tracer()
-    with following(tracer):
-        model(*inputs)
-    return tracer.segments

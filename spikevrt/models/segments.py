@@ -150,7 +150,7 @@ def policy(context: Any, operator: Any, *args: Any, **kwargs: Any) -> Checkpoint
 
 
 class Plan:
-    """A director that computes the segments of each forward pass in given ways.
+    """Computes the segments of every forward pass in given ways.
 
     Args:
         ways: one for each segment, in forward order.
@@ -161,7 +161,7 @@ class Plan:
 
     @contextmanager
     def followed(self) -> Iterator[None]:
-        """While active, one forward pass is run by this plan."""
+        """While active, one forward pass is run."""
         ways = iter(self.ways)
         with following(lambda one: compute(one, next(ways))):
             yield

@@ -61,3 +61,20 @@ def keep_freed_memory() -> None:
         return
     mallopt(M_MMAP_MAX, 0)
     mallopt(M_TRIM_THRESHOLD, -1)
+
+
+CONTEXT_BYTES, GAPS_SHARE = 700 * 10**6, 0.05
+"""What CUDA and its libraries take beside tensors, and the share that is lost in gaps between them: allowances, not
+measured."""
+
+
+def free_for_tensors(device: torch.device) -> int:
+    """Bytes that tensors may take on a device, of what is free now.
+
+    On CUDA an allowance is left for libraries and gaps. On the CPU it is what the system calls available.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int((free - CONTEXT_BYTES) * (1 - GAPS_SHARE))
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) * 1024

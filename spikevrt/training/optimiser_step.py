@@ -1,5 +1,6 @@
 """One optimiser step: forward, loss and backward of each micro-batch, then clipping, AdamW and EMA."""
 
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,8 @@ from spikevrt.data.clips.batches import Batch
 from spikevrt.models import run_model
 from spikevrt.models.half_weights import weights_in_half
 from spikevrt.models.randomness import SampleRandomness
+from spikevrt.models.segment_costs import Tracer
+from spikevrt.models.segments import Plan, segment
 from spikevrt.system.device import autocast, make_scaler
 from spikevrt.training.distributed import accumulating
 from spikevrt.training.loss import make_loss
@@ -48,6 +51,8 @@ class OptimiserStep:
         self.scaler = make_scaler(device, half)
         self.randomness = SampleRandomness(model, train.seed)
         self.ema = WeightEMA(model, train.ema_decay) if train.ema_decay else None
+        self.plan: Plan | Tracer | None = None
+        """What decides about the segments of a forward pass, the loss included; None = each keeps what it saves."""
 
     def micro_batch(self, model: nn.Module, batch: Batch, last: bool = True) -> Tensor:
         """Run forward, loss and backward; returns this micro-batch's part of the loss, without waiting for it.
@@ -59,9 +64,10 @@ class OptimiserStep:
         """
         weights = weights_in_half(self.model, self.half)
         with self.randomness.of(batch.draws, self.device), accumulating(model, last), weights:
-            with autocast(self.device, self.half):
-                out = run_model(model, batch.blur, batch.voxels)
-            loss = self.loss(out, batch.sharp) / self.train.accumulate_grad
+            with self.plan.followed() if self.plan is not None else nullcontext():
+                with autocast(self.device, self.half):
+                    out = run_model(model, batch.blur, batch.voxels)
+                loss = segment("loss", [], self.loss, out, batch.sharp) / self.train.accumulate_grad
             self.scaler.scale(loss).backward()
         return loss.detach()
 

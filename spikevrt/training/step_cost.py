@@ -78,21 +78,33 @@ def make_step(model: nn.Module, config: Config, device: torch.device, half: torc
         device: device of the model and the batch.
         half: autocast's type, or None for float32.
     """
-    B, T, S = config.train.batch_size, config.data.clip_len, config.data.crop_size
-    model.train()
-    one = OptimiserStep(model, config.train, device, half)
-    one.scaler = torch.amp.GradScaler(device.type, enabled=False)  # A scaler needs its device, which a plan lacks.
-    # The default on CUDA; a plan on the CPU must count its temporary tensors.
-    one.optimizer.param_groups[0]["foreach"] = one.optimizer.param_groups[1]["foreach"] = True
-    blur, sharp = torch.rand(2, B, T, 3, S, S, device=device)
-    voxels = torch.rand(B, T, config.data.k, S, S, device=device) if config.model.use_spike else None
-    batch = Batch(blur, sharp, voxels)
+    one, batch = optimiser_step_of(model, config, device, half), random_batch(config, device)
 
     def step() -> None:
         one.clip(one.micro_batch(model, batch))
         one.finish(1, taken=True)
 
     return step
+
+
+def optimiser_step_of(
+    model: nn.Module, config: Config, device: torch.device, half: torch.dtype | None
+) -> OptimiserStep:
+    """The trainer's step, without a gradient scaler; arguments as in `make_step`."""
+    model.train()
+    one = OptimiserStep(model, config.train, device, half)
+    one.scaler = torch.amp.GradScaler(device.type, enabled=False)  # A scaler needs its device, which a plan lacks.
+    # The default on CUDA; a plan on the CPU must count its temporary tensors.
+    one.optimizer.param_groups[0]["foreach"] = one.optimizer.param_groups[1]["foreach"] = True
+    return one
+
+
+def random_batch(config: Config, device: torch.device) -> Batch:
+    """TRAIN.BATCH_SIZE random crops of DATA.CROP_SIZE; spikes have the frames' size."""
+    B, T, S = config.train.batch_size, config.data.clip_len, config.data.crop_size
+    blur, sharp = torch.rand(2, B, T, 3, S, S, device=device)
+    voxels = torch.rand(B, T, config.data.k, S, S, device=device) if config.model.use_spike else None
+    return Batch(blur, sharp, voxels)
 
 
 def predicted_training_peak(config: Config, half: torch.dtype | None) -> int:

@@ -21,6 +21,7 @@ from spikevrt.errors import UserError, one_line
 from spikevrt.models import Backends, build_model, choose_backends
 from spikevrt.models.backends.compiled_kernels import compile_kernels
 from spikevrt.models.compiled_parts import compile_parts
+from spikevrt.models.segments import Plan
 from spikevrt.restoration.metrics import BEST_BY, summary
 from spikevrt.system.device import half_type, require_c_compiler
 from spikevrt.system.memory import GIB, TRAINING_ADVICE, memory_advice, memory_in_use
@@ -29,6 +30,7 @@ from spikevrt.training import checkpoints
 from spikevrt.training.anomalies import anomalies_named
 from spikevrt.training.bad_samples import BadSamples
 from spikevrt.training.distributed import Processes
+from spikevrt.training.memory_budget import choose_ways
 from spikevrt.training.optimisation import (
     draws_per_step,
     freeze_flow,
@@ -82,6 +84,7 @@ class Trainer:
         self.signalled = False
         self.told = False
         self.stopped = False
+        self.planned = ""
         if config.train.compile:
             require_c_compiler(processes.device, "TRAIN.COMPILE")
         torch.manual_seed(config.train.seed)
@@ -89,10 +92,14 @@ class Trainer:
         self.validation = validation_samples(config)
         # In memory, because a state can be saved after the data set has vanished.
         self.probe = collate([self.validation[0]])
-        self.model = build_model(config, backends=agreed_backends(config, processes)).to(processes.device)
+        backends = agreed_backends(config, processes)
+        self.model = build_model(config, backends=backends).to(processes.device)
         hold_flow_still(self.model, config)
         half = half_type(processes.device, config.train.mixed_precision)
         self.optimiser_step = OptimiserStep(self.model, config.train, processes.device, half)
+        if config.train.memory_budget_gb is not None:
+            ways, self.planned = processes.decide(lambda: choose_ways(config, backends, half, processes.device))
+            self.optimiser_step.plan = Plan(ways)
         if resume is not None:
             self.load(resume)
         self.steps = total_steps(config.train, len(self.dataset), processes.world, self.step, self.draws)
@@ -129,6 +136,8 @@ class Trainer:
             return
         micro_batches = (self.steps - self.step) * train.accumulate_grad
         feed = Feed(islice(self._batches(), micro_batches), self.processes.device, self.config.data.norm)
+        if self.planned:
+            self.log.say(self.planned)
         wrapped = self._wrap()
         while self.step < self.steps and not self.stopped:
             if train.freeze_flow_steps and self.step == train.freeze_flow_steps:

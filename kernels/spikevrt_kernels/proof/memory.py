@@ -1,7 +1,7 @@
 """Peak memory predicted without a GPU: the work runs on tensors without storage, whose allocations are added up.
 
-Predicted, never measured: allocator rounding, workspaces of libraries and CUDA's own choice of an SDPA kernel are not in
-it. Every custom operator needs its fake.
+Predicted, never measured: allocator rounding, workspaces of libraries and CUDA's own choice of an SDPA kernel are not
+in it. Every custom operator needs its fake.
 """
 
 import weakref

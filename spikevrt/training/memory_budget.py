@@ -1,0 +1,122 @@
+"""Plans a training step for TRAIN.MEMORY_BUDGET_GB: what is kept for the backward pass, and what is computed again."""
+
+from collections import Counter
+from math import sqrt
+from typing import NamedTuple
+
+import torch
+
+from spikevrt.config import Config
+from spikevrt.config.keys import AUTO
+from spikevrt.config.limits import LEAST_PIXELS, MULTIPLE
+from spikevrt.errors import UserError
+from spikevrt.models import Backends, build_model
+from spikevrt.models.memory_plan import Choice, all_kept, cheapest, smallest
+from spikevrt.models.segment_costs import Traced, Tracer
+from spikevrt.models.segments import Way
+from spikevrt.system.memory import free_for_tensors
+from spikevrt.training.step_cost import CPU, optimiser_step_of, random_batch
+from spikevrt_kernels.core.backends import planning
+from spikevrt_kernels.proof.memory import PeakMode, without_storage
+
+GB = 10**9
+KEY = "TRAIN.MEMORY_BUDGET_GB"
+
+
+class StepMemory(NamedTuple):
+    """The memory of a training step, predicted on tensors without storage."""
+
+    fixed: int
+    """Bytes of weights, their copies, the optimiser's state and the batch."""
+    segments: tuple[Traced, ...]
+
+    @property
+    def forward(self) -> int:
+        """Bytes that the forward pass moves."""
+        return sum(segment.forward for segment in self.segments)
+
+    def peak(self, choice: Choice) -> int:
+        """Peak bytes of a step."""
+        return self.fixed + choice.peak
+
+    def least(self) -> Choice:
+        """The choice that needs the least memory."""
+        return smallest(self.segments)
+
+    def most(self) -> Choice:
+        """The choice that computes nothing again."""
+        return all_kept(self.segments)
+
+    def within(self, budget: int) -> Choice | None:
+        """The choice of the least work whose peak is at most `budget` bytes; None if there is none."""
+        return cheapest(self.segments, budget - self.fixed)
+
+
+def step_memory(config: Config, backends: Backends, half: torch.dtype | None, for_cuda: bool = True) -> StepMemory:
+    """Trace the segments of a training step, each distinct one once: a dozen seconds for `default`.
+
+    Args:
+        config: gives TRAIN.BATCH_SIZE crops of DATA.CROP_SIZE; spikes have the frames' size.
+        backends: of the operators; `triton` works on any machine.
+        half: autocast's type, or None for float32.
+        for_cuda: operators take the forms that they have on CUDA, otherwise those of the CPU.
+    """
+    with planning(for_cuda), torch.device("meta"):
+        model = build_model(config, False, backends)
+    with without_storage(for_cuda), PeakMode() as mode:
+        one, batch = optimiser_step_of(model.to_empty(device="cpu"), config, CPU, half), random_batch(config, CPU)
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+        one.finish(1, taken=True)  # It makes the optimiser's state.
+        one.plan = tracer = Tracer(lambda: mode.now)
+        one.micro_batch(model, batch)
+    assert tracer.fixed is not None
+    return StepMemory(tracer.fixed, tuple(tracer.segments))
+
+
+def choose_ways(
+    config: Config, backends: Backends, half: torch.dtype | None, device: torch.device
+) -> tuple[tuple[Way, ...], str]:
+    """The way of each segment for TRAIN.MEMORY_BUDGET_GB, and a line that says what was chosen.
+
+    Raises:
+        UserError: nothing fits; the line names what would.
+    """
+    wanted = config.train.memory_budget_gb
+    assert wanted is not None
+    memory = step_memory(config, backends, half, for_cuda=device.type == "cuda")
+    budget = free_for_tensors(device) if wanted == AUTO else int(float(wanted) * GB)
+    choice = memory.within(budget)
+    if choice is None:
+        raise UserError(too_small(config, memory, wanted, budget))
+    return choice.ways, f"{KEY} = {wanted}: {described(memory, choice)}"
+
+
+def described(memory: StepMemory, choice: Choice) -> str:
+    """One line about a choice."""
+    counts = Counter(choice.ways)
+    ways = ", ".join(f"{counts[way]} {way}" for way in Way if counts[way])
+    return (
+        f"predicted peak {memory.peak(choice) / GB:.2f} GB, at the segment '{choice.holder}'; computed again: "
+        f"{choice.again / memory.forward:.2f} of a forward pass, by bytes moved ({ways})"
+    )
+
+
+def too_small(config: Config, memory: StepMemory, wanted: str, budget: int) -> str:
+    """The line for a budget that no choice meets."""
+    least = memory.least()
+    share = (budget - memory.fixed) / least.peak
+    batch, clip = int(config.train.batch_size * share), int(config.data.clip_len * share)
+    crop = int(config.data.crop_size * sqrt(max(share, 0))) // MULTIPLE * MULTIPLE
+    fitting = [
+        f"{key}={value}"
+        for key, value, lowest in (
+            ("TRAIN.BATCH_SIZE", batch, 1),
+            ("DATA.CROP_SIZE", crop, LEAST_PIXELS),
+            ("DATA.CLIP_LEN", clip, 2),
+        )
+        if value >= lowest
+    ]
+    remedy = f"about this fits: {' or '.join(fitting)}" if fitting else "choose a smaller model"
+    free = f" ({budget / GB:.2f} GB are free)" if wanted == AUTO else ""
+    return f"{KEY} = {wanted}{free}: a step needs at least {memory.peak(least) / GB:.2f} GB; {remedy}"
