@@ -4,6 +4,7 @@ Modules call their parts through `segment`, in forward order. Usually that is a 
 director decides for each segment: to compute it in some way, or to look at it.
 """
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,6 +31,8 @@ class Way(StrEnum):
     """Its inputs and what attention gives; all else is computed again. On CUDA alone, see `again`."""
     AGAIN = "again"
     """Its inputs alone."""
+    LEAST = "again, projections twice"
+    """Its inputs alone; while it is computed again, queries, keys and values are not kept either."""
 
 
 class Segment(NamedTuple):
@@ -43,14 +46,14 @@ class Segment(NamedTuple):
     inputs: tuple[Any, ...]
 
     @property
-    def attention(self) -> list[nn.Module]:
-        """Its modules that can project their queries, keys and values again: those with a flag `project_again`."""
-        return [module for part in self.parts for module in part.modules() if hasattr(module, "project_again")]
+    def modules(self) -> Iterator[nn.Module]:
+        """Its modules with all that is inside them."""
+        return (module for part in self.parts for module in part.modules())
 
     @property
     def ways(self) -> tuple[Way, ...]:
         """The ways that differ for it."""
-        if not self.attention:
+        if not any(hasattr(module, "project_again") for module in self.modules):
             return Way.KEEP, Way.AGAIN
         first = next(x for x in tree_leaves(self.inputs) if isinstance(x, Tensor))
         return tuple(way for way in Way if way is not Way.SPARE or runs_on_cuda(first))
@@ -85,9 +88,16 @@ def following(director: Director) -> Iterator[None]:
 
 
 def compute(one: Segment, way: Way) -> Any:
-    """The result of a segment, of which the backward pass keeps what `way` says."""
-    for module in one.attention:
-        module.project_again = way is Way.PROJECT  # type: ignore[assignment]
+    """The result of a segment, of which the backward pass, which must be the only one, keeps what `way` says.
+
+    Flags of its modules say how they compute, now and in the backward pass: `project_again` of those that attend, and
+    `overwrite` of those whose backward can write over what it has read.
+    """
+    for module in one.modules:
+        if hasattr(module, "project_again"):
+            module.project_again = way in (Way.PROJECT, Way.LEAST)  # type: ignore[assignment]
+        if hasattr(module, "overwrite"):
+            module.overwrite = True  # type: ignore[assignment]
     if way in (Way.KEEP, Way.PROJECT):
         return one.function(*one.inputs)
     return again(one.function, *one.inputs, spare_attention=way is Way.SPARE)
@@ -108,29 +118,42 @@ def again(function: Callable[..., Any], *inputs: Any, spare_attention: bool = Fa
 
 
 @contextmanager
-def recomputed(x: Tensor, function: Callable[[], Tensor]) -> Iterator[None]:
-    """While active, autograd saves of `x` and its views only how to get them: function() gives x once more.
+def recomputed(y: Tensor, function: Callable[[Tensor], Tensor], x: Tensor) -> Iterator[None]:
+    """While active, autograd saves x in place of `y` and its views: function(x) gives y once more.
 
     Args:
-        x: what operators inside save; nothing else may keep it.
+        y: what operators inside save; nothing else may keep it.
         function: runs without gradients, under the autocast of now.
+        x: saved in the way of the context around, for example as what checkpointing computes again.
     """
-    key, kind = x.untyped_storage()._cdata, x.device.type
+    # Autograd keeps both functions; what they hold would stay until the backward pass.
+    source, key, kind = weakref.ref(x), y.untyped_storage()._cdata, x.device.type
     enabled, half = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    # Hooks do not nest by themselves: those of the context around come first.
+    pack_around, unpack_around = torch._C._autograd._top_saved_tensors_default_hooks(False) or (same, same)
 
     def pack(saved: Tensor) -> Any:
         if saved.untyped_storage()._cdata != key:
-            return saved
-        return saved.shape, saved.stride(), saved.storage_offset()
+            return None, pack_around(saved)
+        kept = source()
+        assert kept is not None
+        return (saved.shape, saved.stride(), saved.storage_offset()), pack_around(kept)
 
     def unpack(packed: Any) -> Tensor:
-        if isinstance(packed, Tensor):
-            return packed
+        view, kept = packed
+        found = unpack_around(kept)
+        if view is None:
+            return found
         with torch.no_grad(), torch.autocast(kind, half, enabled):
-            return function().as_strided(*packed)
+            return function(found).as_strided(*view)
 
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         yield
+
+
+def same(x: Tensor) -> Tensor:
+    """x."""
+    return x
 
 
 ATTENTION = (

@@ -8,11 +8,6 @@ from spikevrt_kernels.deform_conv.triton.registered import flow_guided_deform_co
 
 MAX_GROUP_WIDTH = 64
 """The kernels hold all channels of a deformable group in registers, so its width is limited."""
-ALIGN = {
-    "triton": flow_guided_deform_conv_fused,
-    "sdpa": flow_guided_deform_conv_reference,
-    "naive": flow_guided_deform_conv_reference,
-}
 
 
 def flow_guided_deform_conv(
@@ -23,6 +18,7 @@ def flow_guided_deform_conv(
     bias: Tensor,
     max_residue: float,
     backend: str = "auto",
+    overwrite: bool = False,
 ) -> Tensor:
     """Align each frame's neighbours to it by a modulated deformable 3x3 convolution around an optical flow.
 
@@ -47,6 +43,8 @@ def flow_guided_deform_conv(
         bias: (Cout,).
         max_residue: largest distance between a tap and its place around the flow, in pixels.
         backend: auto, triton, sdpa or naive; sdpa has no form of its own and computes what naive does.
+        overwrite: whether the backward of `triton` may write the gradient of `predicted` over it, where nothing else
+            needs it. Then a second backward pass through the same graph raises.
 
     Returns:
         (2,B,T-1,H,W,Cout): direction, clip, t. In the product's type: autocast's, else that of x.
@@ -59,7 +57,8 @@ def flow_guided_deform_conv(
     chosen = resolve_backend(backend, "deform_conv", x, predicted)
     if chosen == "triton":
         check_width(x.shape[-1] // (predicted.shape[-1] // (3 * TAPS)))
-    return ALIGN[chosen](x, predicted, flow, weight, bias, max_residue)
+        return flow_guided_deform_conv_fused(x, predicted, flow, weight, bias, max_residue, overwrite)
+    return flow_guided_deform_conv_reference(x, predicted, flow, weight, bias, max_residue)
 
 
 def check_shapes(x: Tensor, predicted: Tensor, flow: Tensor, weight: Tensor) -> None:

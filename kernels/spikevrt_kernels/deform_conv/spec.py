@@ -31,10 +31,9 @@ def gathered(x: Tensor, predicted: Tensor) -> int:
     return prod(predicted.shape[:3]) * x.shape[-1]
 
 
-def of_forward(
-    x: Tensor, predicted: Tensor, flow: Tensor, weight: Tensor, bias: Tensor, max_residue: float, dot: torch.dtype
-) -> Cost:
+def of_forward(x: Tensor, predicted: Tensor, flow: Tensor, weight: Tensor, *others: Any) -> Cost:
     """Cost of the operator `spikevrt::deform_conv`, from its arguments: reads x, predicted, flow; writes the output."""
+    dot: torch.dtype = others[2]
     out = prod(predicted.shape[:3]) * weight.shape[0] * dot.itemsize
     read = gathered(x, predicted) * x.dtype.itemsize + feature_bytes(predicted) + feature_bytes(flow)
     return Cost(read + out, 1)
@@ -54,6 +53,7 @@ def of_backward(grad: Tensor, x: Tensor, predicted: Tensor, flow: Tensor, *other
 DECLARED: Declared = {
     "spikevrt::deform_conv": of_forward,
     "spikevrt::deform_conv_backward": of_backward,
+    "spikevrt::deform_conv_backward_over": of_backward,
 }
 """For `count_operators`, which sees a custom operator but not the kernels inside it."""
 

@@ -39,6 +39,8 @@ class DCNv2PackFlowGuided(nn.Module):
         self.max_residue = max_residue
         self.backend = backend
         self.warping = warping
+        self.overwrite = False
+        """Whether the backward pass may write over what it has read, and happens once; see `segments.compute`."""
         self.register_buffer("order", tap_major(deformable_groups), persistent=False)
         self.weight = nn.Parameter(torch.empty(channels, channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -92,7 +94,8 @@ class DCNv2PackFlowGuided(nn.Module):
         chosen = resolve_backend(self.backend, "deform_conv", x)
         if chosen == "triton":
             predicted = self.predicted_by_tap(warp_pairs(x, flow, self.warping))
-            return flow_guided_deform_conv(x, predicted, flow, self.weight, self.bias, self.max_residue, "triton")
+            layer = self.weight, self.bias, self.max_residue
+            return flow_guided_deform_conv(x, predicted, flow, *layer, "triton", self.overwrite)
         B, T, H, W, C = x.shape
         if chosen == "sdpa" and self.is_still(flow):
             return self.neighbours_in_place(x)

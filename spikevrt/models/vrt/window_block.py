@@ -197,9 +197,13 @@ class WindowBlock(nn.Module):
         _, D, H, W, _ = x.shape
         window, shift = effective_window((D, H, W), self.window, self.shift)
         bias = self.attn.early_bias()
-        project = partial(norm_linear, x, affine(self.norm1), self.attn.projection(), bias, self.backends.norm_linear)
-        qkv, proj = project(), self.attn.proj
-        with recomputed(qkv, project) if self.project_again else nullcontext():
+        norm, weight, backend = affine(self.norm1), self.attn.projection(), self.backends.norm_linear
+
+        def project(x: Tensor) -> Tensor:
+            return norm_linear(x, norm, weight, bias, backend)
+
+        qkv, proj = project(x), self.attn.proj
+        with recomputed(qkv, project, x) if self.project_again else nullcontext():
             attended = self.attn.attend(qkv, window, shift, bias is not None)
         scale = self.drop_attn(x)
         return linear_residual(x, attended, proj.weight, proj.bias, scale, self.backends.linear_residual)

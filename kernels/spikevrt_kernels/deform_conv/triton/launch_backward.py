@@ -71,15 +71,20 @@ class GatheredGradients(NamedTuple):
     """Sums of dW (9,C,Cout)."""
 
 
-def gradients_launch(call: Call, grad: Tensor, bound: Bound | None) -> tuple[Launch, GatheredGradients]:
-    """The launch, in fixed point if there is a bound, and what it writes."""
+def gradients_launch(
+    call: Call, grad: Tensor, bound: Bound | None, over: Tensor | None = None
+) -> tuple[Launch, GatheredGradients]:
+    """The launch, in fixed point if there is a bound, and what it writes.
+
+    `over` gets the gradient of what was predicted, which may lie there: a program has read what it writes over.
+    """
     config, channels = call.config("bwd_gradients"), call.x.shape[-1]
     share = backward_share(call.groups, channels, call.outputs)
     parts, tiles = share.blocks * share.tap_parts, call.tiles(config.pixels)
     programs = pieces(tiles, pieces(tiles, programs_over(tiles, parts)))
     found = GatheredGradients(
         call.x.new_zeros(call.x.shape, dtype=torch.int64 if bound else call.acc),
-        call.predicted.new_empty(call.predicted.shape),
+        call.predicted.new_empty(call.predicted.shape) if over is None else over,
         call.flow.new_empty((parts, *call.flow.shape)),
         new_sums(call.x, call.acc, programs, (TAPS, channels, call.outputs)),
     )
@@ -119,12 +124,12 @@ def convert_launch(call: Call, fixed: Tensor, bound: Bound) -> tuple[Launch, Ten
     return Launch(deform_conv_bwd_convert_kernel, grid, arguments, compiler_options(CONVERT_WARPS)), dx
 
 
-def gradients(call: Call, grad: Tensor, weight: Tensor, floating: bool) -> Gradients:
-    """Gradients of x, predicted, flow, weight (Cout,C,3,3), and of the bias in the type of sums."""
+def gradients(call: Call, grad: Tensor, weight: Tensor, floating: bool, over: Tensor | None = None) -> Gradients:
+    """Gradients of x, predicted (in `over` if it is given), flow, weight (Cout,C,3,3), and bias in the type of sums."""
     launch, bias_sums = bias_launch(call, grad)
     launch.run()
     bound = None if floating else bound_of(call, bias_sums)
-    launch, found = gradients_launch(call, grad, bound)
+    launch, found = gradients_launch(call, grad, bound, over)
     launch.run()
     if bound is None:
         dx = found.dx.to(call.x.dtype)
