@@ -33,6 +33,8 @@ class Way(StrEnum):
     """Its inputs alone."""
     LEAST = "again, projections twice"
     """Its inputs alone; while it is computed again, queries, keys and values are not kept either."""
+    SINGLY = "again, block by block"
+    """The inputs of its blocks, of which one at a time is computed again, its projections twice."""
 
 
 class Segment(NamedTuple):
@@ -90,15 +92,16 @@ def following(director: Director) -> Iterator[None]:
 def compute(one: Segment, way: Way) -> Any:
     """The result of a segment, of which the backward pass, which must be the only one, keeps what `way` says.
 
-    Flags of its modules say how they compute, now and in the backward pass: `project_again` of those that attend, and
+    Flags of its modules say how they compute, now and in the backward pass: `project_again` and `alone` of blocks, and
     `overwrite` of those whose backward can write over what it has read.
     """
     for module in one.modules:
         if hasattr(module, "project_again"):
-            module.project_again = way in (Way.PROJECT, Way.LEAST)  # type: ignore[assignment]
+            module.project_again = way in (Way.PROJECT, Way.LEAST, Way.SINGLY)  # type: ignore[assignment]
+            module.alone = way is Way.SINGLY  # type: ignore[assignment]
         if hasattr(module, "overwrite"):
             module.overwrite = True  # type: ignore[assignment]
-    if way in (Way.KEEP, Way.PROJECT):
+    if way in (Way.KEEP, Way.PROJECT, Way.SINGLY):
         return one.function(*one.inputs)
     return again(one.function, *one.inputs, spare_attention=way is Way.SPARE)
 

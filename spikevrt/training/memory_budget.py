@@ -71,7 +71,7 @@ def step_memory(config: Config, backends: Backends, half: torch.dtype | None, fo
         one.plan = tracer = Tracer(lambda: mode.now)
         one.micro_batch(model, batch)
     assert tracer.fixed is not None
-    return StepMemory(tracer.fixed, tuple(tracer.segments))
+    return StepMemory(tracer.fixed, tracer.segments)
 
 
 def choose_ways(

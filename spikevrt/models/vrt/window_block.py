@@ -178,7 +178,8 @@ class WindowBlock(nn.Module):
         self.shift = shift
         self.backends = backends = settings.backends
         self.checkpoint_attn = settings.checkpoint_attn
-        self.project_again = False
+        # How the backward pass gets its intermediates in a segment; see `segments.compute`.
+        self.project_again = self.alone = False
         # The kernels keep x alone: nothing would be saved by computing them again.
         self.checkpoint_ffn = settings.checkpoint_ffn and backends.geglu_block != "triton"
         self.norm1 = nn.LayerNorm(dim)
@@ -190,6 +191,9 @@ class WindowBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,D,H,W,C) -> (B,D,H,W,C)."""
+        return again(self._both, x) if self.alone else self._both(x)
+
+    def _both(self, x: Tensor) -> Tensor:
         x = again(self._attend, x) if self.checkpoint_attn else self._attend(x)
         return again(self._feed_forward, x) if self.checkpoint_ffn else self._feed_forward(x)
 
