@@ -63,6 +63,7 @@ def keep_freed_memory() -> None:
     mallopt(M_TRIM_THRESHOLD, -1)
 
 
+UNBOUNDED = 2**60
 CONTEXT_BYTES, GAPS_SHARE = 700 * 10**6, 0.05
 """What CUDA and its libraries take beside tensors, and the share that is lost in gaps between them: allowances, not
 measured."""
@@ -71,8 +72,11 @@ measured."""
 def free_for_tensors(device: torch.device) -> int:
     """Bytes that tensors may take on a device, of what is free now.
 
-    On CUDA an allowance is left for libraries and gaps. On the CPU it is what the system calls available.
+    On CUDA an allowance is left for libraries and gaps. On the CPU it is what the system calls available. A GPU that is
+    only planned for has no bound.
     """
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return UNBOUNDED
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int((free - CONTEXT_BYTES) * (1 - GAPS_SHARE))

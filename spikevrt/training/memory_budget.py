@@ -13,12 +13,13 @@ from spikevrt.errors import UserError
 from spikevrt.models import Backends, build_model
 from spikevrt.models.memory_plan import Choice, all_kept, cheapest, smallest
 from spikevrt.models.segment_costs import Traced, Tracer
-from spikevrt.models.segments import Way
+from spikevrt.models.segments import Plan, Way
 from spikevrt.system.memory import free_for_tensors
-from spikevrt.training.step_cost import CPU, optimiser_step_of, random_batch
+from spikevrt.training.optimiser_step import optimiser_step_of, random_batch
 from spikevrt_kernels.core.backends import planning
 from spikevrt_kernels.proof.memory import PeakMode, without_storage
 
+CPU = torch.device("cpu")
 GB = 10**9
 KEY = "TRAIN.MEMORY_BUDGET_GB"
 
@@ -90,6 +91,13 @@ def choose_ways(
     if choice is None:
         raise UserError(too_small(config, memory, wanted, budget))
     return choice.ways, f"{KEY} = {wanted}: {described(memory, choice)}"
+
+
+def plan_of(config: Config, backends: Backends, half: torch.dtype | None, device: torch.device) -> Plan | None:
+    """The plan for TRAIN.MEMORY_BUDGET_GB; None without it."""
+    if config.train.memory_budget_gb is None:
+        return None
+    return Plan(choose_ways(config, backends, half, device)[0])
 
 
 def described(memory: StepMemory, choice: Choice) -> str:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spikevrt.config import TrainConfig
+from spikevrt.config import Config, TrainConfig
 from spikevrt.data.clips.batches import Batch
 from spikevrt.models import run_model
 from spikevrt.models.half_weights import weights_in_half
@@ -114,3 +114,23 @@ class OptimiserStep:
             self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load(ema)
+
+
+def optimiser_step_of(
+    model: nn.Module, config: Config, device: torch.device, half: torch.dtype | None
+) -> OptimiserStep:
+    """The trainer's step, without a gradient scaler; for a model on `device`."""
+    model.train()
+    one = OptimiserStep(model, config.train, device, half)
+    one.scaler = torch.amp.GradScaler(device.type, enabled=False)  # A scaler needs its device, which a plan lacks.
+    # The default on CUDA; a plan on the CPU must count its temporary tensors.
+    one.optimizer.param_groups[0]["foreach"] = one.optimizer.param_groups[1]["foreach"] = True
+    return one
+
+
+def random_batch(config: Config, device: torch.device) -> Batch:
+    """TRAIN.BATCH_SIZE random crops of DATA.CROP_SIZE; spikes have the frames' size."""
+    B, T, S = config.train.batch_size, config.data.clip_len, config.data.crop_size
+    blur, sharp = torch.rand(2, B, T, 3, S, S, device=device)
+    voxels = torch.rand(B, T, config.data.k, S, S, device=device) if config.model.use_spike else None
+    return Batch(blur, sharp, voxels)

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from spikevrt.config import Config
-from spikevrt.data.clips.batches import Batch
 from spikevrt.models import build_model, choose_backends
+from spikevrt.models.segments import Plan
 from spikevrt.models.traffic import LEGEND, Counting, Places, details, type_name
 from spikevrt.system.device import half_type, planned_half_type
-from spikevrt.training.optimiser_step import OptimiserStep
+from spikevrt.training.memory_budget import plan_of
+from spikevrt.training.optimiser_step import optimiser_step_of, random_batch
 from spikevrt_kernels.checks.timing import elapsed
 from spikevrt_kernels.core.backends import BackendError, planning
 from spikevrt_kernels.core.names import Backends
@@ -20,7 +21,7 @@ from spikevrt_kernels.proof.memory import predicted_peak, without_storage
 from spikevrt_kernels.proof.operator_counter import OperatorTraffic, count_operators
 from spikevrt_kernels.registry import DECLARED
 
-CPU = torch.device("cpu")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 TIMED_STEPS = 3
 
 
@@ -40,8 +41,9 @@ def step_traffic(
     """
     with planning(), torch.device("meta"):
         model = build_model(config, False, Backends.of(backend))
+    plan = plan_of(config, Backends.of(backend), half, CUDA)
     with without_storage(for_cuda=True):
-        step = make_step(model.to_empty(device="cpu"), config, CPU, half)
+        step = make_step(model.to_empty(device="cpu"), config, CPU, half, plan)
         step()  # It makes the optimiser's state.
         with counting(DECLARED, Places(model)) as traffic:
             step()
@@ -69,7 +71,9 @@ class StepFigures(NamedTuple):
     """Largest number of bytes allocated at a time, by CUDA's allocator; None on the CPU."""
 
 
-def make_step(model: nn.Module, config: Config, device: torch.device, half: torch.dtype | None) -> Callable[[], None]:
+def make_step(
+    model: nn.Module, config: Config, device: torch.device, half: torch.dtype | None, plan: Plan | None = None
+) -> Callable[[], None]:
     """A function that performs the trainer's step on data in memory, but does not ask whether the loss is finite.
 
     Args:
@@ -77,8 +81,10 @@ def make_step(model: nn.Module, config: Config, device: torch.device, half: torc
         config: gives TRAIN.BATCH_SIZE crops of DATA.CROP_SIZE; spikes have the frames' size.
         device: device of the model and the batch.
         half: autocast's type, or None for float32.
+        plan: what is computed again; None = what the model's own settings say.
     """
     one, batch = optimiser_step_of(model, config, device, half), random_batch(config, device)
+    one.plan = plan
 
     def step() -> None:
         one.clip(one.micro_batch(model, batch))
@@ -87,31 +93,12 @@ def make_step(model: nn.Module, config: Config, device: torch.device, half: torc
     return step
 
 
-def optimiser_step_of(
-    model: nn.Module, config: Config, device: torch.device, half: torch.dtype | None
-) -> OptimiserStep:
-    """The trainer's step, without a gradient scaler; arguments as in `make_step`."""
-    model.train()
-    one = OptimiserStep(model, config.train, device, half)
-    one.scaler = torch.amp.GradScaler(device.type, enabled=False)  # A scaler needs its device, which a plan lacks.
-    # The default on CUDA; a plan on the CPU must count its temporary tensors.
-    one.optimizer.param_groups[0]["foreach"] = one.optimizer.param_groups[1]["foreach"] = True
-    return one
-
-
-def random_batch(config: Config, device: torch.device) -> Batch:
-    """TRAIN.BATCH_SIZE random crops of DATA.CROP_SIZE; spikes have the frames' size."""
-    B, T, S = config.train.batch_size, config.data.clip_len, config.data.crop_size
-    blur, sharp = torch.rand(2, B, T, 3, S, S, device=device)
-    voxels = torch.rand(B, T, config.data.k, S, S, device=device) if config.model.use_spike else None
-    return Batch(blur, sharp, voxels)
-
-
 def predicted_training_peak(config: Config, half: torch.dtype | None) -> int:
     """Predict the peak memory of a training step on CUDA in bytes, on any machine, for any backend but `auto`."""
     with planning(), torch.device("meta"):
         model = build_model(config, pretrained=False)
-    return predicted_peak(lambda: make_step(model.to_empty(device="cpu"), config, CPU, half), for_cuda=True)
+    plan = plan_of(config, Backends.of(config.model.attn_backend), half, CUDA)
+    return predicted_peak(lambda: make_step(model.to_empty(device="cpu"), config, CPU, half, plan), for_cuda=True)
 
 
 def measured_step(config: Config, device: torch.device) -> StepFigures:
@@ -125,7 +112,8 @@ def measured_step(config: Config, device: torch.device) -> StepFigures:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     model = build_model(config, False, backends).to(device)
-    step = make_step(model, config, device, half_type(device, config.train.mixed_precision))
+    half = half_type(device, config.train.mixed_precision)
+    step = make_step(model, config, device, half, plan_of(config, backends, half, device))
     step()
     seconds = statistics.median(elapsed(step, device) for _ in range(TIMED_STEPS))
     return StepFigures(seconds, torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None)
