@@ -10,7 +10,7 @@ PIP := -m pip --disable-pip-version-check --quiet
 ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
 .PHONY: help install test lint types unit interpreter wheel demo demo-long selftest gpu-report bench kernels-report \
-	conformance-kernels kills fuzz memory-spikes memory-training seeds clean
+	bounds conformance-kernels kills fuzz memory-spikes memory-training seeds clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,9 @@ bench: $(STAMP)  ## time and memory by backend: bench.json, a table and bench.pn
 
 kernels-report: $(STAMP)  ## compile and count every kernel without a GPU: docs/kernels_report.md (an hour)
 	$(ONE_THREAD) $(BIN)/python -m bench.kernels_report
+
+bounds: $(STAMP)  ## predicted least time of a whole forward and step on every GPU (half an hour)
+	$(ONE_THREAD) $(BIN)/python -m bench.bounds --config default --by-work --opts TRAIN.BATCH_SIZE=1
 
 kills: $(STAMP)  ## 60 kills of a training, 20 of one process of two: each ends as if nothing had happened (15 minutes)
 	SPIKEVRT_KILLS=60 SPIKEVRT_RANK_KILLS=20 $(ONE_THREAD) $(BIN)/python -m pytest -n 2 tests/training/test_kills.py

@@ -5,6 +5,7 @@ import torch
 
 from spikevrt.config.limits import PLACES
 from spikevrt.models.randomness import DropPath
+from spikevrt.models.segments import Way, compute, following
 from spikevrt.models.vrt.stage import Stage
 from spikevrt.models.vrt.window_block import TMSAG, BlockSettings
 
@@ -59,3 +60,16 @@ def test_a_stage_without_blocks(number):
     h, w = (side * 2 if place.reshape == "up" else side // 2 if place.reshape == "down" else side for side in sides)
     flows = 0.7 * torch.randn(2, 1, 2, 2, h, w, dtype=torch.float64)
     same(lambda settings: Stage(width, C, [], WINDOW, place, settings, GROUPS), x, *flows)
+
+
+def test_whatever_segments_compute_again_the_gradients_have_the_same_bits():
+    place, flows = PLACES[0], 0.7 * torch.randn(2, 1, 1, 2, 4, 4, dtype=torch.float64)
+    settings = BlockSettings(HEADS, attn_backend="triton")
+    stage = randomised(Stage(C, C, [0.3, 0.3], WINDOW, place, settings, GROUPS, mul_attn_ratio=0.5))
+    x = torch.randn(2, C, 2, 4, 4, dtype=torch.float64)
+    flows = flows.expand(2, 2, 1, 2, 4, 4)
+    wanted = run(stage, [x, *flows])
+    for way in Way:
+        with following(lambda one, way=way: compute(one, way if way in (*one.ways, Way.SPARE) else Way.KEEP)):
+            found = run(stage, [x, *flows])
+        assert all(map(torch.equal, found, wanted)), way

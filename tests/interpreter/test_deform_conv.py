@@ -180,3 +180,17 @@ def test_what_cannot_run_raises_a_sentence():
         flow_guided_deform_conv(inputs[0][..., :3], *inputs[1:], RESIDUE)
     with pytest.raises(ValueError, match=r"weight is \(3, 3, 3, 3\), not \(Cout,4,3,3\)"):
         flow_guided_deform_conv(*inputs[:3], inputs[3][:, :3], inputs[4], RESIDUE)
+
+
+def test_the_gradient_of_what_was_predicted_may_lie_over_it():
+    inputs = drawn(SMALL)
+    wanted = run(inputs)
+    x, predicted, *others = inputs
+    mine = predicted * 1.0  # Made for this call alone.
+    out = flow_guided_deform_conv(x, mine, *others, RESIDUE, "triton", overwrite=True)
+    R = torch.randn(out.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = torch.autograd.grad(out, inputs, R, retain_graph=True)
+    assert all(map(torch.equal, [out, *found], wanted))
+    assert torch.equal(mine, found[1])
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(out, inputs, R)

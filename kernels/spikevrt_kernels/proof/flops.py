@@ -86,6 +86,7 @@ OWN: Mapping[str, Callable[..., int]] = {
     "spikevrt::geglu_block_backward": of_geglu_backward,
     "spikevrt::deform_conv": of_alignment,
     "spikevrt::deform_conv_backward": of_alignment_backward,
+    "spikevrt::deform_conv_backward_over": of_alignment_backward,
 }
 """Operators of this project that multiply matrices; the others only gather."""
 
