@@ -18,19 +18,17 @@ from spikevrt.data.clips.batches import Feed
 from spikevrt.data.clips.dataset import collate
 from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError, one_line
-from spikevrt.models import Backends, build_model, choose_backends
-from spikevrt.models.backends.compiled_kernels import compile_kernels
+from spikevrt.models import build_model
 from spikevrt.models.compiled_parts import compile_parts
-from spikevrt.models.segments import Plan
 from spikevrt.restoration.metrics import BEST_BY, summary
 from spikevrt.system.device import half_type, require_c_compiler
 from spikevrt.system.memory import GIB, TRAINING_ADVICE, memory_advice, memory_in_use
 from spikevrt.system.process import STOPPING, handled
 from spikevrt.training import checkpoints
+from spikevrt.training.agreed import agreed_backends, agreed_plan
 from spikevrt.training.anomalies import anomalies_named
 from spikevrt.training.bad_samples import BadSamples
 from spikevrt.training.distributed import Processes
-from spikevrt.training.memory_budget import choose_ways
 from spikevrt.training.optimisation import (
     draws_per_step,
     freeze_flow,
@@ -49,14 +47,6 @@ from spikevrt.training.skipped_steps import SkippedSteps
 from spikevrt.training.validation import is_sound, training_samples, validate, validation_samples
 
 DEFAULTS = RunOptions()
-
-
-def agreed_backends(config: Config, processes: Processes) -> Backends:
-    """The backends that the first process chose; afterwards their kernels are on the disk of every machine."""
-    backends = processes.decide(lambda: choose_backends(config, processes.device))
-    if "triton" in backends:
-        processes.on_other_machines(lambda: compile_kernels(config, processes.device))
-    return backends
 
 
 class Trainer:
@@ -81,10 +71,7 @@ class Trainer:
         self.skips = SkippedSteps(config.train.max_bad_steps)
         self.best = -math.inf
         self.saves = Saves(config, processes, self.state, self._sound)
-        self.signalled = False
-        self.told = False
-        self.stopped = False
-        self.planned = ""
+        self.signalled = self.told = self.stopped = False
         if config.train.compile:
             require_c_compiler(processes.device, "TRAIN.COMPILE")
         torch.manual_seed(config.train.seed)
@@ -97,9 +84,7 @@ class Trainer:
         hold_flow_still(self.model, config)
         half = half_type(processes.device, config.train.mixed_precision)
         self.optimiser_step = OptimiserStep(self.model, config.train, processes.device, half)
-        if config.train.memory_budget_gb is not None:
-            ways, self.planned = processes.decide(lambda: choose_ways(config, backends, half, processes.device))
-            self.optimiser_step.plan = Plan(ways)
+        self.optimiser_step.plan, self.planned = agreed_plan(config, backends, half, processes)
         if resume is not None:
             self.load(resume)
         self.steps = total_steps(config.train, len(self.dataset), processes.world, self.step, self.draws)

@@ -10,7 +10,7 @@ import torch
 from spikevrt.config import load_config
 from spikevrt.errors import UserError
 from spikevrt.models import Backends
-from spikevrt.training import distributed, trainer
+from spikevrt.training import agreed, distributed
 from spikevrt.training.distributed import Processes, accumulating, joined_processes
 from spikevrt.training.peers import Peers
 
@@ -62,14 +62,14 @@ def test_kernels_are_compiled_once_on_every_other_machine_and_all_wait(rank, loc
     """The first process compiles where it chooses; two machines of two processes."""
     done = []
     taken = Backends("triton", "sdpa")
-    monkeypatch.setattr(trainer, "compile_kernels", lambda config, device: done.append("compiled"))
+    monkeypatch.setattr(agreed, "compile_kernels", lambda config, device: done.append("compiled"))
     monkeypatch.setattr(Processes, "decide", lambda processes, make: taken)
     monkeypatch.setattr(distributed.distributed, "barrier", lambda: done.append("waited"))
     processes = Processes(rank, 4, torch.device("cpu"), local)
-    assert trainer.agreed_backends(load_config("demo"), processes) == taken
+    assert agreed.agreed_backends(load_config("demo"), processes) == taken
     assert done == ["compiled"] * compiles + ["waited"]
     taken = Backends.of("sdpa")
-    trainer.agreed_backends(load_config("demo"), processes)
+    agreed.agreed_backends(load_config("demo"), processes)
     assert len(done) == compiles + 1, "there is nothing to compile"
 
 
