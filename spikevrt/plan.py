@@ -1,8 +1,8 @@
-"""`python -m spikevrt.plan`: prints parameters, feature shapes and memory traffic of a configuration."""
+"""`python -m spikevrt.plan`: prints parameters, feature shapes, memory and memory traffic of a configuration."""
 
 from collections.abc import Sequence
 
-from spikevrt.cli import add_config_arguments, command_parser, config_from_arguments, run_command
+from spikevrt.cli import add_config_arguments, command_parser, config_from_arguments, positive_number, run_command
 
 DESCRIPTION = """Print a model's parameters per module, and the shape of its features after each stage.
 
@@ -10,7 +10,8 @@ No memory is allocated: the model is built without storage, whatever its size.
 
   python -m spikevrt.plan --config default
   python -m spikevrt.plan --config fast --opts DATA.CROP_SIZE=192 TRAIN.BATCH_SIZE=1
-    python -m spikevrt.plan --config default --traffic    # also memory traffic of a forward, per attention backend
+  python -m spikevrt.plan --config default --gpu-memory 24    # memory of a training step, what fits a GPU of 24 GB
+  python -m spikevrt.plan --config default --traffic    # also memory traffic of a forward, per attention backend
 """
 
 
@@ -24,6 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--step-traffic", action="store_true", help="the same for a training step of TRAIN.BATCH_SIZE clips (minutes)"
     )
+    parser.add_argument(
+        "--memory", action="store_true", help="also print the memory of a training step by what is computed again"
+    )
+    parser.add_argument(
+        "--gpu-memory", type=positive_number, metavar="GB", help="the same, and what fits a GPU of so many GB"
+    )
     args = parser.parse_args(argv)
     config = config_from_arguments(args)
     from spikevrt.models.planning import feature_table, parameter_table
@@ -31,6 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(parameter_table(config))
     print()
     print(feature_table(config))
+    if args.memory or args.gpu_memory:
+        from spikevrt.training.memory_table import memory_table
+
+        print()
+        print(memory_table(config, args.gpu_memory))
     if args.traffic:
         from spikevrt.models.traffic import traffic_table
 

@@ -12,7 +12,7 @@ from spikevrt.errors import UserError
 from spikevrt.system.failures import out_of_memory
 
 TRAINING_ADVICE = (
-    "in this order: MODEL.VRT.USE_CHECKPOINT_ATTN and USE_CHECKPOINT_FFN true; ADAPTIVE_CHUNK true with a smaller "
+    "in this order: TRAIN.MEMORY_BUDGET_GB=auto; ADAPTIVE_CHUNK true with a smaller "
     "MAX_BATCH_TOKENS, or the triton backend; a smaller TRAIN.BATCH_SIZE; DATA.CROP_SIZE; DATA.CLIP_LEN; "
     "MODEL.CHANNELS_PER_SCALE [64,64,64,64]; TRAIN.ACCUMULATE_GRAD above 1 to keep the batch"
 )
@@ -79,6 +79,11 @@ def free_for_tensors(device: torch.device) -> int:
         return UNBOUNDED
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return int((free - CONTEXT_BYTES) * (1 - GAPS_SHARE))
+        return for_tensors(free)
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     return int(lines["MemAvailable"].split()[0]) * 1024
+
+
+def for_tensors(size: int) -> int:
+    """Bytes that tensors may take of the free memory of a GPU."""
+    return int((size - CONTEXT_BYTES) * (1 - GAPS_SHARE))

@@ -1,6 +1,7 @@
 """Plans a training step for TRAIN.MEMORY_BUDGET_GB: what is kept for the backward pass, and what is computed again."""
 
 from collections import Counter
+from dataclasses import replace
 from math import sqrt
 from typing import NamedTuple
 
@@ -16,11 +17,13 @@ from spikevrt.models.segment_costs import Traced, Tracer
 from spikevrt.models.segments import Plan, Way
 from spikevrt.system.memory import free_for_tensors
 from spikevrt.training.optimiser_step import optimiser_step_of, random_batch
-from spikevrt_kernels.core.backends import planning
+from spikevrt_kernels.core.backends import MAX_FRAMES, planning
 from spikevrt_kernels.proof.memory import PeakMode, without_storage
 
 CPU = torch.device("cpu")
 GB = 10**9
+OF_ANY_LENGTH = ("sdpa", "naive")
+"""Backends without a limit of frames."""
 KEY = "TRAIN.MEMORY_BUDGET_GB"
 
 
@@ -62,6 +65,10 @@ def step_memory(config: Config, backends: Backends, half: torch.dtype | None, fo
         half: autocast's type, or None for float32.
         for_cuda: operators take the forms that they have on CUDA, otherwise those of the CPU.
     """
+    if (
+        config.train.memory_budget_gb is None
+    ):  # Otherwise blocks would follow USE_CHECKPOINT_ATTN and USE_CHECKPOINT_FFN.
+        config = replace(config, train=replace(config.train, memory_budget_gb=AUTO))
     with planning(for_cuda), torch.device("meta"):
         model = build_model(config, False, backends)
     with without_storage(for_cuda), PeakMode() as mode:
@@ -112,19 +119,22 @@ def described(memory: StepMemory, choice: Choice) -> str:
 
 def too_small(config: Config, memory: StepMemory, wanted: str, budget: int) -> str:
     """The line for a budget that no choice meets."""
-    least = memory.least()
-    share = (budget - memory.fixed) / least.peak
-    batch, clip = int(config.train.batch_size * share), int(config.data.clip_len * share)
-    crop = int(config.data.crop_size * sqrt(max(share, 0))) // MULTIPLE * MULTIPLE
-    fitting = [
-        f"{key}={value}"
-        for key, value, lowest in (
-            ("TRAIN.BATCH_SIZE", batch, 1),
-            ("DATA.CROP_SIZE", crop, LEAST_PIXELS),
-            ("DATA.CLIP_LEN", clip, 2),
-        )
-        if value >= lowest
-    ]
+    fitting = largest(config, memory, budget)
     remedy = f"about this fits: {' or '.join(fitting)}" if fitting else "choose a smaller model"
     free = f" ({budget / GB:.2f} GB are free)" if wanted == AUTO else ""
-    return f"{KEY} = {wanted}{free}: a step needs at least {memory.peak(least) / GB:.2f} GB; {remedy}"
+    return f"{KEY} = {wanted}{free}: a step needs at least {memory.peak(memory.least()) / GB:.2f} GB; {remedy}"
+
+
+def largest(config: Config, memory: StepMemory, budget: int) -> list[str]:
+    """The largest batch, crop and clip that fit a budget about, each by itself, as options; those that do.
+
+    All that segments hold grows with each of them in proportion, crops with their area.
+    """
+    share = max(0.0, (budget - memory.fixed) / memory.least().peak)
+    frames = int(config.data.clip_len * share)
+    sizes = (
+        ("TRAIN.BATCH_SIZE", int(config.train.batch_size * share), 1),
+        ("DATA.CROP_SIZE", int(config.data.crop_size * sqrt(share)) // MULTIPLE * MULTIPLE, LEAST_PIXELS),
+        ("DATA.CLIP_LEN", frames if config.model.attn_backend in OF_ANY_LENGTH else min(frames, MAX_FRAMES), 2),
+    )
+    return [f"{key}={size}" for key, size, least in sizes if size >= least]
