@@ -27,6 +27,8 @@ from spikevrt_kernels.core.keys import by_key
 from spikevrt_kernels.core.tuned import Kernel, read_rows
 from spikevrt_kernels.proof.compiler import Resources, compile_launch
 
+pytestmark = pytest.mark.binaries
+
 ASKED = Asked("default", (), 90)
 CARD = "a card"
 STATIC, FAST, SLOW, BROKEN, HUNG = (16, 8, 2), (64, 8, 6), (32, 4, 6), (32, 8, 3), (16, 4, 3)

@@ -6,6 +6,8 @@ import torch
 from spikevrt_kernels.deform_conv.spec import align_launches
 from spikevrt_kernels.proof.compiler import compile_launch
 
+pytestmark = pytest.mark.binaries
+
 MAX_SHARED = 16 * 1024
 STACK = {80: 0, 90: 0, 100: 0, 120: 16}
 """Bytes that a backward kernel may spill by architecture."""

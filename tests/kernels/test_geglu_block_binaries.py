@@ -7,6 +7,8 @@ from spikevrt_kernels.geglu_block.spec import geglu_launches
 from spikevrt_kernels.proof import compiler
 from spikevrt_kernels.proof.compiler import compile_launch
 
+pytestmark = pytest.mark.binaries
+
 MAX_SHARED = 72 * 1024
 BACKWARD_STACK = 128
 FORWARD = [

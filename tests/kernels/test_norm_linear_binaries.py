@@ -10,6 +10,8 @@ from spikevrt_kernels.linear_residual.spec import linear_residual_launches
 from spikevrt_kernels.norm_linear.spec import norm_linear_launches
 from spikevrt_kernels.proof.compiler import compile_launch
 
+pytestmark = pytest.mark.binaries
+
 ROWS = 5 * 256 * 256
 MAX_SHARED = 72 * 1024
 STACK = {80: 128, 90: 0, 120: 128}

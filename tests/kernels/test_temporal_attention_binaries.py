@@ -6,6 +6,8 @@ import torch
 from spikevrt_kernels.proof.compiler import compile_launch
 from spikevrt_kernels.temporal_attention.triton.launch import backward_launch, forward_launch
 
+pytestmark = pytest.mark.binaries
+
 ARCHITECTURES = (80, 90, 120)
 CASES = {
     "T5-bf16": (5, torch.bfloat16, 256),

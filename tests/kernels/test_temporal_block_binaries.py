@@ -6,6 +6,8 @@ import torch
 from spikevrt_kernels.proof.compiler import compile_launch
 from spikevrt_kernels.temporal_block.spec import block_launches
 
+pytestmark = pytest.mark.binaries
+
 MAX_SHARED = 99 * 1024
 STACK = {80: 128, 90: 0, 100: 0, 120: 128}
 """Bytes that a kernel may spill by architecture; none on sm_90 and sm_100."""

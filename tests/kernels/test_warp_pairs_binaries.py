@@ -6,6 +6,8 @@ import torch
 from spikevrt_kernels.proof.compiler import compile_launch
 from spikevrt_kernels.warp_pairs.spec import warp_launches
 
+pytestmark = pytest.mark.binaries
+
 MAX_SHARED, MAX_REGISTERS = 16 * 1024, 128
 KERNELS = ("forward", "bwd_flow", "bwd_scatter", "bwd_convert")
 

@@ -8,6 +8,8 @@ from spikevrt_kernels.proof.compiler import compile_launch
 from spikevrt_kernels.proof.work import score_instructions
 from spikevrt_kernels.window_attention.spec import window_launches
 
+pytestmark = pytest.mark.binaries
+
 MAX_SHARED = 99 * 1024
 STACK = {80: 128, 90: 0, 120: 128}
 """Bytes that a kernel may spill by architecture; none on sm_90."""

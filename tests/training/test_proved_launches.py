@@ -16,6 +16,8 @@ from spikevrt_kernels.core.keys import by_key
 from spikevrt_kernels.core.launch import noted_launches
 from spikevrt_kernels.proof.memory import without_storage
 
+pytestmark = pytest.mark.binaries
+
 PRESETS = ("default", "high_quality", "low_memory", "fast", "demo")
 HALF = torch.bfloat16
 FRAMES = ((250, 400), (68, 100), (264, 296))
