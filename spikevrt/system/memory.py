@@ -79,7 +79,8 @@ def free_for_tensors(device: torch.device) -> int:
         return UNBOUNDED
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return for_tensors(free)
+        # What PyTorch holds and does not use now is free for tensors too.
+        return for_tensors(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     return int(lines["MemAvailable"].split()[0]) * 1024
 

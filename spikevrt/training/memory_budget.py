@@ -22,6 +22,8 @@ from spikevrt_kernels.proof.memory import PeakMode, without_storage
 
 CPU = torch.device("cpu")
 GB = 10**9
+WHOLE = (Way.KEEP, Way.AGAIN)
+"""Ways that do not reach inside blocks, which torch.compile makes one piece."""
 OF_ANY_LENGTH = ("sdpa", "naive")
 """Backends without a limit of frames."""
 KEY = "TRAIN.MEMORY_BUDGET_GB"
@@ -79,7 +81,10 @@ def step_memory(config: Config, backends: Backends, half: torch.dtype | None, fo
         one.plan = tracer = Tracer(lambda: mode.now)
         one.micro_batch(model, batch)
     assert tracer.fixed is not None
-    return StepMemory(tracer.fixed, tracer.segments)
+    segments = tracer.segments
+    if config.train.compile:
+        segments = tuple(one._replace(costs=tuple(c for c in one.costs if c.way in WHOLE)) for one in segments)
+    return StepMemory(tracer.fixed, segments)
 
 
 def choose_ways(

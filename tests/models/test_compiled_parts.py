@@ -10,7 +10,8 @@ from spikevrt.models import build_model, half_weights
 from spikevrt.models.compiled_parts import compile_parts
 from spikevrt.models.half_weights import weights_in_half
 from spikevrt.models.randomness import SampleRandomness
-from spikevrt.models.vrt.window_block import BlockSettings, WindowBlock
+from spikevrt.models.segments import Way, compute, following
+from spikevrt.models.vrt.window_block import TMSAG, BlockSettings, WindowBlock
 from spikevrt.system.device import autocast, require_c_compiler
 
 SMALL = [
@@ -84,6 +85,24 @@ def test_parts_multiply_with_the_copies_in_half_precision_and_are_computed_again
         assert torch.equal(out, wanted)
         assert all(map(torch.equal, found, gradients))
     assert len(graphs) == 1
+
+
+def test_segments_are_computed_again_around_compiled_blocks(counted):
+    torch.manual_seed(0)
+    settings = BlockSettings(2, attn_backend="naive")
+    group, layer, (backend, graphs) = TMSAG(8, [0.0, 0.0], (2, 4, 4), False, settings), nn.Linear(8, 8), counted
+    x = torch.rand(1, 4, 8, 8, 8, requires_grad=True)
+
+    def gradients():
+        out = group.with_linear(x, layer, settings.backends)
+        return torch.autograd.grad(out.square().sum(), [x, *group.parameters(), *layer.parameters()])
+
+    wanted = gradients()
+    compile_parts(group, backend)
+    with following(lambda one: compute(one, Way.AGAIN)):
+        found = gradients()
+    assert all(map(torch.equal, found, wanted))
+    assert graphs
 
 
 @pytest.mark.parametrize(("device", "named"), [("cpu", "CXX"), ("cuda", "CC")])
