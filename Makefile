@@ -9,7 +9,7 @@ PIP := -m pip --disable-pip-version-check --quiet
 # Two test processes on two cores: threads of their own would only wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
-.PHONY: help install test lint types unit interpreter binaries wheel demo demo-long selftest gpu-report bench kernels-report \
+.PHONY: help install test lint types unit interpreter runs binaries wheel demo demo-long selftest gpu-report bench kernels-report \
 	bounds conformance-kernels kills fuzz memory-spikes memory-training seeds clean
 
 help:  ## this list
@@ -31,8 +31,11 @@ lint: $(STAMP)  ## ruff
 types: $(STAMP)  ## mypy
 	$(BIN)/mypy
 
-unit: $(STAMP)  ## the tests, two processes at a time; those marked slow or binaries have targets of their own
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not binaries"
+unit: $(STAMP)  ## the tests, two processes at a time; those with a mark have targets of their own
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not binaries and not runs"
+
+runs: $(STAMP)  ## whole runs: the demo, several processes, kills, signals (minutes)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal -m "runs and not slow"
 
 binaries: $(STAMP)  ## compile kernels for GPUs: registers, stack, instructions, and all that a run launches (minutes)
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal -m binaries

@@ -9,6 +9,8 @@ from spikevrt.data.files.video_writing import video_writer
 from spikevrt.errors import UserError
 from tests.small_data import moving_frames
 
+pytestmark = pytest.mark.runs
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):

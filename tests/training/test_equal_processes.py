@@ -12,6 +12,8 @@ from spikevrt.config import config_to_yaml
 from tests.small_data import small_config
 from tests.training.double import double_model, train_in_float64
 
+pytestmark = pytest.mark.runs
+
 RANDOM = (
     "MODEL.VRT.DROP_PATH=0.3",
     "MODEL.SPIKE_TSA.DROPOUT=0.2",

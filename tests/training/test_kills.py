@@ -17,6 +17,8 @@ import torch
 
 from tests.small_data import small_config
 
+pytestmark = pytest.mark.runs
+
 KILLS = int(os.environ.get("SPIKEVRT_KILLS", "6"))
 RANK_KILLS = int(os.environ.get("SPIKEVRT_RANK_KILLS", "1"))
 SECONDS_TO_NOTICE = 10

@@ -112,6 +112,8 @@ def test_who_ended():
 JOIN = """
 from spikevrt.training.distributed import joined_processes
 import os, signal
+
+pytestmark = pytest.mark.runs
 with joined_processes("cpu") as processes:
     if processes.rank == {dying}:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -351,7 +351,7 @@ def test_out_of_memory_is_answered_with_what_to_change(tree, tmp_path, monkeypat
     with pytest.raises(UserError) as caught:
         start(tree, tmp_path / "run", "TRAIN.MAX_STEPS=1").run()
     order = (
-        "USE_CHECKPOINT",
+        "MEMORY_BUDGET_GB=auto",
         "ADAPTIVE_CHUNK",
         "BATCH_SIZE",
         "CROP_SIZE",

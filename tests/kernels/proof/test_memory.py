@@ -64,10 +64,10 @@ def test_a_training_step_with_the_optimisers_state(on_meta):
     assert peak == tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]
 
 
-def peak_of_block(backend, chunk, T=5, training=True, for_cuda=False):
+def peak_of_block(backend, chunk, T=5, training=True, for_cuda=False, side=64):
     def setup():
         block = TemporalCrossBlock(32, TimeSettings(attn_backend=backend, chunk=chunk))
-        x, context = (torch.randn(1, 32, T, 64, 64, requires_grad=training) for _ in range(2))
+        x, context = (torch.randn(1, 32, T, side, side, requires_grad=training) for _ in range(2))
 
         def step():
             with torch.set_grad_enabled(training):
@@ -80,8 +80,13 @@ def peak_of_block(backend, chunk, T=5, training=True, for_cuda=False):
 
 
 def test_backends_of_the_temporal_block_and_its_chunks():
-    """The fused block is planned on any machine, and keeps far less for its backward."""
-    assert 2 * peak_of_block("triton", None) < peak_of_block("naive", None)
+    """The fused block is planned on any machine, and needs far less, with all that it allocates inside itself.
+
+    Its sums of weights' gradients do not grow with the features, so the difference shows where these are large.
+    """
+    features = 32 * 5 * 256 * 256 * 4
+    assert peak_of_block("triton", None, side=256) < 11.5 * features
+    assert peak_of_block("naive", None, side=256) > 21 * features
     assert peak_of_block("naive", Chunking(256), training=False) < peak_of_block("naive", None, training=False)
     assert peak_of_block("sdpa", None) != peak_of_block("sdpa", None, for_cuda=True), (
         "sdpa has a form of its own on CPU"
