@@ -22,7 +22,7 @@ PRESETS = ("default", "high_quality", "low_memory", "fast", "demo")
 HALF = torch.bfloat16
 FRAMES = ((250, 400), (68, 100), (264, 296))
 """Of restoration; their padded eighths hold a multiple of 16 pixels, of 4 and an odd number."""
-FAMILIES = 84
+FAMILIES = 83
 """Binaries of a default start on sm_90."""
 SMALL = ("MODEL.VRT.DEPTHS=[4,1,1,1,1,1,1,2]", "MODEL.VRT.INDEP_RECONSTS=[7]", "TRAIN.BATCH_SIZE=1")
 
