@@ -17,6 +17,8 @@ from spikevrt.system.subprocesses import Command, call_together, free_port
 from spikevrt.training.peers import Peers, running
 from tests.small_data import small_config
 
+pytestmark = pytest.mark.runs
+
 OURS = ("-m", "spikevrt.train", "--processes", "2")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "spikevrt.train")
 NO_FLOW = ("TRAIN.FREEZE_FLOW_STEPS=1000", "TRAIN.NUM_WORKERS=1", "TRAIN.LOG_EVERY=1", "TRAIN.VAL_EVERY=1000")
@@ -112,8 +114,6 @@ def test_who_ended():
 JOIN = """
 from spikevrt.training.distributed import joined_processes
 import os, signal
-
-pytestmark = pytest.mark.runs
 with joined_processes("cpu") as processes:
     if processes.rank == {dying}:
         os.kill(os.getpid(), signal.SIGKILL)
