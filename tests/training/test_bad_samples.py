@@ -15,6 +15,7 @@ from spikevrt.training.distributed import Processes
 from spikevrt.training.options import RunOptions
 from spikevrt.training.trainer import Trainer
 from tests.small_data import small_config
+from tests.training.stopping import stop_after
 
 CPU = Processes(0, 1, torch.device("cpu"))
 QUICK = ("TRAIN.LOG_EVERY=1", "TRAIN.WARMUP_STEPS=1", "TRAIN.VAL_EVERY=99")
@@ -103,13 +104,7 @@ def test_a_resumed_run_takes_the_same_samples(own_tree, tmp_path):
     common = ("TRAIN.NUM_WORKERS=0", "TRAIN.SAVE_EVERY=2")
     assert start(own_tree, tmp_path / "whole", 5, "TRAIN.MAX_STEPS=4", *common).run()
     first = start(own_tree, tmp_path / "parts", 5, "TRAIN.MAX_STEPS=4", *common)
-    one_step = first._one_step
-
-    def stop_after_two(*arguments):
-        one_step(*arguments)
-        first.signalled = first.step == 2
-
-    first._one_step = stop_after_two
+    stop_after(first, 2)
     assert not first.run()
     assert start(own_tree, tmp_path / "parts", 5, "TRAIN.MAX_STEPS=4", *common, resume=True).run()
     whole, parts = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("whole", "parts"))

@@ -18,6 +18,7 @@ from spikevrt_kernels.core.backends import planning
 from spikevrt_kernels.core.names import Backends
 from spikevrt_kernels.proof.memory import predicted_peak
 from tests.small_data import small_config
+from tests.training.stopping import stop_after
 
 HERE = Processes(0, 1, CPU)
 RUN = ("TRAIN.MAX_STEPS=3", "TRAIN.VAL_EVERY=100", "TRAIN.LOG_EVERY=1", "MODEL.VRT.DROP_PATH=0.2")
@@ -80,13 +81,7 @@ def test_a_run_within_any_budget_and_its_resumption_have_the_same_losses(tree, t
 
     assert start("plain").run()
     first = start("planned", f"TRAIN.MEMORY_BUDGET_GB={memory.peak(memory.least()) / GB + 0.0001:.4f}")
-    one_step = first._one_step
-
-    def stop_after_two(*arguments):
-        one_step(*arguments)
-        first.signalled = first.step == 2
-
-    first._one_step = stop_after_two
+    stop_after(first, 2)
     assert not first.run()
     assert start("planned", "TRAIN.MEMORY_BUDGET_GB=auto", resume=tmp_path / "planned" / "last.pt").run()
     assert rows(tmp_path / "planned") == rows(tmp_path / "plain")

@@ -24,6 +24,7 @@ from spikevrt.training.run import train as run_training
 from spikevrt.training.run_folder import find_resume
 from spikevrt.training.trainer import Trainer
 from tests.small_data import small_config
+from tests.training.stopping import stop_after
 
 CPU = Processes(0, 1, torch.device("cpu"))
 QUICK = ("TRAIN.VAL_EVERY=100", "TRAIN.SAVE_EVERY=2", "TRAIN.LOG_EVERY=1", "TRAIN.WARMUP_STEPS=1")
@@ -53,13 +54,7 @@ def test_resume_is_exact(tree, tmp_path, workers):
     common = ("TRAIN.MAX_STEPS=4", f"TRAIN.NUM_WORKERS={workers}", "TRAIN.ACCUMULATE_GRAD=2", "MODEL.VRT.DROP_PATH=0.2")
     assert start(tree, tmp_path / "whole", *common).run()
     first = start(tree, tmp_path / "parts", *common)
-    one_step = first._one_step
-
-    def stop_after_two(*arguments):
-        one_step(*arguments)
-        first.signalled = first.step == 2
-
-    first._one_step = stop_after_two
+    stop_after(first, 2)
     assert not first.run()
     assert rows(tmp_path / "parts", "train")[-1]["step"] == 2
     assert start(tree, tmp_path / "parts", *common, resume=True).run()

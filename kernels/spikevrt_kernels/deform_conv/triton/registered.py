@@ -37,6 +37,24 @@ def like_forward(x: Tensor, predicted: Tensor, flow: Tensor, weight: Tensor, *ot
     return x.new_empty((2, B, T - 1, H, W, weight.shape[0]), dtype=dot)
 
 
+def all_gradients(
+    grad: Tensor,
+    x: Tensor,
+    predicted: Tensor,
+    flow: Tensor,
+    weight: Tensor,
+    max_residue: float,
+    dot: torch.dtype,
+    over: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The result of `run_backward`, the gradient of `predicted` in `over` if that is given."""
+    from spikevrt_kernels.deform_conv.triton.launch import Call, taps_first
+    from spikevrt_kernels.deform_conv.triton.launch_backward import gradients
+
+    call = Call(x, predicted, flow, taps_first(weight, dot), max_residue, dot)
+    return gradients(call, grad, weight, float_atomics(), over)
+
+
 def run_backward(
     grad: Tensor,
     x: Tensor,
@@ -47,11 +65,7 @@ def run_backward(
     dot: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, predicted, flow, weight, and of the bias in the type of sums, for a gradient like the output."""
-    from spikevrt_kernels.deform_conv.triton.launch import Call, taps_first
-    from spikevrt_kernels.deform_conv.triton.launch_backward import gradients
-
-    call = Call(x, predicted, flow, taps_first(weight, dot), max_residue, dot)
-    return gradients(call, grad, weight, float_atomics())
+    return all_gradients(grad, x, predicted, flow, weight, max_residue, dot)
 
 
 def like_backward(
@@ -72,11 +86,7 @@ def run_backward_over(
     dot: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """`run_backward` that leaves the gradient of `predicted` there, and gives the others."""
-    from spikevrt_kernels.deform_conv.triton.launch import Call, taps_first
-    from spikevrt_kernels.deform_conv.triton.launch_backward import gradients
-
-    call = Call(x, predicted, flow, taps_first(weight, dot), max_residue, dot)
-    dx, _, *others = gradients(call, grad, weight, float_atomics(), call.predicted)
+    dx, _, *others = all_gradients(grad, x, predicted, flow, weight, max_residue, dot, predicted)
     return dx, *others
 
 
