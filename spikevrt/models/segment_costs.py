@@ -1,18 +1,19 @@
 """What segments of a model cost in each way, found on tensors without storage; every distinct one is traced once."""
 
+import weakref
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from spikevrt.models.segments import Segment, Way, compute, following
 from spikevrt_kernels.proof.memory import PeakMode
-from spikevrt_kernels.proof.operator_counter import count_operators
+from spikevrt_kernels.proof.operator_counter import OperatorTraffic, count_operators
 from spikevrt_kernels.registry import DECLARED
 
 
@@ -22,10 +23,38 @@ class Cost(NamedTuple):
     way: Way
     kept: int
     """From the end of its forward until its backward: its outputs included, without inputs that nobody needs then."""
-    peak: int
-    """The most at a time in its forward and in its backward, beyond what was there before its forward."""
+    forward_peak: int
+    """The most at a time in its forward, beyond what was there before."""
+    backward_peak: int
+    """The most at a time in its backward, beyond what was there before its forward."""
+    moved: int
+    """By its backward."""
     again: int
-    """Moved by what the backward computes again."""
+    """Moved by what its backward computes again, a part of `moved`."""
+
+    @property
+    def peak(self) -> int:
+        """The most at a time."""
+        return max(self.forward_peak, self.backward_peak)
+
+
+class Work(NamedTuple):
+    """What a stretch of a step does."""
+
+    bytes: int = 0
+    """Moved."""
+    launches: int = 0
+    flops: int = 0
+    """Multiplications and additions of products and convolutions."""
+
+    @classmethod
+    def of(cls, traffic: OperatorTraffic) -> "Work":
+        """The sums of what was counted."""
+        return cls(traffic.bytes, traffic.launches, traffic.flops)
+
+    def plus(self, other: "Work") -> "Work":
+        """Both together."""
+        return Work(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 class Traced(NamedTuple):
@@ -33,8 +62,11 @@ class Traced(NamedTuple):
 
     label: str
     costs: tuple[Cost, ...]
-    forward: int
-    """Bytes that its forward moves."""
+    forward: Work
+    backward: Work
+    """With everything kept."""
+    stage: str = ""
+    """The part of the model that it belongs to, as in `planning.leading_modules`."""
 
 
 class Known(NamedTuple):
@@ -49,24 +81,40 @@ class Known(NamedTuple):
     """For each way, which inputs its backward does not need."""
 
 
+class Call(NamedTuple):
+    """A segment of a forward pass; its tensors are kept, so that no other takes their place."""
+
+    known: Known
+    stage: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+
 class Tracer:
     """A director that looks up what segments cost, and gives outputs without values; inside `without_storage`.
 
     Args:
         allocated: gives the bytes of all tensors now.
+        ways: the ways to trace; `Way.KEEP` is among them.
+        stages: by their name.
     """
 
-    def __init__(self, allocated: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self,
+        allocated: Callable[[], int] = lambda: 0,
+        ways: Collection[Way] = tuple(Way),
+        stages: Iterable[tuple[str, nn.Module]] = (),
+    ) -> None:
         self.allocated = allocated
+        self.ways = ways
+        self.stages = {module: name for name, stage in stages for module in stage.modules()}
         self.fixed: int | None = None
         """Bytes that were there before the first segment."""
         self.known: dict[Hashable, Known] = {}
-        self.calls: list[tuple[Known, list[Tensor]]] = []
-        """All segments in order, with their inputs."""
+        self.calls: list[Call] = []
+        """All segments in order."""
         self.needed: set[int] = set()
         """Outputs (by `storage_of`) that the segment which made them needs itself."""
-        self.outputs: list[Tensor] = []
-        """Kept, so that no other tensor takes their place."""
 
     def __call__(self, one: Segment) -> Any:
         """Trace a segment, unless one like it was traced before."""
@@ -74,14 +122,21 @@ class Tracer:
             self.fixed = self.allocated()
         key = signature(one)
         if key not in self.known:
-            self.known[key] = trace(one)
+            self.known[key] = trace(one, self.ways)
         found = self.known[key]
-        self.calls.append((found, tensors_of(one.inputs)))
         out = tree_map_only(Tensor, like, found.out)
         outputs = tensors_of(out)
-        self.outputs += outputs
+        self.calls.append(Call(found, self.stage_of(one), tensors_of(one.inputs), outputs))
         self.needed |= {storage_of(x) for x, kept in zip(outputs, found.kept_outputs, strict=True) if kept}
         return out
+
+    def stage_of(self, one: Segment) -> str:
+        """The name of the stage of a segment; of one without modules its label."""
+        return self.stages.get(one.parts[0], "") if one.parts else one.label
+
+    def begin_again(self) -> None:
+        """Forget the order of the segments, but not what was traced."""
+        self.calls.clear()
 
     @contextmanager
     def followed(self) -> Iterator[None]:
@@ -92,23 +147,54 @@ class Tracer:
     @property
     def segments(self) -> tuple[Traced, ...]:
         """All segments in order; what only the next one takes, and does not need, is freed after its forward."""
-        users = Counter(storage_of(x) for _, inputs in self.calls for x in inputs)
+        users = Counter(storage_of(x) for call in self.calls for x in call.inputs)
         found = []
-        for known, inputs in self.calls:
-            alone = [users[storage_of(x)] == 1 and storage_of(x) not in self.needed for x in inputs]
+        for call, waiting in zip(self.calls, self.waiting(), strict=True):
+            alone = [users[storage_of(x)] == 1 and storage_of(x) not in self.needed for x in call.inputs]
             costs = []
-            for cost, dropped in zip(known.traced.costs, known.dropped_inputs, strict=True):
+            for cost, dropped in zip(call.known.traced.costs, call.known.dropped_inputs, strict=True):
                 freed = sum(
-                    x.untyped_storage().nbytes() for x, *yes in zip(inputs, alone, dropped, strict=True) if all(yes)
+                    x.untyped_storage().nbytes()
+                    for x, *yes in zip(call.inputs, alone, dropped, strict=True)
+                    if all(yes)
                 )
-                costs.append(cost._replace(kept=cost.kept - freed))
-            found.append(known.traced._replace(costs=tuple(costs)))
+                peak = cost.backward_peak + waiting
+                costs.append(cost._replace(kept=cost.kept - freed, backward_peak=peak))
+            found.append(call.known.traced._replace(costs=tuple(costs), stage=call.stage))
         return tuple(found)
+
+    def waiting(self) -> list[int]:
+        """Bytes of gradients that pass by each segment: those of earlier outputs from later segments."""
+        made = {id(x): number for number, call in enumerate(self.calls) for x in call.outputs}
+        last: dict[int, int] = {}
+        sizes: dict[int, int] = {}
+        for number, call in enumerate(self.calls):
+            for x in call.inputs:
+                for leaf in leaves_of(x):
+                    last[id(leaf)], sizes[id(leaf)] = number, leaf.nbytes
+        found = [0] * len(self.calls)
+        for key, number in last.items():
+            for between in range(made.get(key, number) + 1, number):
+                found[between] += sizes[key]
+        return found
 
 
 def storage_of(x: Tensor) -> int:
     """What tensors that share memory have in common."""
     return x.untyped_storage()._cdata
+
+
+def leaves_of(x: Tensor) -> list[Tensor]:
+    """The tensors with gradients that x was made of outside segments; x itself if it was not."""
+    found, open_ones, seen = [], [x.grad_fn], set()
+    while open_ones:
+        node = open_ones.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            if hasattr(node, "variable"):
+                found.append(node.variable)
+            open_ones += [following for following, _ in node.next_functions]
+    return found if seen else [x] if x.requires_grad else []
 
 
 def signature(one: Segment) -> Hashable:
@@ -135,65 +221,55 @@ def like(x: Tensor) -> Tensor:
     return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device, requires_grad=x.requires_grad)
 
 
-def trace(one: Segment) -> Known:
+def trace(one: Segment, wanted: Collection[Way]) -> Known:
     """The costs of a segment, its outputs, and what its backward needs."""
-    fresh = one._replace(inputs=tree_map_only(Tensor, like, one.inputs))
-    with count_operators(DECLARED) as forward, torch.no_grad():
-        one.function(*fresh.inputs)
-    ways = one.ways
-    needs = [needs_of(fresh, way) for way in ways]
-    if not any(x.requires_grad for x in tensors_of(needs[0].out)):
-        ways, needs = ways[:1], needs[:1]  # Without a backward all ways are one.
-    runs = [trace_way(fresh, way) for way in ways]
-    least = runs[0].moved
-    costs = tuple(Cost(way, run.kept, run.peak, run.moved - least) for way, run in zip(ways, runs, strict=True))
-    dropped = tuple(tuple(not kept for kept in need.inputs) for need in needs)
-    return Known(Traced(one.label, costs, forward.bytes), needs[0].out, needs[0].outputs, dropped)
+    first = trace_way(one, Way.KEEP)
+    # Without a backward all ways are one.
+    ways = one.ways if any(x.requires_grad for x in tensors_of(first.out)) else (Way.KEEP,)
+    runs = [first if way is Way.KEEP else trace_way(one, way) for way in ways if way in wanted]
+    costs = tuple(run.cost._replace(again=run.cost.moved - first.cost.moved) for run in runs)
+    dropped = tuple(tuple(not kept for kept in run.kept_inputs) for run in runs)
+    return Known(Traced(one.label, costs, first.forward, first.backward), first.out, first.kept_outputs, dropped)
 
 
 class Run(NamedTuple):
     """One way, run."""
 
-    kept: int
-    peak: int
-    moved: int
-    """Bytes that the backward moves."""
+    cost: Cost
+    """Without `again`."""
+    forward: Work
+    backward: Work
+    out: Any
+    """Its outputs, without values and history."""
+    kept_inputs: tuple[bool, ...]
+    kept_outputs: tuple[bool, ...]
 
 
 def trace_way(one: Segment, way: Way) -> Run:
     """Run forward and backward of a segment."""
-    sources = [x for x in (*tensors_of(one.inputs), *weights_of(one)) if x.requires_grad]
-    with PeakMode() as mode, mode.inside_operators():
-        out = compute(one, way)
-        kept = mode.now
+    leaves = tree_map_only(Tensor, like, one.inputs)
+    sources = [x for x in (*tensors_of(leaves), *weights_of(one)) if x.requires_grad]
+    mode = PeakMode()
+    with mode, mode.inside_operators():
+        # Copies, because the graph holds leaves anyway.
+        inputs = tree_map_only(Tensor, torch.clone, leaves)
+        base = mode.now
+        with count_operators(DECLARED) as forward:
+            out = compute(one._replace(inputs=inputs), way)
+        kept = mode.now - base
         ends = [x for x in tensors_of(out) if x.requires_grad]
         grads, edges = [torch.empty_like(x) for x in ends], [get_gradient_edge(x) for x in ends]
-        del out, ends  # What only later segments need is freed before this one's backward.
-        with count_operators(DECLARED) as backward:
-            if edges:
-                torch.autograd.grad(edges, sources, grads, allow_unused=True)
-    return Run(kept, mode.peak, backward.bytes)
-
-
-class Needs(NamedTuple):
-    """What the backward of a segment needs: what is alive when only the graph is left."""
-
-    inputs: tuple[bool, ...]
-    outputs: tuple[bool, ...]
-    out: Any
-    """Outputs without values and history."""
-
-
-def needs_of(one: Segment, way: Way) -> Needs:
-    """Run the forward of a segment, and see what stays."""
-    with PeakMode() as mode:
-        # Copies, because the graph holds leaves anyway.
-        inputs = tree_map_only(Tensor, lambda x: like(x).clone(), one.inputs)
-        out = compute(one._replace(inputs=inputs), way)
-        graph = [x.grad_fn for x in tensors_of(out)]
-        places = [[storage_of(x) for x in tensors_of(tree)] for tree in (inputs, out)]
-        template = tree_map_only(Tensor, like, out)
-        del inputs, out
-        before, after = (tuple(place in mode.alive for place in some) for some in places)
-    del graph
-    return Needs(before, after, template)
+    template = tree_map_only(Tensor, like, out)
+    places = [[weakref.ref(x.untyped_storage()) for x in tensors_of(tree)] for tree in (inputs, out)]
+    del inputs, out, ends  # What only later segments need is freed before this one's backward.
+    held, outputs = ([place() for place in some] for some in places)
+    first, mode.peak = mode.peak, mode.now
+    with mode, mode.inside_operators(), count_operators(DECLARED) as backward:
+        # Earlier segments hold its inputs.
+        others = [torch.empty_like(x) for x, kept in zip(tensors_of(leaves), held, strict=True) if kept is None]
+        if edges:
+            torch.autograd.grad(edges, sources, grads, allow_unused=True)
+        del others
+    cost = Cost(way, kept, first - base, mode.peak - base, backward.bytes, 0)
+    kept_inputs, kept_outputs = (tuple(one is not None for one in some) for some in (held, outputs))
+    return Run(cost, Work.of(forward), Work.of(backward), template, kept_inputs, kept_outputs)

@@ -1,11 +1,13 @@
 """Plans a training step for TRAIN.MEMORY_BUDGET_GB: what is kept for the backward pass, and what is computed again."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from math import sqrt
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from spikevrt.config import Config
 from spikevrt.config.keys import AUTO
@@ -13,12 +15,15 @@ from spikevrt.config.limits import LEAST_PIXELS, MULTIPLE
 from spikevrt.errors import UserError
 from spikevrt.models import Backends, build_model
 from spikevrt.models.memory_plan import Choice, all_kept, cheapest, smallest
-from spikevrt.models.segment_costs import Traced, Tracer
+from spikevrt.models.planning import leading_modules
+from spikevrt.models.segment_costs import Traced, Tracer, Work
 from spikevrt.models.segments import Plan, Way
 from spikevrt.system.memory import free_for_tensors
 from spikevrt.training.optimiser_step import optimiser_step_of, random_batch
 from spikevrt_kernels.core.backends import MAX_FRAMES, planning
 from spikevrt_kernels.proof.memory import PeakMode, without_storage
+from spikevrt_kernels.proof.operator_counter import count_operators
+from spikevrt_kernels.registry import DECLARED
 
 CPU = torch.device("cpu")
 GB = 10**9
@@ -35,11 +40,13 @@ class StepMemory(NamedTuple):
     fixed: int
     """Bytes of weights, their copies, the optimiser's state and the batch."""
     segments: tuple[Traced, ...]
+    elsewhere: Work
+    """What a step does outside segments: casts of weights, loss, optimiser."""
 
     @property
     def forward(self) -> int:
         """Bytes that the forward pass moves."""
-        return sum(segment.forward for segment in self.segments)
+        return sum(segment.forward.bytes for segment in self.segments)
 
     def peak(self, choice: Choice) -> int:
         """Peak bytes of a step."""
@@ -58,7 +65,13 @@ class StepMemory(NamedTuple):
         return cheapest(self.segments, budget - self.fixed)
 
 
-def step_memory(config: Config, backends: Backends, half: torch.dtype | None, for_cuda: bool = True) -> StepMemory:
+def step_memory(
+    config: Config,
+    backends: Backends,
+    half: torch.dtype | None,
+    for_cuda: bool = True,
+    ways: Collection[Way] = tuple(Way),
+) -> StepMemory:
     """Trace the segments of a training step, each distinct one once: a dozen seconds for `default`.
 
     Args:
@@ -66,25 +79,38 @@ def step_memory(config: Config, backends: Backends, half: torch.dtype | None, fo
         backends: of the operators; `triton` works on any machine.
         half: autocast's type, or None for float32.
         for_cuda: operators take the forms that they have on CUDA, otherwise those of the CPU.
+        ways: that a choice may take; `Way.KEEP` is among them.
     """
-    if (
-        config.train.memory_budget_gb is None
-    ):  # Otherwise blocks would follow USE_CHECKPOINT_ATTN and USE_CHECKPOINT_FFN.
+    if config.train.memory_budget_gb is None:
+        # Otherwise blocks would follow USE_CHECKPOINT_ATTN and USE_CHECKPOINT_FFN.
         config = replace(config, train=replace(config.train, memory_budget_gb=AUTO))
+    if config.train.compile:
+        ways = [way for way in ways if way in WHOLE]
     with planning(for_cuda), torch.device("meta"):
         model = build_model(config, False, backends)
-    with without_storage(for_cuda), PeakMode() as mode:
-        one, batch = optimiser_step_of(model.to_empty(device="cpu"), config, CPU, half), random_batch(config, CPU)
-        for parameter in model.parameters():
-            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
-        one.finish(1, taken=True)  # It makes the optimiser's state.
-        one.plan = tracer = Tracer(lambda: mode.now)
-        one.micro_batch(model, batch)
+    with without_storage(for_cuda):
+        with PeakMode() as mode:
+            model.to_empty(device="cpu")
+            one, batch = optimiser_step_of(model, config, CPU, half), random_batch(config, CPU)
+            with_gradients(model)
+            one.finish(1, taken=True)  # It makes the optimiser's state.
+            one.plan = tracer = Tracer(lambda: mode.now, ways, leading_modules(model))
+            one.micro_batch(model, batch)
+        segments = tracer.segments
+        # Once more, with all segments known.
+        tracer.begin_again()
+        with_gradients(model)
+        with count_operators(DECLARED) as elsewhere:
+            one.clip(one.micro_batch(model, batch))
+            one.finish(2, taken=True)
     assert tracer.fixed is not None
-    segments = tracer.segments
-    if config.train.compile:
-        segments = tuple(one._replace(costs=tuple(c for c in one.costs if c.way in WHOLE)) for one in segments)
-    return StepMemory(tracer.fixed, segments)
+    return StepMemory(tracer.fixed, segments, Work.of(elsewhere))
+
+
+def with_gradients(model: nn.Module) -> None:
+    """Give a gradient to every parameter that takes one."""
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
 
 
 def choose_ways(

@@ -4,7 +4,7 @@ import itertools
 import random
 
 from spikevrt.models.memory_plan import all_kept, cheapest, choice_of, smallest
-from spikevrt.models.segment_costs import Cost, Traced
+from spikevrt.models.segment_costs import Cost, Traced, Work
 from spikevrt.models.segments import Way
 
 
@@ -16,10 +16,10 @@ def drawn_segments(seed, count=7):
         kept = sorted((draw.randrange(1, 40) for _ in range(3)), reverse=True)
         again = sorted(draw.randrange(20) for _ in range(2))
         costs = [
-            Cost(way, k, k + draw.randrange(30), a)
+            Cost(way, k, k + draw.randrange(30), k + draw.randrange(30), a, a)
             for way, k, a in zip((Way.KEEP, Way.PROJECT, Way.AGAIN), kept, (0, *again), strict=True)
         ]
-        found.append(Traced(f"segment {number}", tuple(costs[: draw.randrange(1, 4)]), 10))
+        found.append(Traced(f"segment {number}", tuple(costs[: draw.randrange(1, 4)]), Work(10), Work(20)))
     return found
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
@@ -86,6 +86,8 @@ class Notes:
     architecture: ClassVar[int] = 90
     watch: ClassVar[Callable[[], AbstractContextManager[Any]]] = nullcontext
     """Entered around an operator's own code, whose allocations dispatch modes outside do not see."""
+    call: ClassVar[Callable[[Callable[..., Any], tuple[Any, ...]], Any] | None] = None
+    """Calls functions that are `repeatable`, or repeats what they did."""
 
 
 @contextmanager
@@ -125,9 +127,23 @@ def without_values(run: Callable[..., Any], like: Callable[..., Any]) -> Callabl
         if not noting():
             return like(*inputs)
         with Notes.watch():
-            return run(*inputs)
+            return again(*inputs)
 
+    again = repeatable(run)
     return fake
+
+
+def repeatable(function: Function) -> Function:
+    """A function of tensors, numbers and tuples that does the same for equal shapes, see `proof.repeated`.
+
+    Its results have storages of their own, and it keeps none of its inputs.
+    """
+
+    @wraps(function)
+    def call(*inputs: Any) -> Any:
+        return function(*inputs) if Notes.call is None else Notes.call(function, inputs)
+
+    return call  # type: ignore[return-value]
 
 
 def constant(function: Function) -> Function:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from spikevrt_kernels.core.keys import Key, key_of
 from spikevrt_kernels.core.launch import Launch, noted_launches
 from spikevrt_kernels.core.operator import Declared
-from spikevrt_kernels.proof.flops import flops_of
 from spikevrt_kernels.proof.operator_counter import CountingMode, OperatorTraffic
 
 
@@ -52,24 +51,24 @@ class CallMode(CountingMode):
     def __init__(self, declared: Declared, place: Callable[[], str], calls: Calls, noted: list[Launch]) -> None:
         super().__init__(declared, place)
         self.calls, self.noted = calls, noted
-        self.cost = (0, 0)
+        self.cost = (0, 0, 0)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        first, self.cost = len(self.noted), (0, 0)
+        first, self.cost = len(self.noted), (0, 0, 0)
         out = super().__torch_dispatch__(func, types, args, kwargs)
-        moved, launches = self.cost
+        moved, launches, flops = self.cost
         if launches:
             keys = tuple(map(self.keep, self.noted[first:]))
-            call = Call(func._schema.name, moved, flops_of(func, out, args, kwargs or {}), launches, keys)
+            call = Call(func._schema.name, moved, flops, launches, keys)
             self.calls.times[call] += 1
         return out
 
-    def add(self, name: str, moved: int, launches: int) -> None:
+    def add(self, name: str, moved: int, launches: int, flops: int) -> None:
         """Add one call, and remember its cost."""
-        super().add(name, moved, launches)
-        self.cost = moved, launches
+        super().add(name, moved, launches, flops)
+        self.cost = moved, launches, flops
 
     def keep(self, launch: Launch) -> LaunchKey:
         """The key of a launch, of which one is kept."""

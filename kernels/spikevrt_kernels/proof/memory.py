@@ -7,23 +7,24 @@ in it. Every custom operator needs its fake.
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from spikevrt_kernels.core.backends import planning
 from spikevrt_kernels.core.launch import Notes, noted_launches
 from spikevrt_kernels.proof.cuda_autocast import cuda_autocast
+from spikevrt_kernels.proof.repeated import Watcher, repeating
 
 ITERATIONS = 2
 """The first training step creates the optimiser's state; the second one runs with it."""
 
 
-class PeakMode(TorchDispatchMode):
+class PeakMode(Watcher):
     """Adds up the storages that operators allocate while they are alive.
 
     torch.distributed's MemTracker counts the same; its hooks on modules take ten times as long and forbid
@@ -40,10 +41,11 @@ class PeakMode(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
-        for x in tree_leaves(out):
-            if isinstance(x, Tensor):
-                self.add(x.untyped_storage())
-        self.peak = max(self.peak, self.now)
+        if not returns_inputs(func):
+            for x in tree_leaves(out):
+                if isinstance(x, Tensor):
+                    self.add(x.untyped_storage())
+            self.peak = max(self.peak, self.now)
         return out
 
     @contextmanager
@@ -69,6 +71,32 @@ class PeakMode(TorchDispatchMode):
         """Remove a freed storage; its address may be used again."""
         self.now -= self.alive.pop(key)
 
+    def begin(self) -> tuple[int, int]:
+        """What is allocated now, and the peak so far."""
+        before = self.now, self.peak
+        self.peak = self.now
+        return before
+
+    def end(self, begun: tuple[int, int]) -> int:
+        """The peak since `begin`, beyond what was allocated then."""
+        now, peak = begun
+        extra, self.peak = self.peak - now, max(self.peak, peak)
+        return extra
+
+    def repeat(self, effect: int) -> None:
+        """Count a peak once more."""
+        self.peak = max(self.peak, self.now + effect)
+
+
+@cache
+def returns_inputs(func: Any) -> bool:
+    """Whether an operator returns views of its inputs, or inputs that it writes: it allocates nothing.
+
+    `lift_fresh` returns a constant, which no operator has made.
+    """
+    name, aliased = func._schema.name, any(r.alias_info is not None for r in func._schema.returns)
+    return name == "aten::_unsafe_view" or (aliased and name != "aten::lift_fresh")
+
 
 @contextmanager
 def without_storage(for_cuda: bool = False) -> Iterator[None]:
@@ -77,7 +105,8 @@ def without_storage(for_cuda: bool = False) -> Iterator[None]:
     With `for_cuda` operators take the forms that they have on CUDA, and autocast casts what it casts there; otherwise
     those of the CPU.
     """
-    with planning(for_cuda), FakeTensorMode(allow_non_fake_inputs=True), cuda_autocast() if for_cuda else nullcontext():
+    autocast = cuda_autocast() if for_cuda else nullcontext()
+    with planning(for_cuda), FakeTensorMode(allow_non_fake_inputs=True), autocast, repeating():
         yield
 
 

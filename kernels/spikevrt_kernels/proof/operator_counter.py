@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from spikevrt_kernels.core.operator import Declared
+from spikevrt_kernels.proof.flops import flops_of
+from spikevrt_kernels.proof.repeated import Watcher
 
 NOT_LAUNCHED = (
     "aten::empty",
@@ -29,6 +30,10 @@ NOT_LAUNCHED = (
 )
 """Allocations write nothing, what matmul calls an unsafe view is a view; tensors without storage ask for their device,
 and for the type of a sum, by an operator."""
+
+
+Counted = tuple[str, int, int, int]
+"""A call: the operator's name, bytes, launches, FLOPs."""
 
 
 def tensor_bytes(x: Tensor) -> int:
@@ -45,13 +50,15 @@ class OperatorTraffic:
 
     bytes: int = 0
     launches: int = 0
+    flops: int = 0
+    """Multiplications and additions of products and convolutions."""
     by_operator: Counter[str] = field(default_factory=Counter)
     """Bytes by operator."""
     places: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     """Bytes and launches by place and operator."""
 
 
-class CountingMode(TorchDispatchMode):
+class CountingMode(Watcher):
     """Adds up in + out bytes of every operator that is not a view."""
 
     def __init__(self, declared: Declared, place: Callable[[], str]) -> None:
@@ -59,6 +66,8 @@ class CountingMode(TorchDispatchMode):
         self.declared = declared
         self.place = place
         self.traffic = OperatorTraffic()
+        self.stretches: list[list[Counted]] = []
+        """Calls since each `begin` that has not ended."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -66,20 +75,39 @@ class CountingMode(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         name = func._schema.name
         if name in self.declared:
-            self.add(name, *self.declared[name](*args, **(kwargs or {})))
+            moved, launches = self.declared[name](*args, **(kwargs or {}))
         elif not is_view(func) and name not in NOT_LAUNCHED:
             tensors = [t for t in tree_leaves((args, kwargs, out)) if isinstance(t, Tensor)]
-            self.add(name, sum(map(tensor_bytes, touched(name, tensors))), 1)
+            moved, launches = sum(map(tensor_bytes, touched(name, tensors))), 1
+        else:
+            return out
+        self.add(name, moved, launches, flops_of(func, out, args, kwargs or {}))
         return out
 
-    def add(self, name: str, moved: int, launches: int) -> None:
+    def add(self, name: str, moved: int, launches: int, flops: int) -> None:
         """Add one call."""
+        for stretch in self.stretches:
+            stretch.append((name, moved, launches, flops))
         self.traffic.bytes += moved
         self.traffic.launches += launches
+        self.traffic.flops += flops
         self.traffic.by_operator[name] += moved
         key = self.place(), name
         before, runs = self.traffic.places.get(key, (0, 0))
         self.traffic.places[key] = before + moved, runs + launches
+
+    def begin(self) -> None:
+        """Note what is counted from now on."""
+        self.stretches.append([])
+
+    def end(self, begun: None) -> list[Counted]:
+        """What was counted since `begin`."""
+        return self.stretches.pop()
+
+    def repeat(self, effect: list[Counted]) -> None:
+        """Count it once more."""
+        for call in effect:
+            self.add(*call)
 
 
 def touched(name: str, tensors: list[Tensor]) -> list[Tensor]:

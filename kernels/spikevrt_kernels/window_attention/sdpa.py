@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from spikevrt_kernels.core.backends import runs_on_cuda
+from spikevrt_kernels.core.launch import repeatable
 from spikevrt_kernels.core.precision import accumulation_dtype
 from spikevrt_kernels.core.sdpa import attention_in_parts
 from spikevrt_kernels.window_attention.call import Call
@@ -83,6 +84,7 @@ class WindowAttention(torch.autograd.Function):
         return *differentiate(grad, qkv, offsets, bias, ctx.cut), None
 
 
+@repeatable
 def attend(qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> Tensor:
     """The forward pass of `WindowAttention`."""
     tokens = qkv.flatten(0, 3)
@@ -97,6 +99,7 @@ def attend(qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> Tensor:
     return out[:-1].view(*qkv.shape[:4], width)
 
 
+@repeatable
 def differentiate(grad: Tensor, qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of qkv, offsets and bias; sums over windows are in at least float32."""
     grads, tokens = grad.flatten(0, 3), qkv.flatten(0, 3)
