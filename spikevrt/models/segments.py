@@ -5,7 +5,7 @@ director decides for each segment: to compute it in some way, or to look at it.
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import StrEnum
@@ -92,18 +92,25 @@ def following(director: Director) -> Iterator[None]:
 def compute(one: Segment, way: Way) -> Any:
     """The result of a segment, of which the backward pass, which must be the only one, keeps what `way` says.
 
-    Flags of its modules say how they compute, now and in the backward pass: `project_again` and `alone` of blocks, and
-    `overwrite` of those whose backward can write over what it has read.
+    Its modules are told so until `tell` tells them otherwise, because the backward pass computes them again.
     """
-    for module in one.modules:
+    tell(one.modules, way)
+    if way in (Way.KEEP, Way.PROJECT, Way.SINGLY):
+        return one.function(*one.inputs)
+    return again(one.function, *one.inputs, spare_attention=way is Way.SPARE)
+
+
+def tell(modules: Iterable[nn.Module], way: Way | None) -> None:
+    """Set the flags that say how modules compute in a segment, now and in its backward pass; None = outside of one.
+
+    Blocks have `project_again` and `alone`; those whose backward can write over what it has read, `overwrite`.
+    """
+    for module in modules:
         if hasattr(module, "project_again"):
             module.project_again = way in (Way.PROJECT, Way.LEAST, Way.SINGLY)  # type: ignore[assignment]
             module.alone = way is Way.SINGLY  # type: ignore[assignment]
         if hasattr(module, "overwrite"):
-            module.overwrite = True  # type: ignore[assignment]
-    if way in (Way.KEEP, Way.PROJECT, Way.SINGLY):
-        return one.function(*one.inputs)
-    return again(one.function, *one.inputs, spare_attention=way is Way.SPARE)
+            module.overwrite = way is not None  # type: ignore[assignment]
 
 
 def again(function: Callable[..., Any], *inputs: Any, spare_attention: bool = False) -> Any:
@@ -187,8 +194,16 @@ class Plan:
 
     @contextmanager
     def followed(self) -> Iterator[None]:
-        """While active, one forward pass is run."""
-        ways = iter(self.ways)
-        with following(lambda one: compute(one, next(ways))):
-            yield
+        """While active, one forward pass and its backward pass are run."""
+        ways, told = iter(self.ways), list[nn.Module]()
+
+        def direct(one: Segment) -> Any:
+            told.extend(one.modules)
+            return compute(one, next(ways))
+
+        try:
+            with following(direct):
+                yield
+        finally:
+            tell(told, None)
         assert next(ways, None) is None, "the model has fewer segments than the plan"

@@ -52,7 +52,7 @@ class OptimiserStep:
         self.randomness = SampleRandomness(model, train.seed)
         self.ema = WeightEMA(model, train.ema_decay) if train.ema_decay else None
         self.plan: Plan | Tracer | None = None
-        """What decides about the segments of a forward pass, the loss included; None = each keeps what it saves."""
+        """What decides about the segments of a micro-batch, the loss included; None = each keeps what it saves."""
 
     def micro_batch(self, model: nn.Module, batch: Batch, last: bool = True) -> Tensor:
         """Run forward, loss and backward; returns this micro-batch's part of the loss, without waiting for it.
@@ -68,7 +68,7 @@ class OptimiserStep:
                 with autocast(self.device, self.half):
                     out = run_model(model, batch.blur, batch.voxels)
                 loss = segment("loss", [], self.loss, out, batch.sharp) / self.train.accumulate_grad
-            self.scaler.scale(loss).backward()
+                self.scaler.scale(loss).backward()
         return loss.detach()
 
     def clip(self, loss: Tensor) -> StepCheck:

@@ -1,5 +1,7 @@
 """Segments: whatever is computed again, outputs and gradients have the same bits."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -34,14 +36,18 @@ def step(model, clip, plan=None):
     """Output and gradients."""
     model.zero_grad()
     with SampleRandomness(model, 3).of([7, 8], torch.device("cpu")):
-        if plan is None:
+        with plan.followed() if plan is not None else nullcontext():
             out = run_model(model, *clip)
-        else:
-            with plan.followed():
-                out = run_model(model, *clip)
-        out.square().mean().backward()
+            out.square().mean().backward()
     assert DIRECTOR.get() is None
+    assert not any(flags_of(model))
     return out.detach(), [p.grad for p in model.parameters() if p.grad is not None]
+
+
+def flags_of(model):
+    """What plans have told its modules."""
+    names = ("project_again", "alone", "overwrite")
+    return [vars(module)[name] for module in model.modules() for name in names if name in vars(module)]
 
 
 def segments_of(model, clip):
