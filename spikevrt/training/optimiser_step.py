@@ -63,12 +63,12 @@ class OptimiserStep:
             last: whether it is the step's last one, whose backward averages the gradients over all processes.
         """
         weights = weights_in_half(self.model, self.half)
-        with self.randomness.of(batch.draws, self.device), accumulating(model, last), weights:
-            with self.plan.followed() if self.plan is not None else nullcontext():
-                with autocast(self.device, self.half):
-                    out = run_model(model, batch.blur, batch.voxels)
-                loss = segment("loss", [], self.loss, out, batch.sharp) / self.train.accumulate_grad
-                self.scaler.scale(loss).backward()
+        followed = self.plan.followed() if self.plan is not None else nullcontext()
+        with self.randomness.of(batch.draws, self.device), accumulating(model, last), weights, followed:
+            with autocast(self.device, self.half):
+                out = run_model(model, batch.blur, batch.voxels)
+            loss = segment("loss", [], self.loss, out, batch.sharp) / self.train.accumulate_grad
+            self.scaler.scale(loss).backward()
         return loss.detach()
 
     def clip(self, loss: Tensor) -> StepCheck:

@@ -35,10 +35,10 @@ def small_model(backend):
 def step(model, clip, plan=None):
     """Output and gradients."""
     model.zero_grad()
-    with SampleRandomness(model, 3).of([7, 8], torch.device("cpu")):
-        with plan.followed() if plan is not None else nullcontext():
-            out = run_model(model, *clip)
-            out.square().mean().backward()
+    followed = plan.followed() if plan is not None else nullcontext()
+    with SampleRandomness(model, 3).of([7, 8], torch.device("cpu")), followed:
+        out = run_model(model, *clip)
+        out.square().mean().backward()
     assert DIRECTOR.get() is None
     assert not any(flags_of(model))
     return out.detach(), [p.grad for p in model.parameters() if p.grad is not None]
