@@ -1,5 +1,8 @@
 """torch.compile part by part: the parts repeat, so that a few graphs of fixed shapes serve a model of any depth."""
 
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
 from torch import nn
 
 from spikevrt.models.temporal import TemporalBlock
@@ -15,8 +18,7 @@ GRAPHS = 64
 def compile_parts(model: nn.Module, backend: str = "inductor") -> int:
     """Compile the parts of a model that repeat, in place, each at its first call; returns how many there are.
 
-    Names and values of the state stay. Fused operators stay as they are: what is around them is compiled. Other shapes
-    than those of training are run without compiling by `torch.compiler.set_stance("force_eager")`.
+    Names and values of the state stay. Fused operators stay as they are: what is around them is compiled.
 
     Args:
         model: VRT or VRTWithSpike.
@@ -29,3 +31,11 @@ def compile_parts(model: nn.Module, backend: str = "inductor") -> int:
     for part in parts:
         part.compile(dynamic=False, backend=backend)
     return len(parts)
+
+
+def plainly(compiled: bool) -> AbstractContextManager[None]:
+    """While active, a model whose parts may be `compiled` runs without: validation has other shapes and no gradients.
+
+    Each of them would need graphs of its own.
+    """
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()

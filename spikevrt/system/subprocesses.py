@@ -104,7 +104,12 @@ def call_together(command: Command, count: int) -> int:
         The exit code: of the first process that failed; 0 if they ended after SIGTERM; else `EXIT_INTERRUPTED` after a
         signal.
     """
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+    }
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // count))}
     group = Group(patience=3.0)
     with group.passing_on_signals(), ExitStack() as stack:

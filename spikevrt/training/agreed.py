@@ -5,9 +5,8 @@ import torch
 from spikevrt.config import Config
 from spikevrt.models import Backends, choose_backends
 from spikevrt.models.backends.compiled_kernels import compile_kernels
-from spikevrt.models.segments import Plan
 from spikevrt.training.distributed import Processes
-from spikevrt.training.memory_budget import choose_ways
+from spikevrt.training.memory_budget import Planned, choose_ways
 
 
 def agreed_backends(config: Config, processes: Processes) -> Backends:
@@ -18,15 +17,14 @@ def agreed_backends(config: Config, processes: Processes) -> Backends:
     return backends
 
 
-def agreed_plan(
-    config: Config, backends: Backends, half: torch.dtype | None, processes: Processes
-) -> tuple[Plan | None, str]:
-    """The plan that the first process made for TRAIN.MEMORY_BUDGET_GB, and a line about it; None without the key.
+def agreed_plan(config: Config, backends: Backends, half: torch.dtype | None, processes: Processes) -> Planned | None:
+    """What the first process chose for TRAIN.MEMORY_BUDGET_GB; None without the key.
+
+    A model that is on the device already would count twice: what a step needs includes it.
 
     Raises:
         UserError: nothing fits.
     """
     if config.train.memory_budget_gb is None:
-        return None, ""
-    ways, line = processes.decide(lambda: choose_ways(config, backends, half, processes.device))
-    return Plan(ways), line
+        return None
+    return processes.decide(lambda: choose_ways(config, backends, half, processes.device))

@@ -113,10 +113,19 @@ def with_gradients(model: nn.Module) -> None:
         parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
 
 
-def choose_ways(
-    config: Config, backends: Backends, half: torch.dtype | None, device: torch.device
-) -> tuple[tuple[Way, ...], str]:
-    """The way of each segment for TRAIN.MEMORY_BUDGET_GB, and a line that says what was chosen.
+class Planned(NamedTuple):
+    """What was chosen for TRAIN.MEMORY_BUDGET_GB."""
+
+    ways: tuple[Way, ...]
+    """Of each segment."""
+    peak: int
+    """Predicted peak bytes of a step."""
+    line: str
+    """Says what was chosen."""
+
+
+def choose_ways(config: Config, backends: Backends, half: torch.dtype | None, device: torch.device) -> Planned:
+    """The way of each segment for TRAIN.MEMORY_BUDGET_GB; `auto` asks for what the device has free now.
 
     Raises:
         UserError: nothing fits; the line names what would.
@@ -128,32 +137,42 @@ def choose_ways(
     choice = memory.within(budget)
     if choice is None:
         raise UserError(too_small(config, memory, wanted, budget))
-    return choice.ways, f"{KEY} = {wanted}: {described(memory, choice)}"
+    return Planned(choice.ways, memory.peak(choice), f"{KEY} = {wanted}: {described(memory, choice)}")
 
 
 def plan_of(config: Config, backends: Backends, half: torch.dtype | None, device: torch.device) -> Plan | None:
     """The plan for TRAIN.MEMORY_BUDGET_GB; None without it."""
     if config.train.memory_budget_gb is None:
         return None
-    return Plan(choose_ways(config, backends, half, device)[0])
+    return Plan(choose_ways(config, backends, half, device).ways)
 
 
 def described(memory: StepMemory, choice: Choice) -> str:
     """One line about a choice."""
     counts = Counter(choice.ways)
     ways = ", ".join(f"{counts[way]} {way}" for way in Way if counts[way])
+    return f"{figures(memory, choice)} ({ways})"
+
+
+def figures(memory: StepMemory, choice: Choice) -> str:
+    """The peak and the work of a choice as text."""
     return (
         f"predicted peak {memory.peak(choice) / GB:.2f} GB, at the segment '{choice.holder}'; computed again: "
-        f"{choice.again / memory.forward:.2f} of a forward pass, by bytes moved ({ways})"
+        f"{choice.again / memory.forward:.2f} of a forward pass, by bytes moved"
     )
 
 
 def too_small(config: Config, memory: StepMemory, wanted: str, budget: int) -> str:
     """The line for a budget that no choice meets."""
+    free = f" ({budget / GB:.2f} GB are free)" if wanted == AUTO else ""
+    return f"{KEY} = {wanted}{free}: {smaller(config, memory, budget)}"
+
+
+def smaller(config: Config, memory: StepMemory, budget: int) -> str:
+    """What to make smaller where no choice meets a budget, as text."""
     fitting = largest(config, memory, budget)
     remedy = f"about this fits: {' or '.join(fitting)}" if fitting else "choose a smaller model"
-    free = f" ({budget / GB:.2f} GB are free)" if wanted == AUTO else ""
-    return f"{KEY} = {wanted}{free}: a step needs at least {memory.peak(memory.least()) / GB:.2f} GB; {remedy}"
+    return f"a step needs at least {memory.peak(memory.least()) / GB:.2f} GB; {remedy}"
 
 
 def largest(config: Config, memory: StepMemory, budget: int) -> list[str]:

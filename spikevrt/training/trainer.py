@@ -4,7 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing, nullcontext
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -19,16 +19,18 @@ from spikevrt.data.clips.dataset import collate
 from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError, one_line
 from spikevrt.models import build_model
-from spikevrt.models.compiled_parts import compile_parts
+from spikevrt.models.compiled_parts import compile_parts, plainly
 from spikevrt.restoration.metrics import BEST_BY, summary
 from spikevrt.system.device import half_type, require_c_compiler
-from spikevrt.system.memory import GIB, TRAINING_ADVICE, memory_advice, memory_in_use
+from spikevrt.system.failures import out_of_memory
+from spikevrt.system.memory import GIB, drop_frames, memory_in_use
 from spikevrt.system.process import STOPPING, handled
 from spikevrt.training import checkpoints
 from spikevrt.training.agreed import agreed_backends, agreed_plan
 from spikevrt.training.anomalies import anomalies_named
 from spikevrt.training.bad_samples import BadSamples
 from spikevrt.training.distributed import Processes
+from spikevrt.training.memory_watch import MemoryWatch
 from spikevrt.training.optimisation import (
     draws_per_step,
     freeze_flow,
@@ -79,12 +81,13 @@ class Trainer:
         self.validation = validation_samples(config)
         # In memory, because a state can be saved after the data set has vanished.
         self.probe = collate([self.validation[0]])
-        backends = agreed_backends(config, processes)
+        backends, half = agreed_backends(config, processes), half_type(processes.device, config.train.mixed_precision)
+        planned = agreed_plan(config, backends, half, processes)
+        self.memory = MemoryWatch(config, backends, half, processes.device, planned)
         self.model = build_model(config, backends=backends).to(processes.device)
         hold_flow_still(self.model, config)
-        half = half_type(processes.device, config.train.mixed_precision)
         self.optimiser_step = OptimiserStep(self.model, config.train, processes.device, half)
-        self.optimiser_step.plan, self.planned = agreed_plan(config, backends, half, processes)
+        self.optimiser_step.plan = self.memory.plan
         if resume is not None:
             self.load(resume)
         self.steps = total_steps(config.train, len(self.dataset), processes.world, self.step, self.draws)
@@ -102,12 +105,13 @@ class Trainer:
         self.log = RunLog(self.folder, self.step, self.steps, self.processes.first, self.validated)
         scaled = self.optimiser_step.scaler.is_enabled()
         watched = anomalies_named(self.model, lambda: self.step + 1, not scaled)
-        advice, anomalies = memory_advice(TRAINING_ADVICE), self.options.detect_anomaly
-        with handled(STOPPING, self._stop), closing(self.log):
+        with handled(STOPPING, self._stop), closing(self.log), self.memory.answering(self.log.say):
             try:
-                with advice, watched if anomalies else nullcontext(), self.processes.surviving(self._rescue):
+                with watched if self.options.detect_anomaly else nullcontext(), self.processes.surviving(self._rescue):
                     self._steps()
-            except Exception:
+            except Exception as error:
+                if out_of_memory(error):
+                    drop_frames(error)
                 self._rescue()
                 raise
         return not self.stopped
@@ -121,13 +125,14 @@ class Trainer:
             return
         micro_batches = (self.steps - self.step) * train.accumulate_grad
         feed = Feed(islice(self._batches(), micro_batches), self.processes.device, self.config.data.norm)
-        if self.planned:
-            self.log.say(self.planned)
+        if self.memory.planned is not None:
+            self.log.say(self.memory.planned.line)
         wrapped = self._wrap()
         while self.step < self.steps and not self.stopped:
             if train.freeze_flow_steps and self.step == train.freeze_flow_steps:
                 wrapped = self._wrap()
-            self._one_step(wrapped, feed)
+            with self.memory.step(self.step + 1, self.log):
+                self._one_step(wrapped, feed)
             self.stopped = self.told or (self.signalled and self.processes.world == 1)
             self._validate_and_save()
 
@@ -158,10 +163,6 @@ class Trainer:
             parts = compile_parts(self.model)
             self.log.say(f"TRAIN.COMPILE: the next step compiles the graphs of {parts} parts, which takes minutes")
         return self.processes.wrap(self.model)
-
-    def _plainly(self) -> AbstractContextManager[None]:
-        """While active, nothing is compiled: other shapes, and no gradients, would need graphs of their own."""
-        return torch.compiler.set_stance("force_eager") if self.config.train.compile else nullcontext()
 
     def _batches(self) -> Iterator[dict[str, Any]]:
         return self.bad_samples.batches(self.dataset, self.config.train, self.processes, self.draws)
@@ -234,7 +235,7 @@ class Trainer:
 
     def _validate(self) -> None:
         ema = self.optimiser_step.ema
-        with ema.applied() if ema is not None else nullcontext(), self._plainly():
+        with ema.applied() if ema is not None else nullcontext(), plainly(self.config.train.compile):
             scores = validate(self.model, self.validation, self.config, self.processes)
         self.log.row("val", self.step, **scores)
         before = self.validated, self.best
@@ -249,9 +250,8 @@ class Trainer:
         self.log.say(f"step {self.step}: {summary(scores)}")
 
     def _sound(self) -> Tensor:
-        half = self.optimiser_step.half
-        with self._plainly():
-            return is_sound(self.model, self.probe, self.config, self.processes.device, half)
+        with plainly(self.config.train.compile):
+            return is_sound(self.model, self.probe, self.config, self.processes.device, self.optimiser_step.half)
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on."""

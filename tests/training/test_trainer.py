@@ -15,7 +15,7 @@ import torch
 from spikevrt.errors import UserError
 from spikevrt.models.compiled_parts import compile_parts
 from spikevrt.train import main as train
-from spikevrt.training import optimiser_step
+from spikevrt.training import memory_watch, optimiser_step
 from spikevrt.training import trainer as trainer_module
 from spikevrt.training.checkpoints import save_checkpoint
 from spikevrt.training.distributed import Processes
@@ -339,9 +339,12 @@ def test_weights_that_explode_are_one_line(tree, tmp_path):
 
 
 def test_out_of_memory_is_answered_with_what_to_change(tree, tmp_path, monkeypatch):
+    """Where nothing can be predicted; see test_memory_watch.py."""
+
     def exhausted(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
+    monkeypatch.setattr(memory_watch, "step_memory", lambda *_, **__: 1 / 0)
     monkeypatch.setattr(optimiser_step, "run_model", exhausted)
     with pytest.raises(UserError) as caught:
         start(tree, tmp_path / "run", "TRAIN.MAX_STEPS=1").run()
