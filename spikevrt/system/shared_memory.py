@@ -32,7 +32,7 @@ def free_shared_memory() -> float:
 
 
 def processes_here() -> int:
-    """How many processes of one training share this machine, as torchrun says; 1 without torchrun."""
+    """How many processes of one training share this machine, as what started them says; 1 where nothing did."""
     return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 

@@ -41,8 +41,8 @@ class MemoryWatch:
         self.setting = config, backends, half
         self.device = device
         self.planned = planned
-        self.measured = device.type != "cuda"
-        """Whether nothing is to be measured any more. The CPU only knows all memory of a process, not its tensors."""
+        self.unmeasured = device.type == "cuda"
+        """Whether the next step is to be measured. The CPU only knows all memory of a process, not its tensors."""
         self.stepping = False
         """Whether a step has begun and not ended."""
 
@@ -55,17 +55,17 @@ class MemoryWatch:
     def step(self, number: int, log: RunLog) -> Iterator[None]:
         """While active, an optimiser step is made; on CUDA the first one is measured, and logged under its number."""
         before = 0
-        if not self.measured:
+        if self.unmeasured:
             torch.cuda.reset_peak_memory_stats(self.device)
             before = torch.cuda.memory_allocated(self.device)
         self.stepping = True
         yield
         self.stepping = False
-        if not self.measured:
+        if self.unmeasured:
             # A run's first step makes the optimiser's state after its peak; the next one has it beside its own.
             made = torch.cuda.memory_allocated(self.device) - before
             self.report(torch.cuda.max_memory_allocated(self.device) + max(0, made), number, log)
-            self.measured = True
+            self.unmeasured = False
 
     def report(self, measured: int, number: int, log: RunLog) -> None:
         """Log the measured peak bytes of a step, beside the predicted ones if they are known."""

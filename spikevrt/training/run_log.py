@@ -46,7 +46,7 @@ class RunLog:
         self._row_time = time.monotonic()
 
     def row(self, kind: str, step: int, **values: float) -> None:
-        """Write one row: `train`, with the mean `seconds` per step, or `val`; JSON has null for what is not finite."""
+        """Write one row: `train`, with the mean `seconds` per step, `val` or `memory`; null is what is not finite."""
         if not self.shown:
             return
         now = time.monotonic()

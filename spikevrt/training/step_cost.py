@@ -108,12 +108,11 @@ def measured_step(config: Config, device: torch.device) -> StepFigures:
         UserError: the named backend cannot run or is wrong.
         torch.OutOfMemoryError: the step does not fit into memory.
     """
-    backends = choose_backends(config, device)
+    backends, half = choose_backends(config, device), half_type(device, config.train.mixed_precision)
+    plan = plan_of(config, backends, half, device)  # Before the model takes a part of what is free.
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    model = build_model(config, False, backends).to(device)
-    half = half_type(device, config.train.mixed_precision)
-    step = make_step(model, config, device, half, plan_of(config, backends, half, device))
+    step = make_step(build_model(config, False, backends).to(device), config, device, half, plan)
     step()
     seconds = statistics.median(elapsed(step, device) for _ in range(TIMED_STEPS))
     return StepFigures(seconds, torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None)

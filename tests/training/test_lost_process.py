@@ -150,6 +150,35 @@ def test_a_process_that_is_killed_before_the_first_step_is_one_line_of_the_other
     assert line.startswith(f"error: process {dying} of 2 ended")
 
 
+EXHAUSTED = """
+import os, torch
+from spikevrt.cli import run_command
+from spikevrt.train import main
+from spikevrt.training import memory_watch, optimiser_step
+from tests.training.test_memory_watch import MEMORY
+
+def failing(*_):
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+if os.environ["RANK"] == "1":
+    optimiser_step.run_model = failing
+memory_watch.step_memory = lambda *_, **__: MEMORY
+memory_watch.room_for_tensors = lambda device: 8 * 10**9
+run_command(lambda _: main(["--config", {config!r}, "--device", "cpu"]))
+"""
+
+
+def test_a_process_without_memory_answers_and_the_other_names_it(tree, tmp_path):
+    config = small_config(tree, f"TRAIN.OUTPUT_DIR={tmp_path / 'run'}", "TRAIN.MAX_STEPS=5", *NO_FLOW)
+    (tmp_path / "own.yaml").write_text(config_to_yaml(config))
+    with joining(EXHAUSTED.format(config=str(tmp_path / "own.yaml")), (0, 1)) as runs:
+        errors = [run.communicate(timeout=120)[1] for run in runs]
+    assert [run.returncode for run in runs] == [2, 2]
+    (first,), (second,) = map(ours, errors)
+    assert first.startswith("error: process 1 of 2 ended")
+    assert second.startswith("error: out of GPU memory: there are 8.00 GB for tensors; set TRAIN.MEMORY_BUDGET_GB=8: ")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_process_that_waits_for_one_that_never_comes_hears_signals():
     with joining(JOIN.format(dying=-1), (0,)) as (run,):
@@ -167,7 +196,8 @@ def listens(pid: int) -> bool:
 
 @pytest.mark.parametrize("killed", [0, 1])
 def test_the_launcher_names_a_process_that_is_killed_before_the_others_know_it(monkeypatch, capsys, killed):
-    body = f"import os, time; os.kill(os.getpid(), 9) if os.environ['RANK'] == '{killed}' else time.sleep(60)"
+    dies = f"(os.environ['RANK'], os.environ['LOCAL_WORLD_SIZE']) == ('{killed}', '2')"
+    body = f"import os, time; os.kill(os.getpid(), 9) if {dies} else time.sleep(60)"
     monkeypatch.setattr(Command, "line", ["-c", body])
     assert call_together(Command("train", ()), 2) == 137
     assert capsys.readouterr().err == f"error: process {killed} of 2 was killed (SIGKILL), perhaps for memory\n"
