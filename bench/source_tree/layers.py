@@ -28,6 +28,7 @@ BENCH_COMMANDS = {
     "kernels_report",
     "memory_spikes",
     "memory_training",
+    "quick_reference",
     "report",
     "seeds",
     "structure",
@@ -62,7 +63,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
     "bench": (
         {"workloads", "source_tree"},
         {"results"},
-        {"without_gpu", "gpu", "tuning"},
+        {"without_gpu", "gpu", "tuning", "documents"},
         BENCH_COMMANDS | {f"bench_{name}" for name in BENCHMARKS},
     ),
 }
