@@ -7,7 +7,7 @@ import yaml
 from torch import nn
 
 from spikevrt.config import Config
-from spikevrt.config.limits import MULTIPLE, least_side
+from spikevrt.config.limits import ENCODER_STAGES, MULTIPLE, least_side
 from spikevrt.config.reference import parts
 from spikevrt.models import VRTWithSpike
 from spikevrt.models.backends.trials import spike_shapes, stage_shapes
@@ -61,15 +61,15 @@ def parameter_figures(model: VRTWithSpike) -> dict[str, str]:
 
 
 def shape_figures(config: Config) -> dict[str, str]:
-    """Shapes of inputs and stages, and the size of one clip."""
+    """Shapes of inputs and of the decoder's stages, and the size of one clip."""
     B, T, S, K = config.train.batch_size, config.data.clip_len, config.data.crop_size, config.data.k
     frames, voxels = (B, T, 3, S, S), (B, T, K, S, S)
     clip = (elements(frames) + elements(voxels)) // B * FLOAT32
-    stages = {f"shape.stage{i}": shape_cell(shape) for i, shape in enumerate(stage_shapes(config, B), 1)}
+    decoder = enumerate(stage_shapes(config, B)[ENCODER_STAGES:], ENCODER_STAGES + 1)
     return {
         "shape.frames": shape_cell(frames),
         "shape.voxels": shape_cell(voxels),
-        **{name: shape for name, shape in stages.items() if name[-1] in "5678"},
+        **{f"shape.stage{stage}": shape_cell(shape) for stage, shape in decoder},
         "size.clip": f"{clip / 1e6:.0f}",
     }
 
