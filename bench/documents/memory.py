@@ -22,7 +22,7 @@ BUDGETS = (8, 14, 26)
 GPUS = (8, 24, 48, 80)
 """Memory of GPUs in GB."""
 BATCHES = (1, 2, 4, 8)
-COMPARED = ("low_memory",)
+COMPARED = ("default", "low_memory")
 """Configurations that are shown with every backend; tracing others than triton takes minutes."""
 OWN = ("spike encoder", "spike attention", "fusion")
 """Labels of the segments that VRT does not have."""
