@@ -45,6 +45,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
         {"models"},
         {"restoration"},
         {"training"},
+        {"predictions"},
         COMMANDS,
         {"__main__"},
     ),
