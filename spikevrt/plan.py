@@ -1,58 +1,107 @@
-"""`python -m spikevrt.plan`: prints parameters, feature shapes, memory and memory traffic of a configuration."""
+"""`python -m spikevrt.plan`: predicts what a configuration needs: parameters, shapes, work and memory."""
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from spikevrt.cli import add_config_arguments, command_parser, config_from_arguments, positive_number, run_command
+from spikevrt.cli import (
+    add_config_arguments,
+    command_parser,
+    config_options,
+    file_to_write,
+    positive_number,
+    require_unread,
+    run_command,
+)
+from spikevrt.config import Config, load_config
+from spikevrt.errors import UserError, shown
 
-DESCRIPTION = """Print a model's parameters per module, and the shape of its features after each stage.
+STDOUT = Path("-")
+DESCRIPTION = """Predict what a configuration needs: parameters, work and memory of a training step, memory of deblur.
 
-No memory is allocated: the model is built without storage, whatever its size.
+No GPU is needed and no memory is taken: everything runs on tensors without storage, in some 20 seconds.
 
   python -m spikevrt.plan --config default
-  python -m spikevrt.plan --config fast --opts DATA.CROP_SIZE=192 TRAIN.BATCH_SIZE=1
-  python -m spikevrt.plan --config default --gpu-memory 24    # memory of a training step, what fits a GPU of 24 GB
-  python -m spikevrt.plan --config default --traffic    # also memory traffic of a forward, per attention backend
+  python -m spikevrt.plan --config default --gpu-memory 24    # and what fits a GPU of 24 GB, with the lines to set
+  python -m spikevrt.plan --config fast --opts DATA.CROP_SIZE=192 TRAIN.BATCH_SIZE=1 --picture memory.png
+  python -m spikevrt.plan --config default --traffic          # the exact count of operators, per attention backend
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the arguments, build the model without storage, and print the tables."""
+def make_parser() -> argparse.ArgumentParser:
+    """All options with their defaults."""
     parser = command_parser("spikevrt.plan", DESCRIPTION)
     add_config_arguments(parser)
     parser.add_argument(
-        "--traffic", action="store_true", help="also print bytes and launches of a forward per backend; needs no GPU"
+        "--gpu-memory", type=positive_number, metavar="GB", help="also print what fits a GPU of so many GB (10^9 bytes)"
+    )
+    parser.add_argument(
+        "--json", type=file_to_write, metavar="FILE", help="file for all figures; - prints them in place of the text"
+    )
+    parser.add_argument("--picture", type=file_to_write, help="PNG file: the memory of a step while it runs")
+    parser.add_argument(
+        "--traffic",
+        action="store_true",
+        help="print bytes and launches of a forward per backend instead, by part and kind of work",
     )
     parser.add_argument(
         "--step-traffic", action="store_true", help="the same for a training step of TRAIN.BATCH_SIZE clips (minutes)"
     )
-    parser.add_argument(
-        "--memory", action="store_true", help="also print the memory of a training step by what is computed again"
-    )
-    parser.add_argument(
-        "--gpu-memory", type=positive_number, metavar="GB", help="the same, and what fits a GPU of so many GB"
-    )
-    args = parser.parse_args(argv)
-    config = config_from_arguments(args)
-    from spikevrt.models.planning import feature_table, parameter_table
+    return parser
 
-    print(parameter_table(config))
-    print()
-    print(feature_table(config))
-    if args.memory or args.gpu_memory:
-        from spikevrt.training.memory_table import memory_table
 
-        print()
-        print(memory_table(config, args.gpu_memory))
-    if args.traffic:
-        from spikevrt.models.traffic import traffic_table
+def check_outputs(args: argparse.Namespace) -> None:
+    """Refuse options that exclude each other, and files to write that are read, or are one file; name the PNG."""
+    from spikevrt.data.files.images import as_png
 
-        print()
-        print(traffic_table(config))
-    if args.step_traffic:
-        from spikevrt.training.step_cost import step_table
+    args.picture = args.picture and as_png("--picture", args.picture)
+    if (args.traffic or args.step_traffic) and (args.json or args.picture or args.gpu_memory):
+        raise UserError("--traffic, --step-traffic: print nothing else; leave out --json, --picture and --gpu-memory")
+    for option, file in (("--json", args.json), ("--picture", args.picture)):
+        if file:
+            require_unread(option, file, [Path(args.config)])
+    if args.json and args.picture and args.json.resolve() == args.picture.resolve():
+        raise UserError(f"--picture {shown(str(args.picture))}: is the file of --json too; name another one")
 
-        print()
-        print(step_table(config))
+
+def print_traffic(args: argparse.Namespace, config: Config) -> None:
+    """Print the tables of --traffic and --step-traffic."""
+    from spikevrt.models.traffic import traffic_table
+    from spikevrt.training.step_cost import step_table
+
+    tables = [table for table, wanted in ((traffic_table, args.traffic), (step_table, args.step_traffic)) if wanted]
+    print("\n\n".join(table(config) for table in tables))
+
+
+def report(args: argparse.Namespace, load: Callable[[Sequence[str]], Config]) -> None:
+    """Print and write what a configuration needs; load(options) -> the configuration with more options."""
+    from spikevrt.data.files.atomic import replacing
+    from spikevrt.data.files.images import write_png
+    from spikevrt.predictions.picture import drawn
+    from spikevrt.predictions.report import predict
+    from spikevrt.predictions.text import text_of
+
+    found = predict(load, args.config, config_options(args), args.gpu_memory)
+    print(found.as_json() if args.json == STDOUT else text_of(found))
+    if args.json and args.json != STDOUT:
+        with replacing(args.json) as temporary:
+            temporary.write_text(found.as_json() + "\n", encoding="utf-8")
+    if args.picture:
+        write_png(args.picture, drawn(found))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the arguments, look at the configuration without storage, and print and write what was found."""
+    args = make_parser().parse_args(argv)
+    check_outputs(args)
+
+    def load(more: Sequence[str]) -> Config:
+        return load_config(args.config, [*config_options(args), *more])
+
+    if args.traffic or args.step_traffic:
+        print_traffic(args, load([]))
+    else:
+        report(args, load)
     return 0
 
 

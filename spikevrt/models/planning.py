@@ -21,12 +21,15 @@ def model_without_storage(config: Config) -> nn.Module:
         return build_model(config, pretrained=False)
 
 
-def parameter_table(config: Config) -> str:
-    """Table of the parameters per module, in the order of the data flow, with the total."""
-    model = model_without_storage(config)
-    rows = [(name, count(module)) for name, module in leading_modules(model)]
-    rows.append(("total", count(model)))
-    lines = [(name, f"{n:,}", f"{n * 4 / MIB:.1f}") for name, n in rows]
+def parameter_rows(config: Config) -> list[tuple[str, int]]:
+    """Parameters per module, in the order of the data flow."""
+    return [(name, count(module)) for name, module in leading_modules(model_without_storage(config))]
+
+
+def parameter_table(rows: Sequence[tuple[str, int]]) -> str:
+    """Table of the result of `parameter_rows`, with the total."""
+    total = ("total", sum(n for _, n in rows))
+    lines = [(name, f"{n:,}", f"{n * 4 / MIB:.1f}") for name, n in (*rows, total)]
     return format_table(("module", "parameters", "MiB in float32"), lines)
 
 
@@ -44,15 +47,19 @@ def count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def feature_table(config: Config) -> str:
-    """Table of the shape and size of every stage's output, for one batch of training crops."""
+def feature_rows(config: Config) -> list[Row]:
+    """The shape of every stage's output, for one batch of training crops."""
     B, T, S = config.train.batch_size, config.data.clip_len, config.data.crop_size
     rows: list[Row] = [("input frames", (B, T, 3, S, S))]
     if config.model.use_spike:
         rows.append(("spike voxels (at the frames' size)", (B, T, config.data.k, S, S)))
         rows += [(f"spike scale {i}", shape) for i, shape in enumerate(spike_shapes(config, B), 1)]
     rows += [(f"stage{i}", shape) for i, shape in enumerate(stage_shapes(config, B), 1)]
-    rows.append(("output frames", (B, T, 3, S, S)))
+    return [*rows, ("output frames", (B, T, 3, S, S))]
+
+
+def feature_table(rows: Sequence[Row]) -> str:
+    """Table of the result of `feature_rows`, with sizes."""
     lines = [(name, shape_text(shape), f"{elements(shape) * 4 / MIB:.1f}") for name, shape in rows]
     return format_table(("feature", "shape", "MiB in float32"), lines)
 

@@ -6,8 +6,13 @@ import torch
 from spikevrt.config import config_to_tree, load_config, preset_names
 from spikevrt.errors import UserError
 from spikevrt.models import VRT, VRTWithSpike, build_model, load_trained_model, load_weights, run_model
-from spikevrt.models.planning import feature_table, model_without_storage, parameter_table
-from spikevrt.plan import main as plan
+from spikevrt.models.planning import (
+    feature_rows,
+    feature_table,
+    model_without_storage,
+    parameter_rows,
+    parameter_table,
+)
 
 SMALL = [
     "MODEL.CHANNELS_PER_SCALE=[8,8,8,8]",
@@ -135,11 +140,12 @@ def test_plain_vrt_and_official_configuration():
     assert isinstance(model_without_storage(load_config("default")), VRTWithSpike)
 
 
-def test_plan_prints_parameters_and_shapes(capsys):
-    assert plan(["--config", "default"]) == 0
-    out = capsys.readouterr().out
-    assert "23,675,463" in out
-    assert "2x96x5x256x256" in out
-    strided = feature_table(load_config("default", ["MODEL.SPIKE_ENCODER.TEMPORAL_STRIDES=[1,2,2]"]))
-    assert "2x96x3x64x64" in strided
-    assert "spike" not in parameter_table(load_config("default", ["MODEL.USE_SPIKE=false"]))
+def test_tables_of_parameters_and_shapes():
+    default, strided, plain = (
+        load_config("default", options)
+        for options in ([], ["MODEL.SPIKE_ENCODER.TEMPORAL_STRIDES=[1,2,2]"], ["MODEL.USE_SPIKE=false"])
+    )
+    assert "23,675,463" in parameter_table(parameter_rows(default))
+    assert "2x96x5x256x256" in feature_table(feature_rows(default))
+    assert "2x96x3x64x64" in feature_table(feature_rows(strided))
+    assert "spike" not in parameter_table(parameter_rows(plain))

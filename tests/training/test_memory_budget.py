@@ -9,7 +9,7 @@ from spikevrt.config import load_config
 from spikevrt.errors import UserError
 from spikevrt.models import build_model
 from spikevrt.models.segments import Plan
-from spikevrt.training import memory_budget, memory_table
+from spikevrt.training import memory_budget
 from spikevrt.training.distributed import Processes
 from spikevrt.training.memory_budget import GB, choose_ways, step_memory, too_small
 from spikevrt.training.step_cost import CPU, make_step
@@ -101,23 +101,6 @@ def test_what_cannot_fit_is_refused_with_what_would(tree, memory, traced):
     config = small_config(tree, SHALLOW, "TRAIN.MEMORY_BUDGET_GB=0.0001")
     with pytest.raises(UserError, match=r"TRAIN.MEMORY_BUDGET_GB = 0.0001: a step needs at least"):
         choose_ways(config, Backends.of("sdpa"), None, CPU)
-
-
-def test_the_table_goes_from_the_least_memory_to_the_least_work(tree, memory, monkeypatch):
-    config = small_config(tree, SHALLOW)
-    monkeypatch.setattr(memory_table, "step_memory", lambda *_: memory)
-    monkeypatch.setattr(memory_table, "for_tensors", lambda size: size)
-    sizes = [(memory.fixed + share * memory.most().peak) / GB for share in (0.5, 0.9, 2)]
-    monkeypatch.setattr(memory_table, "GPU_SIZES", sizes)
-    text = memory_table.memory_table(config, sizes[0]).splitlines()
-    again = [float(line.split()[2]) for line in text if line[:1].isdigit() and "GB:" not in line]
-    assert len(again) == 3
-    assert again == sorted(again, reverse=True)
-    assert again[-1] == 0
-    assert any(line.startswith("least ") for line in text)
-    assert "this step fits" in text[-2]
-    assert text[-1].strip() == f"--opts TRAIN.MEMORY_BUDGET_GB={sizes[0]:.1f}"
-    assert "this step does not fit" in memory_table.memory_table(config, 0.001)
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "all", "nan", "inf"])

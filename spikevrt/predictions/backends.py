@@ -1,0 +1,72 @@
+"""Looks at a training step and a restored window with every backend, on tensors without storage, on all cores."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from spikevrt.config import Config
+from spikevrt.config.keys import AUTO
+from spikevrt.models import Backends
+from spikevrt.models.segments import Way
+from spikevrt.predictions.restoration import RestorationMemory, restoration_memory
+from spikevrt.system.device import planned_half_type
+from spikevrt.training.memory_budget import StepMemory, step_memory
+from spikevrt_kernels.core.backends import BackendError
+from spikevrt_kernels.core.names import BACKENDS
+from spikevrt_kernels.core.processes import Job, cores, run_jobs
+
+LIMIT = 300
+"""Seconds for a backend: where frames are enormous, some loop over chunks of them without end."""
+
+
+COARSE = (Way.KEEP, Way.AGAIN)
+"""The ways that are looked at for backends which get one line: each way costs seconds."""
+
+
+class Found(NamedTuple):
+    """What a backend needs on a GPU."""
+
+    backend: str
+    why_not: str | None
+    """Why it cannot run the model, or None."""
+    step: StepMemory | None
+    restoration: RestorationMemory | None
+    """None too where the backend was not looked at in detail."""
+
+
+def with_backend(config: Config, backend: str, in_detail: bool = True) -> Found:
+    """What one backend needs, in TRAIN.MIXED_PRECISION as a GPU would run it; every way and restoring in detail."""
+    half = planned_half_type(config.train.mixed_precision)
+    try:
+        step = step_memory(config, Backends.of(backend), half, ways=tuple(Way) if in_detail else COARSE)
+        return Found(backend, None, step, restoration_memory(config, backend, half) if in_detail else None)
+    except BackendError as error:
+        return Found(backend, str(error), None, None)
+
+
+def rows(config: Config, backend: str, in_detail: bool) -> Iterator[Found]:
+    """The same as rows of a `Job`."""
+    yield with_backend(config, backend, in_detail)
+
+
+def looked_at(config: Config, own: str, others: Sequence[str]) -> list[Found]:
+    """What backends need, in processes of their own: the first in detail."""
+    jobs = [Job(name, rows, (config, name, name == own), LIMIT) for name in (own, *others)]
+    with tqdm(desc="plan", total=len(jobs), unit="backend", leave=False) as bar:
+        endings = run_jobs(jobs, min(cores(), len(jobs)), lambda job, row: bar.update())
+    return [row for ending in endings for row in ending.rows or [Found(ending.job.name, ending.reason, None, None)]]
+
+
+def with_every_backend(config: Config) -> list[Found]:
+    """What each backend needs: first, and in detail, MODEL.ATTN_BACKEND, or for `auto` the kernels.
+
+    Where `auto` cannot take the kernels, it is the first other one that can run.
+    """
+    wanted = config.model.attn_backend
+    own = BACKENDS[0] if wanted == AUTO else wanted
+    found = looked_at(config, own, [name for name in BACKENDS if name != own])
+    if wanted != AUTO or found[0].step is not None or all(one.step is None for one in found):
+        return found
+    able = next(one for one in found if one.step is not None)
+    return [*looked_at(config, able.backend, []), *(one for one in found if one is not able)]
