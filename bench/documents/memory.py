@@ -22,8 +22,6 @@ BUDGETS = (8, 14, 26)
 GPUS = (8, 24, 48, 80)
 """Memory of GPUs in GB."""
 BATCHES = (1, 2, 4, 8)
-COMPARED = ("default", "low_memory")
-"""Configurations that are shown with every backend; tracing others than triton takes minutes."""
 OWN = ("spike encoder", "spike attention", "fusion")
 """Labels of the segments that VRT does not have."""
 REST = "vrt"
@@ -49,9 +47,8 @@ class Case(NamedTuple):
 
 
 def scenario(preset: str) -> list[Case]:
-    """A preset as it is, with the backends that are shown."""
-    backends = BACKENDS if preset in COMPARED else BACKENDS[:1]
-    return [Case(preset, backend, load_config(preset).train.batch_size) for backend in backends]
+    """A preset as it is, with every backend."""
+    return [Case(preset, backend, load_config(preset).train.batch_size) for backend in BACKENDS]
 
 
 def cases() -> list[Case]:

@@ -14,7 +14,7 @@ from spikevrt.predictions.backends import Found, with_every_backend
 from spikevrt.predictions.restoration import SIZES, padded_size
 from spikevrt.predictions.step import Fit, Load, Point, budget_of, choices, fit, point_of, some_budgets
 from spikevrt.predictions.timeline import Curve, curves
-from spikevrt.predictions.work import StageWork, work_by_stage
+from spikevrt.predictions.work import StageWork, inside_kernels, work_by_stage
 from spikevrt.system.device import planned_half_type
 from spikevrt.system.machine import installed
 from spikevrt.system.memory import CONTEXT_BYTES, GAPS_SHARE
@@ -91,6 +91,8 @@ class Report:
     step: Step
     work: tuple[StageWork, ...]
     """Of the step with the detailed backend."""
+    inside_kernels: float
+    """What its backward kernels compute again inside themselves whatever is kept, in forward passes by products."""
     backends: tuple[BackendPoints, ...]
     """The detailed one first: MODEL.ATTN_BACKEND, where auto is triton."""
     fit: Fit | None
@@ -131,6 +133,7 @@ def predict(load: Load, name: str, options: Sequence[str] = (), gpu: float | Non
         features=features,
         step=step_of(config),
         work=() if memory is None else work_by_stage(memory),
+        inside_kernels=0.0 if memory is None else inside_kernels(memory),
         backends=tuple(points_of(one, found, gpu) for one, found in zip(backends, (own, *others), strict=True)),
         fit=None if memory is None or gpu is None else fit(memory, own, gpu, load),
         curves=() if memory is None else curves_of(memory, own, chosen_budget(config, gpu)),

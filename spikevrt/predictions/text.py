@@ -28,7 +28,8 @@ def sections(report: Report) -> Iterator[str]:
     yield feature_table(list(report.features.items()))
     if report.work:
         yield f"work of {title}: everything is kept\n{work_table(report.work)}"
-    notes = [NO_BUDGET] if step.budget is None else []
+    notes = [f"whatever is kept, backward kernels compute {report.inside_kernels:.2f} of a forward again (products)"]
+    notes += [NO_BUDGET] if step.budget is None else []
     yield lines(f"memory of {title}: by what is computed again", points_table(own), *notes, *map(other_line, others))
     if report.fit is not None:
         yield fit_text(report.fit, own)

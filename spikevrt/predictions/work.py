@@ -27,3 +27,9 @@ def work_by_stage(memory: StepMemory) -> tuple[StageWork, ...]:
         sums[segment.stage] = forward.plus(segment.forward), backward.plus(segment.backward)
     sums[ELSEWHERE] = Work(), memory.elsewhere
     return tuple(StageWork(stage, one._asdict(), other._asdict()) for stage, (one, other) in sums.items())
+
+
+def inside_kernels(memory: StepMemory) -> float:
+    """What backward kernels compute again inside themselves, in forward passes: products beyond twice the forward's."""
+    forward, backward = (sum(getattr(one, side).flops for one in memory.segments) for side in ("forward", "backward"))
+    return max(0.0, backward / forward - 2) if forward else 0.0

@@ -9,7 +9,7 @@ from bench.documents.memory import KEPT, Case, cases, kept_figures, of_memory, p
 from bench.documents.page import NAMES, filled
 from bench.quick_reference import main
 from spikevrt.config import load_config
-from spikevrt.models.segment_costs import Cost, Traced
+from spikevrt.models.segment_costs import Cost, Traced, Work
 from spikevrt.models.segments import Way
 from spikevrt.training.memory_budget import GB, StepMemory
 
@@ -43,8 +43,12 @@ def test_memory_is_what_is_traced(case):
 
 
 def test_figures_of_a_step_of_two_segments():
-    ways = (Cost(Way.KEEP, 30 * GB, 40 * GB, 0), Cost(Way.AGAIN, 1 * GB, 12 * GB, 5 * GB))
-    memory = StepMemory(2 * GB, (Traced("fusion", ways, 4 * GB), Traced("blocks", ways[:1], 6 * GB)))
+    ways = (Cost(Way.KEEP, 30 * GB, 40 * GB, 40 * GB, 0, 0), Cost(Way.AGAIN, 1 * GB, 12 * GB, 12 * GB, 5 * GB, 5 * GB))
+    memory = StepMemory(
+        2 * GB,
+        (Traced("fusion", ways, Work(4 * GB), Work()), Traced("blocks", ways[:1], Work(6 * GB), Work())),
+        Work(),
+    )
     found = of_memory(load_config("default"), memory)
     assert (found["least"], found["least again"], found["all"]) == (43.0, 0.5, 72.0)
     assert found["again"] == {"GPU 48": 0.5, "GPU 80": 0.0}

@@ -82,6 +82,7 @@ def test_work_of_the_parts_adds_up_to_the_step(found, predicted):
     assert sum(stage.forward["bytes"] for stage in predicted.work) == memory.forward
     assert sum(stage.backward["launches"] for stage in predicted.work) > memory.elsewhere.launches > 0
     assert {"vrt.stage1", "vrt.stage8", "spike_encoder", "cross_attn_fuse"} <= set(stages)
+    assert 0 < predicted.inside_kernels < 1.5
     assert all(stage.forward["flops"] > 0 for name, stage in stages.items() if name.startswith("vrt.stage"))
 
 

@@ -10,7 +10,7 @@ import torch
 from spikevrt.config import load_config
 from spikevrt.errors import MESSAGE_LENGTH, UserError
 from spikevrt.models.memory_plan import choice_of
-from spikevrt.models.segment_costs import Cost, Traced
+from spikevrt.models.segment_costs import Cost, Traced, Work
 from spikevrt.models.segments import Way
 from spikevrt.system import memory as system_memory
 from spikevrt.training import memory_watch, optimiser_step
@@ -24,8 +24,13 @@ from spikevrt_kernels.core.names import Backends
 from tests.small_data import small_config
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
-BLOCKS = Traced("blocks", (Cost(Way.KEEP, 4 * GB, 5 * GB, 0), Cost(Way.AGAIN, GB, 5 * GB, 3 * GB)), 3 * GB)
-MEMORY = StepMemory(GB, (BLOCKS, BLOCKS))
+BLOCKS = Traced(
+    "blocks",
+    (Cost(Way.KEEP, 4 * GB, 5 * GB, 5 * GB, 6 * GB, 0), Cost(Way.AGAIN, GB, 2 * GB, 5 * GB, 9 * GB, 3 * GB)),
+    Work(3 * GB),
+    Work(6 * GB),
+)
+MEMORY = StepMemory(GB, (BLOCKS, BLOCKS), Work())
 """A step that keeps 10 GB, or computes the first segment again within 7."""
 KEPT = Planned((Way.KEEP, Way.KEEP), 10 * GB, "")
 CUDA_ERROR = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")

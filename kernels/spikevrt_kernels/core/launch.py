@@ -136,7 +136,7 @@ def without_values(run: Callable[..., Any], like: Callable[..., Any]) -> Callabl
 def repeatable(function: Function) -> Function:
     """A function of tensors, numbers and tuples that does the same for equal shapes, see `proof.repeated`.
 
-    Its results have storages of their own, and it keeps none of its inputs.
+    It may write inputs, but it keeps none; its results have storages of their own.
     """
 
     @wraps(function)

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_flatten, tree_map_only
 
-from spikevrt_kernels.core.launch import Launch, Notes
+from spikevrt_kernels.core.launch import Launch, Notes, pointer
 
 
 class Watcher(TorchDispatchMode):
@@ -120,6 +120,11 @@ def watching() -> list[Watcher] | None:
 def key_of(inputs: tuple[Any, ...]) -> Hashable:
     """Equal for inputs and contexts in which the same is done."""
     leaves, structure = tree_flatten(inputs)
-    kept = tuple((Layout.of(x), x.requires_grad) if isinstance(x, Tensor) else x for x in leaves)
+    kept = tuple(seen_of(x) if isinstance(x, Tensor) else x for x in leaves)
     half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu")
     return kept, structure, half, torch.is_grad_enabled(), Notes.launches is None, Notes.architecture
+
+
+def seen_of(x: Tensor) -> Hashable:
+    """What work can see of a tensor; of its place in its storage only whether it is aligned."""
+    return tuple(x.shape), x.stride(), x.requires_grad, pointer(x)

@@ -91,12 +91,18 @@ def attend(qkv: Tensor, offsets: Tensor, bias: Tensor, cut: Cut) -> Tensor:
     width = tokens.shape[1] // 3
     out = tokens.new_empty(len(tokens) + 1, width)  # The results of padding go to the last row.
     for chunk in chunks(qkv, bias, cut):
-        x = read_projections(tokens, chunk.rows, qkv, offsets, cut)
-        y = x.new_empty(*x.shape[:2], width)
-        for qkv_views, slot, mask in zip(attentions(x, cut), results(y, cut), chunk.masks, strict=True):
-            slot.copy_(attention_in_parts(*qkv_views, attn_mask=mask))
-        out.index_copy_(0, chunk.rows.flatten(), y.flatten(0, 1))
+        attend_chunk(out, tokens, qkv, offsets, chunk, cut)
     return out[:-1].view(*qkv.shape[:4], width)
+
+
+@repeatable
+def attend_chunk(out: Tensor, tokens: Tensor, qkv: Tensor, offsets: Tensor, chunk: Chunk, cut: Cut) -> None:
+    """Write the results of some windows to their rows of `out`."""
+    x = read_projections(tokens, chunk.rows, qkv, offsets, cut)
+    y = x.new_empty(*x.shape[:2], out.shape[1])
+    for qkv_views, slot, mask in zip(attentions(x, cut), results(y, cut), chunk.masks, strict=True):
+        slot.copy_(attention_in_parts(*qkv_views, attn_mask=mask))
+    out.index_copy_(0, chunk.rows.flatten(), y.flatten(0, 1))
 
 
 @repeatable
@@ -104,23 +110,51 @@ def differentiate(grad: Tensor, qkv: Tensor, offsets: Tensor, bias: Tensor, cut:
     """Gradients of qkv, offsets and bias; sums over windows are in at least float32."""
     grads, tokens = grad.flatten(0, 3), qkv.flatten(0, 3)
     exact = accumulation_dtype(qkv.dtype)
-    d_tokens = tokens.new_empty(len(tokens) + 1, tokens.shape[1])
-    d_offsets, d_bias = torch.zeros_like(offsets, dtype=exact), torch.zeros_like(bias, dtype=exact)
+    sums = Sums(
+        tokens.new_empty(len(tokens) + 1, tokens.shape[1]),
+        torch.zeros_like(offsets, dtype=exact),
+        torch.zeros_like(bias, dtype=exact),
+    )
     scratch: Tensor | None = None
-    for rows, masks in chunks(qkv, bias, cut):
-        if scratch is None or scratch.shape[1] < len(rows) * bias.numel():
-            scratch = bias.new_empty(2, len(rows) * bias.numel(), dtype=exact)
-        x = read_projections(tokens, rows, qkv, offsets, cut).to(exact)
-        dy = read(grads, rows, qkv, cut).to(exact)
-        dx = torch.empty_like(x)
-        parts = zip(attentions(x, cut), attentions(dx, cut), results(dy, cut), masks, strict=True)
-        for i, (qkv_views, d_views, slot, mask) in enumerate(parts):
-            d_scores = attend_backward(qkv_views, d_views, slot, mask, scratch)
-            if i == 0:
-                d_bias += d_scores[0] if len(rows) == 1 else d_scores.sum(0)
-        d_offsets += (dx * padding_of(rows, qkv) if cut.added else dx).sum(0)
-        d_tokens.index_copy_(0, rows.flatten(), dx.flatten(0, 1).to(d_tokens.dtype))
-    return d_tokens[:-1].view(qkv.shape), d_offsets.to(offsets.dtype), d_bias.to(bias.dtype)
+    for chunk in chunks(qkv, bias, cut):
+        if scratch is None or scratch.shape[1] < len(chunk.rows) * bias.numel():
+            scratch = bias.new_empty(2, len(chunk.rows) * bias.numel(), dtype=exact)
+        differentiate_chunk(sums, grads, tokens, qkv, offsets, chunk, cut, scratch)
+    return sums.tokens[:-1].view(qkv.shape), sums.offsets.to(offsets.dtype), sums.bias.to(bias.dtype)
+
+
+class Sums(NamedTuple):
+    """Gradients, to which every chunk adds its own."""
+
+    tokens: Tensor
+    """(B*D*H*W+1,3C or 6C); the last row is that of padding."""
+    offsets: Tensor
+    bias: Tensor
+
+
+@repeatable
+def differentiate_chunk(
+    sums: Sums,
+    grads: Tensor,
+    tokens: Tensor,
+    qkv: Tensor,
+    offsets: Tensor,
+    chunk: Chunk,
+    cut: Cut,
+    scratch: Tensor,
+) -> None:
+    """Add the gradients of some windows to `sums`."""
+    rows, exact = chunk.rows, sums.bias.dtype
+    x = read_projections(tokens, rows, qkv, offsets, cut).to(exact)
+    dy = read(grads, rows, qkv, cut).to(exact)
+    dx = torch.empty_like(x)
+    parts = zip(attentions(x, cut), attentions(dx, cut), results(dy, cut), chunk.masks, strict=True)
+    for i, (qkv_views, d_views, slot, mask) in enumerate(parts):
+        d_scores = attend_backward(qkv_views, d_views, slot, mask, scratch)
+        if i == 0:
+            sums.bias.add_(d_scores[0] if len(rows) == 1 else d_scores.sum(0))
+    sums.offsets.add_((dx * padding_of(rows, qkv) if cut.added else dx).sum(0))
+    sums.tokens.index_copy_(0, rows.flatten(), dx.flatten(0, 1).to(sums.tokens.dtype))
 
 
 def attend_backward(
