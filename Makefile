@@ -10,7 +10,7 @@ PIP := -m pip --disable-pip-version-check --quiet
 ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
 .PHONY: help install test lint types unit interpreter runs binaries wheel demo demo-long selftest gpu-report bench kernels-report \
-	bounds conformance-kernels kills fuzz memory-spikes memory-training seeds clean
+	bounds conformance-kernels kills plans quick-reference fuzz memory-spikes memory-training seeds clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -80,6 +80,12 @@ bounds: $(STAMP)  ## predicted least time of a whole forward and step on every G
 kills: $(STAMP)  ## 60 kills of a training, 20 of one process of two: each ends as if nothing had happened (15 minutes)
 	SPIKEVRT_KILLS=60 SPIKEVRT_RANK_KILLS=20 $(ONE_THREAD) $(BIN)/python -m pytest -n 2 tests/training/test_kills.py
 	$(ONE_THREAD) $(BIN)/python -m pytest -m slow tests/training/test_equal_processes.py
+
+plans: $(STAMP)  ## 200 steps under three plans of memory, killed, resumed, in two processes: the same bits (an hour)
+	SPIKEVRT_PLAN_STEPS=200 $(ONE_THREAD) $(BIN)/python -m pytest tests/training/test_planned_runs.py
+
+quick-reference: $(STAMP)  ## docs/quick_reference*.md, memory predicted anew (half an hour)
+	$(ONE_THREAD) $(BIN)/python -m bench.quick_reference
 
 fuzz: $(STAMP)  ## mutated configurations, data files, checkpoints and logs: each is read right or refused in one line
 	SPIKEVRT_FUZZ_CONFIGS=500 SPIKEVRT_FUZZ_FILES=500 SPIKEVRT_FUZZ_CHECKPOINTS=300 SPIKEVRT_FUZZ_LOGS=200 \
