@@ -79,6 +79,8 @@ class Known(NamedTuple):
     """Which outputs its backward needs itself."""
     dropped_inputs: tuple[tuple[bool, ...], ...]
     """For each way, which inputs its backward does not need."""
+    gradients: int
+    """Bytes of the gradients of its weights."""
 
 
 class Call(NamedTuple):
@@ -164,7 +166,10 @@ class Tracer:
         return tuple(found)
 
     def waiting(self) -> list[int]:
-        """Bytes of gradients that pass by each segment: those of earlier outputs from later segments."""
+        """Bytes of gradients that are there in the backward of each segment beyond its own.
+
+        They are those of the weights of later segments, and of earlier outputs from later segments.
+        """
         made = {id(x): number for number, call in enumerate(self.calls) for x in call.outputs}
         last: dict[int, int] = {}
         sizes: dict[int, int] = {}
@@ -172,7 +177,8 @@ class Tracer:
             for x in call.inputs:
                 for leaf in leaves_of(x):
                     last[id(leaf)], sizes[id(leaf)] = number, leaf.nbytes
-        found = [0] * len(self.calls)
+        weights = [call.known.gradients for call in self.calls]
+        found = [sum(weights[number + 1 :]) for number in range(len(weights))]
         for key, number in last.items():
             for between in range(made.get(key, number) + 1, number):
                 found[between] += sizes[key]
@@ -229,7 +235,10 @@ def trace(one: Segment, wanted: Collection[Way]) -> Known:
     runs = [first if way is Way.KEEP else trace_way(one, way) for way in ways if way in wanted]
     costs = tuple(run.cost._replace(again=run.cost.moved - first.cost.moved) for run in runs)
     dropped = tuple(tuple(not kept for kept in run.kept_inputs) for run in runs)
-    return Known(Traced(one.label, costs, first.forward, first.backward), first.out, first.kept_outputs, dropped)
+    gradients = sum(p.nbytes for p in weights_of(one) if p.requires_grad)
+    return Known(
+        Traced(one.label, costs, first.forward, first.backward), first.out, first.kept_outputs, dropped, gradients
+    )
 
 
 class Run(NamedTuple):

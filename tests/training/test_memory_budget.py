@@ -58,7 +58,7 @@ def test_segments_add_up_to_the_whole_step(tree, memory, share):
     assert memory.peak(choice) <= budget
     config = small_config(tree, SHALLOW, "TRAIN.MEMORY_BUDGET_GB=1")
     whole = whole_peak(config, "sdpa", Plan(choice.ways), None, for_cuda=False)
-    assert 0.99 * whole <= memory.peak(choice) <= 1.05 * whole
+    assert whole <= memory.peak(choice) <= 1.1 * whole
 
 
 def test_the_kernels_of_a_small_clip_on_a_gpu(tree):

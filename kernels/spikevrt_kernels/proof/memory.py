@@ -1,13 +1,14 @@
 """Peak memory predicted without a GPU: the work runs on tensors without storage, whose allocations are added up.
 
-Predicted, never measured: allocator rounding, workspaces of libraries and CUDA's own choice of an SDPA kernel are not
-in it. Every custom operator needs its fake.
+Predicted, never measured: allocator rounding, workspaces of libraries (but patches of PyTorch's own convolution) and
+CUDA's own choice of an SDPA kernel are not in it. Every custom operator needs its fake.
 """
 
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
+from math import prod
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
-from spikevrt_kernels.core.backends import planning
+from spikevrt_kernels.core.backends import planning, runs_on_cpu
 from spikevrt_kernels.core.launch import Notes, noted_launches
 from spikevrt_kernels.proof.cuda_autocast import cuda_autocast
 from spikevrt_kernels.proof.repeated import Watcher, repeating
@@ -45,7 +46,7 @@ class PeakMode(Watcher):
             for x in tree_leaves(out):
                 if isinstance(x, Tensor):
                     self.add(x.untyped_storage())
-            self.peak = max(self.peak, self.now)
+            self.peak = max(self.peak, self.now + scratch(func, args, out))
         return out
 
     @contextmanager
@@ -96,6 +97,24 @@ def returns_inputs(func: Any) -> bool:
     """
     name, aliased = func._schema.name, any(r.alias_info is not None for r in func._schema.returns)
     return name == "aten::_unsafe_view" or (aliased and name != "aten::lift_fresh")
+
+
+ONEDNN_FROM = 20480
+"""Elements of the first four axes, from which on PyTorch gives the convolution of a single sample to oneDNN."""
+
+
+def scratch(func: Any, args: tuple[Any, ...], out: Any) -> int:
+    """Bytes that an operator takes inside itself: patches, into which the CPU unfolds small single samples.
+
+    PyTorch's rule (`use_mkldnn` in ATen's Convolution.cpp); what is larger goes to oneDNN, on CUDA to cuDNN.
+    """
+    if func is not torch.ops.aten.convolution.default or not runs_on_cpu(args[0]):
+        return 0
+    x, weight, groups = args[0], args[1], args[8]
+    large = groups > 1 or min(weight.shape[-2:]) > 3 or len(x) > 1 or prod(x.shape[:4]) > ONEDNN_FROM
+    if weight[0, 0].numel() == 1 or (x.dtype == torch.float32 and large):
+        return 0
+    return int(x.element_size() * weight[0].numel() * prod(out.shape[2:]))
 
 
 @contextmanager

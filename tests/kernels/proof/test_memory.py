@@ -1,5 +1,7 @@
 """Predicted peak memory of work whose memory is known."""
 
+from math import prod
+
 import pytest
 import torch
 from torch import nn
@@ -99,3 +101,23 @@ def test_only_plans_take_triton_without_a_gpu():
     q = torch.randn(1, 8, 2, 2, 2)
     with pytest.raises(BackendError, match="triton cannot run"):
         temporal_attention(q, q, q, 2, backend="triton")
+
+
+@pytest.mark.parametrize(
+    ("size", "patches"),
+    [((1, 4, 2, 12, 12), 4 * 4 * 27 * 2 * 12 * 12), ((2, 4, 2, 12, 12), 0), ((1, 4, 2, 2561, 1), 0)],
+)
+def test_small_single_samples_are_unfolded_on_a_cpu(size, patches):
+    """As PyTorch does it: the allocations of the real convolution, seen by its profiler."""
+
+    def work():
+        x, weight = torch.zeros(size), torch.zeros(3, 4, 3, 3, 3)
+        return lambda: torch.nn.functional.conv3d(x, weight, padding=1)
+
+    made = 4 * (prod(size) + 3 * 4 * 27 + 3 * prod(size[2:]) * size[0])
+    assert predicted_peak(work, iterations=1) == made + patches
+    run = work()
+    with torch.profiler.profile(profile_memory=True) as seen:
+        run()
+    taken = sum(one.self_cpu_memory_usage for one in seen.events() if one.self_cpu_memory_usage > 0)
+    assert (taken > 4 * 4 * 27 * prod(size[2:])) == (patches > 0)
