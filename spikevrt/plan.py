@@ -19,7 +19,8 @@ from spikevrt.errors import UserError, shown
 STDOUT = Path("-")
 DESCRIPTION = """Predict what a configuration needs: parameters, work and memory of a training step, memory of deblur.
 
-No GPU is needed and no memory is taken: everything runs on tensors without storage, in some 20 seconds.
+No GPU is needed and no memory is taken: everything runs on tensors without storage. The chosen backend takes some 20
+seconds, the others half a minute more, on two cores.
 
   python -m spikevrt.plan --config default
   python -m spikevrt.plan --config default --gpu-memory 24    # and what fits a GPU of 24 GB, with the lines to set
@@ -78,11 +79,19 @@ def report(args: argparse.Namespace, load: Callable[[Sequence[str]], Config]) ->
     from spikevrt.data.files.atomic import replacing
     from spikevrt.data.files.images import write_png
     from spikevrt.predictions.picture import drawn
-    from spikevrt.predictions.report import predict
-    from spikevrt.predictions.text import text_of
+    from spikevrt.predictions.report import Report, predict
+    from spikevrt.predictions.text import about_others, detailed
 
-    found = predict(load, args.config, config_options(args), args.gpu_memory)
-    print(found.as_json() if args.json == STDOUT else text_of(found))
+    shown: list[Report] = []
+
+    def show(found: Report) -> None:
+        if args.json != STDOUT and not shown:
+            print(detailed(found), flush=True)
+            shown.append(found)
+
+    found = predict(load, args.config, config_options(args), args.gpu_memory, show)
+    show(found)
+    print(found.as_json() if args.json == STDOUT else about_others(found))
     if args.json and args.json != STDOUT:
         with replacing(args.json) as temporary:
             temporary.write_text(found.as_json() + "\n", encoding="utf-8")

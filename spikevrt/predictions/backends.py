@@ -1,6 +1,6 @@
 """Looks at a training step and a restored window with every backend, on tensors without storage, on all cores."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from tqdm import tqdm
@@ -50,23 +50,31 @@ def rows(config: Config, backend: str, in_detail: bool) -> Iterator[Found]:
     yield with_backend(config, backend, in_detail)
 
 
-def looked_at(config: Config, own: str, others: Sequence[str]) -> list[Found]:
-    """What backends need, in processes of their own: the first in detail."""
+def looked_at(config: Config, own: str, others: Sequence[str], first: Callable[[Found], None]) -> list[Found]:
+    """What backends need, in processes of their own: the first in detail, of which `first` is told at once."""
     jobs = [Job(name, rows, (config, name, name == own), LIMIT) for name in (own, *others)]
     with tqdm(desc="plan", total=len(jobs), unit="backend", leave=False) as bar:
-        endings = run_jobs(jobs, min(cores(), len(jobs)), lambda job, row: bar.update())
+
+        def arrived(job: Job, row: Found) -> None:
+            bar.update()
+            if job.name == own and row.step is not None:
+                with tqdm.external_write_mode():
+                    first(row)
+
+        endings = run_jobs(jobs, min(cores(), len(jobs)), arrived)
     return [row for ending in endings for row in ending.rows or [Found(ending.job.name, ending.reason, None, None)]]
 
 
-def with_every_backend(config: Config) -> list[Found]:
+def with_every_backend(config: Config, first: Callable[[Found], None]) -> list[Found]:
     """What each backend needs: first, and in detail, MODEL.ATTN_BACKEND, or for `auto` the kernels.
 
-    Where `auto` cannot take the kernels, it is the first other one that can run.
+    Where `auto` cannot take the kernels, it is the first other one that can run. `first` is told of the detailed one
+    before the others are known.
     """
     wanted = config.model.attn_backend
     own = BACKENDS[0] if wanted == AUTO else wanted
-    found = looked_at(config, own, [name for name in BACKENDS if name != own])
+    found = looked_at(config, own, [name for name in BACKENDS if name != own], first)
     if wanted != AUTO or found[0].step is not None or all(one.step is None for one in found):
         return found
     able = next(one for one in found if one.step is not None)
-    return [*looked_at(config, able.backend, []), *(one for one in found if one is not able)]
+    return [*looked_at(config, able.backend, [], first), *(one for one in found if one is not able)]

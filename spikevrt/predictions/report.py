@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import spikevrt
@@ -107,7 +107,13 @@ class Report:
         return json.dumps(asdict(self), indent=1, allow_nan=False)
 
 
-def predict(load: Load, name: str, options: Sequence[str] = (), gpu: float | None = None) -> Report:
+def predict(
+    load: Load,
+    name: str,
+    options: Sequence[str] = (),
+    gpu: float | None = None,
+    first: Callable[[Report], None] = lambda report: None,
+) -> Report:
     """Look at a configuration on tensors without storage, with every backend.
 
     Args:
@@ -115,13 +121,21 @@ def predict(load: Load, name: str, options: Sequence[str] = (), gpu: float | Non
         name: what it is called; like `options` it is only written down.
         options: its `KEY=VALUE` options.
         gpu: memory of a GPU in GB, or None.
+        first: is given a report of the detailed backend alone, before the others are known.
 
     Raises:
         UserError: the model cannot be built.
     """
+
+    def about(backends: Sequence[Found]) -> Report:
+        return report_of(load, name, options, gpu, backends)
+
+    return about(with_every_backend(load([]), lambda own: first(about([own]))))
+
+
+def report_of(load: Load, name: str, options: Sequence[str], gpu: float | None, backends: Sequence[Found]) -> Report:
+    """The record of what was found for backends, the detailed one first; other arguments as in `predict`."""
     config = load([])
-    parameters, features = dict(parameter_rows(config)), dict(feature_rows(config))
-    backends = with_every_backend(config)
     own, memory = choices_of(backends[0], gpu, in_detail=True), backends[0].step
     others = [choices_of(one, gpu) for one in backends[1:]]
     return Report(
@@ -129,8 +143,8 @@ def predict(load: Load, name: str, options: Sequence[str] = (), gpu: float | Non
         versions={"spikevrt": spikevrt.__version__, "python": platform.python_version(), "torch": installed("torch")},
         config=name,
         options=tuple(options),
-        parameters=parameters,
-        features=features,
+        parameters=dict(parameter_rows(config)),
+        features=dict(feature_rows(config)),
         step=step_of(config),
         work=() if memory is None else work_by_stage(memory),
         inside_kernels=0.0 if memory is None else inside_kernels(memory),

@@ -17,12 +17,23 @@ NO_BUDGET = f"{KEY} is none: MODEL.VRT.USE_CHECKPOINT_ATTN and USE_CHECKPOINT_FF
 
 def text_of(report: Report) -> str:
     """All tables of a report."""
+    return lines(detailed(report), about_others(report))
+
+
+def detailed(report: Report) -> str:
+    """The tables about the detailed backend."""
     return "\n\n".join(sections(report))
 
 
+def about_others(report: Report) -> str:
+    """The other backends, each in one line."""
+    title = "other backends: the least, within the named GPU, all kept; segments are kept or computed again whole"
+    return lines("", title, *map(other_line, report.backends[1:]))
+
+
 def sections(report: Report) -> Iterator[str]:
-    """The parts of the text."""
-    step, (own, *others) = report.step, report.backends
+    """The parts of the text about the detailed backend."""
+    step, own = report.step, report.backends[0]
     title = f"a training step, {step.batch}x{step.frames}x3x{step.crop}x{step.crop}, {step.type}, {own.backend}"
     yield parameter_table(list(report.parameters.items()))
     yield feature_table(list(report.features.items()))
@@ -30,7 +41,7 @@ def sections(report: Report) -> Iterator[str]:
         yield f"work of {title}: everything is kept\n{work_table(report.work)}"
     notes = [f"whatever is kept, backward kernels compute {report.inside_kernels:.2f} of a forward again (products)"]
     notes += [NO_BUDGET] if step.budget is None else []
-    yield lines(f"memory of {title}: by what is computed again", points_table(own), *notes, *map(other_line, others))
+    yield lines(f"memory of {title}: by what is computed again", points_table(own), *notes)
     if report.fit is not None:
         yield fit_text(report.fit, own)
     restoring = f"memory of deblur, a window of {step.frames} frames, {step.type}, by the size of the frames"
@@ -118,6 +129,5 @@ def legend(allowance: Allowance) -> str:
         "them.\n"
         "TFLOP: multiplications and additions of products and convolutions; GB: bytes read and written.\n"
         f"again: bytes moved to compute segments again, in forward passes; {KEY} at or above a peak takes it.\n"
-        "Backends in one line: the least, within the named GPU, all kept; segments are kept or computed again whole.\n"
         "deblur takes frames whole: what is cut into tiles needs what a frame of the tile's size does."
     )

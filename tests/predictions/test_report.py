@@ -13,7 +13,7 @@ from spikevrt.predictions import picture, report
 from spikevrt.predictions.backends import with_backend
 from spikevrt.predictions.restoration import RestorationMemory
 from spikevrt.predictions.step import GPU_SIZES, fit, in_gb
-from spikevrt.predictions.text import text_of
+from spikevrt.predictions.text import detailed, text_of
 from spikevrt.system.memory import CONTEXT_BYTES, GAPS_SHARE
 from spikevrt.training.memory_budget import GB
 from tests.small_data import small_config
@@ -36,7 +36,8 @@ def load(tree):
 def found(load):
     """The kernels, looked at once, with two ways; they stand for sdpa too, and naive cannot run."""
     own = with_backend(load([]), "triton", in_detail=False)._replace(restoration=RestorationMemory(10**7, 1000.0))
-    return [own, own._replace(backend="sdpa"), own._replace(backend="naive", why_not="too slow", step=None)]
+    other = own._replace(restoration=None)
+    return [own, other._replace(backend="sdpa"), other._replace(backend="naive", why_not="too slow", step=None)]
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +48,26 @@ def gpu(found):
 
 
 @pytest.fixture(scope="module")
-def predicted(load, found, gpu):
+def early():
+    """Reports of the detailed backend alone, as they came."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def predicted(load, found, gpu, early):
+    def with_every_backend(config, first):
+        first(found[0])
+        return found
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "with_every_backend", lambda config: found)
-        return report.predict(load, "small", ["A=1"], gpu)
+        patch.setattr(report, "with_every_backend", with_every_backend)
+        return report.predict(load, "small", ["A=1"], gpu, early.append)
+
+
+def test_the_detailed_backend_is_there_before_the_others(predicted, early):
+    (one,) = early
+    assert detailed(one) == detailed(predicted)
+    assert one.backends == predicted.backends[:1]
 
 
 def test_points_go_from_the_least_memory_to_the_least_work(predicted, gpu):
