@@ -94,6 +94,8 @@ def step_memory(
             one, batch = optimiser_step_of(model, config, CPU, half), random_batch(config, CPU)
             with_gradients(model)
             one.finish(1, taken=True)  # It makes the optimiser's state.
+            if config.train.accumulate_grad > 1:
+                with_gradients(model)  # Those of the micro-batches before.
             one.plan = tracer = Tracer(lambda: mode.now, ways, leading_modules(model))
             one.micro_batch(model, batch)
         segments = tracer.segments

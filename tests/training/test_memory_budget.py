@@ -8,7 +8,8 @@ import torch
 from spikevrt.config import load_config
 from spikevrt.errors import UserError
 from spikevrt.models import build_model
-from spikevrt.models.segments import Plan
+from spikevrt.models.planning import count, model_without_storage
+from spikevrt.models.segments import Plan, Way
 from spikevrt.training import memory_budget
 from spikevrt.training.distributed import Processes
 from spikevrt.training.memory_budget import GB, choose_ways, step_memory, too_small
@@ -48,6 +49,14 @@ def whole_peak(config, backend, plan, half, for_cuda):
         return make_step(model.to_empty(device="cpu"), config, CPU, half, plan)
 
     return predicted_peak(setup, for_cuda=for_cuda)
+
+
+def test_gradients_of_micro_batches_before_are_there_all_along(tree, memory):
+    more = step_memory(
+        small_config(tree, SHALLOW, "TRAIN.ACCUMULATE_GRAD=4"), Backends.of("sdpa"), None, False, ways=[Way.KEEP]
+    )
+    weights = 4 * count(model_without_storage(small_config(tree, SHALLOW)))
+    assert 0.9 * weights < more.fixed - memory.fixed <= weights
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4])
