@@ -8,6 +8,7 @@ import warnings
 
 import pytest
 import torch
+from torch.utils.data._utils import signal_handling
 
 from spikevrt.data.clips import loading
 from spikevrt.data.clips.batches import next_batch
@@ -65,6 +66,24 @@ def test_a_small_dev_shm_is_no_end_and_no_wait(tree, size):
     assert ("going on with 0" in done.stderr) == (size == "64k")
 
 
+@pytest.fixture
+def alone():
+    """What other tests have set for the death of a child does not reach this one."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.usefixtures("alone")
+def test_workers_that_were_started_elsewhere_leave_no_handler(data, monkeypatch):
+    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
+    signal_handling._set_SIGCHLD_handler()
+    assert callable(signal.getsignal(signal.SIGCHLD))
+    next_batch(iter(load(data, CPU, workers=1)))
+    assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize(("number", "cause"), [(signal.SIGKILL, "was killed"), (signal.SIGSEGV, "has crashed")])
 def test_the_death_of_a_worker_is_one_line(data, number, cause, capfd):
     handler = signal.getsignal(signal.SIGCHLD)

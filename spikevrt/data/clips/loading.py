@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils import signal_handling
 
 from spikevrt.data.clips.dataset import Sample, collate
 from spikevrt.errors import UserError
@@ -240,6 +241,8 @@ def starting_workers() -> Iterator[None]:
     try:
         yield
     finally:
+        if getattr(handler, "__module__", None) == signal_handling.__name__:
+            handler = signal.SIG_DFL  # PyTorch's own, from workers that were started elsewhere in this process.
         with suppress(TypeError):  # A handler that was not set from Python cannot be put back.
             signal.signal(signal.SIGCHLD, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
