@@ -48,6 +48,8 @@ class Calls:
 class CallMode(CountingMode):
     """Counts bytes as `CountingMode`, and notes each call."""
 
+    repeats = False
+
     def __init__(self, declared: Declared, place: Callable[[], str], calls: Calls, noted: list[Launch]) -> None:
         super().__init__(declared, place)
         self.calls, self.noted = calls, noted

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ from spikevrt_kernels.core.launch import Launch, Notes, pointer
 
 class Watcher(TorchDispatchMode):
     """A mode that can count once more what it has seen."""
+
+    repeats: ClassVar[bool] = True
+    """False for one that must see every operator all the same."""
 
     @abstractmethod
     def begin(self) -> Any:
@@ -113,7 +116,7 @@ def watched(function: Callable[..., Any], inputs: Sequence[Any], watchers: Seque
 def watching() -> list[Watcher] | None:
     """The watchers of now; None if there is a mode that must see every operator."""
     modes = [mode for mode in _get_current_dispatch_mode_stack() if not isinstance(mode, FakeTensorMode)]
-    watchers = [mode for mode in modes if isinstance(mode, Watcher)]
+    watchers = [mode for mode in modes if isinstance(mode, Watcher) and mode.repeats]
     return watchers if len(watchers) == len(modes) else None
 
 

@@ -3,6 +3,7 @@
 import torch
 
 from spikevrt_kernels.core.case import pure
+from spikevrt_kernels.core.launch import repeatable
 from spikevrt_kernels.norm_linear.spec import norm_linear_case
 from spikevrt_kernels.proof.calls import Calls
 from spikevrt_kernels.proof.flops import OWN
@@ -37,3 +38,15 @@ def test_pytorchs_products_count_too():
         torch.ones(3, 4) @ torch.ones(4, 5)
     (product,) = (call for call in calls.times if call.operator == "aten::mm")
     assert (product.flops, product.bytes, product.kernels) == (2 * 3 * 4 * 5, 4 * (12 + 20 + 15), ())
+
+
+def test_equal_work_is_noted_each_time():
+    @repeatable
+    def doubled(x):
+        return x * 2
+
+    calls = Calls(90)
+    with without_storage(for_cuda=True), calls.count(DECLARED, str):
+        for _ in range(3):
+            doubled(torch.empty(4))
+    assert [(call.operator, times) for call, times in calls.times.items()] == [("aten::mul", 3)]
