@@ -1,5 +1,7 @@
 """What tests share that run kernels in Triton's interpreter."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -28,3 +30,19 @@ def without_overflow_checks(monkeypatch: pytest.MonkeyPatch) -> None:
 
     options = interpreter.InterpreterOptions(sanitize_overflow=False)
     monkeypatch.setattr(interpreter.interpreter_builder, "options", options)
+
+
+@pytest.fixture(autouse=True)
+def patched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton's language is patched once a kernel, not for every call of a device function: a third of the time."""
+    from triton import language
+    from triton.runtime import interpreter
+
+    plain = interpreter._patch_lang
+    everything = SimpleNamespace(__globals__={"language": language, "core": language.core})
+
+    def call(self: interpreter.InterpretedFunction, *args: object, **kwargs: object) -> object:
+        return self.rewrite()(*args, **kwargs)
+
+    monkeypatch.setattr(interpreter, "_patch_lang", lambda kernel: plain(everything))
+    monkeypatch.setattr(interpreter.InterpretedFunction, "__call__", call)

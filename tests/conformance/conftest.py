@@ -3,4 +3,4 @@
 from spikevrt_kernels.core.launch import interpreted
 
 if interpreted():
-    from tests.interpreting import poisoned, without_overflow_checks  # noqa: F401
+    from tests.interpreting import patched_once, poisoned, without_overflow_checks  # noqa: F401

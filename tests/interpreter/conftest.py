@@ -3,7 +3,7 @@
 import pytest
 
 from spikevrt_kernels.core.launch import interpreted
-from tests.interpreting import poisoned, without_overflow_checks  # noqa: F401
+from tests.interpreting import patched_once, poisoned, without_overflow_checks  # noqa: F401
 
 collect_ignore_glob = [] if interpreted() else ["test_*.py"]
 
