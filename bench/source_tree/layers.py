@@ -52,7 +52,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
     "spikevrt.data": ({"files"}, {"spikes"}, {"simulation", "clips"}, {"identification"}, {"preparation"}),
     "spikevrt.models": (
         {"init", "checkpoint", "randomness", "segments", "weights"},
-        {"spike_encoder3d", "temporal", "vrt"},
+        {"spike_encoder3d", "temporal", "vrt", "segment_runs"},
         {"vrt_with_spike", "half_weights", "compiled_parts", "segment_costs"},
         {"memory_plan"},
         {"backends"},

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spikevrt.models.segment_costs import Cost, Traced
+from spikevrt.models.segment_costs import Traced
+from spikevrt.models.segment_runs import Cost
 from spikevrt.models.segments import Way
 
 Bytes = NDArray[np.int64]

@@ -20,10 +20,6 @@ LIMIT = 300
 """Seconds for a backend: where frames are enormous, some loop over chunks of them without end."""
 
 
-COARSE = (Way.KEEP, Way.AGAIN)
-"""The ways that are looked at for backends which get one line: each way costs seconds."""
-
-
 class Found(NamedTuple):
     """What a backend needs on a GPU."""
 
@@ -39,7 +35,7 @@ def with_backend(config: Config, backend: str, in_detail: bool = True) -> Found:
     """What one backend needs, in TRAIN.MIXED_PRECISION as a GPU would run it; every way and restoring in detail."""
     half = planned_half_type(config.train.mixed_precision)
     try:
-        step = step_memory(config, Backends.of(backend), half, ways=tuple(Way) if in_detail else COARSE)
+        step = step_memory(config, Backends.of(backend), half, ways=tuple(Way) if in_detail else None)
         return Found(backend, None, step, restoration_memory(config, backend, half) if in_detail else None)
     except BackendError as error:
         return Found(backend, str(error), None, None)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from spikevrt.models.segment_costs import Work
+from spikevrt.models.segment_runs import Work
 from spikevrt.training.memory_budget import StepMemory
 
 ELSEWHERE = "casts, clipping, optimiser"

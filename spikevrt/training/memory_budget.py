@@ -16,13 +16,14 @@ from spikevrt.errors import UserError
 from spikevrt.models import Backends, build_model
 from spikevrt.models.memory_plan import Choice, all_kept, cheapest, smallest
 from spikevrt.models.planning import leading_modules
-from spikevrt.models.segment_costs import Traced, Tracer, Work
+from spikevrt.models.segment_costs import Traced, Tracer
+from spikevrt.models.segment_runs import Work
 from spikevrt.models.segments import Plan, Way
 from spikevrt.system.memory import free_for_tensors
 from spikevrt.training.optimiser_step import optimiser_step_of, random_batch
 from spikevrt_kernels.core.backends import MAX_FRAMES, planning
 from spikevrt_kernels.proof.memory import PeakMode, without_storage
-from spikevrt_kernels.proof.operator_counter import count_operators
+from spikevrt_kernels.proof.operator_counter import OperatorTraffic, count_operators
 from spikevrt_kernels.registry import DECLARED
 
 CPU = torch.device("cpu")
@@ -41,7 +42,7 @@ class StepMemory(NamedTuple):
     """Bytes of weights, their copies, the optimiser's state and the batch."""
     segments: tuple[Traced, ...]
     elsewhere: Work
-    """What a step does outside segments: casts of weights, loss, optimiser."""
+    """What a step does outside segments: casts of weights, loss, optimiser; nothing where it was not asked for."""
 
     @property
     def forward(self) -> int:
@@ -70,7 +71,7 @@ def step_memory(
     backends: Backends,
     half: torch.dtype | None,
     for_cuda: bool = True,
-    ways: Collection[Way] = tuple(Way),
+    ways: Collection[Way] | None = tuple(Way),
 ) -> StepMemory:
     """Trace the segments of a training step, each distinct one once: a dozen seconds for `default`.
 
@@ -79,12 +80,13 @@ def step_memory(
         backends: of the operators; `triton` works on any machine.
         half: autocast's type, or None for float32.
         for_cuda: operators take the forms that they have on CUDA, otherwise those of the CPU.
-        ways: that a choice may take; `Way.KEEP` is among them.
+        ways: that a choice may take; `Way.KEEP` is among them. None: a rough look at KEEP and AGAIN from one run of
+            each segment, without what lies outside of segments.
     """
     if config.train.memory_budget_gb is None:
         # Otherwise blocks would follow USE_CHECKPOINT_ATTN and USE_CHECKPOINT_FFN.
         config = replace(config, train=replace(config.train, memory_budget_gb=AUTO))
-    if config.train.compile:
+    if config.train.compile and ways is not None:
         ways = [way for way in ways if way in WHOLE]
     with planning(for_cuda), torch.device("meta"):
         model = build_model(config, False, backends)
@@ -99,12 +101,14 @@ def step_memory(
             one.plan = tracer = Tracer(lambda: mode.now, ways, leading_modules(model))
             one.micro_batch(model, batch)
         segments = tracer.segments
-        # Once more, with all segments known.
-        tracer.begin_again()
-        with_gradients(model)
-        with count_operators(DECLARED) as elsewhere:
-            one.clip(one.micro_batch(model, batch))
-            one.finish(2, taken=True)
+        elsewhere = OperatorTraffic()
+        if ways is not None:
+            # Once more, with all segments known.
+            tracer.begin_again()
+            with_gradients(model)
+            with count_operators(DECLARED) as elsewhere:
+                one.clip(one.micro_batch(model, batch))
+                one.finish(2, taken=True)
     assert tracer.fixed is not None
     return StepMemory(tracer.fixed, segments, Work.of(elsewhere))
 

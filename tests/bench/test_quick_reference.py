@@ -9,7 +9,8 @@ from bench.documents.memory import KEPT, Case, cases, kept_figures, of_memory, p
 from bench.documents.page import NAMES, filled
 from bench.quick_reference import main
 from spikevrt.config import load_config
-from spikevrt.models.segment_costs import Cost, Traced, Work
+from spikevrt.models.segment_costs import Traced
+from spikevrt.models.segment_runs import Cost, Work
 from spikevrt.models.segments import Way
 from spikevrt.training.memory_budget import GB, StepMemory
 

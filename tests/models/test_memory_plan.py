@@ -4,7 +4,8 @@ import itertools
 import random
 
 from spikevrt.models.memory_plan import all_kept, cheapest, choice_of, smallest
-from spikevrt.models.segment_costs import Cost, Traced, Work
+from spikevrt.models.segment_costs import Traced
+from spikevrt.models.segment_runs import Cost, Work
 from spikevrt.models.segments import Way
 
 

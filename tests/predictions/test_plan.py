@@ -4,18 +4,21 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageColor
 
 from spikevrt.config import config_to_yaml, load_config
 from spikevrt.errors import UserError
+from spikevrt.models import Backends
+from spikevrt.models.segments import Way
 from spikevrt.plan import main as plan
 from spikevrt.predictions import picture, report
-from spikevrt.predictions.backends import with_backend
+from spikevrt.predictions.backends import Found, with_backend
 from spikevrt.predictions.restoration import RestorationMemory
 from spikevrt.predictions.step import GPU_SIZES, fit, in_gb
 from spikevrt.predictions.text import detailed, text_of
 from spikevrt.system.memory import CONTEXT_BYTES, GAPS_SHARE
-from spikevrt.training.memory_budget import GB
+from spikevrt.training.memory_budget import GB, step_memory
 from tests.small_data import small_config
 
 SHALLOW = (
@@ -35,7 +38,8 @@ def load(tree):
 @pytest.fixture(scope="module")
 def found(load):
     """The kernels, looked at once, with two ways; they stand for sdpa too, and naive cannot run."""
-    own = with_backend(load([]), "triton", in_detail=False)._replace(restoration=RestorationMemory(10**7, 1000.0))
+    step = step_memory(load([]), Backends.of("triton"), torch.bfloat16, ways=(Way.KEEP, Way.AGAIN))
+    own = Found("triton", None, step, RestorationMemory(10**7, 1000.0))
     other = own._replace(restoration=None)
     return [own, other._replace(backend="sdpa"), other._replace(backend="naive", why_not="too slow", step=None)]
 

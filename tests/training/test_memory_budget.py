@@ -59,6 +59,21 @@ def test_gradients_of_micro_batches_before_are_there_all_along(tree, memory):
     assert 0.9 * weights < more.fixed - memory.fixed <= weights
 
 
+def test_a_rough_look_is_near(tree, memory):
+    config = small_config(tree, SHALLOW, "TRAIN.MEMORY_BUDGET_GB=1")
+    rough = step_memory(config, Backends.of("sdpa"), None, for_cuda=False, ways=None)
+    two = memory._replace(
+        segments=tuple(
+            one._replace(costs=tuple(cost for cost in one.costs if cost.way in (Way.KEEP, Way.AGAIN)))
+            for one in memory.segments
+        )
+    )
+    assert rough.peak(rough.most()) == two.peak(two.most())
+    assert 0.98 < rough.peak(rough.least()) / two.peak(two.least()) < 1.1
+    assert 0.98 < rough.least().again / two.least().again < 1.1
+    assert rough.forward == memory.forward
+
+
 @pytest.mark.parametrize("share", [0.0, 0.4])
 def test_segments_add_up_to_the_whole_step(tree, memory, share):
     least, most = memory.peak(memory.least()), memory.peak(memory.most())

@@ -10,7 +10,8 @@ import torch
 from spikevrt.config import load_config
 from spikevrt.errors import MESSAGE_LENGTH, UserError
 from spikevrt.models.memory_plan import choice_of
-from spikevrt.models.segment_costs import Cost, Traced, Work
+from spikevrt.models.segment_costs import Traced
+from spikevrt.models.segment_runs import Cost, Work
 from spikevrt.models.segments import Way
 from spikevrt.system import memory as system_memory
 from spikevrt.training import memory_watch, optimiser_step

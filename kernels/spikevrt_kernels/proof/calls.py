@@ -55,11 +55,10 @@ class CallMode(CountingMode):
         self.calls, self.noted = calls, noted
         self.cost = (0, 0, 0)
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def see(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call an operator, count what it moves, and note the call."""
         first, self.cost = len(self.noted), (0, 0, 0)
-        out = super().__torch_dispatch__(func, types, args, kwargs)
+        out = super().see(func, args, kwargs)
         moved, launches, flops = self.cost
         if launches:
             keys = tuple(map(self.keep, self.noted[first:]))

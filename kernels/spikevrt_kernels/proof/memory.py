@@ -38,10 +38,9 @@ class PeakMode(Watcher):
         """Bytes of every storage."""
         self.now = self.peak = 0
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
+    def see(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call an operator, and count what it allocates."""
+        out = func(*args, **kwargs)
         if not returns_inputs(func):
             for x in tree_leaves(out):
                 if isinstance(x, Tensor):

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -26,10 +27,9 @@ NOT_LAUNCHED = (
     "aten::new_empty_strided",
     "aten::_unsafe_view",
     "aten::promote_types",
-    "prim::device",
 )
-"""Allocations write nothing, what matmul calls an unsafe view is a view; tensors without storage ask for their device,
-and for the type of a sum, by an operator."""
+"""Allocations write nothing, what matmul calls an unsafe view is a view; tensors without storage ask for the type of a
+sum by an operator."""
 
 
 Counted = tuple[str, int, int, int]
@@ -69,19 +69,18 @@ class CountingMode(Watcher):
         self.stretches: list[list[Counted]] = []
         """Calls since each `begin` that has not ended."""
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
+    def see(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call an operator, and count what it moves."""
+        out = func(*args, **kwargs)
         name = func._schema.name
         if name in self.declared:
-            moved, launches = self.declared[name](*args, **(kwargs or {}))
+            moved, launches = self.declared[name](*args, **kwargs)
         elif not is_view(func) and name not in NOT_LAUNCHED:
             tensors = [t for t in tree_leaves((args, kwargs, out)) if isinstance(t, Tensor)]
             moved, launches = sum(map(tensor_bytes, touched(name, tensors))), 1
         else:
             return out
-        self.add(name, moved, launches, flops_of(func, out, args, kwargs or {}))
+        self.add(name, moved, launches, flops_of(func, out, args, kwargs))
         return out
 
     def add(self, name: str, moved: int, launches: int, flops: int) -> None:
@@ -121,6 +120,7 @@ def touched(name: str, tensors: list[Tensor]) -> list[Tensor]:
     return tensors
 
 
+@cache
 def is_view(func: Any) -> bool:
     """Whether an operator only returns another view of an input."""
     returns = [r.alias_info for r in func._schema.returns]

@@ -18,12 +18,26 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 from spikevrt_kernels.core.launch import Launch, Notes, pointer
 
+DEVICE = torch.ops.prim.device.default
+"""Two of three calls: tensors without storage are asked for their device by an operator, before every other one."""
+
 
 class Watcher(TorchDispatchMode):
     """A mode that can count once more what it has seen."""
 
     repeats: ClassVar[bool] = True
     """False for one that must see every operator all the same."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is DEVICE:
+            return args[0].fake_device
+        return self.see(func, args, kwargs or {})
+
+    @abstractmethod
+    def see(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call an operator; returns what it returns."""
 
     @abstractmethod
     def begin(self) -> Any:

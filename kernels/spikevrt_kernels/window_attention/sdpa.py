@@ -150,16 +150,24 @@ def differentiate_chunk(
     dx = torch.empty_like(x)
     parts = zip(attentions(x, cut), attentions(dx, cut), results(dy, cut), chunk.masks, strict=True)
     for i, (qkv_views, d_views, slot, mask) in enumerate(parts):
-        d_scores = attend_backward(qkv_views, d_views, slot, mask, scratch)
+        q = qkv_views[0]
+        p, d_scores = scratch[:, : q[..., 0].numel() * q.shape[2]].view(2, *q.shape[:3], -1)
+        attend_backward(qkv_views, d_views, slot, mask, p, d_scores)
         if i == 0:
             sums.bias.add_(d_scores[0] if len(rows) == 1 else d_scores.sum(0))
     sums.offsets.add_((dx * padding_of(rows, qkv) if cut.added else dx).sum(0))
     sums.tokens.index_copy_(0, rows.flatten(), dx.flatten(0, 1).to(sums.tokens.dtype))
 
 
+@repeatable
 def attend_backward(
-    qkv: tuple[Tensor, ...], gradients: tuple[Tensor, ...], grad: Tensor, mask: Tensor | None, scratch: Tensor
-) -> Tensor:
+    qkv: tuple[Tensor, ...],
+    gradients: tuple[Tensor, ...],
+    grad: Tensor,
+    mask: Tensor | None,
+    p: Tensor,
+    d_scores: Tensor,
+) -> None:
     """Backward pass of the attention in some windows.
 
     Args:
@@ -167,29 +175,25 @@ def attend_backward(
         gradients: three tensors of the same shape, written here.
         grad: (windows,heads,N,E), gradient of the result.
         mask: added to the scores, or None.
-        scratch: (2,...) memory for two sets of scores; allocating it anew would cost more than the arithmetic.
-
-    Returns:
-        (windows,heads,N,N) gradient of the scores, inside `scratch`.
+        p: (windows,heads,N,N), overwritten; memory from outside, because allocating it would cost more than the
+            arithmetic.
+        d_scores: (windows,heads,N,N), gradient of the scores, written here.
     """
-    shape = (*qkv[0].shape[:3], qkv[0].shape[2])
-    q, k, v, grad = (x.flatten(0, 1) for x in (*qkv, grad))  # (windows*heads,N,E)
-    size = q.shape[0] * q.shape[1] ** 2
-    p, d_scores = scratch[:, :size].view(2, -1, *shape[2:])
+    windows = p.shape[:2]
+    q, k, v, grad, scores, d_flat = (x.flatten(0, 1) for x in (*qkv, grad, p, d_scores))  # (windows*heads,N,...)
     scale = q.shape[-1] ** -0.5
     q = q * scale
-    torch.bmm(q, k.mT, out=p)
+    torch.bmm(q, k.mT, out=scores)
     if mask is not None:
-        p.view(shape).add_(mask)
-    torch.softmax(p, -1, out=p)
-    torch.bmm(grad, v.mT, out=d_scores)
+        p.add_(mask)
+    torch.softmax(scores, -1, out=scores)
+    torch.bmm(grad, v.mT, out=d_flat)
     # p (dp - sum of p dp) in one pass.
-    torch.ops.aten._softmax_backward_data.out(d_scores, p, -1, p.dtype, grad_input=d_scores)
+    torch.ops.aten._softmax_backward_data.out(d_flat, scores, -1, p.dtype, grad_input=d_flat)
     # With the narrow matrix on the left, BLAS takes half the time.
-    for d_x, left, right in zip(gradients, (k, q, grad), (d_scores.mT, d_scores, p), strict=True):
-        d_x.copy_((left.mT @ right).mT.unflatten(0, shape[:2]))
+    for d_x, left, right in zip(gradients, (k, q, grad), (d_flat.mT, d_flat, scores), strict=True):
+        d_x.copy_((left.mT @ right).mT.unflatten(0, windows))
     gradients[0].mul_(scale)
-    return d_scores.view(shape)
 
 
 def chunks(qkv: Tensor, bias: Tensor, cut: Cut) -> Iterator[Chunk]:
