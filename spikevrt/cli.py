@@ -169,6 +169,25 @@ def add_config_arguments(
     )
 
 
+def add_tiles(parser: argparse.ArgumentParser) -> None:
+    """`--tile` and `--tile-overlap`, for commands that restore frames of any size."""
+    parser.add_argument(
+        "--tile",
+        metavar="N|auto|none",
+        help="restore frames in tiles of at most N x N pixels, of which memory depends (TEST.TILE_SIZE; default: auto, "
+        "whole frames if memory allows, else the largest tiles that fit; none: whole frames)",
+    )
+    parser.add_argument(
+        "--tile-overlap", metavar="N", help="pixels that neighbouring tiles share (TEST.TILE_OVERLAP; default: 64)"
+    )
+
+
+def tile_options(args: argparse.Namespace) -> list[str]:
+    """What `add_tiles` added, as options of the configuration."""
+    keys = {"TEST.TILE_SIZE": args.tile, "TEST.TILE_OVERLAP": args.tile_overlap}
+    return [f"{key}={value}" for key, value in keys.items() if value is not None]
+
+
 def add_prove_again(parser: argparse.ArgumentParser) -> None:
     """`--prove-again`, for commands that choose attention backends on a device."""
     parser.add_argument(

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from spikevrt.cli import (
     add_config_arguments,
     add_prove_again,
+    add_tiles,
     command_parser,
     config_options,
     measure,
     path,
     require_unread,
     run_command,
+    tile_options,
 )
 from spikevrt.errors import UserError, one_line
 
@@ -52,6 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist at --out")
     add_config_arguments(parser, default=None)
+    add_tiles(parser)
     add_prove_again(parser)
     parser.add_argument("--device", help="cuda:N or cpu (default: CUDA if there is a GPU)")
     return parser
@@ -112,7 +115,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         forget_choices()
     device = choose_device(args.device)
     settle_float32()
-    model, config = load_trained_model(args.checkpoint, config_options(args), args.config, device)
+    model, config = load_trained_model(
+        args.checkpoint, [*config_options(args), *tile_options(args)], args.config, device
+    )
     source = open_source(args, config.data, config.model.use_spike)
     restored = Restorer(model, config, device).restore(source)
     with open_output(args, source) as write, tqdm(restored, "deblur", len(source), unit="frame") as frames:

@@ -94,6 +94,6 @@ def require_between(least: int, most: int, option: str, value: float) -> None:
         raise UserError(f"{option} {shown(value)}: must be at most {most}")
 
 
-def warn(path: Path, what: str) -> None:
+def warn(path: Path | str, what: str) -> None:
     """Warn of a file; Python prints equal warnings once, however often the file is read."""
     warnings.warn(f"{path}: {what}", stacklevel=1)

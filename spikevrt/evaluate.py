@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from spikevrt.cli import (
     add_config_arguments,
     add_prove_again,
+    add_tiles,
     command_parser,
     config_options,
     file_to_write,
@@ -19,6 +20,7 @@ from spikevrt.cli import (
     positive,
     require_unread,
     run_command,
+    tile_options,
     whole,
 )
 from spikevrt.config.limits import MOST_PIXELS, SSIM_SIDE
@@ -53,6 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="models to compare; NAME labels the table",
     )
     add_config_arguments(parser, default=None)
+    add_tiles(parser)
     add_prove_again(parser)
     parser.add_argument(
         "--crop",
@@ -127,7 +130,7 @@ def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
     paths = named_checkpoints(args.checkpoint)
     if args.json:
         require_unread("--json", args.json, paths.values())
-    options = config_options(args)
+    options = [*config_options(args), *tile_options(args)]
     loaded = {name: load_trained_model(path, options, args.config, device) for name, path in paths.items()}
     restorers = {name: Restorer(model, config, device) for name, (model, config) in loaded.items()}
     data: DataConfig = next(iter(loaded.values()))[1].data

@@ -133,6 +133,8 @@ PATH = Rule("a path (~ is the home folder)", FOLDER.holds)
 AUTO = "auto"
 BUDGET = Rule(f"{AUTO} or a number of GB above 0", lambda text: text == AUTO or is_budget(text))
 
+TILE = Rule(f"{AUTO} or a whole number of pixels", lambda text: text == AUTO or (text.isdecimal() and int(text) > 0))
+
 
 def is_budget(text: str) -> bool:
     """Whether a text is a finite number above 0."""

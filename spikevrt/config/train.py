@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from spikevrt.config.keys import (
+    AUTO,
     BUDGET,
     ENDLESS,
     NOT_NEGATIVE,
     PATH,
     POSITIVE,
     SHARE,
+    TILE,
     Section,
     at_least,
     between,
@@ -18,6 +20,7 @@ from spikevrt.config.keys import (
     one_of,
     require,
 )
+from spikevrt.config.limits import MOST_PIXELS
 
 PROTOCOLS = ("rgb-float",)
 PRECISIONS = ("auto", "bf16", "fp16", "none")
@@ -117,11 +120,25 @@ class TestConfig(Section):
 
     clip_overlap: int = key(
         DEFAULT_OVERLAP,
-        "Frames that neighbouring temporal windows of CLIP_LEN frames share; their results are averaged. Below "
+        "Frames that neighbouring temporal windows of CLIP_LEN frames share; their results are blended. Below "
         "DATA.CLIP_LEN; "
         "none = 2, or 1 for CLIP_LEN 2.",
         count(0, 1024),
         derived=True,
+    )
+    tile_size: str | None = key(
+        AUTO,
+        "Largest height and width in pixels of the tiles in which frames are restored: memory grows with the tile. "
+        "auto = frames stay whole if memory allows, else the largest tiles that fit. none = frames stay whole.",
+        TILE,
+        free=True,
+    )
+    tile_overlap: int = key(
+        64,
+        "Pixels that neighbouring tiles share at least; their results are blended. Tiles start at whole attention "
+        "windows of the coarsest stage (8 windows of pixels), so that they may share more.",
+        count(0, MOST_PIXELS),
+        free=True,
     )
     protocol: str = key(
         "rgb-float", "How PSNR and SSIM are measured: on RGB in float, without a border.", one_of(PROTOCOLS)

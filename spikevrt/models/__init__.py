@@ -1,7 +1,7 @@
 """The models, and the functions that build and load them."""
 
 from spikevrt.models.backends.choose import choose_backends
-from spikevrt.models.build import build_model, load_trained_model, run_model
+from spikevrt.models.build import backbone, build_model, load_trained_model, run_model
 from spikevrt.models.checkpoint import LoadReport, load_weights
 from spikevrt.models.spike_encoder3d import ResidualBlock3D, SpikeEncoder3D
 from spikevrt.models.temporal import MultiScaleTemporalCrossAttnFuse, SpikeTemporalSA
@@ -18,6 +18,7 @@ __all__ = [
     "SpikeEncoder3D",
     "SpikeTemporalSA",
     "VRTWithSpike",
+    "backbone",
     "build_model",
     "choose_backends",
     "load_trained_model",

@@ -12,7 +12,7 @@ from spikevrt.models.backends.choose import choose_backends
 from spikevrt.models.checkpoint import load_weights, unwrap
 from spikevrt.models.spike_encoder3d import SpikeEncoder3D
 from spikevrt.models.temporal import MultiScaleTemporalCrossAttnFuse, SpikeTemporalSA, TimeSettings
-from spikevrt.models.vrt import VRT
+from spikevrt.models.vrt import VRT, Flows
 from spikevrt.models.vrt_with_spike import VRTWithSpike
 from spikevrt.models.weights.files import read_state
 from spikevrt.models.weights.origin import check_format, check_size, check_weights_are_there, stored_config
@@ -71,9 +71,23 @@ def add_spikes(vrt: VRT, config: Config, attn_backend: str) -> VRTWithSpike:
     )
 
 
-def run_model(model: nn.Module, rgb: Tensor, voxels: Tensor | None) -> Tensor:
-    """Restore rgb (B,T,3,H,W) to (B,T,3,H,W); voxels (B,T,K,h,w) are ignored by a plain VRT."""
-    return model(rgb) if voxels is None else model(rgb, voxels)
+def run_model(model: nn.Module, rgb: Tensor, voxels: Tensor | None, flows: Flows | None = None) -> Tensor:
+    """Restore rgb (B,T,3,H,W) to (B,T,3,H,W).
+
+    Args:
+        model: a plain VRT if there are no voxels.
+        rgb: in [0,1].
+        voxels: (B,T,K,h,w), or None.
+        flows: between the frames, where they are known.
+    """
+    known = {} if flows is None else {"flows": flows}
+    return model(rgb, **known) if voxels is None else model(rgb, voxels, **known)
+
+
+def backbone(model: nn.Module) -> VRT | None:
+    """The VRT of a model; None if it has none, as stand-ins in tests."""
+    found = model.vrt if isinstance(model, VRTWithSpike) else model
+    return found if isinstance(found, VRT) else None
 
 
 def load_trained_model(

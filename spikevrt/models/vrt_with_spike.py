@@ -14,7 +14,7 @@ from spikevrt.models.checkpoint import unwrap_params
 from spikevrt.models.segments import segment
 from spikevrt.models.spike_encoder3d import SpikeEncoder3D
 from spikevrt.models.temporal import MultiScaleTemporalCrossAttnFuse, SpikeTemporalSA
-from spikevrt.models.vrt import VRT
+from spikevrt.models.vrt import VRT, Flows
 from spikevrt_kernels.temporal_block import Chunking
 
 DEFAULT_CHANNELS = (96, 96, 96, 96)
@@ -93,12 +93,13 @@ class VRTWithSpike(nn.Module):
         self.cross_attn_fuse = fusion
         self.register_load_state_dict_pre_hook(unwrap_params)
 
-    def forward(self, rgb_clip: Tensor, spike_vox: Tensor) -> Tensor:
+    def forward(self, rgb_clip: Tensor, spike_vox: Tensor, flows: Flows | None = None) -> Tensor:
         """Restore a clip.
 
         Args:
             rgb_clip: (B,T,3,H,W) in [0,1]; sizes as in `VRT.forward`.
             spike_vox: (B,T,K,h,w) normalised voxels that show the same view as the frames.
+            flows: as in `VRT.forward`.
 
         Returns:
             (B,T,3,H,W), not clamped.
@@ -114,7 +115,7 @@ class VRTWithSpike(nn.Module):
             run = partial(self.cross_attn_fuse, scale_idx=scale_idx)
             return segment("fusion", [self.cross_attn_fuse.fuse_blocks[scale_idx]], run, x, spikes[scale_idx])
 
-        return self.vrt(rgb_clip, fuse)
+        return self.vrt(rgb_clip, fuse, flows)
 
     def check_voxels(self, rgb_clip: Tensor, spike_vox: Tensor) -> None:
         """Raise a `UserError` for voxels that do not belong to the clip."""

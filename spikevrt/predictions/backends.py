@@ -9,7 +9,7 @@ from spikevrt.config import Config
 from spikevrt.config.keys import AUTO
 from spikevrt.models import Backends
 from spikevrt.models.segments import Way
-from spikevrt.predictions.restoration import RestorationMemory, restoration_memory
+from spikevrt.restoration.memory import RestorationMemory, restoration_memory
 from spikevrt.system.device import planned_half_type
 from spikevrt.training.memory_budget import StepMemory, step_memory
 from spikevrt_kernels.core.backends import BackendError
@@ -35,8 +35,9 @@ def with_backend(config: Config, backend: str, in_detail: bool = True) -> Found:
     """What one backend needs, in TRAIN.MIXED_PRECISION as a GPU would run it; every way and restoring in detail."""
     half = planned_half_type(config.train.mixed_precision)
     try:
-        step = step_memory(config, Backends.of(backend), half, ways=tuple(Way) if in_detail else None)
-        return Found(backend, None, step, restoration_memory(config, backend, half) if in_detail else None)
+        backends = Backends.of(backend)
+        step = step_memory(config, backends, half, ways=tuple(Way) if in_detail else None)
+        return Found(backend, None, step, restoration_memory(config, backends, half) if in_detail else None)
     except BackendError as error:
         return Found(backend, str(error), None, None)
 

@@ -11,10 +11,10 @@ from spikevrt.config.keys import AUTO
 from spikevrt.models.memory_plan import Choice
 from spikevrt.models.planning import feature_rows, parameter_rows
 from spikevrt.predictions.backends import Found, with_every_backend
-from spikevrt.predictions.restoration import SIZES, padded_size
 from spikevrt.predictions.step import Fit, Load, Point, budget_of, choices, fit, point_of, some_budgets
 from spikevrt.predictions.timeline import Curve, curves
 from spikevrt.predictions.work import StageWork, inside_kernels, work_by_stage
+from spikevrt.restoration.memory import padded_size
 from spikevrt.system.device import planned_half_type
 from spikevrt.system.machine import installed
 from spikevrt.system.memory import CONTEXT_BYTES, GAPS_SHARE
@@ -22,6 +22,8 @@ from spikevrt.training.memory_budget import GB, StepMemory
 
 FORMAT = 1
 """Version of the JSON document: it grows when a field changes its meaning or goes."""
+SIZES = ((256, 256), (512, 512), (720, 1280), (1080, 1920))
+"""Heights and widths of frames, or of the tiles into which `deblur` cuts larger ones."""
 LEFT_OUT = ("CUDA's context and libraries", "workspaces of libraries", "gaps between tensors")
 
 

@@ -18,7 +18,7 @@ TRAINING_ADVICE = (
     "MAX_BATCH_TOKENS, or the triton backend; a smaller TRAIN.BATCH_SIZE; DATA.CROP_SIZE; DATA.CLIP_LEN; "
     "MODEL.CHANNELS_PER_SCALE [64,64,64,64]; TRAIN.ACCUMULATE_GRAD above 1 to keep the batch"
 )
-RESTORATION_ADVICE = "use smaller frames, or a smaller DATA.CLIP_LEN with a smaller TEST.CLIP_OVERLAP"
+RESTORATION_ADVICE = "TEST.TILE_SIZE (--tile) to a smaller number, or DATA.CLIP_LEN with a smaller TEST.CLIP_OVERLAP"
 GIB = 2**30
 
 

@@ -14,9 +14,9 @@ from spikevrt.models.segments import Way
 from spikevrt.plan import main as plan
 from spikevrt.predictions import picture, report
 from spikevrt.predictions.backends import Found, with_backend
-from spikevrt.predictions.restoration import RestorationMemory
 from spikevrt.predictions.step import GPU_SIZES, fit, in_gb
 from spikevrt.predictions.text import detailed, text_of
+from spikevrt.restoration.memory import RestorationMemory
 from spikevrt.system.memory import CONTEXT_BYTES, GAPS_SHARE
 from spikevrt.training.memory_budget import GB, step_memory
 from tests.small_data import small_config

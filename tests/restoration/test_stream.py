@@ -14,7 +14,8 @@ from spikevrt.data.clips.clip import find_clips
 from spikevrt.errors import UserError
 from spikevrt.models import build_model
 from spikevrt.restoration.sources import Frame, Source, clip_source
-from spikevrt.restoration.stream import Restorer, window_starts
+from spikevrt.restoration.stream import Restorer
+from spikevrt.restoration.time_windows import time_windows
 from spikevrt.system.device import choose_device
 from tests.small_data import small_config
 
@@ -46,25 +47,71 @@ class Frames(Source):
 @pytest.mark.parametrize(("length", "overlap"), [(2, 0), (2, 1), (3, 0), (3, 2), (5, 2), (5, 4)])
 @pytest.mark.parametrize("frames", [5, 6, 7, 23])
 def test_windows_cover_every_frame(frames, length, overlap):
-    starts = window_starts(frames, length, overlap)
-    covered = [i for s in starts for i in range(s, s + length)]
-    assert sorted(set(covered)) == list(range(frames))
+    windows = list(time_windows(iter(range(frames)), length, overlap))
+    starts = [window.start for window in windows]
+    assert all(window.frames == list(range(window.start, window.start + length)) for window in windows)
+    assert sorted({i for window in windows for i in window.frames}) == list(range(frames))
     assert starts == sorted(set(starts))
     assert all(b - a == length - overlap for a, b in pairwise(starts[:-1]))
+    assert [window.final for window in windows] == [*starts[1:], frames]
+
+
+@pytest.mark.parametrize(("frames", "expected"), [(1, [0] * 5), (2, [0, 1, 1, 0, 0]), (4, [0, 1, 2, 3, 3]), (0, None)])
+def test_short_streams_go_back_and_forth(frames, expected):
+    found = [(window.start, window.frames, window.final) for window in time_windows(iter(range(frames)), 5, 2)]
+    assert found == ([] if expected is None else [(0, expected, frames)])
+
+
+def test_windows_read_no_further_than_needed():
+    read = iter(range(100))
+    windows = time_windows(read, 5, 2)
+    next(windows)
+    assert next(read) == 8
+
+
+def numbered(tree, frames, overlap, *options):
+    """A restorer whose results tell places in windows, and a clip of grey frames 0, 1, 2, ..."""
+    config = small_config(
+        tree, "DATA.CLIP_LEN=3", "MODEL.WINDOW_SIZE=[2,4,4]", f"TEST.CLIP_OVERLAP={overlap}", *options
+    )
+    clip = clip_source(find_clips(config.data, "val")[0], config.data)
+    model = Numbered()
+    return Restorer(model, config, CPU), Frames(**(vars(clip) | {"names": tuple(map(str, range(frames)))})), model
 
 
 @pytest.mark.parametrize("overlap", [0, 1, 2])
 @pytest.mark.parametrize("frames", [3, 7, 8])
-def test_shared_frames_are_averaged(tree, frames, overlap):
-    config = small_config(tree, "DATA.CLIP_LEN=3", "MODEL.WINDOW_SIZE=[2,4,4]", f"TEST.CLIP_OVERLAP={overlap}")
-    clip = clip_source(find_clips(config.data, "val")[0], config.data)
-    source = Frames(**(vars(clip) | {"names": tuple(map(str, range(frames)))}))
-    restored = [float(x.mean()) * 255 for x in Restorer(Numbered(), config, CPU).restore(source)]
-    starts = window_starts(frames, 3, overlap)
+def test_the_middle_of_a_window_counts_more_than_its_ends(tree, frames, overlap):
+    restorer, source, _ = numbered(tree, frames, overlap)
+    restored = [float(x.mean()) * 255 for x in restorer.restore(source)]
+    starts = [window.start for window in time_windows(iter(range(frames)), 3, overlap)]
     for i, value in enumerate(restored):
         places = [i - s for s in starts if 0 <= i - s < 3]
-        assert value == pytest.approx(i + sum(places) / len(places), abs=1e-4)
+        weights = [(1, 2, 1)[place] for place in places]
+        expected = sum(w * p for w, p in zip(weights, places, strict=True)) / sum(weights)
+        assert value == pytest.approx(i + expected, abs=1e-4)
     assert len(restored) == frames
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 2])
+def test_what_a_frame_becomes_does_not_depend_on_what_else_is_wanted(tree, overlap):
+    restorer, source, model = numbered(tree, 11, overlap)
+    whole = list(restorer.restore(source))
+    windows = len(model.sizes)
+    for wanted in ({0}, {10}, {4, 5}, {3, 9}, set()):
+        model.sizes.clear()
+        found = list(restorer.restore(source, wanted=wanted.__contains__))
+        assert len(found) == len(wanted)
+        assert all(torch.equal(x, whole[i]) for x, i in zip(found, sorted(wanted), strict=True))
+        assert len(model.sizes) < windows
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_clips_shorter_than_a_window_are_restored(tree, frames):
+    restorer, source, _ = numbered(tree, frames, 1)
+    with pytest.warns(UserWarning, match=rf"{frames} of the DATA\.CLIP_LEN = 3 frames .*repeated"):
+        restored = list(restorer.restore(source))
+    assert [round(float(x.mean()) * 255) for x in restored] == [0, 2][:frames]
 
 
 def test_frames_of_any_size_come_back_at_their_size(tree):
@@ -93,11 +140,9 @@ def test_a_single_window_is_the_model_itself(tree, use_spike):
     assert not torch.allclose(restored, rgb[0], atol=1e-6)
 
 
-def test_clips_that_do_not_fit_are_refused(tree):
+def test_clips_without_the_spikes_of_the_model_are_refused(tree):
     config = small_config(tree, "DATA.CLIP_LEN=6")
     source = clip_source(find_clips(config.data, "val")[0], config.data)
-    with pytest.raises(UserError, match=r"2 frames, fewer than DATA\.CLIP_LEN = 6"):
-        next(Restorer(nn.Identity(), config, CPU).restore(replace(source, names=source.names[:2])))
     with pytest.raises(UserError, match=r"the model needs spikes.*--spikes"):
         next(Restorer(nn.Identity(), config, CPU).restore(replace(source, spikes=None)))
 
@@ -109,7 +154,7 @@ def test_out_of_memory_is_answered(tree):
 
     config = small_config(tree)
     source = clip_source(find_clips(config.data, "val")[0], config.data)
-    with pytest.raises(UserError, match=r"out of GPU memory; .*CLIP_LEN"):
+    with pytest.raises(UserError, match=r"out of GPU memory; change TEST\.TILE_SIZE .*CLIP_LEN"):
         next(Restorer(Exhausted(), config, CPU).restore(source))
 
 

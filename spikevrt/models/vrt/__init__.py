@@ -1,5 +1,5 @@
 """The RGB backbone."""
 
-from spikevrt.models.vrt.vrt import VRT
+from spikevrt.models.vrt.vrt import VRT, Flows
 
-__all__ = ["VRT"]
+__all__ = ["VRT", "Flows"]

@@ -20,6 +20,10 @@ FLOW_SCALES = 4
 SIDE_MULTIPLE = 32
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+REACH = 5 * 3
+"""Rows above and below that five convolutions of 7x7 see."""
+STRIP_PIXELS = 2**20
+"""Without gradients, rows are corrected in strips of about so many pixels: 64 channels of a 4K pair take 4 GB."""
 
 
 class BasicModule(nn.Module):
@@ -36,7 +40,16 @@ class BasicModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Correct the flow: (N,8,h,w), which is reference, warped support and current flow -> (N,2,h,w)."""
-        return self.basic_module(x)
+        rows = max(2 * REACH, STRIP_PIXELS // x.shape[-1])
+        if torch.is_grad_enabled() or x.shape[-2] <= rows:
+            return self.basic_module(x)
+        return torch.cat([self._strip(x, top, rows) for top in range(0, x.shape[-2], rows)], -2)
+
+    def _strip(self, x: Tensor, top: int, rows: int) -> Tensor:
+        """The correction of some rows, from all rows that it depends on."""
+        first = max(0, top - REACH)
+        out = self.basic_module(x[..., first : top + rows + REACH, :])
+        return out[..., top - first : top - first + rows, :]
 
 
 class SpyNet(nn.Module):

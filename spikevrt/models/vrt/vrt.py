@@ -24,6 +24,8 @@ from spikevrt_kernels.norm_linear import norm_linear
 
 EncoderHook = Callable[[Tensor, int], Tensor]
 """hook(x (B,C,T,h,w), scale_idx 0..3) -> the same shape: called after each encoder stage."""
+Flows = tuple[list[Tensor], list[Tensor]]
+"""Optical flow t+1 to t (backward), and t to t+1: for each of 4 scales s (B,T-1,2,H/2^s,W/2^s), in pixels of it."""
 
 
 class VRT(nn.Module):
@@ -130,12 +132,13 @@ class VRT(nn.Module):
         if spynet_path is not None:
             load_weights(self.spynet, spynet_path)
 
-    def forward(self, x: Tensor, encoder_hook: EncoderHook | None = None) -> Tensor:
+    def forward(self, x: Tensor, encoder_hook: EncoderHook | None = None, flows: Flows | None = None) -> Tensor:
         """Restore a clip.
 
         Args:
             x: (B,T,3,H,W) in [0,1]; T >= 2; H and W are multiples of 8, above 32 and at least 8 attention windows.
             encoder_hook: called after each of stages 1-4; its result replaces the stage's output.
+            flows: what `flows(x)` gives, where it is known; None = it is computed.
 
         Returns:
             (B,T,3,H,W), not clamped.
@@ -144,7 +147,7 @@ class VRT(nn.Module):
             UserError: the model cannot take this size.
         """
         self.check_input(x)
-        backward, forward = segment("flow", [self.spynet], self.flows, x)
+        backward, forward = flows or segment("flow", [self.spynet], self.flows, x)
         first = segment("first layer", [self.conv_first], self._first, x, backward[0], forward[0])
         body = self.body(first, backward, forward, encoder_hook)
         ends = [self.norm, self.conv_after_body, self.conv_last]
@@ -161,8 +164,8 @@ class VRT(nn.Module):
             tokens = last(self.norm(tokens))
         return self.conv_last(first + tokens.permute(0, 4, 1, 2, 3)).transpose(1, 2) + x
 
-    def flows(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Backward (t+1 to t) and forward (t to t+1) flows at 4 scales, each (B,T-1,2,h,w), in one batch."""
+    def flows(self, x: Tensor) -> Flows:
+        """The flows between the frames of x (B,T,3,H,W), in one batch."""
         B, T = x.shape[:2]
         frame = torch.arange(B * T, device=x.device).view(B, T)
         earlier, later = frame[:, :-1].reshape(-1), frame[:, 1:].reshape(-1)

@@ -1,4 +1,4 @@
-"""What restoring needs by the size of the frames: the peak of one temporal window on a GPU, from one forward."""
+"""What restoring needs by the size of frames or tiles: the peak of one temporal window, predicted from one forward."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -21,10 +21,7 @@ from spikevrt_kernels.core.names import Backends
 from spikevrt_kernels.proof.memory import PeakMode, without_storage
 
 CPU = torch.device("cpu")
-SIZES = ((256, 256), (512, 512), (720, 1280), (1080, 1920))
-"""Heights and widths of frames. `deblur` takes frames whole: what is cut into tiles needs what a frame of their size
-does."""
-TRACED = SIZES[0]
+TRACED = (256, 256)
 """The size of the forward that is looked at; larger ones take longer where attention works in chunks."""
 
 
@@ -47,27 +44,32 @@ def padded_size(config: Config, size: tuple[int, int]) -> tuple[int, int]:
     return plan_padding(size, config.model.window_size).padded
 
 
-def restoration_memory(config: Config, backend: str, half: torch.dtype | None) -> RestorationMemory:
+def restoration_memory(
+    config: Config, backends: Backends, half: torch.dtype | None, for_cuda: bool = True
+) -> RestorationMemory:
     """Look at one forward; all that it holds beside weights grows with the area.
 
     Args:
         config: gives DATA.CLIP_LEN frames a window.
-        backend: triton, sdpa or naive; works on any machine.
+        backends: of the operators; `triton` works on any machine.
         half: autocast's type, or None for float32.
+        for_cuda: operators take the forms that they have on CUDA, otherwise those of the CPU.
 
     Raises:
-        BackendError: the backend cannot run the model.
+        BackendError: a backend cannot run the model.
     """
     size = padded_size(config, TRACED)
-    fixed, peak = window_peak(config, backend, half, size)
+    fixed, peak = window_peak(config, backends, half, size, for_cuda)
     return RestorationMemory(fixed, (peak - fixed) / (size[0] * size[1]))
 
 
-def window_peak(config: Config, backend: str, half: torch.dtype | None, size: tuple[int, int]) -> tuple[int, int]:
+def window_peak(
+    config: Config, backends: Backends, half: torch.dtype | None, size: tuple[int, int], for_cuda: bool = True
+) -> tuple[int, int]:
     """Bytes of weights, and at the peak of restoring CLIP_LEN frames of `size` (H,W), already padded."""
-    with planning(), torch.device("meta"):
-        model = build_model(config, False, Backends.of(backend)).eval()
-    with without_storage(for_cuda=True), PeakMode() as mode, mode.inside_operators(), torch.no_grad():
+    with planning(for_cuda), torch.device("meta"):
+        model = build_model(config, False, backends).eval()
+    with without_storage(for_cuda), PeakMode() as mode, mode.inside_operators(), torch.no_grad():
         model.to_empty(device="cpu")
         with half_precision(model, CPU, half), following(Once(mode)):
             fixed = mode.now

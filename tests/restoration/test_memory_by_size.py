@@ -5,7 +5,7 @@ import torch
 
 from spikevrt.models import build_model, run_model
 from spikevrt.models.half_weights import half_precision
-from spikevrt.predictions.restoration import (
+from spikevrt.restoration.memory import (
     CPU,
     padded_size,
     restoration_memory,
@@ -28,8 +28,8 @@ SHALLOW = (
 def test_memory_grows_with_the_area(tree):
     config = small_config(tree, *SHALLOW)
     size = padded_size(config, (476, 636))
-    _, exact = window_peak(config, "triton", HALF, size)
-    assert restoration_memory(config, "triton", HALF).peak(size) == pytest.approx(exact, rel=0.03)
+    _, exact = window_peak(config, Backends.of("triton"), HALF, size)
+    assert restoration_memory(config, Backends.of("triton"), HALF).peak(size) == pytest.approx(exact, rel=0.03)
 
 
 def test_a_segment_that_is_looked_at_once_counts_like_one_that_runs_every_time(tree):
@@ -49,7 +49,7 @@ def test_a_segment_that_is_looked_at_once_counts_like_one_that_runs_every_time(t
         return restore
 
     whole = predicted_peak(setup, iterations=1, for_cuda=True)
-    assert window_peak(config, "triton", HALF, size)[1] == pytest.approx(whole, rel=0.01)
+    assert window_peak(config, Backends.of("triton"), HALF, size)[1] == pytest.approx(whole, rel=0.01)
 
 
 def test_frames_are_padded_as_deblur_pads_them(tree):
