@@ -57,7 +57,7 @@ class Restorer:
         if len(source) < length:
             warn(
                 source.label,
-                f"{len(source)} of the DATA.CLIP_LEN = {length} frames that the model takes together; they are repeated",
+                f"{len(source)} of the DATA.CLIP_LEN = {length} frames that the model takes at once; they are repeated",
             )
         return self._restore(iter(source) if frames is None else frames, source.grid, wanted)
 
