@@ -61,19 +61,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def open_source(args: argparse.Namespace, data: DataConfig, use_spike: bool) -> Source:
-    """Open INPUT and --spikes and read them once, so that unreadable files are found before anything is written."""
-    from tqdm import tqdm
-
-    from spikevrt.data.files.video import frame_names
+    """Open INPUT and --spikes, and look at all files before anything is written."""
     from spikevrt.restoration.sources import recording_source
 
     frames, spikes = args.input, args.spikes
     if (frames / data.blur_dir).is_dir():
         spikes = spikes or frames / data.spike_dir
         frames = frames / data.blur_dir
-    stems = frame_names(frames)
-    with tqdm(desc="check input", total=len(stems) if stems is not None else None, unit="frame") as bar:
-        return recording_source(frames, spikes if use_spike else None, data, bar.update)
+    return recording_source(frames, spikes if use_spike else None, data)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from torch import Tensor
 from spikevrt.config import DataConfig, RecordingConfig
 from spikevrt.data.clips.augmentation import Crop, Grid, centre_crop, cut, require_size, scaled
 from spikevrt.data.clips.clip import Clip
+from spikevrt.data.files.images import checked_size, picture_files
 from spikevrt.data.files.listing import natural_order
 from spikevrt.data.files.video import exactly, frame_names, frame_times, read_frames
 from spikevrt.data.spikes.exposures import TABLE_NAME, clock_exposures, read_exposure_table
@@ -126,63 +127,54 @@ def clip_source(clip: Clip, data: DataConfig, crop: int | None = None) -> Source
     )
 
 
-def recording_source(
-    frames: Path, spikes: Path | None, data: DataConfig, progress: Callable[[], object] = lambda: None
-) -> Source:
+def recording_source(frames: Path, spikes: Path | None, data: DataConfig) -> Source:
     """The source of a folder of pictures or a video, with a folder of spike recordings.
 
     There is one recording per frame, matched by stem or, for a video, in order; or one continuous recording
-    (DATA.RECORDING). Everything is read once, to count and check it.
+    (DATA.RECORDING). All files are looked at, but nothing is decoded except a video's first frame.
 
     Args:
         frames: a folder of pictures, or a video file.
         spikes: folder of the recordings, or one recording; None for a model without spikes.
         data: the DATA section.
-        progress: called after every frame.
 
     Raises:
-        UserError: frames or spikes are missing, cannot be read, or do not belong together.
+        UserError: frames or spikes are missing or incomplete, or do not belong together.
     """
     if spikes is not None and not spikes.exists():
         raise UserError(f"{spikes}: no such folder; --spikes names a folder with one .dat file for every frame")
     stems = frame_names(frames)
-    # For a folder of pictures, missing recordings are reported before the first picture is decoded.
+    # For a folder of pictures, missing recordings are reported before the first picture is opened.
     found = SpikeFolder.open(spikes, stems, data, frames) if spikes is not None and stems is not None else None
-    names, size = survey(frames, stems, progress)
+    names, size = survey(frames, stems)
     if spikes is not None and stems is None:
         found = spikes_of_video(spikes, names, data, frames)
     grid = Grid() if found is None else Grid.of(size, found.size)
-    source = Source(label=str(frames), names=names, frames=frames, size=size, grid=grid, spikes=found)
     if found is not None:
-        found.check_ends()
-    for name in () if found is None else names:
-        source.voxels(name, data)
-    return source
+        found.check(data.spike_time_offset)
+    return Source(label=str(frames), names=names, frames=frames, size=size, grid=grid, spikes=found)
 
 
-def survey(
-    path: Path, stems: Sequence[str] | None, progress: Callable[[], object]
-) -> tuple[tuple[str, ...], tuple[int, int]]:
-    """Decode all frames and return their names and size (H,W).
+def survey(path: Path, stems: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[int, int]]:
+    """The names and the size (H,W) of all frames, which are not decoded.
 
     Args:
         path: a folder of pictures, or a video file.
         stems: stems of the pictures; None for a video, whose frames are numbered from 1.
-        progress: called after every frame.
 
     Raises:
-        UserError: there are no frames, or one cannot be decoded or has another size.
+        UserError: there are no frames, or one is incomplete or has another size.
     """
-    names: list[str] = []
-    size = (0, 0)
-    for index, image in enumerate(read_frames(path)):
-        names.append(f"{index + 1:06}" if stems is None else stems[index])
-        size = (image.shape[0], image.shape[1]) if index == 0 else size
-        require_size(image, size, f"{path}: frame {names[-1]}")
-        progress()
-    if not names:
+    if stems:
+        sizes = list(map(checked_size, picture_files(path) if path.is_dir() else [path]))
+        for stem, size in zip(stems, sizes, strict=True):
+            require_size(size, sizes[0], f"{path}: frame {stem}")
+        return tuple(stems), sizes[0]
+    first = next(read_frames(path), None)
+    if first is None:
         raise UserError(f"{path}: holds no frames; name a video file or a folder of frames")
-    return tuple(names), size
+    count = frame_times(path).count
+    return tuple(f"{number:06}" for number in range(1, count + 1)), (first.shape[0], first.shape[1])
 
 
 def spikes_of_video(place: Path, names: Sequence[str], data: DataConfig, frames: Path) -> SpikeFolder:

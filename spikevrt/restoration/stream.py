@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from spikevrt.config import Config
 from spikevrt.data.clips.augmentation import Grid
 from spikevrt.errors import UserError, warn
+from spikevrt.restoration.pipeline import ahead
 from spikevrt.restoration.sources import Frame, Source
 from spikevrt.restoration.time_windows import Blend, time_windows
 from spikevrt.restoration.window import WindowRestorer
@@ -59,14 +60,29 @@ class Restorer:
                 source.label,
                 f"{len(source)} of the DATA.CLIP_LEN = {length} frames that the model takes at once; they are repeated",
             )
-        return self._restore(iter(source) if frames is None else frames, source.grid, wanted)
+        # Readers that share pictures have to advance together.
+        read = self._read_ahead(source) if frames is None else frames
+        return self._restore(read, source.grid, wanted, len(source))
 
-    def _restore(self, frames: Iterator[Frame], grid: Grid, wanted: Callable[[int], bool]) -> Iterator[Tensor]:
+    def _read_ahead(self, source: Source) -> Iterator[Frame]:
+        """The frames of a clip; another thread decodes them and counts their spikes while the model computes."""
+
+        def counted() -> Iterator[Frame]:
+            for frame in source:
+                if self.config.model.use_spike:
+                    frame.voxels(self.config.data)
+                yield frame
+
+        return ahead(counted(), self.config.data.clip_len)
+
+    def _restore(
+        self, frames: Iterator[Frame], grid: Grid, wanted: Callable[[int], bool], count: int | None
+    ) -> Iterator[Tensor]:
         length, overlap = self.config.data.clip_len, self.config.test.clip_overlap
         blend, done = Blend(length), 0
         self.window.forget()
         with memory_advice(RESTORATION_ADVICE):
-            for window in time_windows(frames, length, overlap):
+            for window in time_windows(frames, length, overlap, count):
                 if any(map(wanted, range(window.start, window.start + length))):
                     blend.add(window.start, self.window.restore(window.start, window.frames, grid))
                 for number in range(done, window.final):

@@ -23,7 +23,9 @@ class TimeWindow(NamedTuple, Generic[Item]):
     """Frames below this number are in no later window; the length of the stream behind the last one."""
 
 
-def time_windows(frames: Iterator[Item], length: int, overlap: int) -> Iterator[TimeWindow[Item]]:
+def time_windows(
+    frames: Iterator[Item], length: int, overlap: int, count: int | None = None
+) -> Iterator[TimeWindow[Item]]:
     """The temporal windows of a stream, which is read no further than needed.
 
     They begin every `length - overlap` frames; the last one ends with the stream, and so shares more with its
@@ -33,16 +35,20 @@ def time_windows(frames: Iterator[Item], length: int, overlap: int) -> Iterator[
         frames: the stream; an empty one has no windows.
         length: frames of a window.
         overlap: frames that neighbours share, below `length`.
+        count: frames of the stream, if it is known; otherwise the frames of the next window are read before a window
+            is given, to know whether it is the last.
     """
-    held, start = list(islice(frames, length)), 0
+    held, start, stride = list(islice(frames, length)), 0, length - overlap
     if 0 < len(held) < length:
         yield TimeWindow(0, [held[i] for i in mirror_index(len(held), length)], len(held))
         return
     while held:
-        new = list(islice(frames, length - overlap))
-        yield TimeWindow(start, held, start + (len(new) or length))
-        held = (held + new)[-length:] if new else []
-        start += len(new)
+        new = [] if count is not None else list(islice(frames, stride))
+        step = len(new) if count is None else min(stride, count - start - length)
+        yield TimeWindow(start, held, start + (step or length))
+        new = new or list(islice(frames, step))
+        held = (held + new)[-length:] if step else []
+        start += step
 
 
 class Blend:

@@ -46,8 +46,9 @@ class Frames(Source):
 
 @pytest.mark.parametrize(("length", "overlap"), [(2, 0), (2, 1), (3, 0), (3, 2), (5, 2), (5, 4)])
 @pytest.mark.parametrize("frames", [5, 6, 7, 23])
-def test_windows_cover_every_frame(frames, length, overlap):
-    windows = list(time_windows(iter(range(frames)), length, overlap))
+@pytest.mark.parametrize("known", [True, False], ids=["known", "open"])
+def test_windows_cover_every_frame(frames, length, overlap, known):
+    windows = list(time_windows(iter(range(frames)), length, overlap, frames if known else None))
     starts = [window.start for window in windows]
     assert all(window.frames == list(range(window.start, window.start + length)) for window in windows)
     assert sorted({i for window in windows for i in window.frames}) == list(range(frames))
@@ -63,10 +64,11 @@ def test_short_streams_go_back_and_forth(frames, expected):
 
 
 def test_windows_read_no_further_than_needed():
-    read = iter(range(100))
-    windows = time_windows(read, 5, 2)
-    next(windows)
-    assert next(read) == 8
+    for count, following in ((None, 8), (100, 5)):
+        read = iter(range(100))
+        windows = time_windows(read, 5, 2, count)
+        next(windows)
+        assert next(read) == following
 
 
 def numbered(tree, frames, overlap, *options):

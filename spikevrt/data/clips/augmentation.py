@@ -83,16 +83,16 @@ def scaled(crop: Crop, ratio: Fraction) -> Crop:
 
 def cut(image: NDArray[np.uint8], crop: Crop, size: tuple[int, int], name: object) -> NDArray[np.uint8]:
     """Crop a frame (H,W,3), which must have its clip's `size`; error messages call it `name`."""
-    require_size(image, size, name)
+    require_size(image.shape[:2], size, name)
     top, left, h, w = crop
     return image[top : top + h, left : left + w]
 
 
-def require_size(image: NDArray[np.uint8], size: tuple[int, int], name: object) -> None:
-    """Raise a `UserError` for a frame (H,W,3) that does not have its clip's `size`; the message calls it `name`."""
-    if image.shape[:2] != size:
+def require_size(found: tuple[int, ...], size: tuple[int, int], name: object) -> None:
+    """Raise a `UserError` for a frame of another size (H,W) than its clip's `size`; the message calls it `name`."""
+    if found != size:
         raise UserError(
-            f"{name}: {image.shape[0]}x{image.shape[1]} pixels, the clip's first frame {size[0]}x{size[1]}; "
+            f"{name}: {found[0]}x{found[1]} pixels, the clip's first frame {size[0]}x{size[1]}; "
             "all frames of a clip must have one size"
         )
 

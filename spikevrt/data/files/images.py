@@ -134,6 +134,18 @@ def image_size(path: Path) -> tuple[int, int]:
         return (width, height) if orientation(image) in LYING else (height, width)
 
 
+def checked_size(path: Path) -> tuple[int, int]:
+    """(H,W) of an upright picture; of a PNG it is checked that all of it is there, without decoding it.
+
+    Raises:
+        UserError: the picture is incomplete, or none.
+    """
+    size = image_size(path)
+    with opened(path) as image:
+        image.verify()
+    return size
+
+
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:
     """Write a picture (H,W,3) or (H,W) as PNG to exactly this path, completely or not at all."""
     with replacing(path) as temporary:
