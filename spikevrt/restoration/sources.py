@@ -37,7 +37,7 @@ class Frame:
     """One blurred frame; its voxels are computed when a model first needs them.
 
     Args:
-        blur: (3,H,W) uint8.
+        blur: (3,H,W) uint8, or floats in [0,1].
         count: computes the voxels for a DATA section.
     """
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from spikevrt.config import Config
 from spikevrt.config.keys import AUTO
 from spikevrt.data.clips.augmentation import Grid
-from spikevrt.data.clips.batches import model_input, send
+from spikevrt.data.clips.batches import model_input, send, unit
 from spikevrt.errors import UserError
 from spikevrt.models import backbone, run_model
 from spikevrt.models.half_weights import half_precision
@@ -49,6 +49,8 @@ class WindowRestorer:
         self._tilings: dict[tuple[int, int, Fraction], Tiling] = {}
         self._flows: dict[int, Flows] = {}
         """Between a frame of the stream and the next one, by its number."""
+        self.last: Tiling | None = None
+        """How the last window was cut."""
 
     def forget(self) -> None:
         """Forget the flows of a stream, because another one begins."""
@@ -84,6 +86,7 @@ class WindowRestorer:
             torch.cuda.empty_cache()
 
     def _in_tiles(self, raw: dict[str, Tensor], flows: Flows | None, padding: Padding, tiling: Tiling) -> Tensor:
+        self.last = tiling
         if tiling.whole:
             return self._run(raw, flows)
         out = torch.zeros(raw["blur"].shape)
@@ -108,7 +111,7 @@ class WindowRestorer:
         self._flows = {i: flows for i, flows in self._flows.items() if i in pairs}
         for i in pairs:
             if i not in self._flows:
-                pair = blur[i - start : i - start + 2].to(self.device).float() / 255
+                pair = unit(blur[i - start : i - start + 2].to(self.device))
                 self._flows[i] = self.vrt.flows(pair[None])
         backward, forward = zip(*(self._flows[i] for i in pairs), strict=True)
         return joined(backward), joined(forward)

@@ -108,14 +108,20 @@ def model_input(moved: dict[str, Any], norm: NormConfig) -> tuple[Tensor, Tensor
     """The model's input from the uint8 tensors that `send` moved.
 
     Args:
-        moved: `blur` uint8 (B,T,3,H,W); with spikes also `counts` (B,T,K,h,w) and `bin_frames` (B,T,K).
+        moved: `blur` (B,T,3,H,W), uint8 or floats in [0,1]; with spikes also `counts` (B,T,K,h,w) and `bin_frames`
+            (B,T,K).
         norm: how the voxels are normalised.
 
     Returns:
         Frames (B,T,3,H,W) float32 in [0,1], and voxels (B,T,K,h,w) float32 or None.
     """
     voxels = normalise_voxels(moved["counts"], moved["bin_frames"], norm) if "counts" in moved else None
-    return moved["blur"].float() / 255, voxels
+    return unit(moved["blur"]), voxels
+
+
+def unit(frames: Tensor) -> Tensor:
+    """Frames as float32 in [0,1]: uint8, or floats that are so already."""
+    return frames.float() if frames.is_floating_point() else frames.float() / 255
 
 
 def normalise_voxels(counts: Tensor, bin_frames: Tensor, norm: NormConfig) -> Tensor:
