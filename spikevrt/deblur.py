@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from spikevrt.models import load_trained_model
     from spikevrt.models.backends.choose import forget_choices
-    from spikevrt.restoration.report import to_bytes
+    from spikevrt.restoration.comparison import to_bytes
     from spikevrt.restoration.stream import Restorer
     from spikevrt.system.device import choose_device, settle_float32
 

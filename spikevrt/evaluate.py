@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from spikevrt.cli import (
     add_config_arguments,
@@ -17,6 +17,7 @@ from spikevrt.cli import (
     file_to_write,
     home_path,
     measure,
+    path,
     positive,
     require_unread,
     run_command,
@@ -24,22 +25,27 @@ from spikevrt.cli import (
     whole,
 )
 from spikevrt.config.limits import MOST_PIXELS, SSIM_SIDE
+from spikevrt.config.train import PROTOCOLS
 from spikevrt.errors import UserError, one_line, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from spikevrt.config import DataConfig
+    from spikevrt.data.clips.clip import Clip
+    from spikevrt.restoration.evaluation import Compared, Methods
     from spikevrt.restoration.report import Report
 
-DESCRIPTION = """Measure a trained model on the validation split of a data set.
+DESCRIPTION = """Measure trained models, and the results of other programs, on the validation split of a data set.
 
   python -m spikevrt.evaluate --checkpoint runs/first/best.pt --opts DATA.ROOT=data --json scores.json
   python -m spikevrt.evaluate --checkpoint rgb=runs/rgb/best.pt spikes=runs/spikes/best.pt --crop 256 --picture a.png
+  python -m spikevrt.evaluate --checkpoint best.pt --pictures theirs=out/ --protocol kair-gopro --markdown scores.md
+  python -m spikevrt.evaluate --checkpoint best.pt --save pictures/     # for tools with other metrics
 
 Prints PSNR and SSIM per clip and over all clips: of the blurred input, of a picture made from the spikes alone (TFP, in
-grey), and of the frames restored by each checkpoint. A checkpoint contains its configuration; --opts changes keys of
-all of them.
+grey), of the frames restored by each checkpoint, and of the pictures in each folder of --pictures. A checkpoint holds
+its configuration; --opts changes keys of all of them. Without --checkpoint, --config and --opts name the data.
 """
 
 
@@ -50,9 +56,17 @@ def make_parser() -> argparse.ArgumentParser:
         "--checkpoint",
         nargs="+",
         type=home_path,
-        required=True,
+        default=[],
         metavar="[NAME=]PATH",
         help="models to compare; NAME labels the table",
+    )
+    parser.add_argument(
+        "--pictures",
+        nargs="+",
+        type=home_path,
+        default=[],
+        metavar="[NAME=]DIR",
+        help="results of other programs to compare: DIR/CLIP/STEM.png, with the names of the clips and frames",
     )
     add_config_arguments(parser, default=None)
     add_tiles(parser)
@@ -62,7 +76,24 @@ def make_parser() -> argparse.ArgumentParser:
         type=whole(SSIM_SIDE, MOST_PIXELS, " (SSIM compares windows of that size)"),
         help="use only the centre CROP x CROP pixels of each frame",
     )
-    parser.add_argument("--json", type=file_to_write, help="file for all figures")
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        help="how frames are compared (TEST.PROTOCOL; default: rgb-float). y-uint8: Y of BT.601 of 8 bits. kair-gopro: "
+        "RGB of 8 bits, mean over clips",
+    )
+    parser.add_argument(
+        "--border", type=whole(0, MOST_PIXELS), default=0, help="pixels at each side that are left out (default: 0)"
+    )
+    parser.add_argument("--json", type=file_to_write, help="file for all figures, also those of every frame")
+    parser.add_argument("--csv", type=file_to_write, help="file for the figures of every frame, a line for each method")
+    parser.add_argument("--markdown", type=file_to_write, help="file for the tables, to paste into a document")
+    parser.add_argument(
+        "--save",
+        type=path,
+        metavar="DIR",
+        help="folder for all pictures: reference/CLIP/STEM.png and METHOD/CLIP/STEM.png",
+    )
     parser.add_argument("--picture", type=file_to_write, help="PNG file that compares all methods on the middle frame")
     parser.add_argument("--picture-frame", metavar="CLIP/STEM", help="use this frame for --picture")
     parser.add_argument(
@@ -75,8 +106,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def named_checkpoints(arguments: Sequence[str]) -> dict[str, Path]:
-    """Checkpoints by name: `NAME=PATH`, or `PATH`, which is called `restored` or, among several, by its folder.
+def named_files(option: str, arguments: Sequence[str], one: str = "restored") -> dict[str, Path]:
+    """Files or folders by name: `NAME=PATH`, or `PATH`, which is called `one` or, among several, by its folder.
 
     An equals sign inside the path of a file ends no name: `runs/lr=1e-4/best.pt` is a path.
     """
@@ -89,16 +120,34 @@ def named_checkpoints(arguments: Sequence[str]) -> dict[str, Path]:
         if equals and os.sep not in name and not file.exists():
             file = Path(os.path.expanduser(below))
         else:
-            name = "restored" if len(arguments) == 1 else file.resolve().parent.name
-        if not name or file == Path():
-            raise UserError(f"--checkpoint {shown(argument)}: without a name or a path; write NAME=PATH")
+            name, below = one if len(arguments) == 1 else file.resolve().parent.name, argument
+        if not name or not below:
+            raise UserError(f"{option} {shown(argument)}: without a name or a path; write NAME=PATH")
         if name in (BLURRED, TFP, SHARP):
-            raise UserError(f"--checkpoint {shown(argument)}: {name} is a row of every table; write another NAME=PATH")
+            raise UserError(f"{option} {shown(argument)}: {name} is a row of every table; write another NAME=PATH")
         if name in named:
-            raise UserError(
-                f"--checkpoint {shown(argument)}: two checkpoints are called {shown(name)}; write NAME=PATH"
-            )
+            raise UserError(f"{option} {shown(argument)}: two are called {shown(name)}; write NAME=PATH")
         named[name] = file
+    return named
+
+
+def named_checkpoints(arguments: Sequence[str]) -> dict[str, Path]:
+    """Checkpoints by name."""
+    return named_files("--checkpoint", arguments)
+
+
+def named_folders(arguments: Sequence[str], taken: Collection[str]) -> dict[str, Path]:
+    """Folders of pictures by name; no checkpoint is called so.
+
+    Raises:
+        UserError: one is not there.
+    """
+    named = named_files("--pictures", arguments, "pictures")
+    for name, folder in named.items():
+        if name in taken:
+            raise UserError(f"--pictures {shown(name)}: a checkpoint is called so too; write another NAME=DIR")
+        if not folder.is_dir():
+            raise UserError(f"--pictures {folder}: no such folder; it holds CLIP/STEM.png")
     return named
 
 
@@ -113,13 +162,23 @@ def pictured(wanted: str | None, clips: dict[str, tuple[str, ...]]) -> tuple[str
     return name, stem
 
 
-def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
-    """Compute all figures, and the pictures of one frame by every method, behind a progress bar."""
-    from tqdm import tqdm
+class Setting(NamedTuple):
+    """What is compared, and on which clips."""
 
+    data: DataConfig
+    clips: list[Clip]
+    methods: Methods
+    report: Report
+    """Without scores."""
+
+
+def open_all(args: argparse.Namespace) -> Setting:
+    """Load models and look at the data set, so that what is wrong is found before anything is computed."""
+    from spikevrt.config import load_config
     from spikevrt.data.clips.clip import find_clips
     from spikevrt.models import load_trained_model
-    from spikevrt.restoration.evaluation import SHARP, TfpSettings, compare, score
+    from spikevrt.models.weights.origin import described_file
+    from spikevrt.restoration.evaluation import Methods, TfpSettings
     from spikevrt.restoration.metrics import require_window
     from spikevrt.restoration.report import Report
     from spikevrt.restoration.stream import Restorer
@@ -128,31 +187,83 @@ def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
     device = choose_device(args.device)
     settle_float32()
     paths = named_checkpoints(args.checkpoint)
-    if args.json:
-        require_unread("--json", args.json, paths.values())
+    folders = named_folders(args.pictures, paths)
+    if not paths and not folders:
+        raise UserError("nothing to compare: name models by --checkpoint, or folders by --pictures")
+    for option, file in (("--json", args.json), ("--csv", args.csv), ("--markdown", args.markdown)):
+        if file:
+            require_unread(option, file, paths.values())
+    if args.save:
+        require_unread("--save", args.save, folders.values())
     options = [*config_options(args), *tile_options(args)]
+    options += [f"TEST.PROTOCOL={args.protocol}"] if args.protocol else []
     loaded = {name: load_trained_model(path, options, args.config, device) for name, path in paths.items()}
-    restorers = {name: Restorer(model, config, device) for name, (model, config) in loaded.items()}
-    data: DataConfig = next(iter(loaded.values()))[1].data
-    need_spikes = any(config.model.use_spike for _, config in loaded.values())
+    configs = [config for _, config in loaded.values()] or [load_config(args.config or "default", options)]
+    data, need_spikes = configs[0].data, any(config.model.use_spike for _, config in loaded.values())
     clips = find_clips(data, data.val_split, need_spikes=need_spikes)
     if not need_spikes and all((clip.folder / data.spike_dir).is_dir() for clip in clips):
         clips = find_clips(data, data.val_split)
     for clip in clips:
-        require_window(clip.frame_size, str(clip.folder))
+        require_window(tuple(side - 2 * args.border for side in clip.frame_size), str(clip.folder))
+    about: dict[str, object] = {"root": data.root, "split": data.val_split, "blur": data.blur_dir}
+    about |= {
+        "sharp": data.sharp_dir,
+        "crop": args.crop,
+        "models": {name: described_file(path) for name, path in paths.items()},
+    }
+    restorers = {name: Restorer(model, config, device) for name, (model, config) in loaded.items()}
+    methods = Methods(restorers, folders, TfpSettings(args.tfp_window, args.tfp_rate))
+    return Setting(data, clips, methods, Report(about, configs[0].test.protocol, args.border))
+
+
+def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
+    """Compute all figures, and the pictures of one frame by every method, behind a progress bar."""
+    from tqdm import tqdm
+
+    from spikevrt.restoration.evaluation import SHARP, compare, score
+    from spikevrt.restoration.report import Speed
+    from spikevrt.system.memory import memory_in_use
+
+    data, clips, methods, report = open_all(args)
     drawn = pictured(args.picture_frame, {clip.name: clip.stems for clip in clips})
-    about = {"root": data.root, "split": data.val_split, "blur": data.blur_dir, "sharp": data.sharp_dir}
-    report = Report(about | {"crop": args.crop, "models": {name: str(path) for name, path in paths.items()}})
-    tfp = TfpSettings(args.tfp_window, args.tfp_rate)
     pictures: dict[str, Tensor] = {}
+    frames = pixels = 0
     with tqdm(total=sum(len(clip.stems) for clip in clips), desc="evaluate", unit="frame") as bar:
         for clip in clips:
-            for frame in compare(clip, data, restorers, args.crop, tfp):
-                report.add(clip.name, {m: score(p, frame.sharp) for m, p in frame.pictures.items()})
+            for frame in compare(clip, data, methods, args.crop):
+                scores = {m: score(p, frame.sharp, report.how, args.border) for m, p in frame.pictures.items()}
+                report.add(clip.name, frame.stem, scores)
+                frames, pixels = frames + 1, pixels + frame.sharp[0].numel()
+                if args.save:
+                    save(args.save, clip.name, frame)
                 if (clip.name, frame.stem) == drawn:
                     pictures = frame.pictures | {SHARP: frame.sharp}
                 bar.update()
+    report.speeds = {name: Speed(seconds, frames, pixels) for name, seconds in methods.watch.seconds.items()}
+    for restorer in methods.restorers.values():
+        report.peak_bytes = memory_in_use(restorer.device)
     return report, pictures
+
+
+def save(folder: Path, clip: str, frame: Compared) -> None:
+    """Write all pictures of a frame where tools for other metrics look for them."""
+    from spikevrt.data.files.images import write_png
+    from spikevrt.restoration.comparison import to_bytes
+
+    for method, picture in {"reference": frame.sharp, **frame.pictures}.items():
+        write_png(folder / method / clip / f"{frame.stem}.png", to_bytes(picture))
+
+
+def speed_lines(report: Report) -> list[str]:
+    """What each checkpoint took, for people."""
+    lines = []
+    for name, speed in report.speeds.items():
+        tree = speed.tree
+        rates = f"{tree['frames_per_second']:.3g} frames, {tree['megapixels_per_second']:.3g} megapixels a second"
+        lines.append(f"{shown(name)}: {rates}")
+    if report.peak_bytes:
+        lines.append(f"memory in use at most, or on the CPU at the end: {report.peak_bytes / 1e9:.2f} GB")
+    return lines
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -162,16 +273,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     picture = as_png("--picture", args.picture) if args.picture else None
     from spikevrt.models.backends.choose import forget_choices
-    from spikevrt.restoration.report import PROTOCOL, comparison
+    from spikevrt.restoration.comparison import comparison
 
     if args.prove_again:
         forget_choices()
     report, pictures = run(args)
     about = {key: value for key, value in report.about.items() if value is not None and key != "models"}
     print("\n".join(f"{key}: {one_line(str(value))}" for key, value in about.items()))
-    print(f"protocol: {PROTOCOL}\n\n{report.tables()}")
-    if args.json:
-        report.write_json(args.json)
+    print(f"protocol: {report.protocol} ({report.protocol_text})\n\n{report.text()}\n")
+    print("\n".join(speed_lines(report)))
+    for file, write in (
+        (args.json, report.write_json),
+        (args.csv, report.write_csv),
+        (args.markdown, report.write_markdown),
+    ):
+        if file:
+            write(file)
     if picture:
         write_png(picture, comparison(pictures))
     return 0

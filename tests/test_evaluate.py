@@ -1,5 +1,9 @@
 """Arguments of the evaluation: names and paths of checkpoints, files to write, sizes that can be scored."""
 
+import csv
+import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,7 +41,7 @@ def test_home_folders_of_checkpoints(monkeypatch):
         (["a="], "--checkpoint a=: without a name or a path"),
         (["TFP=a.pt"], "--checkpoint TFP=a.pt: TFP is a row of every table"),
         (["blurred/a.pt", "x=b.pt"], "--checkpoint blurred/a.pt: blurred is a row of every table"),
-        (["x=a.pt", "x=b.pt"], "--checkpoint x=b.pt: two checkpoints are called x; write NAME=PATH"),
+        (["x=a.pt", "x=b.pt"], "--checkpoint x=b.pt: two are called x; write NAME=PATH"),
     ],
 )
 def test_names_that_cannot_be_told_apart(arguments, message):
@@ -72,3 +76,78 @@ def test_a_checkpoint_is_not_replaced_by_the_figures(tmp_path):
         with pytest.raises(UserError, match="is an input, which would be lost"):
             main(["--checkpoint", str(checkpoint), "--json", str(name), "--device", "cpu"])
     assert checkpoint.read_bytes() == b"weights"
+
+
+@pytest.fixture
+def evaluated(tree, tmp_path, checkpoint, capsys):
+    """Arguments for the small data set -> figures as a tree, and what was printed."""
+
+    def run(*arguments):
+        out = tmp_path / "scores.json"
+        options = ["--opts", f"DATA.ROOT={tree}", "--device", "cpu", "--json", str(out)]
+        assert main([*arguments, *options]) == 0
+        return json.loads(out.read_text()), capsys.readouterr().out
+
+    return run
+
+
+def test_pictures_of_another_program_are_scored_like_those_of_a_checkpoint(evaluated, tmp_path, checkpoint):
+    saved, table = tmp_path / "saved", tmp_path / "scores.md"
+    own, _ = evaluated("--checkpoint", f"ours={checkpoint}", "--save", str(saved), "--protocol", "kair-gopro")
+    assert {folder.name for folder in saved.iterdir()} == {"reference", "blurred", "TFP", "ours"}
+    both, said = evaluated(
+        *(
+            "--checkpoint",
+            f"ours={checkpoint}",
+            "--pictures",
+            f"theirs={saved / 'ours'}",
+            f"best={saved / 'reference'}",
+        ),
+        *("--protocol", "kair-gopro", "--csv", str(tmp_path / "scores.csv"), "--markdown", str(table)),
+    )
+    for found in (both["all"], *both["clips"].values()):
+        assert found["theirs"]["psnr"] == pytest.approx(found["ours"]["psnr"], abs=1e-9)
+        assert found["theirs"]["ssim"] == pytest.approx(found["ours"]["ssim"], abs=1e-9)
+        assert found["best"]["psnr"] is None  # infinite
+        assert found["best"]["ssim"] == 1
+    assert both["all"]["ours"] == own["all"]["ours"]
+    assert "RGB rounded to 8 bits, no border, mean over clips" in said
+    with (tmp_path / "scores.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    for clip, frames in both["frames"].items():
+        of_ours = [float(line["psnr"]) for line in lines if (line["clip"], line["method"]) == (clip, "ours")]
+        assert of_ours == frames["ours"]["psnr"]
+        assert len(of_ours) == len(frames["stems"]) == both["clips"][clip]["ours"]["frames"]
+        assert sum(of_ours) / len(of_ours) == pytest.approx(both["clips"][clip]["ours"]["psnr"])
+    assert f"| ours | {both['all']['ours']['psnr']:.2f} |" in table.read_text()
+
+
+def test_figures_say_which_weights_and_how_fast(evaluated, checkpoint):
+    tree, said = evaluated("--checkpoint", str(checkpoint))
+    assert tree["models"]["restored"]["sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert tree["speed"]["restored"]["frames_per_second"] > 0
+    assert tree["peak_bytes"] > 0
+    assert "megapixels a second" in said
+
+
+def test_folders_alone_need_no_model(evaluated, tree, tmp_path):
+    for clip in (tree / "val").iterdir():
+        shutil.copytree(clip / "blur", tmp_path / "theirs" / clip.name)
+    found, _ = evaluated("--pictures", str(tmp_path / "theirs"), "--border", "4", "--protocol", "y-uint8")
+    assert found["all"]["pictures"] == found["all"]["blurred"]
+    next((tmp_path / "theirs").glob("*/*.png")).unlink()
+    with pytest.raises(UserError, match=r"theirs/.*\.png"):
+        evaluated("--pictures", str(tmp_path / "theirs"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to compare: name models by --checkpoint, or folders by --pictures"),
+        (["--pictures", "nowhere"], "--pictures nowhere: no such folder"),
+        (["--checkpoint", "x=a.pt", "--pictures", "x=."], "--pictures x: a checkpoint is called so too"),
+    ],
+)
+def test_what_is_compared_has_to_be_there(arguments, message):
+    with pytest.raises(UserError, match=message):
+        main([*arguments, "--device", "cpu"])

@@ -22,7 +22,7 @@ from spikevrt.config.keys import (
 )
 from spikevrt.config.limits import MOST_PIXELS
 
-PROTOCOLS = ("rgb-float",)
+PROTOCOLS = ("rgb-float", "y-uint8", "kair-gopro")
 PRECISIONS = ("auto", "bf16", "fp16", "none")
 DEFAULT_OVERLAP = 2
 
@@ -141,5 +141,9 @@ class TestConfig(Section):
         free=True,
     )
     protocol: str = key(
-        "rgb-float", "How PSNR and SSIM are measured: on RGB in float, without a border.", one_of(PROTOCOLS)
+        "rgb-float",
+        "How evaluation measures PSNR and SSIM. rgb-float: RGB in float, mean over frames. y-uint8: Y of BT.601 of RGB "
+        "rounded to 8 bits. kair-gopro: RGB rounded to 8 bits, mean over clips. Validation always takes rgb-float.",
+        one_of(PROTOCOLS),
+        free=True,
     )

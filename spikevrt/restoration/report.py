@@ -1,26 +1,52 @@
-"""The results of an evaluation: tables and pictures to look at, JSON for programs."""
+"""The results of an evaluation: tables for people and for documents, JSON and CSV for programs."""
 
+import csv
+import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
-from torch.nn import functional as F
+from typing import Any, NamedTuple
 
 import spikevrt
 from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import one_line, shown
-from spikevrt.restoration.evaluation import SCORES, Scores, mean_scores
-from spikevrt.table import format_table
+from spikevrt.restoration.evaluation import Scores, mean_scores, titled
+from spikevrt.restoration.metrics import Metric
+from spikevrt.restoration.protocols import PROTOCOLS, Protocol
+from spikevrt.table import format_table, markdown_table
 
-PROTOCOL = "RGB and grey (0.3 R + 0.59 G + 0.11 B), float in [0, 1] without rounding, no border, mean over frames"
+FORMAT = 2
+"""Version of the JSON document: it grows when a field changes its meaning or goes."""
+
+
+class Speed(NamedTuple):
+    """What restoring took."""
+
+    seconds: float
+    frames: int
+    pixels: int
+    """Of all frames."""
+
+    @property
+    def tree(self) -> dict[str, float]:
+        """For JSON."""
+        seconds = max(self.seconds, 1e-9)
+        return {
+            "seconds": self.seconds,
+            "frames_per_second": self.frames / seconds,
+            "megapixels_per_second": self.pixels / 1e6 / seconds,
+        }
+
+
+class Table(NamedTuple):
+    """Means of a clip, or of all."""
+
+    title: str
+    frames: int
+    means: dict[str, Scores]
+    """By method."""
 
 
 @dataclass
@@ -29,120 +55,143 @@ class Report:
 
     about: dict[str, Any]
     """Data set, split, folders, crop, models."""
+    protocol: str = "rgb-float"
+    border: int = 0
     clips: dict[str, dict[str, list[Scores]]] = field(default_factory=dict)
+    stems: dict[str, list[str]] = field(default_factory=dict)
+    """Of the frames of each clip, in their order."""
+    speeds: dict[str, Speed] = field(default_factory=dict)
+    """By checkpoint."""
+    peak_bytes: int | None = None
+    """Memory of the device, or of the process on the CPU."""
 
-    def add(self, clip: str, scores: Mapping[str, Scores]) -> None:
+    @property
+    def how(self) -> Protocol:
+        """How frames are compared."""
+        return PROTOCOLS[self.protocol]
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The columns by the names of scores."""
+        return titled(self.how.colours)
+
+    @property
+    def protocol_text(self) -> str:
+        """How frames were compared, in one line."""
+        return f"{self.how.text(self.border)}; grey: 0.3 R + 0.59 G + 0.11 B in float"
+
+    def add(self, clip: str, stem: str, scores: Mapping[str, Scores]) -> None:
         """Add one frame's scores."""
+        self.stems.setdefault(clip, []).append(stem)
         methods = self.clips.setdefault(clip, {})
         for method, value in scores.items():
             methods.setdefault(method, []).append(value)
 
-    def overall(self) -> dict[str, list[Scores]]:
-        """The scores of all frames, for the methods that are present in every clip."""
+    def clip_table(self, clip: str) -> Table:
+        """The means of a clip."""
+        return Table(clip, len(self.stems[clip]), {m: mean_scores(s) for m, s in self.clips[clip].items()})
+
+    def overall(self) -> Table:
+        """The means over all clips, for the methods that are present in every clip."""
         common = set.intersection(*(set(methods) for methods in self.clips.values()))
         first = next(iter(self.clips.values()))
-        return {m: [s for methods in self.clips.values() for s in methods[m]] for m in first if m in common}
+        means = {}
+        for method in (name for name in first if name in common):
+            clips = [methods[method] for methods in self.clips.values()]
+            if self.how.over_clips:
+                means[method] = mean_scores([mean_scores(scores) for scores in clips])
+            else:
+                means[method] = mean_scores([score for scores in clips for score in scores])
+        title = f"all {len(self.clips)} clips"
+        return Table(title, sum(map(len, self.stems.values())), means)
 
-    def tables(self) -> str:
-        """One table per clip, and one for all clips if there are several."""
-        parts = {f"{name} ({frame_count(methods)} frames)": methods for name, methods in self.clips.items()}
-        if len(self.clips) > 1:
-            parts[f"all {len(self.clips)} clips ({frame_count(self.overall())} frames)"] = self.overall()
-        return "\n\n".join(scores_table(one_line(title), methods) for title, methods in parts.items())
+    def tables(self) -> list[Table]:
+        """One for each clip, and one for all clips if there are several."""
+        found = list(map(self.clip_table, self.clips))
+        return [*found, self.overall()] if len(found) > 1 else found
+
+    def text(self) -> str:
+        """All tables, for a terminal."""
+        return "\n\n".join(format_table(*self.cells(table)) for table in self.tables())
+
+    def markdown(self) -> str:
+        """All of it for a document."""
+        lines = [f"- {key}: {one_line(str(value))}" for key, value in self.about.items() if value is not None]
+        tables = [markdown_table(*self.cells(table)) for table in self.tables()]
+        return "\n".join([*lines, f"- protocol: {self.protocol} ({self.protocol_text})", "", "\n\n".join(tables), ""])
+
+    def cells(self, table: Table) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """The header and the rows of a table."""
+        rows = [
+            (shown(method), *(metric.text(scores[name]) for name, metric in self.metrics.items()))
+            for method, scores in table.means.items()
+        ]
+        title = one_line(f"{table.title} ({table.frames} frames)")
+        return (title, *(metric.title for metric in self.metrics.values())), rows
+
+    def tree(self) -> dict[str, Any]:
+        """All of it for a program; an infinite PSNR becomes None."""
+        overall = self.overall()
+        return {
+            "format": FORMAT,
+            "spikevrt": spikevrt.__version__,
+            "protocol": self.protocol,
+            "compared": self.protocol_text,
+            "border": self.border,
+            **self.about,
+            "speed": {name: speed.tree for name, speed in self.speeds.items()},
+            "peak_bytes": self.peak_bytes,
+            "clips": {name: means_tree(self.clip_table(name)) for name in self.clips},
+            "all": means_tree(overall),
+            "frames": {
+                clip: {"stems": stems, **{m: columns(scores) for m, scores in self.clips[clip].items()}}
+                for clip, stems in self.stems.items()
+            },
+        }
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One for each frame and method, for CSV."""
+        for clip, stems in self.stems.items():
+            for method, scores in self.clips[clip].items():
+                for stem, values in zip(stems, scores, strict=True):
+                    yield {"clip": clip, "frame": stem, "method": method, **values}
 
     def write_json(self, path: Path) -> None:
-        """Write means per clip and over all clips as JSON; an infinite PSNR becomes null."""
-        tree = {
-            "spikevrt": spikevrt.__version__,
-            "protocol": PROTOCOL,
-            **self.about,
-            "clips": {name: means(methods) for name, methods in self.clips.items()},
-            "all": means(self.overall()),
-        }
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(tree, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        """Write the tree."""
+        write(path, json.dumps(self.tree(), indent=1, allow_nan=False) + "\n")
+
+    def write_csv(self, path: Path) -> None:
+        """Write the scores of every frame."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, ("clip", "frame", "method", *self.metrics), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows())
+        write(path, text.getvalue())
+
+    def write_markdown(self, path: Path) -> None:
+        """Write the tables."""
+        write(path, self.markdown())
 
 
-def frame_count(methods: Mapping[str, list[Scores]]) -> int:
-    """Number of frames, which is the same for every method."""
-    return len(next(iter(methods.values())))
+def write(path: Path, text: str) -> None:
+    """Write a text file, completely or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
-def scores_table(title: str, methods: Mapping[str, list[Scores]]) -> str:
-    """Table of mean scores, one row per method."""
-    rows = []
-    for method, scores in methods.items():
-        averages = mean_scores(scores)
-        rows.append((shown(method), *(metric.text(averages[name]) for name, metric in SCORES.items())))
-    return format_table((title, *(metric.title for metric in SCORES.values())), rows)
+def finite(value: float | None) -> float | None:
+    """A value for JSON, which knows no infinity."""
+    return value if value is None or math.isfinite(value) else None
 
 
-def means(methods: Mapping[str, list[Scores]]) -> dict[str, Any]:
-    """Number of frames and mean scores of every method; infinite means become None."""
+def means_tree(table: Table) -> dict[str, Any]:
+    """Number of frames and mean scores of every method."""
     return {
-        method: {"frames": len(scores)}
-        | {k: v if v is None or math.isfinite(v) else None for k, v in mean_scores(scores).items()}
-        for method, scores in methods.items()
+        method: {"frames": table.frames, **{name: finite(value) for name, value in scores.items()}}
+        for method, scores in table.means.items()
     }
 
 
-PANEL_WIDTH = 256
-"""Width of a panel in pixels."""
-ZOOM = 4
-GAP, CAPTION_HEIGHT, TEXT_SIZE = 8, 26, 16
-FRAME_COLOUR = (255, 64, 64)
-
-Box = tuple[int, int, int, int]
-"""(top, left, height, width)."""
-
-
-def comparison(pictures: Mapping[str, Tensor]) -> NDArray[np.uint8]:
-    """Draw captioned pictures (3,H,W) or (1,H,W) in [0,1] side by side -> (H',W',3) uint8.
-
-    The first picture is the blurred, the last the sharp one; below, the box in which these two differ most is enlarged.
-    """
-    first, *_, last = pictures.values()
-    H, W = last.shape[-2:]
-    height = round(PANEL_WIDTH * H / W)
-    box = busiest_box(first, last, max(H // ZOOM, 1), max(W // ZOOM, 1))
-    canvas = Image.new(
-        "RGB", (len(pictures) * (PANEL_WIDTH + GAP) + GAP, CAPTION_HEIGHT + 2 * (height + GAP)), (255, 255, 255)
-    )
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(TEXT_SIZE)
-    for number, (caption, picture) in enumerate(pictures.items()):
-        left = GAP + number * (PANEL_WIDTH + GAP)
-        image = to_image(picture)
-        draw.text((left, GAP // 2), shown(caption), (0, 0, 0), font)
-        canvas.paste(framed(image, box, (PANEL_WIDTH, height)), (left, CAPTION_HEIGHT))
-        top, x, h, w = box
-        part = image.crop((x, top, x + w, top + h)).resize((PANEL_WIDTH, height), Image.Resampling.NEAREST)
-        canvas.paste(part, (left, CAPTION_HEIGHT + height + GAP))
-    return np.asarray(canvas)
-
-
-def busiest_box(a: Tensor, b: Tensor, height: int, width: int) -> Box:
-    """The box of a given size in which two pictures differ most."""
-    error = (a - b).abs().mean(0, keepdim=True)
-    total = F.avg_pool2d(error[None], (height, width), stride=1)[0, 0]
-    place = int(torch.argmax(total))
-    return place // total.shape[1], place % total.shape[1], height, width
-
-
-def to_image(picture: Tensor) -> Image.Image:
-    """Convert (3,H,W) or (1,H,W) in [0,1] to an RGB image."""
-    return Image.fromarray(to_bytes(picture))
-
-
-def to_bytes(picture: Tensor) -> NDArray[np.uint8]:
-    """Convert (3,H,W) or (1,H,W) in [0,1] to uint8 (H,W,3), rounded."""
-    values = (picture.clamp(0, 1) * 255).round().to(torch.uint8)
-    return values.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
-
-
-def framed(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
-    """Resize a picture to (width, height) and draw the box into it."""
-    scale = size[0] / image.width
-    shown = image.resize(size, Image.Resampling.BICUBIC)
-    top, left, h, w = (round(v * scale) for v in box)
-    ImageDraw.Draw(shown).rectangle((left, top, left + w, top + h), outline=FRAME_COLOUR, width=2)
-    return shown
+def columns(scores: list[Scores]) -> dict[str, list[float | None]]:
+    """The scores of frames by name."""
+    return {name: [finite(score[name]) for score in scores] for name in scores[0]}

@@ -46,6 +46,7 @@ class Restorer:
 
     def __init__(self, model: nn.Module, config: Config, device: torch.device) -> None:
         self.config = config
+        self.device = device
         self.window = WindowRestorer(model.to(device).eval(), config, device)
         if device.type == "cpu":
             keep_freed_memory()

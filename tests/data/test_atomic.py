@@ -62,7 +62,7 @@ def write_log(folder: Path) -> None:
 
 def write_json(folder: Path) -> None:
     report = Report({})
-    report.add("clip" * LIMIT, {"blurred": Scores(psnr=1.0, ssim=1.0, psnr_grey=1.0, ssim_grey=1.0)})
+    report.add("clip" * LIMIT, "1", {"blurred": Scores(psnr=1.0, ssim=1.0, psnr_grey=1.0, ssim_grey=1.0)})
     report.write_json(folder / "scores.json")
 
 

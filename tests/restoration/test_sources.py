@@ -19,7 +19,7 @@ from spikevrt.deblur import main as deblur
 from spikevrt.errors import UserError
 from spikevrt.models import build_model
 from spikevrt.restoration import sources
-from spikevrt.restoration.evaluation import TfpSettings, compare
+from spikevrt.restoration.evaluation import Methods, compare
 from spikevrt.restoration.sources import clip_source, read_together, recording_source
 from spikevrt.restoration.stream import Restorer
 from tests.small_data import small_config
@@ -109,7 +109,7 @@ def test_evaluation_holds_no_more_frames_than_a_window(tree, counted):
     config = small_config(tree, "DATA.CLIP_LEN=3", "MODEL.USE_SPIKE=false")
     clip = find_clips(config.data, "val")[0]
     restorers = {name: Restorer(build_model(config), config, torch.device("cpu")) for name in ("a", "b")}
-    for number, _ in enumerate(compare(clip, config.data, restorers, None, TfpSettings()), 1):
+    for number, _ in enumerate(compare(clip, config.data, Methods(restorers), None), 1):
         assert len(counted["decoded"]) <= min(number + 2, FRAMES)
 
 

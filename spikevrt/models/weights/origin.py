@@ -1,5 +1,6 @@
 """What a checkpoint of this project says of itself: its format, who wrote it, its configuration."""
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import spikevrt
 from spikevrt.config import Config, apply_option, config_from_tree
 from spikevrt.errors import UserError, quoted, reason_of, shown
 from spikevrt.models.weights.digest import DamagedFileError
-from spikevrt.models.weights.files import described
+from spikevrt.models.weights.files import described, read_state
 
 FORMAT = 1
 """Number of the layout that `spikevrt.training.checkpoints` writes."""
@@ -89,6 +90,15 @@ def check_size(weights: Mapping[str, Any], config: Config, path: str | Path) -> 
             f"checkpoint {path}: MODEL.VRT.DEPTHS = {sum(vrt.depths)} blocks, but it holds only {len(weights)} "
             "weights; give their own config"
         )
+
+
+def described_file(path: Path) -> dict[str, Any]:
+    """What tells a file of weights apart from others: its place, its SHA-256 and, in a checkpoint, the step."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    training = read_state(path).get("training")
+    step = training.get("step") if isinstance(training, Mapping) else None
+    return {"path": str(path), "sha256": digest, "step": step}
 
 
 def writer(state: Mapping[str, Any]) -> str:
