@@ -29,11 +29,10 @@ from spikevrt.config.train import PROTOCOLS
 from spikevrt.errors import UserError, one_line, shown
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from spikevrt.config import DataConfig
     from spikevrt.data.clips.clip import Clip
     from spikevrt.restoration.evaluation import Compared, Methods
+    from spikevrt.restoration.html_report import Album
     from spikevrt.restoration.report import Report
 
 DESCRIPTION = """Measure trained models, and the results of other programs, on the validation split of a data set.
@@ -41,6 +40,7 @@ DESCRIPTION = """Measure trained models, and the results of other programs, on t
   python -m spikevrt.evaluate --checkpoint runs/first/best.pt --opts DATA.ROOT=data --json scores.json
   python -m spikevrt.evaluate --checkpoint rgb=runs/rgb/best.pt spikes=runs/spikes/best.pt --crop 256 --picture a.png
   python -m spikevrt.evaluate --checkpoint best.pt --pictures theirs=out/ --protocol kair-gopro --markdown scores.md
+  python -m spikevrt.evaluate --checkpoint best.pt --report report.html   # to look at in a browser
   python -m spikevrt.evaluate --checkpoint best.pt --save pictures/     # for tools with other metrics
 
 Prints PSNR and SSIM per clip and over all clips: of the blurred input, of a picture made from the spikes alone (TFP, in
@@ -94,8 +94,14 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder for all pictures: reference/CLIP/STEM.png and METHOD/CLIP/STEM.png",
     )
+    parser.add_argument(
+        "--report",
+        type=file_to_write,
+        metavar="HTML",
+        help="one HTML file with tables, curves, and the chosen, the worst and the best frame to compare by a slider",
+    )
     parser.add_argument("--picture", type=file_to_write, help="PNG file that compares all methods on the middle frame")
-    parser.add_argument("--picture-frame", metavar="CLIP/STEM", help="use this frame for --picture")
+    parser.add_argument("--picture-frame", metavar="CLIP/STEM", help="use this frame for --picture and --report")
     parser.add_argument(
         "--tfp-window", type=positive, help="spike frames that TFP averages (default: half of the exposure)"
     )
@@ -190,9 +196,9 @@ def open_all(args: argparse.Namespace) -> Setting:
     folders = named_folders(args.pictures, paths)
     if not paths and not folders:
         raise UserError("nothing to compare: name models by --checkpoint, or folders by --pictures")
-    for option, file in (("--json", args.json), ("--csv", args.csv), ("--markdown", args.markdown)):
-        if file:
-            require_unread(option, file, paths.values())
+    for name in ("json", "csv", "markdown", "report"):
+        if file := getattr(args, name):
+            require_unread(f"--{name}", file, paths.values())
     if args.save:
         require_unread("--save", args.save, folders.values())
     options = [*config_options(args), *tile_options(args)]
@@ -216,17 +222,18 @@ def open_all(args: argparse.Namespace) -> Setting:
     return Setting(data, clips, methods, Report(about, configs[0].test.protocol, args.border))
 
 
-def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
-    """Compute all figures, and the pictures of one frame by every method, behind a progress bar."""
+def run(args: argparse.Namespace) -> tuple[Report, Album]:
+    """Compute all figures, and keep the pictures of some frames by every method, behind a progress bar."""
     from tqdm import tqdm
 
     from spikevrt.restoration.evaluation import SHARP, compare, score
+    from spikevrt.restoration.html_report import Album
     from spikevrt.restoration.report import Speed
     from spikevrt.system.memory import memory_in_use
 
     data, clips, methods, report = open_all(args)
-    drawn = pictured(args.picture_frame, {clip.name: clip.stems for clip in clips})
-    pictures: dict[str, Tensor] = {}
+    ours = next(iter([*methods.restorers, *methods.pictures]))
+    album = Album(ours, pictured(args.picture_frame, {clip.name: clip.stems for clip in clips}))
     frames = pixels = 0
     with tqdm(total=sum(len(clip.stems) for clip in clips), desc="evaluate", unit="frame") as bar:
         for clip in clips:
@@ -236,13 +243,12 @@ def run(args: argparse.Namespace) -> tuple[Report, dict[str, Tensor]]:
                 frames, pixels = frames + 1, pixels + frame.sharp[0].numel()
                 if args.save:
                     save(args.save, clip.name, frame)
-                if (clip.name, frame.stem) == drawn:
-                    pictures = frame.pictures | {SHARP: frame.sharp}
+                album.offer(clip.name, frame.stem, frame.pictures | {SHARP: frame.sharp}, scores)
                 bar.update()
     report.speeds = {name: Speed(seconds, frames, pixels) for name, seconds in methods.watch.seconds.items()}
     for restorer in methods.restorers.values():
         report.peak_bytes = memory_in_use(restorer.device)
-    return report, pictures
+    return report, album
 
 
 def save(folder: Path, clip: str, frame: Compared) -> None:
@@ -254,18 +260,6 @@ def save(folder: Path, clip: str, frame: Compared) -> None:
         write_png(folder / method / clip / f"{frame.stem}.png", to_bytes(picture))
 
 
-def speed_lines(report: Report) -> list[str]:
-    """What each checkpoint took, for people."""
-    lines = []
-    for name, speed in report.speeds.items():
-        tree = speed.tree
-        rates = f"{tree['frames_per_second']:.3g} frames, {tree['megapixels_per_second']:.3g} megapixels a second"
-        lines.append(f"{shown(name)}: {rates}")
-    if report.peak_bytes:
-        lines.append(f"memory in use at most, or on the CPU at the end: {report.peak_bytes / 1e9:.2f} GB")
-    return lines
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments, evaluate and print the tables."""
     args = make_parser().parse_args(argv)
@@ -274,14 +268,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     picture = as_png("--picture", args.picture) if args.picture else None
     from spikevrt.models.backends.choose import forget_choices
     from spikevrt.restoration.comparison import comparison
+    from spikevrt.restoration.html_report import write_html
 
     if args.prove_again:
         forget_choices()
-    report, pictures = run(args)
+    report, album = run(args)
     about = {key: value for key, value in report.about.items() if value is not None and key != "models"}
     print("\n".join(f"{key}: {one_line(str(value))}" for key, value in about.items()))
     print(f"protocol: {report.protocol} ({report.protocol_text})\n\n{report.text()}\n")
-    print("\n".join(speed_lines(report)))
+    print(report.speed_text())
     for file, write in (
         (args.json, report.write_json),
         (args.csv, report.write_csv),
@@ -290,7 +285,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if file:
             write(file)
     if picture:
-        write_png(picture, comparison(pictures))
+        write_png(picture, comparison(album.kept["chosen"].pictures))
+    if args.report:
+        write_html(args.report, report, album)
     return 0
 
 

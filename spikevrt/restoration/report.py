@@ -114,6 +114,17 @@ class Report:
         """All tables, for a terminal."""
         return "\n\n".join(format_table(*self.cells(table)) for table in self.tables())
 
+    def speed_text(self) -> str:
+        """What each checkpoint took, for a terminal."""
+        lines = []
+        for name, speed in self.speeds.items():
+            tree = speed.tree
+            rates = f"{tree['frames_per_second']:.3g} frames, {tree['megapixels_per_second']:.3g} megapixels a second"
+            lines.append(f"{shown(name)}: {rates}")
+        if self.peak_bytes:
+            lines.append(f"memory in use at most, or on the CPU at the end: {self.peak_bytes / 1e9:.2f} GB")
+        return "\n".join(lines)
+
     def markdown(self) -> str:
         """All of it for a document."""
         lines = [f"- {key}: {one_line(str(value))}" for key, value in self.about.items() if value is not None]
