@@ -73,7 +73,7 @@ def write_html(path: Path, report: Report, album: Album) -> None:
     template = Template(files("spikevrt.restoration").joinpath("evaluation.html").read_text(encoding="utf-8"))
     about = {**report.about, "protocol": f"{report.protocol}: {report.protocol_text}"}
     data = {
-        "metrics": list(report.metrics),
+        "metrics": {name: metric.title for name, metric in report.metrics.items()},
         "main": album.method,
         "frames": report.tree()["frames"],
         "pictures": list(map(page, album.pages())),
