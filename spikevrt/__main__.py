@@ -17,6 +17,7 @@ COMMANDS = {
     "identify": "find out what an unknown spike recording is",
     "plan": "print parameters, feature shapes and memory traffic of a configuration",
     "train": "train on a data set, on one GPU or many",
+    "plot": "draw the curves of one or several runs",
     "evaluate": "compare a trained model with the blurred frames and with the spikes alone",
     "deblur": "restore a clip of any length and size",
     "config": "print all configuration keys: meaning, default, allowed values",

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from textwrap import dedent
 
+import numpy as np
 import pytest
 
 from spikevrt.__main__ import COMMANDS, command_module
@@ -108,3 +109,14 @@ def test_every_file_and_target_in_the_documents_exists(document):
     assert [file for file in files if not (ROOT / file).exists()] == []
     targets = (ROOT / "Makefile").read_text()
     assert [one for one in TARGET.findall(TEXTS[document]) if f"\n{one}:" not in targets] == []
+
+
+def test_the_example_in_python_runs_as_it_stands(checkpoint, monkeypatch):
+    text = (ROOT / "README.md").read_text()
+    example = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "Restorer" in block)
+    frames = np.zeros((3, 41, 57, 3), np.uint8)
+    spikes = np.zeros((3, 8, 41, 57), np.uint8)
+    names = {"frames": frames, "spikes": spikes}
+    exec(example.replace("runs/first/best.pt", str(checkpoint)), names)
+    assert names["sharp"].shape == frames.shape
+    assert names["frame"].shape == frames.shape[1:]

@@ -12,6 +12,7 @@ COMMANDS = {
     "simulate",
     "identify",
     "plan",
+    "plot",
     "train",
     "evaluate",
     "deblur",

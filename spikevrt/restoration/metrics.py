@@ -78,6 +78,14 @@ BEST_BY = "psnr"
 """The metric that decides which weights of a run are saved as the best."""
 
 
+BLURRED = "blurred_"
+"""What the names of figures of the blurred input begin with."""
+
+
 def summary(values: dict[str, float]) -> str:
-    """The values as text, for example `PSNR 30.12 dB, SSIM 0.9034`."""
-    return ", ".join(f"{m.title} {m.text(values[name])}{m.unit}" for name, m in METRICS.items())
+    """The values as text, for example `PSNR 30.12 dB, SSIM 0.9034`; with those of the blurred input if there are any."""
+
+    def text(prefix: str) -> str:
+        return ", ".join(f"{m.title} {m.text(values[prefix + name])}{m.unit}" for name, m in METRICS.items())
+
+    return f"{text('')} (blurred input: {text(BLURRED)})" if BLURRED + BEST_BY in values else text("")

@@ -3,8 +3,11 @@
 import json
 import math
 import os
+import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +43,10 @@ class RunLog:
                 lines = (line for row, line in rows if row["step"] <= stand.get(row["kind"], step))
                 temporary.write_text("".join(lines), encoding="utf-8")
         self.shown = shown
-        self.bar = tqdm(total=steps, initial=step, desc="train", unit="step", disable=not shown)
+        self.steps = steps
+        self.terminal = sys.stderr is not None and sys.stderr.isatty()
+        """Whether someone sees a bar move; a file gets a line for each row instead."""
+        self.bar = tqdm(total=steps, initial=step, desc="train", unit="step", disable=not (shown and self.terminal))
         self._board = tensorboard(folder, step) if shown else None
         self._row_step = step
         self._row_time = time.monotonic()
@@ -52,6 +58,8 @@ class RunLog:
         now = time.monotonic()
         if kind == "train":
             values["seconds"] = round((now - self._row_time) / max(step - self._row_step, 1), 4)
+            if not self.terminal:
+                self.say(progress(step, self.steps, values))
         self._row_step, self._row_time = step, now
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         with writing(self.path), self.path.open("a", encoding="utf-8") as file:
@@ -86,6 +94,12 @@ class RunLog:
         if self._board is not None:
             with writing(self.path.parent / BOARD_NAME):
                 self._board.close()
+
+
+def progress(step: int, steps: int, values: Mapping[str, float]) -> str:
+    """What a bar would show, in one line."""
+    left = timedelta(seconds=round((steps - step) * values["seconds"]))
+    return f"step {step} of {steps}: loss {values['loss']:.4f}, {values['seconds']:.3g} s a step, {left} left"
 
 
 def read_rows(path: Path) -> tuple[list[tuple[dict[str, Any], str]], list[bytes]]:

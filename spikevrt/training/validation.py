@@ -13,7 +13,7 @@ from spikevrt.data.clips.dataset import ClipDataset, Sample
 from spikevrt.data.clips.loading import Loader, worker_options
 from spikevrt.models import run_model
 from spikevrt.models.half_weights import half_precision
-from spikevrt.restoration.metrics import METRICS
+from spikevrt.restoration.metrics import BLURRED, METRICS
 from spikevrt.system.device import half_type
 from spikevrt.training.distributed import Processes
 
@@ -64,10 +64,14 @@ def validation_samples(config: Config) -> Subset:
 
 @torch.no_grad()
 def validate(model: nn.Module, samples: Subset, config: Config, processes: Processes) -> dict[str, float]:
-    """Means of `METRICS` over all frames (RGB) of the samples, which are divided among the processes."""
+    """Means of `METRICS` over all frames (RGB) of the samples, which are divided among the processes.
+
+    Those of the blurred input, which a model has to surpass, begin with `BLURRED`.
+    """
     mine = Subset(samples, range(processes.rank, len(samples), processes.world))
     half = half_type(processes.device, config.train.mixed_precision)
-    totals = torch.zeros(len(METRICS) + 1, dtype=torch.float64, device=processes.device)
+    names = [prefix + name for prefix in ("", BLURRED) for name in METRICS]
+    totals = torch.zeros(len(names) + 1, dtype=torch.float64, device=processes.device)
     model.eval()
     for raw in load(mine, processes.device):
         batch = to_device(raw, processes.device, config.data.norm)
@@ -76,12 +80,13 @@ def validate(model: nn.Module, samples: Subset, config: Config, processes: Proce
         # Infinite values become NaN, which no metric and no comparison can take for a result.
         out = out.float()
         out = torch.where(out.isinf(), math.nan, out).clamp(0, 1)
-        values = torch.stack([metric.function(out, batch.sharp).sum() for metric in METRICS.values()])
+        pictures = (out, batch.blur)
+        values = torch.stack([m.function(x, batch.sharp).sum() for x in pictures for m in METRICS.values()])
         totals[:-1] += values.to(totals)
         totals[-1] += out.shape[0] * out.shape[1]
     model.train()
     *sums, frames = processes.means(totals)
-    return {name: total / frames for name, total in zip(METRICS, sums, strict=True)}
+    return {name: total / frames for name, total in zip(names, sums, strict=True)}
 
 
 @torch.no_grad()

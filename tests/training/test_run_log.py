@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import sys
 
 import pytest
 
@@ -29,6 +30,18 @@ def test_a_validation_that_is_made_again_has_no_row_yet(tmp_path):
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     RunLog(tmp_path, 4, 100, shown=True, validated=2).close()
     assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == rows[:5]
+
+
+def test_without_a_terminal_rows_become_lines(tmp_path, capsys, monkeypatch):
+    for terminal in (False, True):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
+        log = RunLog(tmp_path, 0, 100, shown=True)
+        log.row("train", 20, loss=0.25, lr=1e-4)
+        log.advance(0.25, 0.0, 0)
+        log.close()
+        found = capsys.readouterr()
+        assert ("step 20 of 100: loss 0.2500, " in found.out) != terminal
+        assert ("train:" in found.err) == terminal
 
 
 @pytest.mark.parametrize("last", [LINES[2][:20], LINES[2]], ids=["cut off", "without its newline"])
