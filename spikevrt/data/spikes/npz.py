@@ -5,7 +5,7 @@ Frames are read one after the other, so a compressed array is never in memory as
 
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -38,15 +38,27 @@ def array_shape(path: Path) -> tuple[int, int, int]:
 
 def read_array(path: Path, frames: slice) -> NDArray[np.uint8]:
     """Read the frames `frames.start` .. `frames.stop` as uint8 (n,H*W); the values are not checked."""
+    with array_reader(path) as read:
+        return read(frames)
+
+
+@contextmanager
+def array_reader(path: Path) -> Iterator[Callable[[slice], NDArray[np.uint8]]]:
+    """What `read_array` does, for many stretches of one file: those behind each other are unpacked only once."""
     with opened_array(path) as ((_, height, width), file):
-        file.seek(file.tell() + frames.start * height * width)
-        stored = np.empty((frames.stop - frames.start, height * width), np.uint8)
-        for frame in stored:
-            part = file.read(height * width)
-            if len(part) < height * width:
-                raise EOFError("the array is cut short")
-            frame[:] = np.frombuffer(part, np.uint8)
-        return stored
+        first = file.tell()
+
+        def read(frames: slice) -> NDArray[np.uint8]:
+            file.seek(first + frames.start * height * width)
+            stored = np.empty((frames.stop - frames.start, height * width), np.uint8)
+            for frame in stored:
+                part = file.read(height * width)
+                if len(part) < height * width:
+                    raise EOFError("the array is cut short")
+                frame[:] = np.frombuffer(part, np.uint8)
+            return stored
+
+        yield read
 
 
 @contextmanager

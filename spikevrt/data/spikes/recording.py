@@ -6,7 +6,8 @@ n frames of H x W pixels; arrays are upright (row 0 on top), whatever the order 
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from spikevrt.data.files.atomic import write_array
 from spikevrt.data.spikes.geometry import SpikeGeometry, fitting_geometries
-from spikevrt.data.spikes.npz import array_shape, is_array, read_array
+from spikevrt.data.spikes.npz import array_reader, array_shape, is_array, read_array
 from spikevrt.errors import UserError, shown
 from spikevrt_kernels.voxelize import voxelize
 
@@ -56,19 +57,20 @@ class SpikeFile:
 
     def read(self, crop: Crop | None = None, start: int = 0, count: int | None = None) -> NDArray[np.uint8]:
         """(n,h,w) uint8, 0 or 1: frames `start` .. `start + count` of the crop; without `count`, up to the last."""
-        top, left, h, w = self._checked_crop(crop)
-        geometry, rows = self.geometry, self._rows(top, h)
+        crop = self._checked_crop(crop)
+        rows = self._rows(crop[0], crop[2])
         stop = self.frames if count is None else start + count
-        stored = self._load(slice(*slice(start, stop).indices(self.frames)[:2]), rows)
-        if geometry.format == "packed":
-            stored = np.unpackbits(stored, axis=1, bitorder="little")
-        frames = stored.reshape(len(stored), len(rows), geometry.stored_width)
-        frames = frames[:, ::-1] if geometry.flip else frames
-        first = self._from_top(top, rows)
-        frames = np.ascontiguousarray(frames[:, first : first + h, geometry.drop[0] + left :][:, :, :w])
-        if frames.size and int(frames.max()) > 1:
-            raise self._not_bytes()
-        return frames
+        return self._upright(self._load(slice(*slice(start, stop).indices(self.frames)[:2]), rows), rows, crop)
+
+    @contextmanager
+    def reader(self) -> Iterator[Callable[[slice], NDArray[np.uint8]]]:
+        """A function that reads whole frames `start` .. `stop` as `read` does; an `.npz` stays open between calls."""
+        if not self._is_array:
+            yield lambda frames: self.read(start=frames.start, count=frames.stop - frames.start)
+            return
+        whole = self._checked_crop(None)
+        with array_reader(self.path) as read:
+            yield lambda frames: self._upright(read(frames), self._rows(0, whole[2]), whole)
 
     def voxels(self, bins: int, crop: Crop | None = None, time_offset: int = 0) -> NDArray:
         """Spike counts (K,h,w), uint8 or uint16, of the spike frames `exposure(time_offset)`.
@@ -164,6 +166,19 @@ class SpikeFile:
         return read_chunks(
             self.path, [t * geometry.frame_bytes + first for t in range(frames.start, frames.stop)], size
         )
+
+    def _upright(self, stored: NDArray[np.uint8], rows: range, crop: Crop) -> NDArray[np.uint8]:
+        """(n,h,w) of a crop from the bytes of the rows `rows` of the file."""
+        (top, left, h, w), geometry = crop, self.geometry
+        if geometry.format == "packed":
+            stored = np.unpackbits(stored, axis=1, bitorder="little")
+        frames = stored.reshape(len(stored), len(rows), geometry.stored_width)
+        frames = frames[:, ::-1] if geometry.flip else frames
+        first = self._from_top(top, rows)
+        frames = np.ascontiguousarray(frames[:, first : first + h, geometry.drop[0] + left :][:, :, :w])
+        if frames.size and int(frames.max()) > 1:
+            raise self._not_bytes()
+        return frames
 
     def _rows(self, top: int, h: int) -> range:
         """The rows in the file that hold the upright rows `top` .. `top + h`; they begin and end at whole bytes."""
