@@ -15,6 +15,7 @@ COMMANDS = {
     "prepare": "turn sharp video into a data set, link a downloaded one, or check one",
     "simulate": "simulate a spike camera that watches a video",
     "identify": "find out what an unknown spike recording is",
+    "playback": "make pictures or a video from spikes alone",
     "plan": "print parameters, feature shapes and memory traffic of a configuration",
     "train": "train on a data set, on one GPU or many",
     "plot": "draw the curves of one or several runs",

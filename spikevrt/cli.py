@@ -141,6 +141,26 @@ def require_unread(option: str, out: Path, inputs: Iterable[Path | None]) -> Non
             )
 
 
+VIDEOS = (".mp4", ".mkv", ".mov", ".avi")
+"""Endings by which the `--out` of a command that writes frames names a video; others name a folder of PNGs."""
+
+
+def names_video(out: Path, overwrite: bool) -> bool:
+    """Whether `--out` names a video.
+
+    Raises:
+        UserError: there are results already which `--overwrite` does not allow to replace, or a file is in the way of
+            a folder.
+    """
+    is_video = out.suffix.lower() in VIDEOS
+    if not is_video and out.is_file():
+        raise UserError(f"{out}: is a file; --out names a folder, or a video ({', '.join(VIDEOS)})")
+    taken = out.exists() if is_video else out.is_dir() and any(out.glob("*.png"))
+    if taken and not overwrite:
+        raise UserError(f"{out}: holds results already; name another --out, or give --overwrite")
+    return is_video
+
+
 def add_config_arguments(
     parser: argparse.ArgumentParser, default: str | None = "default", backend: bool = True
 ) -> None:

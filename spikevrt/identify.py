@@ -15,12 +15,27 @@ DESCRIPTION = """Say what an unknown spike recording is: size, geometry, firing 
   python -m spikevrt.identify recording.dat --picture sharp.png    # and says whether its rows are upside down
   python -m spikevrt.identify recording.dat --height 360 --width 640
 
-A .dat file has no header: it holds one frame after the other, one bit per pixel, least significant bit first. The score
-(0 to 1) measures how much the frames look like one picture under a geometry: how well neighbouring pixels agree when
-noise is removed. A vertical flip does not change it, so the flip is reported only if --picture is given.
+A .dat file has no header: it holds one frame after the other, one bit per pixel, least significant bit first. So every
+height and width that divide its size could be right, and most show nothing but shifted rows. The score finds the one
+that shows a picture:
 
-The PNG shows the TFP picture (mean of 41 spike frames: brightness), the TFI picture (1 / distance of the spikes before
-and after the middle: sharper, noisier) and the firing rate over time.
+  In a picture, a pixel is about as bright as its neighbours; in rows that are shifted against each other, it is not.
+  The score is the correlation of neighbours, beside or below each other, whichever is less. The neighbour is taken from
+  other spike frames, whose noise is independent, so that noise lowers no score.
+
+  about 1     the frames show one smooth picture: the geometry is right
+  0.3 to 0.8  parts of a picture fall onto each other: often a multiple of the right height or width
+  about 0     noise: a wrong geometry, or no spike recording
+
+identify is sure of a score of at least 0.6 that is 0.05 above the next one; else it says "not sure". A vertical flip
+does not change the score, so the flip is reported only if --picture is given. An .npz states its size itself.
+
+The PNG shows two pictures of the middle of the recording, and the firing rate over time:
+
+  TFP, texture from playback   the mean of 41 spike frames: little noise, but what moves is blurred
+  TFI, texture from interval   by the time between a pixel's spikes, around 11 frames: sharper where things move
+
+spikevrt.playback makes such pictures of a whole recording, as PNGs or as a video.
 """
 
 

@@ -11,6 +11,7 @@ COMMANDS = {
     "prepare",
     "simulate",
     "identify",
+    "playback",
     "plan",
     "plot",
     "train",

@@ -1,17 +1,20 @@
 """Unknown recordings, real and simulated: the right geometry is ranked first."""
 
+from shlex import split
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from spikevrt.data.files.images import write_png
 from spikevrt.data.identification.ranking import rank
-from spikevrt.data.identification.views import spikes_per_frame, tfi
+from spikevrt.data.identification.views import spikes_per_frame
 from spikevrt.data.simulation.camera import SpikeSimulator
 from spikevrt.data.spikes.geometry import SpikeGeometry
 from spikevrt.data.spikes.recording import SpikeFile, write_packed
 from spikevrt.errors import UserError
 from spikevrt.identify import main as identify
+from spikevrt.playback import main as playback
 
 H, W, N = 96, 128, 40
 
@@ -91,16 +94,22 @@ def test_noise_is_not_called_a_picture(tmp_path, capsys):
     assert "not sure" in capsys.readouterr().out
 
 
-def test_counts_and_intervals_are_those_of_the_frames(recording):
+def test_counts_are_those_of_the_frames(recording):
     geometry = SpikeGeometry(H, W)
-    file = SpikeFile(recording, geometry)
-    np.testing.assert_array_equal(spikes_per_frame(recording, geometry, N), file.read().sum((1, 2)))
-    frames, view = file.read(), tfi(file, N // 2)
-    for y, x in ((0, 0), (40, 77), (95, 127)):
-        times = np.flatnonzero(frames[:, y, x])
-        before, after = times[times <= N // 2], times[times > N // 2]
-        interval = 1 / (after[0] - before[-1]) if len(before) and len(after) else 0
-        assert view[y, x] == pytest.approx(interval)
+    counts = SpikeFile(recording, geometry).read().sum((1, 2))
+    np.testing.assert_array_equal(spikes_per_frame(recording, geometry, N), counts)
+
+
+def test_scores_are_explained_and_the_way_to_play_the_recording_is_told(recording, tmp_path, capsys):
+    identify([str(recording), "--out", str(tmp_path / "a.png")])
+    lines = capsys.readouterr().out.splitlines()
+    assert "score: 1 = the frames show one smooth picture, 0 = noise" in "\n".join(lines)
+    assert any(line.startswith("sure: 96x128 packed is a picture, and 0.") for line in lines)
+    play, command = lines[-1].split(": ")
+    assert play == "play it with"
+    _python, _m, _module, *arguments = split(command)
+    assert playback([*arguments[:2], str(tmp_path / "pictures"), *arguments[3:]]) == 0
+    assert len(list((tmp_path / "pictures").iterdir())) == 1
 
 
 @pytest.mark.parametrize(

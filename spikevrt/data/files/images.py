@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
+from PIL import ExifTags, Image, ImageDraw, ImageFont, ImageOps, TiffImagePlugin
 
 from spikevrt.data.files.atomic import replacing
 from spikevrt.data.files.listing import files_in
@@ -24,6 +24,8 @@ USUAL_GAMMA = 1 / 2.2
 """What a PNG's gamma chunk holds if its values mean what they mean everywhere."""
 WHITE_IS_ZERO = 0
 """Value of a TIFF's PhotometricInterpretation."""
+SMALLEST_TEXT, TEXT_LINES = 10, 20
+"""Height of a text in a picture: at least so many pixels, and a picture as high as so many lines."""
 
 _said: set[tuple[Path, str]] = set()
 """Folders and what this process has already said of a picture in them."""
@@ -150,6 +152,16 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
     """Write a picture (H,W,3) or (H,W) as PNG to exactly this path, completely or not at all."""
     with replacing(path) as temporary:
         Image.fromarray(image).save(temporary, "PNG", compress_level=1)
+
+
+def with_text(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    """A grey picture (H,W) with a line of text in its lower left corner, white with a black edge."""
+    canvas = Image.fromarray(image)
+    size = max(SMALLEST_TEXT, canvas.height // TEXT_LINES)
+    font, edge = ImageFont.load_default(size), max(1, size // 10)
+    place = (size // 2, canvas.height - size // 2)
+    ImageDraw.Draw(canvas).text(place, text, 255, font, anchor="lb", stroke_width=edge, stroke_fill=0)
+    return np.asarray(canvas)
 
 
 def as_png(option: str, file: Path) -> Path:

@@ -89,6 +89,12 @@ def home(place: Path) -> Path:
     return place.parent if place.is_file() else place
 
 
+def only_arrays(place: Path) -> bool:
+    """Whether a folder of recordings, or one, holds `.npz` files and nothing else."""
+    files = recordings_in(place).values()
+    return bool(files) and all(is_array(path) for path in files)
+
+
 def geometry_for(place: Path, data: DataConfig) -> SpikeGeometry:
     """Geometry of the recordings in a folder, or of one: by DATA.SPIKE_HEIGHT and SPIKE_WIDTH, `config.yaml` or `.npz`.
 
@@ -99,17 +105,16 @@ def geometry_for(place: Path, data: DataConfig) -> SpikeGeometry:
     if data.spike_height is not None and data.spike_width is not None:
         size = data.spike_height, data.spike_width
     size = size or read_recording_config(home(place) / "config.yaml")
-    files = list(recordings_in(place).values())
-    only_arrays = bool(files) and all(is_array(path) for path in files)
-    if size is None and only_arrays:
-        size = array_shape(files[0])[1:]
+    arrays = only_arrays(place)
+    if size is None and arrays:
+        size = array_shape(next(iter(recordings_in(place).values())))[1:]
     if size is None:
         raise UserError(
             f"{place}: the spikes' geometry is unknown; set DATA.SPIKE_HEIGHT and DATA.SPIKE_WIDTH, or write "
             "spike_h and spike_w in a config.yaml there (python -m spikevrt.identify FILE finds it)"
         )
     left, right = data.spike_drop_columns
-    format = "uint8" if only_arrays else data.spike_format
+    format = "uint8" if arrays else data.spike_format
     rest = data.recording.incomplete == "drop"
     return SpikeGeometry(size[0], size[1] - left - right, format, data.spike_flip, (left, right), rest)
 

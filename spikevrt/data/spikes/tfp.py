@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikevrt.data.files.images import GREY_WEIGHTS
+from spikevrt.data.spikes.stretch import Stretch
 from spikevrt.errors import UserError
+from spikevrt_kernels.voxelize import voxelize
 
 WHITE_RATE = 0.6
 """Firing rate of a white pixel in SREDS; assumed for recordings that do not state it."""
@@ -51,12 +53,28 @@ def tfp_picture(spikes: NDArray[np.uint8], rate: float, span: int | None = None)
         (1,h,w) float32 in [0,1].
     """
     part = spikes[middle_span(len(spikes), span or default_span(len(spikes)))]
-    return torch.from_numpy(mean_firing(part) / np.float32(rate)).clamp(0, 1)[None]
+    return torch.from_numpy(brightness(mean_firing(Stretch.of(part)), rate))[None]
 
 
-def mean_firing(spikes: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(n,h,w) of 0 and 1 -> (h,w) float32 spikes per spike frame, in [0,1]."""
-    return spikes.mean(0, dtype=np.float32)
+def mean_firing(stretch: Stretch) -> NDArray[np.float32]:
+    """(h,w) float32 spikes per spike frame, in [0,1]: the mean of all frames."""
+    counts = voxelize(stretch.packed, 1, 8 * stretch.packed.shape[1], 1, packed=True, flip=False)
+    return stretch.image(counts.reshape(-1).astype(np.float32) / np.float32(len(stretch)))
+
+
+def brightness(rates: NDArray[np.float32], white: float) -> NDArray[np.float32]:
+    """Brightness in [0,1] of firing rates (h,w), in spikes per spike frame; `white` is the rate of white."""
+    return np.clip(rates / np.float32(white), 0, 1)
+
+
+def as_picture(rates: NDArray[np.float32], white: float) -> NDArray[np.uint8]:
+    """`brightness` as 0 to 255, rounded."""
+    return np.rint(brightness(rates, white) * 255).astype(np.uint8)
+
+
+def white_of(rates: NDArray[np.float32]) -> float:
+    """The firing rate that only the brightest 0.5% of the pixels (h,w) exceed; never 0."""
+    return float(np.quantile(rates, 0.995)) or float(rates.max()) or 1.0
 
 
 def enlarged(picture: Tensor, size: tuple[int, int]) -> Tensor:
