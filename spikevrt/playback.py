@@ -90,7 +90,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--spike-rate",
         type=measure(),
         metavar="HZ",
-        help="spike frames per second of the camera, for --time (default: DATA.RECORDING.SPIKE_RATE)",
+        help="spike frames per second of the camera, for --time and to say how slow a video is (default: "
+        "DATA.RECORDING.SPIKE_RATE)",
     )
     parser.add_argument(
         "--white", type=measure(1), metavar="RATE", help="firing rate of white, up to 1 (default: from the recording)"
