@@ -7,9 +7,10 @@ from pathlib import Path
 from spikevrt.cli import command_parser, file_to_write, path, require_unread, run_command
 from spikevrt.config.data import SPIKE_FORMATS
 from spikevrt.config.limits import MOST_PIXELS
+from spikevrt.data.spikes.methods import TFI, TFP, WINDOWS
 from spikevrt.errors import one_line, require_between
 
-DESCRIPTION = """Say what an unknown spike recording is: size, geometry, firing rate, and pictures to look at.
+DESCRIPTION = f"""Say what an unknown spike recording is: size, geometry, firing rate, and pictures to look at.
 
   python -m spikevrt.identify recording.dat                        # ranks every geometry that fits
   python -m spikevrt.identify recording.dat --picture sharp.png    # and says whether its rows are upside down
@@ -27,13 +28,13 @@ that shows a picture:
   0.3 to 0.8  parts of a picture fall onto each other: often a multiple of the right height or width
   about 0     noise: a wrong geometry, or no spike recording
 
-identify is sure of a score of at least 0.6 that is 0.05 above the next one; else it says "not sure". A vertical flip
-does not change the score, so the flip is reported only if --picture is given. An .npz states its size itself.
+identify says whether it is sure: of a high score that is clearly above the next one. A vertical flip does not change
+the score, so the flip is reported only if --picture is given. An .npz states its size itself, and gets no score.
 
 The PNG shows two pictures of the middle of the recording, and the firing rate over time:
 
-  TFP, texture from playback   the mean of 41 spike frames: little noise, but what moves is blurred
-  TFI, texture from interval   by the time between a pixel's spikes, around 11 frames: sharper where things move
+  TFP, texture from playback   the mean of {WINDOWS[TFP]} spike frames: little noise, but it blurs what moves
+  TFI, texture from interval   by the time between a pixel's spikes, over {WINDOWS[TFI]} frames: sharper where it moves
 
 spikevrt.playback makes such pictures of a whole recording, as PNGs or as a video.
 """

@@ -39,7 +39,7 @@ def expected(spikes):
     return [np.rint(255 * spikes[t : t + 20].mean(0)) for t in range(0, N - 19, 10)]
 
 
-@pytest.mark.parametrize("source", ["folder", "file", "clip", "npz", "options"])
+@pytest.mark.parametrize("source", ["folder", "file", "clip", "npz", "options", "raw"])
 def test_whatever_holds_spikes_is_played_upright(tmp_path, recording, spikes, source, capsys):
     place, options = recording, []
     if source in ("folder", "clip"):
@@ -48,6 +48,8 @@ def test_whatever_holds_spikes_is_played_upright(tmp_path, recording, spikes, so
     elif source == "npz":
         place = tmp_path / "a.npz"
         np.savez_compressed(place, spk=spikes)
+    elif source == "raw":
+        place = recording.rename(recording.with_suffix(".raw"))
     elif source == "options":
         (recording.parent / "config.yaml").unlink()
         write_packed(recording, spikes, flip=False)

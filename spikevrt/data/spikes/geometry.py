@@ -16,6 +16,8 @@ KNOWN = ((250, 400), (250, 416), (1000, 1000), (360, 640), (384, 384), (256, 256
 """Stored sizes (height, width) of common cameras and data sets."""
 SHOWN_GEOMETRIES = 4
 RECORDING_SUFFIXES = (".dat", ".npz")
+OTHER_SUFFIXES = (".bin", ".raw")
+"""What a recording that is named itself may end in, too: it is read as a `.dat`. In a folder they do not count."""
 SIZE_KEYS = ("spike_h", "spike_w")
 """Keys of the size in a `config.yaml` beside recordings."""
 SIDE = re.compile(r"\+?([0-9]{1,6})(\.0*)?")
@@ -79,7 +81,7 @@ def recordings_in(place: Path) -> dict[str, Path]:
     """
     if not place.is_file():
         return by_stem(place, RECORDING_SUFFIXES)
-    if place.suffix.lower() not in RECORDING_SUFFIXES:
+    if place.suffix.lower() not in RECORDING_SUFFIXES + OTHER_SUFFIXES:
         raise UserError(f"{place}: is no recording ({', '.join(RECORDING_SUFFIXES)}); name one, or its folder")
     return {place.stem: place}
 

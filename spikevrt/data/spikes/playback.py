@@ -82,7 +82,7 @@ class Playback:
 
     def white(self) -> float:
         """The firing rate that counts as white: that of the brightest of a few pictures (see `white_of`)."""
-        chosen = {i * (len(self) - 1) // max(SAMPLED - 1, 1) for i in range(SAMPLED)}
+        chosen = {i * (len(self) - 1) // (SAMPLED - 1) for i in range(SAMPLED)}
         found: list[float] = []
         before = 0
         for file in self.files:
