@@ -83,7 +83,7 @@ BLURRED = "blurred_"
 
 
 def summary(values: dict[str, float]) -> str:
-    """The values as text, for example `PSNR 30.12 dB, SSIM 0.9034`; with those of the blurred input if there are any."""
+    """The values as text, for example `PSNR 30.12 dB, SSIM 0.9034`; with the blurred input's if there are any."""
 
     def text(prefix: str) -> str:
         return ", ".join(f"{m.title} {m.text(values[prefix + name])}{m.unit}" for name, m in METRICS.items())
