@@ -33,6 +33,7 @@ DESCRIPTION = """Restore a clip of any length and size.
   python -m spikevrt.deblur clip/ --checkpoint runs/first/best.pt --out sharp/        # a clip of the unified layout
   python -m spikevrt.deblur frames/ --spikes spikes/ --checkpoint best.pt --out sharp/
   python -m spikevrt.deblur blurred.mp4 --spikes spikes/ --checkpoint best.pt --out sharp.mp4
+  python -m spikevrt.deblur blurred.mp4 --weights 006_VRT_videodeblurring_GoPro.pth --out sharp.mp4    # no spikes
 
 INPUT is a folder of pictures, a video file, or a clip (a folder with blur/ and spike/ inside). --spikes is a folder
 with one .dat file per frame: with the frame's name for pictures, in order for a video. Or it is one recording of all
@@ -47,7 +48,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser = command_parser("spikevrt.deblur", DESCRIPTION)
     parser.add_argument("input", type=path, metavar="INPUT", help="pictures, a video, or a clip of a data set")
     parser.add_argument("--spikes", type=path, help="spike files, one per frame, in a folder; or one recording")
-    parser.add_argument("--checkpoint", type=path, required=True)
+    trained = parser.add_mutually_exclusive_group(required=True)
+    trained.add_argument("--checkpoint", type=path, help="a model trained by this project")
+    trained.add_argument(
+        "--weights", dest="checkpoint", type=path, help="published VRT weights (.pth), or others with --config"
+    )
     parser.add_argument("--out", type=path, required=True, help=f"a folder for PNGs, or a file ({', '.join(VIDEOS)})")
     parser.add_argument(
         "--fps", type=measure(1000), help="frames per second of --out (default: INPUT's times, else 24)"

@@ -58,7 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=home_path,
         default=[],
         metavar="[NAME=]PATH",
-        help="models to compare; NAME labels the table",
+        help="models to compare, also published VRT weights; NAME labels the table",
     )
     parser.add_argument(
         "--pictures",

@@ -1,10 +1,12 @@
 """deblur reads all of its input before it writes anything, and its video is like the input."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
-from spikevrt.config import config_to_tree
+from spikevrt.config import config_to_tree, config_to_yaml
 from spikevrt.data.files.video import frame_times, read_frames
 from spikevrt.deblur import main
 from spikevrt.errors import UserError
@@ -61,6 +63,32 @@ def test_the_video_of_a_phone_keeps_its_times_and_sound_and_stands_upright(tree,
     assert [frame.shape for frame in read_frames(out)] == [(64, 48, 3)] * len(GAP)
     assert [float(time) for time in frame_times(out).times] == pytest.approx([time / 1000 for time in GAP], abs=1e-3)
     assert packets(out) == packets(phone) != []
+
+
+def test_published_weights_alone_restore_without_spikes(tree, tmp_path, monkeypatch, capsys):
+    """A small model stands for the published one, which tests/conformance restores with."""
+    config = small_config(tree, "MODEL.USE_SPIKE=false")
+    preset = tmp_path / "preset.yaml"
+    preset.write_text(config_to_yaml(config))
+    monkeypatch.setattr("spikevrt.models.trained.PUBLISHED", str(preset))
+    state = build_model(config).state_dict()
+    torch.save({"params": state}, tmp_path / "published.pth")
+    torch.save({"params": state, "config": config_to_tree(config)}, tmp_path / "twin.pt")
+    (tmp_path / "frames").mkdir()
+    for frame in sorted((tree / "val" / "held" / "blur").iterdir())[: config.data.clip_len]:
+        shutil.copy(frame, tmp_path / "frames")
+    outs = {"--weights": tmp_path / "published.pth", "--checkpoint": tmp_path / "twin.pt"}
+    for option, file in outs.items():
+        assert main([str(tmp_path / "frames"), option, str(file), "--out", str(tmp_path / option), "--device=cpu"]) == 0
+        assert ("fit the preset" in capsys.readouterr().out) == (option == "--weights")
+    results = [{path.name: path.read_bytes() for path in (tmp_path / option).iterdir()} for option in outs]
+    assert results[0] == results[1] != {}
+
+
+@pytest.mark.parametrize("given", [["--checkpoint", "a.pt", "--weights", "b.pth"], []], ids=["both", "neither"])
+def test_exactly_one_file_of_weights_is_given(given):
+    with pytest.raises(UserError, match=r"--weights.*(not allowed with|is required)"):
+        main(["frames", "--out", "sharp", *given])
 
 
 def test_the_input_is_not_replaced_even_if_results_may_be(own_tree, tmp_path, checkpoint):

@@ -1,12 +1,11 @@
 """The quick reference's figures of the model and its configuration: parameters, shapes, keys, presets."""
 
 from collections.abc import Iterator, Sequence
-from importlib import resources
 
 import yaml
 from torch import nn
 
-from spikevrt.config import Config
+from spikevrt.config import Config, preset_text
 from spikevrt.config.limits import ENCODER_STAGES, MULTIPLE, least_side
 from spikevrt.config.reference import parts
 from spikevrt.models import VRTWithSpike
@@ -112,5 +111,4 @@ def scale_rows(config: Config) -> Iterator[str]:
 
 def preset_keys(name: str) -> str:
     """What a preset sets, as YAML without its comments."""
-    text = (resources.files("spikevrt.config") / "presets" / f"{name}.yaml").read_text("utf-8")
-    return yaml.safe_dump(yaml.safe_load(text), sort_keys=False, default_flow_style=None).rstrip()
+    return yaml.safe_dump(yaml.safe_load(preset_text(name)), sort_keys=False, default_flow_style=None).rstrip()

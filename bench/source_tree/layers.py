@@ -60,7 +60,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
         {"backends"},
         {"build"},
         {"planning"},
-        {"traffic"},
+        {"traffic", "trained"},
     ),
     "spikevrt_kernels": ({"core"}, OPERATORS, {"registry"}, {"proof"}, {"checks", "warmup"}),
     "bench": (

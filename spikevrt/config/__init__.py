@@ -6,9 +6,11 @@ from spikevrt.config.loader import (
     config_from_tree,
     config_to_tree,
     config_to_yaml,
+    distinct_presets,
     free_keys,
     load_config,
     preset_names,
+    preset_text,
     read_yaml,
 )
 from spikevrt.config.model import (
@@ -39,8 +41,10 @@ __all__ = [
     "config_from_tree",
     "config_to_tree",
     "config_to_yaml",
+    "distinct_presets",
     "free_keys",
     "load_config",
     "preset_names",
+    "preset_text",
     "read_yaml",
 ]

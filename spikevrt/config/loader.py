@@ -21,14 +21,27 @@ ALIASES = {"DATA.NUM_VOXEL_BINS": "DATA.K"}
 """Old name -> current name of a key; a file that has both must give them the same value."""
 FLAGS = {"TRAIN.MIXED_PRECISION": ("none", "auto")}
 """Keys that once were true or false: the words that now stand for false and for true."""
+SAME_PRESETS = {"vrt_dvd": "vrt_gopro", "vrt_reds": "vrt_gopro"}
+"""Preset -> the preset whose file it shares: the published models for deblurring differ in their weights alone."""
 NOTHING = "none"
 """How files and options write that a key has no value; YAML's own null does, too."""
 
 
 def preset_names() -> list[str]:
     """Names of the configurations that are part of the package."""
+    return sorted([*distinct_presets(), *SAME_PRESETS])
+
+
+def distinct_presets() -> list[str]:
+    """The presets that differ: those with a file of their own."""
     folder = resources.files("spikevrt.config") / "presets"
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def preset_text(name: str) -> str:
+    """What the file of a preset says."""
+    file = f"{SAME_PRESETS.get(name, name)}.yaml"
+    return (resources.files("spikevrt.config") / "presets" / file).read_text("utf-8")
 
 
 def load_config(name_or_path: str, options: Sequence[str] = ()) -> Config:
@@ -47,7 +60,7 @@ def read_yaml(name_or_path: str) -> Tree:
     """Read a preset or a file as a tree of upper-case keys; values are not checked."""
     label = f"configuration {shown(name_or_path)}"
     if name_or_path in preset_names():
-        text = (resources.files("spikevrt.config") / "presets" / f"{name_or_path}.yaml").read_text("utf-8")
+        text = preset_text(name_or_path)
     else:
         try:
             text = read_text(Path(name_or_path).expanduser(), label)

@@ -1,21 +1,15 @@
-"""Builds a model from a configuration or a trained checkpoint."""
+"""Builds a model from a configuration."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
-import torch
 from torch import Tensor, nn
 
-from spikevrt.config import Config, ModelConfig, load_config
-from spikevrt.errors import UserError, one_line
+from spikevrt.config import Config, ModelConfig
+from spikevrt.errors import one_line
 from spikevrt.models.backends.choose import choose_backends
-from spikevrt.models.checkpoint import load_weights, unwrap
+from spikevrt.models.checkpoint import LICENCE, load_weights
 from spikevrt.models.spike_encoder3d import SpikeEncoder3D
 from spikevrt.models.temporal import MultiScaleTemporalCrossAttnFuse, SpikeTemporalSA, TimeSettings
 from spikevrt.models.vrt import VRT, Flows
 from spikevrt.models.vrt_with_spike import VRTWithSpike
-from spikevrt.models.weights.files import read_state
-from spikevrt.models.weights.origin import check_format, check_size, check_weights_are_there, stored_config
 from spikevrt_kernels.core.names import Backends
 
 
@@ -35,7 +29,7 @@ def build_model(config: Config, pretrained: bool = True, backends: Backends | No
     path = config.model.vrt.pretrained
     if path is not None and pretrained:
         load_weights(vrt, path, strict=True)
-        print(one_line(f"VRT weights {path}: official VRT weights are CC-BY-NC 4.0 (not for commercial use)"))
+        print(one_line(f"VRT weights {path}: {LICENCE}"))
     return add_spikes(vrt, config, backends.temporal_block) if config.model.use_spike else vrt
 
 
@@ -88,33 +82,3 @@ def backbone(model: nn.Module) -> VRT | None:
     """The VRT of a model; None if it has none, as stand-ins in tests."""
     found = model.vrt if isinstance(model, VRTWithSpike) else model
     return found if isinstance(found, VRT) else None
-
-
-def load_trained_model(
-    path: str | Path, options: Sequence[str] = (), config: str | None = None, device: torch.device | None = None
-) -> tuple[nn.Module, Config]:
-    """Load a trained model in eval mode on the CPU; it gets the EMA of the weights if the checkpoint has one.
-
-    Args:
-        path: a checkpoint of this project, or bare weights together with `config`.
-        options: `KEY=VALUE` changes to the checkpoint's configuration.
-        config: a preset or YAML file for bare weights; ignored for a checkpoint of this project.
-        device: device for which attention backends are chosen.
-
-    Raises:
-        UserError: the file or the configuration is missing, the weights do not fit, or a backend cannot run.
-    """
-    state = read_state(path)
-    check_format(state, path)
-    if not isinstance(state.get("config"), dict):
-        if config is None:
-            raise UserError(f"checkpoint {path}: holds no configuration; name one with --config")
-        built = load_config(config, options)
-    else:
-        built = stored_config(state, path, options)
-    check_weights_are_there(state, built, path)
-    weights, _ema = unwrap(state, str(path))
-    check_size(weights, built, path)
-    model = build_model(built, False, choose_backends(built, device, training=False))
-    load_weights(model, state, strict=True, name=str(path))
-    return model.eval(), built

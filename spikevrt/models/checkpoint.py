@@ -12,6 +12,7 @@ from spikevrt.errors import REASON_LENGTH, UserError, one_line, shown
 from spikevrt.models.weights.files import described, read_state
 from spikevrt.models.weights.hints import likely_cause
 
+LICENCE = "official VRT weights are CC-BY-NC 4.0 (not for commercial use)"
 SHOWN_NAMES = 5
 OLD_NAMES = {
     "spike_temporal_sa.sa_blocks.": "spike_temporal_sa.blocks.",
@@ -96,8 +97,13 @@ class LoadReport:
     reshaped: tuple[str, ...]
     """`name: shape in the file != shape in the model`, per parameter."""
 
+    @property
+    def count(self) -> int:
+        """How many weights do not fit."""
+        return len(self.missing) + len(self.unexpected) + len(self.reshaped)
+
     def __bool__(self) -> bool:
-        return bool(self.missing or self.unexpected or self.reshaped)
+        return self.count > 0
 
     def __str__(self) -> str:
         parts = (

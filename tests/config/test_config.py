@@ -11,17 +11,30 @@ from spikevrt.config import (
     ModelConfig,
     config_from_tree,
     config_to_yaml,
+    distinct_presets,
     load_config,
     preset_names,
 )
 from spikevrt.config.loader import all_keys
 from spikevrt.errors import UserError
 
-PRESETS = ("default", "demo", "fast", "high_quality", "low_memory")
+PLAIN = ("vrt_dvd", "vrt_gopro", "vrt_reds")
+PRESETS = ("default", "demo", "fast", "finetune_gopro", "high_quality", "low_memory", *PLAIN)
 
 
 def test_presets_by_name():
     assert preset_names() == sorted(PRESETS)
+    assert distinct_presets() == sorted({*PRESETS} - {"vrt_dvd", "vrt_reds"})
+
+
+def test_the_published_models_are_one_without_spikes_and_the_recipe_starts_from_it():
+    plain, *others = map(load_config, PLAIN)
+    assert others == [plain, plain]
+    assert not plain.model.use_spike
+    assert load_config("vrt_gopro", ["DATA.CLIP_LEN=12"]).model == plain.model
+    recipe = load_config("finetune_gopro", ["MODEL.VRT.PRETRAINED=none", "MODEL.USE_SPIKE=false"])
+    assert (recipe.data, recipe.model) == (plain.data, plain.model)
+    assert (recipe.train.freeze_flow_steps, recipe.train.flow_lr_scale) == (20000, 1 / 8)
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -8,11 +8,10 @@ import random
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
 
 import pytest
 
-from spikevrt.config import config_to_yaml, load_config, preset_names
+from spikevrt.config import config_to_yaml, load_config, preset_names, preset_text
 from spikevrt.config.loader import all_keys
 from spikevrt.errors import UserError
 from spikevrt.models.planning import feature_rows, parameter_rows
@@ -107,10 +106,6 @@ def limited(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def preset(name: str) -> bytes:
-    return (resources.files("spikevrt.config") / "presets" / f"{name}.yaml").read_bytes()
-
-
 def with_bytes(text: bytes, draw: random.Random) -> bytes:
     """A few bytes inserted, removed, changed, or the text cut."""
     changed = bytearray(text)
@@ -165,7 +160,7 @@ def test_a_mutated_configuration_is_read_right_or_refused_in_one_line(number, tm
     name = draw.choice(preset_names())
     path = tmp_path / "own.yaml"
     whole = config_to_yaml(load_config(name)).encode()
-    path.write_bytes(draw.choice(MUTATIONS)(draw.choice((preset(name), whole)), draw))
+    path.write_bytes(draw.choice(MUTATIONS)(draw.choice((preset_text(name).encode(), whole)), draw))
     options = some_options(draw) if draw.random() < 0.5 else []
     with right_or_one_line():
         config = load_config(str(path), options)

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from spikevrt.config import load_config
+from spikevrt.data.files.images import read_image, write_png
+from spikevrt.deblur import main as deblur
 from spikevrt.models import VRT, VRTWithSpike, build_model
+from spikevrt.restoration.comparison import to_bytes
 from tests.interpreting import CONFORMANT
 
 OFFICIAL = {
@@ -164,3 +167,27 @@ def test_default_state_dict_name_by_name(conformance_dir):
     assert isinstance(model, VRTWithSpike)
     assert state_of(model.vrt) == list(expected.items())
     assert sum(p.numel() for p in model.vrt.parameters()) == 18_263_751
+
+
+@pytest.mark.runs
+def test_weights_with_the_official_names_restore_through_deblur_alone(conformance_dir, rule, tmp_path):
+    """The file is made from the list alone; what deblur writes equals the model called directly, as pictures."""
+    shapes = json.loads((conformance_dir / "vrt_006_state_dict.json").read_text())
+    model = fill(VRT(**OFFICIAL), rule)
+    computed = dict(model.named_buffers())
+    made = {
+        name: computed[name] if name in computed else torch.from_numpy(rule["make_param"](name, tuple(shape)))
+        for name, shape in shapes.items()
+    }
+    torch.save({"params": made}, tmp_path / "006.pth")
+    clip = torch.from_numpy(rule["make_input"]((1, 6, 3, 64, 64), 0)).mul(255).round() / 255
+    for number, frame in enumerate(clip[0]):
+        write_png(tmp_path / "frames" / f"{number}.png", to_bytes(frame))
+    out = tmp_path / "sharp"
+    arguments = [str(tmp_path / "frames"), "--weights", str(tmp_path / "006.pth"), "--out", str(out), "--device=cpu"]
+    assert deblur(arguments) == 0
+    with torch.no_grad():
+        restored = model(clip)[0]
+    for number, frame in enumerate(restored):
+        assert np.array_equal(read_image(out / f"{number}.png"), to_bytes(frame))
+    assert float((restored - clip[0]).abs().mean()) > 0.01

@@ -5,7 +5,14 @@ from typing import Any
 
 from torch import Tensor
 
+from spikevrt.config import load_config
+
+PUBLISHED = "vrt_gopro"
+"""The preset of the published weights for deblurring."""
 FIRST = "conv_first.weight"
+WIDENING = "stage8.0.2.weight"
+"""Leads from the width of stage 7 to that of stage 8."""
+UPSAMPLING = ("conv_before_upsample", "upsample")
 
 
 def likely_cause(weights: Mapping[str, Any], own: Mapping[str, Tensor]) -> str:
@@ -15,10 +22,28 @@ def likely_cause(weights: Mapping[str, Any], own: Mapping[str, Tensor]) -> str:
         weights: weights by their current names.
         own: the model's state.
     """
-    for cause in (other_model(weights, own), other_key(weights, own)):
+    for cause in (published(weights, own), other_model(weights, own), other_key(weights, own)):
         if cause:
             return f"{cause}: "
     return ""
+
+
+def published(weights: Mapping[str, Any], own: Mapping[str, Tensor]) -> str | None:
+    """The presets of weights that seem to be the published ones, for a model of other widths but the same input."""
+    widths = load_config(PUBLISHED).model.vrt.embed_dims
+    widening = shape_of(weights, WIDENING)
+    if widening != (widths[-1], widths[0]) or widening == shape_of(own, WIDENING):
+        return None
+    if shape_of(weights, FIRST)[1:] != shape_of(own, FIRST, f"vrt.{FIRST}")[1:]:
+        return None
+    if any(name.startswith(UPSAMPLING) for name in weights):
+        return None
+    return f"these seem to be published weights for deblurring, of the preset {PUBLISHED} (finetune_gopro with spikes)"
+
+
+def shape_of(state: Mapping[str, Any], *names: str) -> tuple[int, ...]:
+    """The shape of the first of some names that is there; () without one."""
+    return next((tuple(state[name].shape) for name in names if isinstance(state.get(name), Tensor)), ())
 
 
 def other_model(weights: Mapping[str, Any], own: Mapping[str, Tensor]) -> str | None:
@@ -31,7 +56,7 @@ def other_model(weights: Mapping[str, Any], own: Mapping[str, Tensor]) -> str | 
         return "these are weights of VRT+Spike, give a VRT without spikes or set MODEL.USE_SPIKE=true"
     if any(name.startswith("basic_module.") for name in weights) and FIRST not in weights:
         return None if "basic_module.0.basic_module.0.weight" in own else "these are weights of SpyNet alone"
-    if any(name.startswith(("conv_before_upsample", "upsample")) for name in weights):
+    if any(name.startswith(UPSAMPLING) for name in weights):
         return "these are weights of a VRT for super-resolution, only those for deblurring fit"
     return None
 
