@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "train on a data set, on one GPU or many",
     "plot": "draw the curves of one or several runs",
     "evaluate": "compare a trained model with the blurred frames and with the spikes alone",
+    "export": "write the weights of a checkpoint in a small file, to pass on",
     "deblur": "restore a clip of any length and size",
     "config": "print all configuration keys: meaning, default, allowed values",
     "selftest": "check every kernel on this machine against a float64 reference",

@@ -17,6 +17,7 @@ COMMANDS = {
     "train",
     "evaluate",
     "deblur",
+    "export",
     "config.__main__",
     "selftest",
 }

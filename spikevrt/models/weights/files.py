@@ -12,6 +12,7 @@ import torch
 
 from spikevrt.errors import UserError, reason_of
 from spikevrt.models.weights.digest import ZIP_START, DamagedFileError, check_content
+from spikevrt.models.weights.exported import state_of
 
 SAVE_AGAIN = "save it again with torch.save(model.state_dict(), ...)"
 PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd", b"7z\xbc\xaf": "7z"}
@@ -93,13 +94,13 @@ def is_safetensors(head: bytes, size: int) -> bool:
 
 
 def read_safetensors(path: Path) -> dict[str, Any]:
-    """Read a file of safetensors to the CPU."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    """Read a file of safetensors to the CPU; what was exported here has the form of a checkpoint."""
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        with safe_open(path, "pt") as file:
+            return state_of(file.metadata(), {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except (SafetensorError, ValueError) as error:
         raise DamagedFileError(
             f"checkpoint {path}: damaged or no safetensors file ({reason_of(error)}); copy or download it again"
         ) from None

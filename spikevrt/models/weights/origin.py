@@ -96,9 +96,14 @@ def described_file(path: Path) -> dict[str, Any]:
     """What tells a file of weights apart from others: its place, its SHA-256 and, in a checkpoint, the step."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    training = read_state(path).get("training")
+    return {"path": str(path), "sha256": digest, "step": step_of(read_state(path))}
+
+
+def step_of(state: Mapping[str, Any]) -> int | None:
+    """The step of a checkpoint; None for other files."""
+    training = state.get("training")
     step = training.get("step") if isinstance(training, Mapping) else None
-    return {"path": str(path), "sha256": digest, "step": step}
+    return step if isinstance(step, int) else None
 
 
 def writer(state: Mapping[str, Any]) -> str:
