@@ -157,6 +157,7 @@ def test_the_remedy_for_a_missing_package_exists(tmp_path, monkeypatch):
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
 )
+@pytest.mark.filterwarnings("ignore:.* has 10 bits a channel")
 def test_the_stated_matrix_and_range_are_used(tmp_path, size, context):
     flat = np.full((*size, 3), (200, 30, 90), np.uint8)
     write(tmp_path / "a.mp4", [flat], **context)
@@ -197,13 +198,15 @@ def test_colours_that_cannot_be_converted_are_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("context", "line"),
     [
+        ({"pix": "yuv420p10le"}, "has 10 bits a channel, of which frames keep the upper 8"),
         ({"pix": "yuv420p10le", "color_trc": 16, "colorspace": 9, "color_range": 1}, r"is HDR \(PQ\)"),
         ({"pix": "yuv420p10le", "color_trc": 18, "colorspace": 9, "color_range": 1}, r"is HDR \(HLG\)"),
         ({"pix": "yuva420p", "codec": "ffv1"}, "has an alpha channel"),
         ({"options": {"flags": "+ilme+ildct", "x264-params": "tff=1"}, "pix": "yuv420p"}, "is interlaced"),
     ],
-    ids=["pq", "hlg", "alpha", "interlaced"],
+    ids=["deep", "pq", "hlg", "alpha", "interlaced"],
 )
+@pytest.mark.filterwarnings("ignore:.* has 10 bits a channel")
 def test_what_rgb_does_not_show_is_named(tmp_path, context, line):
     write(tmp_path / "a.mkv", [pattern()] * 2, **context)
     with pytest.warns(UserWarning, match=rf"a\.mkv: {line}"):

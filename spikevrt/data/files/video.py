@@ -15,6 +15,7 @@ from spikevrt.data.files.video_decoding import (
     display_matrix,
     opened_video,
     start_of,
+    time_stamps,
     to_rgb,
 )
 from spikevrt.errors import UserError, warn
@@ -77,7 +78,7 @@ def frame_names(path: Path) -> list[str] | None:
 
 
 def count_frames(path: Path) -> int:
-    """Number of frames of a video, or of pictures of a folder; a video is decoded, as files often do not say.
+    """Number of frames of a video, or of pictures of a folder; see `frame_times`.
 
     Who counts frames takes them as evenly spaced; a warning says if they are not.
     """
@@ -89,25 +90,25 @@ def count_frames(path: Path) -> int:
 
 
 def frame_times(path: Path) -> Timing:
-    """The times of a source's frames; a video is decoded for it, but no frame is converted to RGB."""
+    """The times of a source's frames; a video is decoded for it only where its packets do not tell."""
     names = frame_names(path)
     if names is not None:
         return Timing(len(names), DEFAULT_RATE)
     with opened_video(path) as (container, stream):
         stated = stream.average_rate or stream.guessed_rate or DEFAULT_RATE
-        start = start_of(container)
+        start, tick = start_of(container), Fraction(stream.time_base.numerator, stream.time_base.denominator)
     rate = Fraction(stated.numerator, stated.denominator)
-    stamps = [(frame.pts, frame.time_base) for frame in decoded(path)]
-    if any(pts is None or not base for pts, base in stamps):
+    stamps = time_stamps(path)
+    known = [stamp for stamp in stamps if stamp is not None]
+    if len(known) < len(stamps):
         warn(path, f"has frames without time stamps; they are taken as evenly spaced, {float(rate):.5g} a second")
         return Timing(len(stamps), rate)
-    times = [pts * Fraction(base.numerator, base.denominator) - start for pts, base in stamps]
+    times = [stamp * tick - start for stamp in known]
     steps = [b - a for a, b in pairwise(times)]
     if not steps or min(steps) <= 0:
         if steps:
             warn(path, f"has time stamps that do not increase; frames are taken as even, {float(rate):.5g} a second")
         return Timing(len(times), rate)
-    tick = Fraction(stamps[0][1].numerator, stamps[0][1].denominator)
     typical = Fraction(median(steps))
     # The stated rate is the exact one, unless it is the mean of uneven steps.
     if abs(1 / rate - typical) > tick + typical / 100:

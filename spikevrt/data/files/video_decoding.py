@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikevrt.data.files.video_colours import HDR, UNTAGGED, untagged_matrix
 from spikevrt.errors import UserError, warn
 
 Frame = NDArray[np.uint8]
@@ -17,14 +19,12 @@ Matrix = tuple[tuple[int, int], tuple[int, int]]
 UPRIGHT: Matrix = (1, 0), (0, 1)
 TURNS: dict[int, Matrix] = {90: ((0, -1), (1, 0)), 180: ((-1, 0), (0, -1)), 270: ((0, 1), (-1, 0))}
 """Degrees against the clock -> how a frame is turned (see `display_matrix`)."""
-UNTAGGED = 2
-"""FFmpeg's number for colours that a file says nothing about."""
 TIMED = ("video", "audio", "subtitle")
 """Kinds of streams whose packets show how far a file reaches; PyAV reads none without a decoder."""
+FRAME_A_PACKET = ("h264", "hevc", "av1", "vp9", "mjpeg", "prores", "dnxhd", "ffv1", "rawvideo")
+"""Codecs whose packets hold one shown frame each; in others there are packets that show nothing."""
 STATING_DURATION = ("mov", "matroska", "avi", "flv", "asf")
 """Containers that say how long they last; of others, FFmpeg guesses it from what is there."""
-HDR = {16: "PQ", 18: "HLG"}
-"""FFmpeg's numbers of the transfer functions of HDR video."""
 
 
 def require_av() -> ModuleType:
@@ -87,35 +87,96 @@ def shown_stream(container: Any, path: Path) -> Any:
 def decoded(path: Path) -> Iterator[Any]:
     """PyAV's frames of a video; warns where the file is damaged, or ends before it says that it does."""
     with opened_video(path) as (container, stream):
-        count = 0
-        timed = [s for s in container.streams if s is stream or (s.type in TIMED and s.codec_context is not None)]
-        # Stream -> seconds at which its last packet ends.
-        ends = dict.fromkeys((s.index for s in timed), 0.0)
-        for packet in container.demux(timed):
-            if packet.pts is not None and packet.size:
-                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                ends[packet.stream_index] = max(ends[packet.stream_index], end)
+        count, reach = 0, Reach(container, stream)
+        for packet in reach.packets():
             for frame in packet.decode() if packet.stream_index == stream.index else ():
                 count += 1
                 if frame.is_corrupt or packet.is_corrupt:
                     warn(path, "is damaged: some frames are only guessed by the decoder; fetch or convert it again")
                 yield frame
-        for found, said in spans(container, stream, ends) if count else ():
-            if found < said - max(0.05, 1.5 * found / count):
-                warn(path, f"ends after {found:.2f} of {said:.2f} s, it is not whole: fetch it again")
-                break
+        missing = reach.missing(count)
+        if missing:
+            warn(path, f"ends after {missing[0]:.2f} of {missing[1]:.2f} s, it is not whole: fetch it again")
 
 
-def spans(container: Any, stream: Any, ends: dict[int, float]) -> Iterator[tuple[float, float]]:
-    """How long a file and a stream of it last, and how long the file says that they do, in seconds."""
-    if not container.format.name.startswith(STATING_DURATION):
-        return
-    if all(s.index in ends for s in container.streams if s.type in TIMED):
-        # Matroska counts from 0, not from its first frame.
-        yield max(ends.values()), (container.duration or 0) / 1e6
-    if stream.duration:
-        start = (stream.start_time or 0) * stream.time_base
-        yield ends[stream.index] - float(start), float(stream.duration * stream.time_base)
+class Reach:
+    """How far the packets of a file reach, beside how far it says that it lasts.
+
+    Args:
+        container: PyAV's container.
+        stream: the video stream that is read.
+    """
+
+    def __init__(self, container: Any, stream: Any) -> None:
+        self._container, self._stream = container, stream
+        self._timed = [s for s in container.streams if s is stream or (s.type in TIMED and s.codec_context is not None)]
+        # Stream -> seconds at which its last packet ends.
+        self._ends = dict.fromkeys((s.index for s in self._timed), 0.0)
+
+    def packets(self) -> Iterator[Any]:
+        """The packets of the video and of what is shown and heard with it."""
+        for packet in self._container.demux(self._timed):
+            if packet.pts is not None and packet.size:
+                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                self._ends[packet.stream_index] = max(self._ends[packet.stream_index], end)
+            yield packet
+
+    def missing(self, count: int) -> tuple[float, float] | None:
+        """How long a file of `count` frames lasts, and how long it says that it does, in seconds, if that is longer."""
+        spans = self._spans() if count else ()
+        return next(((found, said) for found, said in spans if found < said - max(0.05, 1.5 * found / count)), None)
+
+    def _spans(self) -> Iterator[tuple[float, float]]:
+        """How long the file and the stream last, and how long the file says that they do."""
+        container, stream = self._container, self._stream
+        if not container.format.name.startswith(STATING_DURATION):
+            return
+        if all(s.index in self._ends for s in container.streams if s.type in TIMED):
+            # Matroska counts from 0, not from its first frame.
+            yield max(self._ends.values()), (container.duration or 0) / 1e6
+        # Streams of Matroska do not say it; FFmpeg then gives them the length of the file.
+        if stream.duration and not container.format.name.startswith("matroska"):
+            start = (stream.start_time or 0) * stream.time_base
+            yield self._ends[stream.index] - float(start), float(stream.duration * stream.time_base)
+
+
+def time_stamps(path: Path) -> list[int | None]:
+    """When the frames of a video are shown, in order and in the time base of its stream; None where it is not said.
+
+    Its packets tell it as fast as they are read; where they may not, the video is decoded.
+    """
+    stamps = packet_stamps(path)
+    return [frame.pts for frame in decoded(path)] if stamps is None else stamps
+
+
+def packet_stamps(path: Path) -> list[int | None] | None:
+    """What `time_stamps` returns, without decoding; None where there may be packets that are no frames.
+
+    A packet is a frame unless it is to be discarded, as edit lists say. This is not so for some codecs, for interlaced
+    video, whose fields may have packets of their own, where the first frames need others that are missing, and in
+    damaged files.
+    """
+    first = next(decoded(path), None)
+    if first is None or first.interlaced_frame:
+        return None
+    with opened_video(path) as (container, stream):
+        if stream.codec_context.codec.canonical_name not in FRAME_A_PACKET:
+            return None
+        reach = Reach(container, stream)
+        marks = [
+            (packet.pts, packet.is_discard, packet.is_corrupt)
+            for packet in reach.packets()
+            if packet.stream_index == stream.index and packet.size
+        ]
+        if any(pts is None or corrupt for pts, _, corrupt in marks):
+            return None
+        stamps = [pts for pts, discarded, _ in marks if not discarded]
+        # What is shown before the first key frame needs one before it, which is not there.
+        orphaned = any(stamp < marks[0][0] for stamp in stamps)
+        if stream.codec_context.has_b_frames:
+            stamps.sort()
+        unordered = stamps[:1] != [first.pts] or any(b <= a for a, b in pairwise(stamps))
+        return None if orphaned or unordered or reach.missing(len(stamps)) else stamps
 
 
 def to_rgb(frame: Any, path: Path) -> Frame:
@@ -126,6 +187,9 @@ def to_rgb(frame: Any, path: Path) -> Frame:
         warn(path, "is interlaced; its fields are not separated: deinterlace it first for sharp motion")
     if any(component.is_alpha for component in frame.format.components):
         warn(path, "has an alpha channel, which is not used: colours are read as if opaque")
+    bits = max(component.bits for component in frame.format.components)
+    if bits > 8:
+        warn(path, f"has {bits} bits a channel, of which frames keep the upper 8")
     if frame.colorspace == UNTAGGED and not frame.format.is_rgb:
         frame.colorspace = untagged_matrix(frame.height, frame.width)
     try:
@@ -137,12 +201,6 @@ def to_rgb(frame: Any, path: Path) -> Frame:
     if a == 0:
         stored, a, d = stored.transpose(1, 0, 2), c, b
     return np.ascontiguousarray(stored[:: d or 1, :: a or 1])
-
-
-def untagged_matrix(height: int, width: int) -> int:
-    """PyAV's number of the colour matrix that players assume where a file names none: BT.709 for HD, else BT.601."""
-    known = require_av().video.reformatter.Colorspace
-    return known.ITU709 if width >= 1280 or height > 576 else known.ITU601
 
 
 def display_matrix(frame: Any, path: Path) -> Matrix:
