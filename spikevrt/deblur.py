@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,11 +20,14 @@ from spikevrt.cli import (
     run_command,
     tile_options,
 )
-from spikevrt.errors import UserError, one_line
+from spikevrt.errors import UserError, one_line, quoted
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
     from spikevrt.config import DataConfig
-    from spikevrt.data.files.video_writing import Writer
     from spikevrt.restoration.sources import Source
 
 VIDEOS = (".mp4", ".mkv", ".mov", ".avi")
@@ -58,11 +61,57 @@ def make_parser() -> argparse.ArgumentParser:
         "--fps", type=measure(1000), help="frames per second of --out (default: INPUT's times, else 24)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist at --out")
+    add_quality(parser)
     add_config_arguments(parser, default=None)
     add_tiles(parser)
     add_prove_again(parser)
     parser.add_argument("--device", help="cuda:N or cpu (default: CUDA if there is a GPU)")
     return parser
+
+
+def add_quality(parser: argparse.ArgumentParser) -> None:
+    """`--crf`, `--chroma`, `--lossless` and `--png-depth`: how near the results are to the restored frames."""
+    parser.add_argument(
+        "--crf",
+        type=constant_rate_factor,
+        metavar="N",
+        help="quality of a video, from 0 (best, largest) to 51 (default: 4, at which every frame is within 45 dB PSNR)",
+    )
+    parser.add_argument(
+        "--chroma",
+        choices=("444", "420"),
+        help="444 (default) stores the colour of every pixel, which players built on FFmpeg show (mpv, VLC, ...); 420 "
+        "that of every fourth, for phones, televisions, QuickTime and most browsers: 36 to 44 dB, whatever --crf",
+    )
+    parser.add_argument(
+        "--lossless",
+        action="store_true",
+        help="store a video's 8-bit frames bit by bit, as RGB: up to five times as large; for players built on FFmpeg",
+    )
+    parser.add_argument(
+        "--png-depth", type=int, choices=(8, 16), help="bits a channel of PNGs (default: 8); 16 rounds 256 times finer"
+    )
+
+
+def constant_rate_factor(text: str) -> int:
+    """Parse `--crf`."""
+    value = int(text)
+    if not 0 <= value <= 51:
+        raise argparse.ArgumentTypeError(f"{quoted(value)} must be from 0 to 51")
+    return value
+
+
+def require_fitting_quality(args: argparse.Namespace) -> None:
+    """Raise a `UserError` for an option of quality that --out, or another of them, leaves without a meaning."""
+    of_video = {"--crf": args.crf is not None, "--chroma": args.chroma is not None, "--lossless": args.lossless}
+    given = [name for name, used in of_video.items() if used]
+    if args.out.suffix.lower() not in VIDEOS:
+        if given:
+            raise UserError(f"{given[0]}: is for a video, and --out is a folder; name a video ({', '.join(VIDEOS)})")
+    elif args.png_depth is not None:
+        raise UserError(f"--png-depth {args.png_depth}: is for PNGs, and --out is a video; name a folder")
+    elif args.lossless and len(given) > 1:
+        raise UserError(f"--lossless: leaves nothing to {given[0]}; give one of them")
 
 
 def open_source(args: argparse.Namespace, data: DataConfig, use_spike: bool) -> Source:
@@ -77,11 +126,12 @@ def open_source(args: argparse.Namespace, data: DataConfig, use_spike: bool) -> 
 
 
 @contextmanager
-def open_output(args: argparse.Namespace, source: Source) -> Iterator[Writer]:
-    """Accept restored frames in order; a video appears once it is complete, PNGs appear one by one."""
+def open_output(args: argparse.Namespace, source: Source) -> Iterator[Callable[[Tensor], None]]:
+    """Accept restored frames (3,H,W) in [0,1] in order; a video appears once it is complete, PNGs appear one by one."""
     from spikevrt.data.files.images import write_png
     from spikevrt.data.files.video import warn_of_pixel_aspect
-    from spikevrt.data.files.video_writing import video_writer
+    from spikevrt.data.files.video_writing import CRF, Quality, video_writer
+    from spikevrt.restoration.comparison import to_bytes
 
     out: Path = args.out
     require_unread("--out", out, [source.frames])
@@ -90,24 +140,32 @@ def open_output(args: argparse.Namespace, source: Source) -> Iterator[Writer]:
     if taken and not args.overwrite:
         raise UserError(f"{out}: holds results already; name another --out, or give --overwrite")
     if is_video:
-        with video_writer(out, args.fps, source.frames) as write:
-            yield write
+        crf = CRF if args.crf is None else args.crf
+        quality = Quality(crf, half_chroma=args.chroma == "420", lossless=args.lossless)
+        with video_writer(out, args.fps, source.frames, quality) as write:
+            yield lambda frame: write(to_bytes(frame))
         return
     if out.is_file():
         raise UserError(f"{out}: is a file; --out names a folder, or a video ({', '.join(VIDEOS)})")
     warn_of_pixel_aspect(source.frames)
     names = iter(source.names)
-    yield lambda frame: write_png(out / f"{next(names)}.png", frame)
+    to_pixels = to_words if args.png_depth == 16 else to_bytes
+    yield lambda frame: write_png(out / f"{next(names)}.png", to_pixels(frame))
+
+
+def to_words(frame: Tensor) -> NDArray[np.uint16]:
+    """Convert (3,H,W) in [0,1] to uint16 (H,W,3), rounded."""
+    return (frame.clamp(0, 1) * 65535).round().permute(1, 2, 0).numpy().astype("uint16")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments, restore the clip and write it."""
     args = make_parser().parse_args(argv)
+    require_fitting_quality(args)
     from tqdm import tqdm
 
     from spikevrt.models import load_trained_model
     from spikevrt.models.backends.choose import forget_choices
-    from spikevrt.restoration.comparison import to_bytes
     from spikevrt.restoration.stream import Restorer
     from spikevrt.system.device import choose_device, settle_float32
 
@@ -122,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     restored = Restorer(model, config, device).restore(source)
     with open_output(args, source) as write, tqdm(restored, "deblur", len(source), unit="frame") as frames:
         for frame in frames:
-            write(to_bytes(frame))
+            write(frame)
     print(f"{len(source)} frames of {source.size[1]}x{source.size[0]} in {one_line(str(args.out))}")
     return 0
 

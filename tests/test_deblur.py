@@ -2,15 +2,17 @@
 
 import shutil
 
+import av
 import numpy as np
 import pytest
 import torch
 
-from spikevrt.config import config_to_tree, config_to_yaml
+from spikevrt.config import DataConfig, config_to_tree, config_to_yaml
 from spikevrt.data.files.video import frame_times, read_frames
-from spikevrt.deblur import main
+from spikevrt.deblur import main, make_parser, open_output
 from spikevrt.errors import UserError
 from spikevrt.models import build_model
+from spikevrt.restoration.sources import recording_source
 from tests.small_data import small_config
 from tests.small_videos import GAP, display_matrix, packets, pattern, write
 
@@ -89,6 +91,50 @@ def test_published_weights_alone_restore_without_spikes(tree, tmp_path, monkeypa
 def test_exactly_one_file_of_weights_is_given(given):
     with pytest.raises(UserError, match=r"--weights.*(not allowed with|is required)"):
         main(["frames", "--out", "sharp", *given])
+
+
+def test_results_are_as_near_as_they_are_asked_to_be(tree, tmp_path):
+    """The same frames as PNGs of both depths and as videos: what is exact, and what is near."""
+    blur = tree / "val" / "held" / "blur"
+    source = recording_source(blur, None, DataConfig())
+    frames = torch.rand((len(source), 3, *source.size), generator=torch.Generator().manual_seed(0)) * 1.1 - 0.05
+
+    def written(name, *options):
+        out = tmp_path / name
+        args = make_parser().parse_args([str(blur), "--checkpoint", "a.pt", "--out", str(out), *options])
+        with open_output(args, source) as write:
+            for frame in frames:
+                write(frame)
+        return np.array(list(read_frames(out))).astype(float)
+
+    wanted = frames.clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    assert np.abs(written("sharp") - wanted * 255).max() <= 0.501
+    assert np.array_equal(written("exact.mkv", "--lossless"), (wanted * 255).round())
+    errors = [
+        np.abs(written(f"{index}.mp4", *options) - wanted * 255).mean()
+        for index, options in enumerate((["--crf", "0"], [], ["--crf", "20"], ["--chroma", "420"]))
+    ]
+    assert errors == sorted(errors), "noise in all colours loses most where chroma is halved"
+    written("deep", "--png-depth", "16")
+    with av.open(str(tmp_path / "deep" / f"{source.names[0]}.png")) as container:
+        values = next(container.decode(video=0)).to_ndarray()
+    assert np.abs(values - wanted[0] * 65535.0).max() <= 0.501
+
+
+@pytest.mark.parametrize(
+    ("out", "options", "line"),
+    [
+        ("sharp", ["--crf", "9"], r"--crf: is for a video, and --out is a folder; name a video \(\.mp4, "),
+        ("sharp", ["--lossless"], "--lossless: is for a video, and --out is a folder"),
+        ("a.mp4", ["--png-depth", "16"], "--png-depth 16: is for PNGs, and --out is a video; name a folder"),
+        ("a.mp4", ["--lossless", "--crf", "9"], "--lossless: leaves nothing to --crf; give one of them"),
+        ("a.mp4", ["--crf", "52"], "argument --crf: 52 must be from 0 to 51"),
+    ],
+)
+def test_options_of_quality_without_a_meaning_are_refused(tmp_path, out, options, line):
+    """Before anything is read: neither the input nor the checkpoint exists."""
+    with pytest.raises(UserError, match=line):
+        main(["missing", "--checkpoint", "missing.pt", "--out", str(tmp_path / out), *options])
 
 
 def test_the_input_is_not_replaced_even_if_results_may_be(own_tree, tmp_path, checkpoint):

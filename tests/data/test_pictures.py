@@ -5,11 +5,12 @@ import warnings
 import zlib
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from spikevrt.data.files.images import as_png, image_size, read_image
+from spikevrt.data.files.images import as_png, image_size, read_image, write_png
 from spikevrt.data.files.video import count_frames, frame_names, read_frames
 from spikevrt.errors import UserError
 from tests.small_videos import STORED, exif
@@ -55,6 +56,18 @@ def test_damaged_exif_data_cost_no_pixels(tmp_path, upright, suffix, damage):
     Image.fromarray(upright).save(path, exif=b"Exif\0\0" + damage, **LOSSLESS[suffix])
     assert np.abs(read_image(path).astype(int) - upright).max() < 8
     assert image_size(path) == upright.shape[:2]
+
+
+@pytest.mark.parametrize("size", [(6, 9), (1, 1), (5, 1)])
+def test_sixteen_bits_are_written(tmp_path, size):
+    picture = np.random.default_rng(0).integers(0, 65536, (*size, 3), dtype=np.uint16)
+    write_png(tmp_path / "a.png", picture.swapaxes(0, 1).copy().swapaxes(0, 1))
+    with av.open(str(tmp_path / "a.png")) as container:
+        frame = next(container.decode(video=0))
+    assert frame.format.name == "rgb48be"
+    np.testing.assert_array_equal(frame.to_ndarray(), picture)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), picture >> 8)
+    assert image_size(tmp_path / "a.png") == size
 
 
 def quantised(picture, transparent):

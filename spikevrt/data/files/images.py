@@ -1,6 +1,7 @@
-"""Reads and writes pictures as 8-bit RGB."""
+"""Reads pictures as 8-bit RGB, and writes them with 8 or 16 bits."""
 
 import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,9 @@ WHITE_IS_ZERO = 0
 """Value of a TIFF's PhotometricInterpretation."""
 SMALLEST_TEXT, TEXT_LINES = 10, 20
 """Height of a text in a picture: at least so many pixels, and a picture as high as so many lines."""
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+COLOURED = 2
+"""A PNG's type of RGB without transparency."""
 
 _said: set[tuple[Path, str]] = set()
 """Folders and what this process has already said of a picture in them."""
@@ -148,10 +152,29 @@ def checked_size(path: Path) -> tuple[int, int]:
     return size
 
 
-def write_png(path: Path, image: NDArray[np.uint8]) -> None:
+def write_png(path: Path, image: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
     """Write a picture (H,W,3) or (H,W) as PNG to exactly this path, completely or not at all."""
     with replacing(path) as temporary:
-        Image.fromarray(image).save(temporary, "PNG", compress_level=1)
+        if image.dtype == np.uint16 and image.ndim == 3:
+            temporary.write_bytes(deep_png(image))
+        else:
+            Image.fromarray(image).save(temporary, "PNG", compress_level=1)
+
+
+def deep_png(image: NDArray) -> bytes:
+    """A picture (H,W,3) uint16 as a PNG of 16 bits a channel, which Pillow does not write."""
+    height, width, channels = image.shape
+    rows = np.ascontiguousarray(image, ">u2").view(np.uint8).reshape(height, -1)
+    # Bytes are stored as differences to the pixel on their left (filter 1), which compress better.
+    lines = np.ones((height, 1 + rows.shape[1]), np.uint8)
+    step = 2 * channels
+    lines[:, 1 : 1 + step] = rows[:, :step]
+    lines[:, 1 + step :] = rows[:, step:] - rows[:, :-step]
+    header = struct.pack(">IIBBBBB", width, height, 16, COLOURED, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 1)), (b"IEND", b"")
+    return PNG_SIGNATURE + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
 
 
 def with_text(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
