@@ -101,6 +101,10 @@ def constant_rate_factor(text: str) -> int:
     return value
 
 
+# argparse prints this name in its messages.
+constant_rate_factor.__name__ = "whole number"
+
+
 def require_fitting_quality(args: argparse.Namespace) -> None:
     """Raise a `UserError` for an option of quality that --out, or another of them, leaves without a meaning."""
     of_video = {"--crf": args.crf is not None, "--chroma": args.chroma is not None, "--lossless": args.lossless}

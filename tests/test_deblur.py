@@ -128,6 +128,7 @@ def test_results_are_as_near_as_they_are_asked_to_be(tree, tmp_path):
         ("sharp", ["--lossless"], "--lossless: is for a video, and --out is a folder"),
         ("a.mp4", ["--png-depth", "16"], "--png-depth 16: is for PNGs, and --out is a video; name a folder"),
         ("a.mp4", ["--lossless", "--crf", "9"], "--lossless: leaves nothing to --crf; give one of them"),
+        ("a.mp4", ["--crf", "fine"], "argument --crf: invalid whole number value: 'fine'"),
         ("a.mp4", ["--crf", "52"], "argument --crf: 52 must be from 0 to 51"),
     ],
 )

@@ -77,6 +77,7 @@ def test_written_videos_are_tagged_and_keep_their_size(tmp_path, size, suffix):
     assert np.abs(next(read_frames(tmp_path / f"a{suffix}")).astype(int) - green).max() <= 3
 
 
+@pytest.mark.filterwarnings("ignore:.*PyAV lacks the encoder libx264")
 def test_without_h264_the_size_is_kept_too(tmp_path, monkeypatch):
     monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
     with video_writer(tmp_path / "a.avi", 24) as add:

@@ -146,7 +146,8 @@ def exactly(items: Iterable[Item], count: int, path: Path) -> Iterator[Item]:
             break
         yield item
     if found != count:
-        raise UserError(f"{path}: had {count} frames when it was read first, and not now; leave it alone meanwhile")
+        remedy = "leave it alone meanwhile; if it is damaged, fetch it again"
+        raise UserError(f"{path}: had {count} frames when it was read first, and not now; {remedy}")
 
 
 def of_one_size(frames: Iterable[Frame]) -> Iterator[Frame]:

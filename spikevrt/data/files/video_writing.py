@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from spikevrt.data.files.atomic import replacing
 from spikevrt.data.files.video import DEFAULT_RATE, Timing, frame_times, pictures_of, pixel_aspect
-from spikevrt.data.files.video_colours import Colours, untagged_matrix
+from spikevrt.data.files.video_colours import LIMITED, Colours, untagged_matrix
 from spikevrt.data.files.video_decoding import Frame, decoded, location, open_container, require_av
 from spikevrt.data.files.video_sound import Sound, left_out
 from spikevrt.errors import UserError, warn
@@ -17,7 +17,11 @@ from spikevrt.errors import UserError, warn
 TICK = Fraction(1, 60000)
 """Unit of written time stamps: whole for milliseconds and for all usual frame rates, 30000/1001 too."""
 CRF = 4
-"""Constant rate factor at which every written frame is within 45 dB PSNR of the one that was given (measured)."""
+"""Constant rate factor at which every written frame is within 45 dB PSNR of the one that was given.
+
+Measured on films, photos, and both with noise: the worst frames have 45.3 to 51 dB. With chroma at half the resolution,
+films and photos have 36 to 44 dB even where nothing else is lost.
+"""
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,7 @@ class Encoder:
         if codec == "libx264rgb":
             self._colours = self._colours.as_rgb()
         if codec == "mpeg4":  # In AVI it cannot name its matrix.
-            self._colours = Colours(untagged_matrix(height, width))
+            self._colours = replace(self._colours, matrix=untagged_matrix(height, width), range=LIMITED)
         context = self._stream.codec_context
         context.height, context.width, context.pix_fmt = height, width, pixels
         context.time_base, context.sample_aspect_ratio = self._tick, self._aspect
