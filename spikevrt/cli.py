@@ -79,18 +79,18 @@ MOST = 10**9
 
 
 def whole(least: int = 1, most: int = MOST, why: str = "") -> Callable[[str], int]:
-    """A parser of an option's integer from `least` (at least 1) to `most`; `why` ends the message of a refusal."""
+    """A parser of an option's integer from `least` (0 or more) to `most`; `why` ends the message of a refusal."""
 
     def parse(text: str) -> int:
         value = int(text)
-        if value < 1:
+        if value < min(1, least):
             raise ValueError
         if not least <= value <= most:
             raise argparse.ArgumentTypeError(f"{quoted(value)} must be at least {least} and at most {most}{why}")
         return value
 
     # argparse prints this name in its messages.
-    parse.__name__ = "positive integer"
+    parse.__name__ = "positive integer" if least else "whole number"
     return parse
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spikevrt.cli import (
+    VIDEOS,
     add_config_arguments,
     add_prove_again,
     add_tiles,
     command_parser,
     config_options,
     measure,
+    names_video,
     path,
+    positive,
     require_unread,
     run_command,
     tile_options,
@@ -23,19 +24,17 @@ from spikevrt.cli import (
 from spikevrt.errors import UserError, one_line, quoted
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import Tensor
-
     from spikevrt.config import DataConfig
+    from spikevrt.restoration.results import Results, Share
     from spikevrt.restoration.sources import Source
+    from spikevrt.restoration.stream import Restorer
 
-VIDEOS = (".mp4", ".mkv", ".mov", ".avi")
 DESCRIPTION = """Restore a clip of any length and size.
 
   python -m spikevrt.deblur clip/ --checkpoint runs/first/best.pt --out sharp/        # a clip of the unified layout
   python -m spikevrt.deblur frames/ --spikes spikes/ --checkpoint best.pt --out sharp/
   python -m spikevrt.deblur blurred.mp4 --spikes spikes/ --checkpoint best.pt --out sharp.mp4
+  torchrun --nproc-per-node 4 -m spikevrt.deblur long.mp4 --spikes spikes/ --checkpoint best.pt --out sharp.mp4 --resume
   python -m spikevrt.deblur blurred.mp4 --weights 006_VRT_videodeblurring_GoPro.pth --out sharp.mp4    # no spikes
 
 INPUT is a folder of pictures, a video file, or a clip (a folder with blur/ and spike/ inside). --spikes is a folder
@@ -61,6 +60,14 @@ def make_parser() -> argparse.ArgumentParser:
         "--fps", type=measure(1000), help="frames per second of --out (default: INPUT's times, else 24)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist at --out")
+    parser.add_argument("--start", type=positive, metavar="N", help="first frame to restore, counted from 1")
+    parser.add_argument("--end", type=positive, metavar="N", help="last frame to restore (default: the last one)")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep the frames that are in --out already, and restore the others; of a video, frames are kept in "
+        "VIDEO.frames until all are there. The same weights and settings give what an uninterrupted run gives",
+    )
     add_quality(parser)
     add_config_arguments(parser, default=None)
     add_tiles(parser)
@@ -129,64 +136,74 @@ def open_source(args: argparse.Namespace, data: DataConfig, use_spike: bool) -> 
     return recording_source(frames, spikes if use_spike else None, data)
 
 
-@contextmanager
-def open_output(args: argparse.Namespace, source: Source) -> Iterator[Callable[[Tensor], None]]:
-    """Accept restored frames (3,H,W) in [0,1] in order; a video appears once it is complete, PNGs appear one by one."""
-    from spikevrt.data.files.images import write_png
-    from spikevrt.data.files.video import warn_of_pixel_aspect
-    from spikevrt.data.files.video_writing import CRF, Quality, video_writer
-    from spikevrt.restoration.comparison import to_bytes
+def open_results(args: argparse.Namespace, source: Source, share: Share) -> Results:
+    """Where the results go.
 
-    out: Path = args.out
-    require_unread("--out", out, [source.frames])
-    is_video = out.suffix.lower() in VIDEOS
-    taken = out.exists() if is_video else out.is_dir() and any(out.glob("*.png"))
-    if taken and not args.overwrite:
-        raise UserError(f"{out}: holds results already; name another --out, or give --overwrite")
-    if is_video:
+    Raises:
+        UserError: results are there already, or a part of the clip is named that it does not have.
+    """
+    from spikevrt.data.files.video import warn_of_pixel_aspect
+    from spikevrt.data.files.video_writing import CRF, Quality
+    from spikevrt.restoration.results import Results, chosen
+
+    require_unread("--out", args.out, [source.frames])
+    # What several processes write is looked at by the first one, before any of them writes.
+    if names_video(args.out, args.overwrite or args.resume or share.rank > 0):
         crf = CRF if args.crf is None else args.crf
         quality = Quality(crf, half_chroma=args.chroma == "420", lossless=args.lossless)
-        with video_writer(out, args.fps, source.frames, quality) as write:
-            yield lambda frame: write(to_bytes(frame))
-        return
-    if out.is_file():
-        raise UserError(f"{out}: is a file; --out names a folder, or a video ({', '.join(VIDEOS)})")
-    warn_of_pixel_aspect(source.frames)
-    names = iter(source.names)
-    to_pixels = to_words if args.png_depth == 16 else to_bytes
-    yield lambda frame: write_png(out / f"{next(names)}.png", to_pixels(frame))
-
-
-def to_words(frame: Tensor) -> NDArray[np.uint16]:
-    """Convert (3,H,W) in [0,1] to uint16 (H,W,3), rounded."""
-    return (frame.clamp(0, 1) * 65535).round().permute(1, 2, 0).numpy().astype("uint16")
+    else:
+        quality = None
+        warn_of_pixel_aspect(source.frames)
+    part, deep = chosen(len(source), args.start, args.end), args.png_depth == 16
+    return Results(args.out, source.names, part, source.frames, quality, args.fps, deep, args.resume, share)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments, restore the clip and write it."""
     args = make_parser().parse_args(argv)
     require_fitting_quality(args)
-    from tqdm import tqdm
-
     from spikevrt.models import load_trained_model
     from spikevrt.models.backends.choose import forget_choices
+    from spikevrt.restoration.results import Share
     from spikevrt.restoration.stream import Restorer
     from spikevrt.system.device import choose_device, settle_float32
 
     if args.prove_again:
         forget_choices()
-    device = choose_device(args.device)
+    share = Share.of_environment()
+    device = choose_device(args.device, share.local)
     settle_float32()
-    model, config = load_trained_model(
-        args.checkpoint, [*config_options(args), *tile_options(args)], args.config, device
-    )
+    options = [*config_options(args), *tile_options(args)]
+    model, config = load_trained_model(args.checkpoint, options, args.config, device)
     source = open_source(args, config.data, config.model.use_spike)
-    restored = Restorer(model, config, device).restore(source)
-    with open_output(args, source) as write, tqdm(restored, "deblur", len(source), unit="frame") as frames:
+    if args.resume and args.out.suffix.lower() in VIDEOS and args.out.exists() and not args.overwrite:
+        print(f"{one_line(str(args.out))}: is complete; nothing is left to do")
+        return 0
+    results = open_results(args, source, share)
+    with share.together():
+        results.begin()
+        restore(Restorer(model, config, device), source, results)
+    return 0
+
+
+def restore(restorer: Restorer, source: Source, results: Results) -> None:
+    """Restore what is missing, and write it."""
+    from tqdm import tqdm
+
+    numbers = results.missing()
+    kept = len(results.share.of(results.part)) - len(numbers)
+    if kept:
+        print(f"{kept} frames are there already, {len(numbers)} are left")
+    restored = restorer.restore(source, wanted=numbers) if numbers else iter(())
+    with (
+        results.writing(numbers) as write,
+        tqdm(restored, "deblur", len(numbers), unit="frame", disable=results.share.rank > 0) as frames,
+    ):
         for frame in frames:
             write(frame)
-    print(f"{len(source)} frames of {source.size[1]}x{source.size[0]} in {one_line(str(args.out))}")
-    return 0
+    cut = f", in {restorer.tiles}" if restorer.tiles else ""
+    size = f"{source.size[1]}x{source.size[0]}"
+    print(f"{len(numbers)} frames of {size} in {one_line(str(results.out))}{cut}")
 
 
 if __name__ == "__main__":

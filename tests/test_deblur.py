@@ -1,6 +1,8 @@
 """deblur reads all of its input before it writes anything, and its video is like the input."""
 
 import shutil
+import subprocess
+import sys
 
 import av
 import numpy as np
@@ -9,10 +11,12 @@ import torch
 
 from spikevrt.config import DataConfig, config_to_tree, config_to_yaml
 from spikevrt.data.files.video import frame_times, read_frames
-from spikevrt.deblur import main, make_parser, open_output
+from spikevrt.deblur import main, make_parser, open_results
 from spikevrt.errors import UserError
 from spikevrt.models import build_model
+from spikevrt.restoration.results import Share
 from spikevrt.restoration.sources import recording_source
+from spikevrt.restoration.stream import Restorer
 from tests.small_data import small_config
 from tests.small_videos import GAP, display_matrix, packets, pattern, write
 
@@ -102,7 +106,7 @@ def test_results_are_as_near_as_they_are_asked_to_be(tree, tmp_path):
     def written(name, *options):
         out = tmp_path / name
         args = make_parser().parse_args([str(blur), "--checkpoint", "a.pt", "--out", str(out), *options])
-        with open_output(args, source) as write:
+        with open_results(args, source, Share()).writing(range(len(source))) as write:
             for frame in frames:
                 write(frame)
         return np.array(list(read_frames(out))).astype(float)
@@ -147,3 +151,95 @@ def test_the_input_is_not_replaced_even_if_results_may_be(own_tree, tmp_path, ch
         with pytest.raises(UserError, match="is an input, which would be lost; name another file or folder"):
             main([str(blur.parent), "--checkpoint", str(checkpoint), "--out", str(out), "--device=cpu", "--overwrite"])
     assert before == {path.name: path.read_bytes() for path in blur.iterdir()}
+
+
+@pytest.fixture
+def deblurred(tree, checkpoint):
+    """deblurred(out, *options): runs the command on a clip of the small data set."""
+    clip = tree / "val" / "held"
+
+    def run(out, *options):
+        return main([str(clip), "--checkpoint", str(checkpoint), "--out", str(out), "--device", "cpu", *options])
+
+    return run
+
+
+def pictures(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.png"))}
+
+
+def test_parts_of_a_clip_are_what_the_whole_has(deblurred, tmp_path):
+    assert deblurred(tmp_path / "whole") == 0
+    whole = pictures(tmp_path / "whole")
+    for first, last in ((1, 2), (3, 5), (6, 6)):
+        assert deblurred(tmp_path / "parts", "--start", str(first), "--end", str(last), "--overwrite") == 0
+    assert pictures(tmp_path / "parts") == whole
+    for options, said in (
+        (["--start", "9"], "--start 9: the clip has 6 frames"),
+        (["--end", "7"], "--end 7: the clip has 6 frames"),
+        (["--start", "3", "--end", "2"], "--end 2: lies before --start 3"),
+    ):
+        with pytest.raises(UserError, match=said):
+            deblurred(tmp_path / "other", *options)
+    assert not (tmp_path / "other").exists()
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("out", ["sharp", "sharp.mp4"])
+def test_what_was_killed_goes_on_where_it_was(deblurred, tmp_path, monkeypatch, capsys, out):
+    whole, target = tmp_path / "whole" / out, tmp_path / "resumed" / out
+    assert deblurred(whole) == 0
+    plain, done = Restorer.restore, []
+
+    def killed(self, *args, **kwargs):
+        for frame in plain(self, *args, **kwargs):
+            if len(done) == 3:
+                raise Killed
+            done.append(1)
+            yield frame
+
+    monkeypatch.setattr(Restorer, "restore", killed)
+    with pytest.raises(Killed):
+        deblurred(target, "--resume")
+    monkeypatch.undo()
+    left = len(list(target.parent.glob("**/*.png")))
+    assert left < 6
+    assert deblurred(target, "--resume") == 0
+    if left:
+        assert f"{left} frames are there already, {6 - left} are left" in capsys.readouterr().out
+    if whole.is_dir():
+        assert pictures(target) == pictures(whole)
+    else:
+        assert target.read_bytes() == whole.read_bytes()
+        assert [path.name for path in target.parent.iterdir()] == [out]
+        assert deblurred(target, "--resume") == 0
+        assert "is complete" in capsys.readouterr().out
+
+
+def test_part_of_a_video_starts_with_its_first_frame(tree, tmp_path):
+    config = small_config(tree, "MODEL.USE_SPIKE=false")
+    torch.save({"config": config_to_tree(config), "params": build_model(config).state_dict()}, tmp_path / "twin.pt")
+    source = write(tmp_path / "film.mp4", [pattern((48, 64))] * len(GAP), GAP, sound="aac")
+    out = tmp_path / "part.mp4"
+    options = ["--checkpoint", str(tmp_path / "twin.pt"), "--out", str(out), "--device", "cpu", "--start", "2"]
+    with pytest.warns(UserWarning, match="its sound is left out, as not all frames are written"):
+        assert main([str(source), *options]) == 0
+    assert [float(t) for t in frame_times(out).times] == pytest.approx([(t - GAP[1]) / 1000 for t in GAP[1:]], abs=1e-3)
+
+
+@pytest.mark.runs
+@pytest.mark.parametrize("out", ["sharp", "sharp.mp4"])
+def test_two_processes_write_what_one_does(tree, checkpoint, deblurred, tmp_path, out):
+    assert deblurred(tmp_path / "one" / out) == 0
+    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "spikevrt.deblur"]
+    line += [str(tree / "val" / "held"), "--checkpoint", str(checkpoint), "--out", str(tmp_path / "two" / out)]
+    subprocess.run([*line, "--device", "cpu"], check=True, timeout=300)
+    one, two = tmp_path / "one" / out, tmp_path / "two" / out
+    if one.is_dir():
+        assert pictures(one) == pictures(two)
+    else:
+        assert one.read_bytes() == two.read_bytes()
+        assert [path.name for path in two.parent.iterdir()] == [out]

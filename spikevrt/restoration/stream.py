@@ -1,6 +1,6 @@
 """Restores clips of any length and size in temporal windows of a few frames each."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -21,11 +21,6 @@ from spikevrt.restoration.time_windows import Blend, time_windows
 from spikevrt.restoration.window import WindowRestorer
 from spikevrt.system.device import choose_device, settle_float32
 from spikevrt.system.memory import RESTORATION_ADVICE, keep_freed_memory, memory_advice
-
-
-def every_frame(number: int) -> bool:
-    """All frames of a clip are wanted."""
-    return True
 
 
 class Restorer:
@@ -147,11 +142,11 @@ class Restorer:
                 yield frame_in_memory(frame, exposed)
 
         frames = read()
-        for frame in self._restore(frames, grid, every_frame, count):
+        for frame in self._restore(frames, grid, None, count):
             yield kind.write(frame)
 
     def restore(
-        self, source: Source, frames: Iterator[Frame] | None = None, wanted: Callable[[int], bool] = every_frame
+        self, source: Source, frames: Iterator[Frame] | None = None, wanted: Collection[int] | None = None
     ) -> Iterator[Tensor]:
         """Restored frames (3,H,W) of a clip in files, float32 in [0,1] on the CPU, in order.
 
@@ -160,7 +155,7 @@ class Restorer:
         Args:
             source: the clip; one of fewer than CLIP_LEN frames is restored as if it went back and forth.
             frames: the clip's frames, if another reader shares them; None = decode them.
-            wanted: says for the number of a frame, from 0, whether it is restored.
+            wanted: numbers, from 0, of the frames that are restored; None = all.
 
         Raises:
             UserError: at once if the clip has no spikes and the model needs them; while iterating if memory runs out.
@@ -171,8 +166,9 @@ class Restorer:
             )
         self.warn_if_short(source.label, len(source))
         # Readers that share pictures have to advance together.
-        read = self._read_ahead(source) if frames is None else frames
-        return self._restore(read, source.grid, wanted, len(source))
+        numbers = range(len(source)) if wanted is None else frozenset(wanted)
+        read = self._read_ahead(source, numbers) if frames is None else frames
+        return self._restore(read, source.grid, numbers, len(source))
 
     def warn_if_short(self, label: str, count: int) -> None:
         """Warn if a clip of `count` frames does not fill a temporal window."""
@@ -180,29 +176,33 @@ class Restorer:
         if count < length:
             warn(label, f"{count} of the DATA.CLIP_LEN = {length} frames that the model takes; they are repeated")
 
-    def _read_ahead(self, source: Source) -> Iterator[Frame]:
+    def _read_ahead(self, source: Source, wanted: Collection[int]) -> Iterator[Frame]:
         """The frames of a clip; another thread decodes them and counts their spikes while the model computes."""
+        length = self.frames_at_once
+        needed = range(min(wanted, default=0) - length, max(wanted, default=0) + length)
 
         def counted() -> Iterator[Frame]:
-            for frame in source:
-                if self.needs_spikes:
+            for number, frame in enumerate(source):
+                if self.needs_spikes and number in needed:
                     frame.voxels(self.config.data)
                 yield frame
 
-        return ahead(counted(), self.frames_at_once)
+        return ahead(counted(), length)
 
     def _restore(
-        self, frames: Iterator[Frame], grid: Grid, wanted: Callable[[int], bool], count: int | None
+        self, frames: Iterator[Frame], grid: Grid, wanted: Collection[int] | None, count: int | None
     ) -> Iterator[Tensor]:
         length, overlap = self.frames_at_once, self.config.test.clip_overlap
-        blend, done = Blend(length), 0
+        blend, done, last = Blend(length), 0, None if wanted is None else max(wanted, default=-1)
         self.window.forget()
         with memory_advice(RESTORATION_ADVICE):
             for window in time_windows(frames, length, overlap, count):
-                if any(map(wanted, range(window.start, window.start + length))):
+                if wanted is None or any(i in wanted for i in range(window.start, window.start + length)):
                     blend.add(window.start, self.window.restore(window.start, window.frames, grid))
                 for number in range(done, window.final):
                     frame = blend.take(number)
-                    if frame is not None and wanted(number):
+                    if frame is not None and (wanted is None or number in wanted):
                         yield frame.clamp(0, 1)
                 done = window.final
+                if last is not None and done > last:
+                    return

@@ -1,7 +1,7 @@
 """Reads frames from a video file or a folder of pictures, as a player would show them."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -43,6 +43,15 @@ class Timing:
         """Whether the frames follow each other at about the same pace."""
         usual, slack = 1 / self.rate, UNEVEN / self.rate + 2 * self.tick
         return all(abs(b - a - usual) <= slack for a, b in pairwise(self.times))
+
+    def of(self, part: range | None) -> "Timing":
+        """The timing of successive frames alone, from the first of them on; None = of all."""
+        if part is None:
+            return self
+        times = self.times[part.start : part.stop]
+        # What starts with the source keeps its start, which need not be 0.
+        start = times[0] if times and part.start else Fraction(0)
+        return replace(self, count=len(part), times=tuple(time - start for time in times))
 
 
 def read_frames(path: Path) -> Iterator[Frame]:

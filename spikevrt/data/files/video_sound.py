@@ -73,8 +73,8 @@ def can_hold(container: str, path: Path, index: int) -> bool:
     return True
 
 
-def left_out(source: Any, path: Path) -> Sound:
-    """No sound; a warning says so if there is some."""
+def left_out(source: Any, path: Path, why: str) -> Sound:
+    """No sound; a warning says so, and why, if there is some."""
     if source.streams.audio:
-        warn(path, "its sound is left out, as --fps gives the video its own pace")
+        warn(path, f"its sound is left out, {why}")
     return Sound()

@@ -19,7 +19,7 @@ TICK = Fraction(1, 60000)
 CRF = 4
 """Constant rate factor at which every written frame is within 45 dB PSNR of the one that was given.
 
-Measured on films, photos, and both with noise: the worst frames have 45.3 to 51 dB. With chroma at half the resolution,
+Measured on films, photos, and both with noise: the worst frames have 45.2 to 51 dB. With chroma at half the resolution,
 films and photos have 36 to 44 dB even where nothing else is lost.
 """
 
@@ -75,7 +75,11 @@ class Writer(Protocol):
 
 @contextmanager
 def video_writer(
-    path: Path, fps: float | None = None, like: Path | None = None, quality: Quality = Quality()
+    path: Path,
+    fps: float | None = None,
+    like: Path | None = None,
+    quality: Quality = Quality(),
+    part: range | None = None,
 ) -> Iterator[Writer]:
     """Write an H.264 video (MPEG-4 if the encoder is missing); the file appears once it is complete.
 
@@ -85,13 +89,18 @@ def video_writer(
         like: where the frames come from. If it is a video, its pixel aspect and colours are kept, and its sound too
             unless `fps` is given, which may change the pace.
         quality: how near the video is to its frames.
+        part: numbers of the frames of `like` that are written; without all of them there is no sound. None = all.
 
     Raises:
         UserError: the file cannot be written.
     """
     av = require_av()
     film = like if like is not None and pictures_of(like) is None else None
-    timing = Timing(0, to_rate(fps)) if film is None or fps is not None else storable(frame_times(film), path)
+    timing, silent = Timing(0, to_rate(fps)), "as --fps gives the video its own pace"
+    if film is not None and fps is None:
+        whole = frame_times(film)
+        timing, silent = storable(whole.of(part), path), "as not all frames are written"
+        part = None if part == range(whole.count) else part
     try:
         with ExitStack() as stack:
             temporary = stack.enter_context(replacing(path))
@@ -101,7 +110,8 @@ def video_writer(
             if film is not None:
                 encoder.show_like(film)
                 source = stack.enter_context(open_container(film))
-                sound = Sound.of(source, container, film) if fps is None else left_out(source, film)
+                kept = fps is None and part is None
+                sound = Sound.of(source, container, film) if kept else left_out(source, film, silent)
 
             def write(frame: Frame) -> None:
                 sound.copy(until=encoder.encode(frame))

@@ -1,0 +1,178 @@
+"""Writes restored frames: PNGs in a folder, or a video; what was written before a kill is kept where it is wanted."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, distributed
+
+from spikevrt.data.files.images import read_image, write_png
+from spikevrt.data.files.video_writing import Quality, Writer, video_writer
+from spikevrt.errors import UserError
+from spikevrt.restoration.comparison import to_bytes
+from spikevrt.restoration.pipeline import behind
+
+FRAMES = ".frames"
+"""Ends the name of the folder beside a video that holds its frames until all are there."""
+WAITING = 4
+"""Frames that wait for the disk or the encoder, at most."""
+Write = Callable[[Tensor], None]
+
+
+RANKS = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+PATIENCE = timedelta(days=30)
+"""How long a process waits for the others."""
+
+
+class Share(NamedTuple):
+    """This process among those that restore one clip together, as torchrun says."""
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+    """Its number on this machine, and that of its GPU."""
+
+    @classmethod
+    def of_environment(cls) -> "Share":
+        """From RANK, WORLD_SIZE and LOCAL_RANK; a process by itself without them."""
+        return cls(*(int(os.environ.get(name, default)) for name, default in RANKS.items()))
+
+    def of(self, numbers: range) -> range:
+        """Its part of successive frames: neighbours share windows of time, so parts are not interleaved."""
+        first, last = (len(numbers) * i // self.world for i in (self.rank, self.rank + 1))
+        return numbers[first:last]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """While active, `wait` works."""
+        if self.world == 1:
+            yield
+            return
+        distributed.init_process_group("gloo", timeout=PATIENCE)
+        try:
+            yield
+        finally:
+            distributed.destroy_process_group()
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.world > 1:
+            distributed.barrier()
+
+
+ALONE = Share()
+
+
+@dataclass(frozen=True)
+class Results:
+    """Where the restored frames of a clip go.
+
+    Args:
+        out: a folder, or a video.
+        names: of all frames of the clip; PNGs are called so.
+        part: the numbers of the frames that are restored.
+        like: the clip: a video gives its times, sound, aspect and colours to a video.
+        quality: of a video; None = `out` is a folder.
+        fps: frames per second of a video; None = those of `like`.
+        deep: whether PNGs have 16 bits a channel.
+        keep: whether what is restored survives a kill, and what did is not restored again.
+        share: this process among several.
+    """
+
+    out: Path
+    names: Sequence[str]
+    part: range
+    like: Path
+    quality: Quality | None = None
+    fps: float | None = None
+    deep: bool = False
+    keep: bool = False
+    share: Share = ALONE
+
+    @property
+    def folder(self) -> Path | None:
+        """Where PNGs go; None if frames go into a video at once."""
+        if self.quality is None:
+            return self.out
+        return self.out.with_name(self.out.name + FRAMES) if self.keep or self.share.world > 1 else None
+
+    def picture(self, number: int) -> Path:
+        """The PNG of a frame."""
+        assert self.folder is not None
+        return self.folder / f"{self.names[number]}.png"
+
+    def begin(self) -> None:
+        """Remove what another run has left of a video's frames, unless it is kept; all processes are here then."""
+        if self.share.rank == 0 and self.quality is not None and self.folder is not None and not self.keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.share.wait()
+
+    def missing(self) -> list[int]:
+        """The frames that this process has to restore."""
+        mine = self.share.of(self.part)
+        return [i for i in mine if not (self.keep and self.folder is not None and self.picture(i).is_file())]
+
+    @contextmanager
+    def writing(self, numbers: Sequence[int]) -> Iterator[Write]:
+        """Accept the frames `numbers` (3,H,W), in [0,1], in order; another thread writes them.
+
+        A video appears once it is complete, PNGs appear one by one.
+        """
+        if self.folder is None:
+            with self._video() as video:
+
+                def add(frame: Tensor) -> None:
+                    video(to_bytes(frame))
+
+                with behind(add, WAITING) as write:
+                    yield write
+            return
+        following = iter(numbers)
+
+        def save(frame: Tensor) -> None:
+            write_png(self.picture(next(following)), to_words(frame) if self.deep else to_bytes(frame))
+
+        with behind(save, WAITING) as write:
+            yield write
+        self.share.wait()
+        if self.quality is not None and self.share.rank == 0:
+            self._join()
+
+    def _video(self) -> AbstractContextManager[Writer]:
+        assert self.quality is not None
+        return video_writer(self.out, self.fps, self.like, self.quality, self.part)
+
+    def _join(self) -> None:
+        """Make the video of the frames in the folder, and remove them."""
+        assert self.folder is not None
+        with self._video() as add:
+            for i in self.part:
+                add(read_image(self.picture(i)))
+        shutil.rmtree(self.folder)
+
+
+def chosen(count: int, first: int | None, last: int | None) -> range:
+    """Numbers from 0 of the frames `first` to `last`, which people count from 1.
+
+    Raises:
+        UserError: the clip of `count` frames has no such part.
+    """
+    first, last = first or 1, last or count
+    if first > count or last > count:
+        option, value = ("--start", first) if first > count else ("--end", last)
+        raise UserError(f"{option} {value}: the clip has {count} frames; give at most {count}")
+    if last < first:
+        raise UserError(f"--end {last}: lies before --start {first}")
+    return range(first - 1, last)
+
+
+def to_words(frame: Tensor) -> NDArray[np.uint16]:
+    """Convert (3,H,W) in [0,1] to uint16 (H,W,3), rounded."""
+    return (frame.clamp(0, 1) * 65535).round().permute(1, 2, 0).numpy().astype("uint16")
