@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from spikevrt.data.files.atomic import replacing, writing
 from spikevrt.errors import one_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LOG_NAME = "log.jsonl"
 BOARD_NAME = "tensorboard"
@@ -48,6 +51,7 @@ class RunLog:
         """Whether someone sees a bar move; a file gets a line for each row instead."""
         self.bar = tqdm(total=steps, initial=step, desc="train", unit="step", disable=not (shown and self.terminal))
         self._board = tensorboard(folder, step) if shown else None
+        self._picture: Tensor | None = None
         self._row_step = step
         self._row_time = time.monotonic()
 
@@ -68,6 +72,12 @@ class RunLog:
             with writing(self.path.parent / BOARD_NAME):
                 for name, value in values.items():
                     self._board.add_scalar(f"{kind}/{name}", value, step)
+                if kind == "val" and self._picture is not None:
+                    self._board.add_image("val/blurred, restored, sharp", self._picture, step)
+
+    def picture(self, picture: "Tensor") -> None:
+        """Show a picture (3,H,W) in [0,1] with the next row `val` in TensorBoard, if it is installed."""
+        self._picture = picture.cpu()
 
     def say(self, line: str) -> None:
         """Print a line above the bar; whoever has closed the output does not end the run."""

@@ -236,7 +236,7 @@ class Trainer:
     def _validate(self) -> None:
         ema = self.optimiser_step.ema
         with ema.applied() if ema is not None else nullcontext(), plainly(self.config.train.compile):
-            scores = validate(self.model, self.validation, self.config, self.processes)
+            scores = validate(self.model, self.validation, self.config, self.processes, self.log.picture)
         self.log.row("val", self.step, **scores)
         before = self.validated, self.best
         self.validated, self.best = self.step, max(self.best, scores[BEST_BY])

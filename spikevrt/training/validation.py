@@ -1,6 +1,7 @@
 """The samples of training and validation, in batches, and the metrics on the validation split."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -62,24 +63,37 @@ def validation_samples(config: Config) -> Subset:
     return Subset(data, [i * len(data) // count for i in range(count)])
 
 
+def unseen(picture: Tensor) -> None:
+    """Nobody looks at pictures."""
+
+
 @torch.no_grad()
-def validate(model: nn.Module, samples: Subset, config: Config, processes: Processes) -> dict[str, float]:
+def validate(
+    model: nn.Module,
+    samples: Subset,
+    config: Config,
+    processes: Processes,
+    show: Callable[[Tensor], object] = unseen,
+) -> dict[str, float]:
     """Means of `METRICS` over all frames (RGB) of the samples, which are divided among the processes.
 
-    Those of the blurred input, which a model has to surpass, begin with `BLURRED`.
+    Those of the blurred input, which a model has to surpass, begin with `BLURRED`. `show` is given a picture (3,H,W) of
+    the first sample's middle frame: blurred, restored and sharp side by side.
     """
     mine = Subset(samples, range(processes.rank, len(samples), processes.world))
     half = half_type(processes.device, config.train.mixed_precision)
     names = [prefix + name for prefix in ("", BLURRED) for name in METRICS]
     totals = torch.zeros(len(names) + 1, dtype=torch.float64, device=processes.device)
     model.eval()
-    for raw in load(mine, processes.device):
+    for number, raw in enumerate(load(mine, processes.device)):
         batch = to_device(raw, processes.device, config.data.norm)
         with half_precision(model, processes.device, half):
             out = run_model(model, batch.blur, batch.voxels)
         # Infinite values become NaN, which no metric and no comparison can take for a result.
         out = out.float()
         out = torch.where(out.isinf(), math.nan, out).clamp(0, 1)
+        if number == 0:
+            show(torch.cat([x[0, len(x[0]) // 2] for x in (batch.blur, out, batch.sharp)], -1).clamp(0, 1))
         pictures = (out, batch.blur)
         values = torch.stack([m.function(x, batch.sharp).sum() for x in pictures for m in METRICS.values()])
         totals[:-1] += values.to(totals)

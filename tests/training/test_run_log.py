@@ -6,7 +6,9 @@ import random
 import sys
 
 import pytest
+import torch
 
+from spikevrt.training import run_log
 from spikevrt.training.run_log import UNREADABLE_NAME, RunLog
 
 MUTATIONS = int(os.environ.get("SPIKEVRT_FUZZ_LOGS", "60"))
@@ -42,6 +44,28 @@ def test_without_a_terminal_rows_become_lines(tmp_path, capsys, monkeypatch):
         found = capsys.readouterr()
         assert ("step 20 of 100: loss 0.2500, " in found.out) != terminal
         assert ("train:" in found.err) == terminal
+
+
+def test_a_picture_of_a_validation_goes_to_tensorboard(tmp_path, monkeypatch):
+    seen = []
+
+    class Board:
+        def add_scalar(self, *_):
+            pass
+
+        def add_image(self, name, picture, step):
+            seen.append((name, tuple(picture.shape), step))
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(run_log, "tensorboard", lambda *_: Board())
+    log = RunLog(tmp_path, 0, 100, shown=True)
+    log.picture(torch.zeros(3, 8, 24))
+    log.row("train", 20, loss=0.25)
+    log.row("val", 20, psnr=25.0)
+    log.close()
+    assert seen == [("val/blurred, restored, sharp", (3, 8, 24), 20)]
 
 
 @pytest.mark.parametrize("last", [LINES[2][:20], LINES[2]], ids=["cut off", "without its newline"])
