@@ -44,7 +44,7 @@ def sections(report: Report) -> Iterator[str]:
     yield lines(f"memory of {title}: by what is computed again", points_table(own), *notes)
     if report.fit is not None:
         yield fit_text(report.fit, own)
-    restoring = f"memory of deblur, a window of {step.frames} frames, {step.type}, by the size of the frames"
+    restoring = f"memory of deblur, a window of {step.frames} frames, {step.type}, by the size of frames or tiles"
     yield lines(restoring, restoration_table(report.restoration))
     yield legend(report.allowance)
 
@@ -129,5 +129,5 @@ def legend(allowance: Allowance) -> str:
         "them.\n"
         "TFLOP: multiplications and additions of products and convolutions; GB: bytes read and written.\n"
         f"again: bytes moved to compute segments again, in forward passes; {KEY} at or above a peak takes it.\n"
-        "deblur takes frames whole: what is cut into tiles needs what a frame of the tile's size does."
+        "deblur cuts frames into tiles (--tile) where memory is short: they need what a frame of their size does."
     )
