@@ -1,4 +1,4 @@
-"""`python -m spikevrt.evaluate`: PSNR and SSIM of restored frames, of the blurred ones and of the spikes alone."""
+"""`python -m spikevrt.evaluate`: scores restored frames, the blurred ones and pictures from the spikes alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from spikevrt.cli import (
     add_config_arguments,
@@ -29,10 +29,8 @@ from spikevrt.config.train import PROTOCOLS
 from spikevrt.errors import UserError, one_line, shown
 
 if TYPE_CHECKING:
-    from spikevrt.config import DataConfig
-    from spikevrt.data.clips.clip import Clip
-    from spikevrt.restoration.evaluation import Compared, Methods
     from spikevrt.restoration.html_report import Album
+    from spikevrt.restoration.measuring import Setting
     from spikevrt.restoration.report import Report
 
 DESCRIPTION = """Measure trained models, and the results of other programs, on the validation split of a data set.
@@ -43,9 +41,18 @@ DESCRIPTION = """Measure trained models, and the results of other programs, on t
   python -m spikevrt.evaluate --checkpoint best.pt --report report.html   # to look at in a browser
   python -m spikevrt.evaluate --checkpoint best.pt --save pictures/     # for tools with other metrics
 
-Prints PSNR and SSIM per clip and over all clips: of the blurred input, of a picture made from the spikes alone (TFP, in
-grey), of the frames restored by each checkpoint, and of the pictures in each folder of --pictures. A checkpoint holds
-its configuration; --opts changes keys of all of them. Without --checkpoint, --config and --opts name the data.
+Prints PSNR and SSIM per clip and over all clips: of the blurred input, of pictures made from the spikes alone (TFP and
+TFI, in grey), of the frames restored by each checkpoint, and of the pictures in each folder of --pictures. A checkpoint
+holds its configuration; --opts changes keys of all of them. Without --checkpoint, --config and --opts name the data.
+
+Where OpenCV is installed (pip install opencv-python-headless), the warp error says how steady frames are: how much each
+differs from the one before, moved by the optical flow of the sharp frames, without what that frame did not show. It is
+in grey levels of 255, and lower is better. Compare with the row of the sharp frames, which shows what the flow cannot
+explain; blurred frames are often below it, as they lack the details that could flicker.
+
+LPIPS and the like need weights that other tools download. They read what --save writes, clip by clip:
+
+  pyiqa lpips -t pictures/restored/CLIP -r pictures/reference/CLIP
 """
 
 
@@ -106,7 +113,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--tfp-window", type=positive, help="spike frames that TFP averages (default: half of the exposure)"
     )
     parser.add_argument(
-        "--tfp-rate", type=measure(1), help="firing rate of a white pixel (default: from clip.json, else 0.6)"
+        "--tfp-rate", type=measure(1), help="firing rate of white in TFP and TFI (default: from clip.json, else 0.6)"
     )
     parser.add_argument("--device", help="cuda:N or cpu (default: CUDA if there is a GPU)")
     return parser
@@ -117,7 +124,7 @@ def named_files(option: str, arguments: Sequence[str], one: str = "restored") ->
 
     An equals sign inside the path of a file ends no name: `runs/lr=1e-4/best.pt` is a path.
     """
-    from spikevrt.restoration.evaluation import BLURRED, SHARP, TFP
+    from spikevrt.restoration.evaluation import TAKEN
 
     named: dict[str, Path] = {}
     for argument in arguments:
@@ -129,8 +136,8 @@ def named_files(option: str, arguments: Sequence[str], one: str = "restored") ->
             name, below = one if len(arguments) == 1 else file.resolve().parent.name, argument
         if not name or not below:
             raise UserError(f"{option} {shown(argument)}: without a name or a path; write NAME=PATH")
-        if name in (BLURRED, TFP, SHARP):
-            raise UserError(f"{option} {shown(argument)}: {name} is a row of every table; write another NAME=PATH")
+        if name in TAKEN:
+            raise UserError(f"{option} {shown(argument)}: {name} is {TAKEN[name]}; write another NAME=PATH")
         if name in named:
             raise UserError(f"{option} {shown(argument)}: two are called {shown(name)}; write NAME=PATH")
         named[name] = file
@@ -168,23 +175,15 @@ def pictured(wanted: str | None, clips: dict[str, tuple[str, ...]]) -> tuple[str
     return name, stem
 
 
-class Setting(NamedTuple):
-    """What is compared, and on which clips."""
-
-    data: DataConfig
-    clips: list[Clip]
-    methods: Methods
-    report: Report
-    """Without scores."""
-
-
 def open_all(args: argparse.Namespace) -> Setting:
     """Load models and look at the data set, so that what is wrong is found before anything is computed."""
     from spikevrt.config import load_config
     from spikevrt.data.clips.clip import find_clips
     from spikevrt.models import load_trained_model
     from spikevrt.models.weights.origin import described_file
-    from spikevrt.restoration.evaluation import Methods, TfpSettings
+    from spikevrt.restoration.consistency import flow_finder
+    from spikevrt.restoration.evaluation import Methods, SpikeSettings
+    from spikevrt.restoration.measuring import Setting
     from spikevrt.restoration.metrics import require_window
     from spikevrt.restoration.report import Report
     from spikevrt.restoration.stream import Restorer
@@ -218,46 +217,26 @@ def open_all(args: argparse.Namespace) -> Setting:
         "models": {name: described_file(path) for name, path in paths.items()},
     }
     restorers = {name: Restorer(model, config, device) for name, (model, config) in loaded.items()}
-    methods = Methods(restorers, folders, TfpSettings(args.tfp_window, args.tfp_rate))
-    return Setting(data, clips, methods, Report(about, configs[0].test.protocol, args.border))
+    methods, flow = Methods(restorers, folders, SpikeSettings(args.tfp_window, args.tfp_rate)), flow_finder()
+    report = Report(about, configs[0].test.protocol, args.border, pairs=flow is not None)
+    return Setting(data, clips, args.crop, methods, flow, report)
 
 
 def run(args: argparse.Namespace) -> tuple[Report, Album]:
     """Compute all figures, and keep the pictures of some frames by every method, behind a progress bar."""
     from tqdm import tqdm
 
-    from spikevrt.restoration.evaluation import SHARP, compare, score
     from spikevrt.restoration.html_report import Album
-    from spikevrt.restoration.report import Speed
-    from spikevrt.system.memory import memory_in_use
+    from spikevrt.restoration.measuring import measured
 
-    data, clips, methods, report = open_all(args)
-    ours = next(iter([*methods.restorers, *methods.pictures]))
-    album = Album(ours, pictured(args.picture_frame, {clip.name: clip.stems for clip in clips}))
-    frames = pixels = 0
-    with tqdm(total=sum(len(clip.stems) for clip in clips), desc="evaluate", unit="frame") as bar:
-        for clip in clips:
-            for frame in compare(clip, data, methods, args.crop):
-                scores = {m: score(p, frame.sharp, report.how, args.border) for m, p in frame.pictures.items()}
-                report.add(clip.name, frame.stem, scores)
-                frames, pixels = frames + 1, pixels + frame.sharp[0].numel()
-                if args.save:
-                    save(args.save, clip.name, frame)
-                album.offer(clip.name, frame.stem, frame.pictures | {SHARP: frame.sharp}, scores)
-                bar.update()
-    report.speeds = {name: Speed(seconds, frames, pixels) for name, seconds in methods.watch.seconds.items()}
-    for restorer in methods.restorers.values():
-        report.peak_bytes = memory_in_use(restorer.device)
-    return report, album
-
-
-def save(folder: Path, clip: str, frame: Compared) -> None:
-    """Write all pictures of a frame where tools for other metrics look for them."""
-    from spikevrt.data.files.images import write_png
-    from spikevrt.restoration.comparison import to_bytes
-
-    for method, picture in {"reference": frame.sharp, **frame.pictures}.items():
-        write_png(folder / method / clip / f"{frame.stem}.png", to_bytes(picture))
+    setting = open_all(args)
+    stems = {clip.name: clip.stems for clip in setting.clips}
+    ours = next(iter([*setting.methods.restorers, *setting.methods.pictures]))
+    album = Album(ours, pictured(args.picture_frame, stems))
+    frames = measured(setting, album, args.save)
+    for _ in tqdm(frames, "evaluate", sum(map(len, stems.values())), unit="frame"):
+        pass
+    return setting.report, album
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -268,6 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     picture = as_png("--picture", args.picture) if args.picture else None
     from spikevrt.models.backends.choose import forget_choices
     from spikevrt.restoration.comparison import comparison
+    from spikevrt.restoration.consistency import MISSING
     from spikevrt.restoration.html_report import write_html
 
     if args.prove_again:
@@ -276,6 +256,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     about = {key: value for key, value in report.about.items() if value is not None and key != "models"}
     print("\n".join(f"{key}: {one_line(str(value))}" for key, value in about.items()))
     print(f"protocol: {report.protocol} ({report.protocol_text})\n\n{report.text()}\n")
+    if not report.pairs:
+        print(MISSING)
     print(report.speed_text())
     for file, write in (
         (args.json, report.write_json),

@@ -41,7 +41,7 @@ def test_it_leaves_runs_pictures_and_restored_frames(finished):
 
 def test_its_gains_are_those_of_the_table(finished):
     every = json.loads((finished / "scores.json").read_text())["all"]
-    assert list(every) == ["blurred", "TFP", "VRT", "VRT+Spike"]
+    assert list(every) == ["blurred", "TFP", "TFI", "VRT", "VRT+Spike", "sharp"]
     assert len({method["frames"] for method in every.values()}) == 1
     gain = every["VRT+Spike"]["psnr"] - every["blurred"]["psnr"]
     assert demo.gains(finished / "scores.json").startswith(f"VRT+Spike: {gain:+.2f} dB over the blurred input, ")

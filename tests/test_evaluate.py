@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,8 @@ def test_home_folders_of_checkpoints(monkeypatch):
         (["=a.pt"], "--checkpoint =a.pt: without a name or a path; write NAME=PATH"),
         (["a="], "--checkpoint a=: without a name or a path"),
         (["TFP=a.pt"], "--checkpoint TFP=a.pt: TFP is a row of every table"),
+        (["TFI=a.pt"], "--checkpoint TFI=a.pt: TFI is a row of every table"),
+        (["reference=a.pt"], "--checkpoint reference=a.pt: reference is the sharp frames' folder; write another"),
         (["blurred/a.pt", "x=b.pt"], "--checkpoint blurred/a.pt: blurred is a row of every table"),
         (["x=a.pt", "x=b.pt"], "--checkpoint x=b.pt: two are called x; write NAME=PATH"),
     ],
@@ -94,7 +97,7 @@ def evaluated(tree, tmp_path, checkpoint, capsys):
 def test_pictures_of_another_program_are_scored_like_those_of_a_checkpoint(evaluated, tmp_path, checkpoint):
     saved, table = tmp_path / "saved", tmp_path / "scores.md"
     own, _ = evaluated("--checkpoint", f"ours={checkpoint}", "--save", str(saved), "--protocol", "kair-gopro")
-    assert {folder.name for folder in saved.iterdir()} == {"reference", "blurred", "TFP", "ours"}
+    assert {folder.name for folder in saved.iterdir()} == {"reference", "blurred", "TFP", "TFI", "ours"}
     both, said = evaluated(
         *(
             "--checkpoint",
@@ -128,6 +131,40 @@ def test_figures_say_which_weights_and_how_fast(evaluated, checkpoint):
     assert tree["speed"]["restored"]["frames_per_second"] > 0
     assert tree["peak_bytes"] > 0
     assert "megapixels a second" in said
+
+
+def test_frames_are_as_steady_as_their_figures_say(evaluated, tree, tmp_path):
+    pytest.importorskip("cv2")
+    clip = tree / "val" / "held"
+    shutil.copytree(clip / "sharp", tmp_path / "exact" / clip.name)
+    found, said = evaluated("--pictures", f"exact={tmp_path / 'exact'}", "--csv", str(tmp_path / "scores.csv"))
+    every = found["all"]
+    assert list(every) == ["blurred", "TFP", "TFI", "exact", "sharp"]
+    # Its texture moves by whole pixels, and its blur with it.
+    assert every["exact"]["warp_error"] == every["sharp"]["warp_error"] < 0.25
+    assert every["blurred"]["warp_error"] < 0.25
+    assert every["TFI"]["warp_error"] is None
+    assert every["TFI"]["warp_error_grey"] > every["sharp"]["warp_error_grey"]
+    assert [every["sharp"][name] for name in ("psnr", "ssim_grey")] == [None, None]
+    of_frames = found["frames"][clip.name]["sharp"]["warp_error"]
+    assert of_frames[0] is None
+    assert sum(of_frames[1:]) / len(of_frames[1:]) == pytest.approx(every["sharp"]["warp_error"])
+    with (tmp_path / "scores.csv").open() as file:
+        first = next(csv.DictReader(file))
+    assert (first["warp_error"], first["warp_error_grey"]) == ("", "")
+    assert "warp error RGB" in said
+    assert "opencv" not in said
+
+
+def test_without_opencv_the_column_is_absent(evaluated, tree, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    clip = tree / "val" / "held"
+    shutil.copytree(clip / "sharp", tmp_path / "exact" / clip.name)
+    found, said = evaluated("--pictures", f"exact={tmp_path / 'exact'}")
+    assert list(found["all"]) == ["blurred", "TFP", "TFI", "exact"]
+    assert "warp_error" not in found["all"]["exact"]
+    assert "warp error RGB" not in said
+    assert said.count("the extra flow): pip install opencv-python-headless\n") == 1
 
 
 def test_folders_alone_need_no_model(evaluated, tree, tmp_path):

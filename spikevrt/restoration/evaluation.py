@@ -1,57 +1,60 @@
-"""Applies every method to a clip and scores the results against the sharp frames."""
+"""Applies every method to a clip, frame by frame, beside the sharp frames."""
 
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from spikevrt.config import DataConfig
 from spikevrt.data.clips.augmentation import cut
 from spikevrt.data.clips.clip import Clip, white_rate
 from spikevrt.data.files.images import read_image
-from spikevrt.data.spikes.folder import SpikeFolder
-from spikevrt.data.spikes.tfp import enlarged, grey, tfp_picture
-from spikevrt.restoration.metrics import METRICS, Metric
-from spikevrt.restoration.protocols import Protocol
+from spikevrt.data.spikes.methods import TFI, TFP, WINDOWS
+from spikevrt.data.spikes.playback import firing
+from spikevrt.data.spikes.tfp import brightness, default_span, enlarged, middle_span
 from spikevrt.restoration.sources import clip_source, read_together, to_tensor
 from spikevrt.restoration.stream import Restorer
 
-BLURRED, TFP, SHARP = "blurred", "TFP", "sharp"
+BLURRED, SHARP = "blurred", "sharp"
 """Captions of the pictures that need no model, and of the sharp frame."""
+FROM_SPIKES = {"TFP": TFP, "TFI": TFI}
+"""Captions of the pictures from spikes alone, and by which method they are made."""
+REFERENCE = "reference"
+"""The folder in which the sharp frames are saved."""
+TAKEN = dict.fromkeys((BLURRED, *FROM_SPIKES, SHARP), "a row of every table") | {REFERENCE: "the sharp frames' folder"}
+"""Names that no model and no folder of pictures may have, and what they mean."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One sharp frame (3,H,W) and its restorations by method, float32 in [0,1]; TFP is (1,H,W)."""
+    """One sharp frame (3,H,W) and its restorations by method, float32 in [0,1]; those from spikes alone are (1,H,W)."""
 
     stem: str
     sharp: Tensor
     pictures: dict[str, Tensor]
 
 
-Scores = dict[str, float | None]
-"""Figures of one picture, or means over many, with the names of `titled`; grey pictures have no figures in colour."""
-GREY_SUFFIX = "_grey"
-
-
-def titled(colours: str) -> dict[str, Metric]:
-    """All figures of a picture, for example `psnr` and `psnr_grey`; titles name the colours."""
-    return {
-        **{name: metric._replace(title=f"{metric.title} {colours}") for name, metric in METRICS.items()},
-        **{name + GREY_SUFFIX: metric._replace(title=f"{metric.title} grey") for name, metric in METRICS.items()},
-    }
-
-
 @dataclass(frozen=True)
-class TfpSettings:
-    """How TFP pictures are made."""
+class SpikeSettings:
+    """How pictures are made from spikes alone."""
 
-    span: int | None = None
-    """Spike frames around the middle of the exposure that are averaged; None = half of the exposure."""
+    tfp_span: int | None = None
+    """Spike frames around the middle of the exposure that TFP averages; None = half of the exposure."""
     rate: float | None = None
     """Firing rate of a white pixel; None = from the clip's notes, else 0.6."""
+
+    def window(self, method: str, frames: int) -> slice:
+        """The spike frames that a picture of an exposure of `frames` shows; TFI shows as many as in `playback`.
+
+        Raises:
+            UserError: the exposure is shorter than `tfp_span`.
+        """
+        if method == TFP:
+            return middle_span(frames, self.tfp_span or default_span(frames))
+        return middle_span(frames, min(WINDOWS[method], frames))
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Methods:
     restorers: Mapping[str, Restorer]
     pictures: Mapping[str, Path] = field(default_factory=dict)
     """Folders of another program's results, as CLIP/STEM.png."""
-    tfp: TfpSettings = TfpSettings()
+    from_spikes: SpikeSettings = SpikeSettings()
     watch: "Stopwatch" = field(default_factory=lambda: Stopwatch())
 
 
@@ -101,45 +104,24 @@ def compare(clip: Clip, data: DataConfig, methods: Methods, crop: int | None) ->
     for stem, frame, *outputs in zip(clip.stems, blurred, *restored, strict=True):
         sharp = to_tensor(cut(read_image(clip.sharp[stem]), box, source.size, clip.sharp[stem]))
         pictures = {BLURRED: frame.blur.float() / 255}
-        if clip.spikes is not None:
-            rate = methods.tfp.rate or white_rate(clip.folder)
-            whole = enlarged(picture_of_spikes(clip.spikes, stem, data, rate, methods.tfp.span), source.size)
-            top, left, h, w = box
-            pictures[TFP] = whole[:, top : top + h, left : left + w]
+        top, left, h, w = box
+        for name, whole in from_spikes(clip, stem, data, methods.from_spikes).items():
+            pictures[name] = whole[:, top : top + h, left : left + w]
         for name, folder in methods.pictures.items():
             path = folder / clip.name / f"{stem}.png"
             pictures[name] = to_tensor(cut(read_image(path), box, source.size, path)).float() / 255
         yield Compared(stem, sharp.float() / 255, pictures | dict(zip(restorers, outputs, strict=True)))
 
 
-def picture_of_spikes(spikes: SpikeFolder, stem: str, data: DataConfig, rate: float, span: int | None) -> Tensor:
-    """(1,h,w) TFP picture of one exposure; `rate` and `span` as in `TfpSettings`."""
-    recording = spikes.recording(stem)
+def from_spikes(clip: Clip, stem: str, data: DataConfig, settings: SpikeSettings) -> dict[str, Tensor]:
+    """Pictures (1,H,W) of the middle of one exposure by every method of `FROM_SPIKES`; none without spikes."""
+    if clip.spikes is None:
+        return {}
+    recording, white = clip.spikes.recording(stem), settings.rate or white_rate(clip.folder)
     exposure = recording.exposure(data.spike_time_offset)
-    frames = recording.read(start=exposure.start, count=exposure.stop - exposure.start)
-    return tfp_picture(frames, rate, span)
-
-
-def score(picture: Tensor, sharp: Tensor, protocol: Protocol, border: int = 0) -> Scores:
-    """Score a picture (3,H,W) or (1,H,W) against the sharp frame (3,H,W), without `border` pixels at each side."""
-    inner = slice(border, -border or None)
-    picture, sharp = picture[:, inner, inner], sharp[:, inner, inner]
-    rgb = picture if picture.shape[0] == 3 else None
-    grey_picture, grey_sharp = picture if rgb is None else grey(picture), grey(sharp)
-    scores: Scores = {}
-    for name, metric in METRICS.items():
-        compared = None if rgb is None else metric.function(protocol.prepare(rgb), protocol.prepare(sharp))
-        scores[name] = None if compared is None else float(compared)
-        scores[name + GREY_SUFFIX] = float(metric.function(grey_picture, grey_sharp))
-    return scores
-
-
-def mean_scores(scores: list[Scores]) -> Scores:
-    """The mean of every figure over the pictures of one method."""
-    return {name: mean([of[name] for of in scores]) for name in scores[0]}
-
-
-def mean(values: list[float | None]) -> float | None:
-    """The mean, or None if a value is missing."""
-    there = [value for value in values if value is not None]
-    return sum(there) / len(there) if len(there) == len(values) else None
+    pictures = {}
+    for name, method in FROM_SPIKES.items():
+        window = settings.window(method, exposure.stop - exposure.start)
+        [rates] = firing(recording, method, [slice(exposure.start + window.start, exposure.start + window.stop)])
+        pictures[name] = enlarged(torch.from_numpy(brightness(rates, white))[None], clip.frame_size)
+    return pictures

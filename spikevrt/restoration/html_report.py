@@ -15,8 +15,8 @@ from torch import Tensor
 
 from spikevrt.errors import one_line
 from spikevrt.restoration.comparison import to_image
-from spikevrt.restoration.evaluation import Scores
 from spikevrt.restoration.report import Report, Table, write
+from spikevrt.restoration.scores import Scores
 
 TITLE = "spikevrt evaluation"
 

@@ -1,7 +1,7 @@
 """Metrics of restored frames, in float, without borders, for values in [0,1]; `METRICS` lists them."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -58,22 +58,31 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     return index.mean((-3, -2, -1)).view(shape[:-2]).mean(-1)
 
 
-class Metric(NamedTuple):
-    """A metric that gives one number per image; higher is better."""
+@dataclass(frozen=True)
+class Figure:
+    """How a figure of a picture is called and written."""
 
-    function: Callable[[Tensor, Tensor], Tensor]
-    """Takes two batches of images (...,C,H,W) in [0,1] with any C; returns (...)."""
     title: str
     decimals: int
-    unit: str = ""
+    unit: str
 
     def text(self, value: float | None) -> str:
         """A value as text without its unit; empty for None."""
         return "" if value is None else f"{value:.{self.decimals}f}"
 
 
-METRICS = {"psnr": Metric(psnr, "PSNR", 2, " dB"), "ssim": Metric(ssim, "SSIM", 4)}
+@dataclass(frozen=True)
+class Metric(Figure):
+    """A metric that gives one number per image; higher is better."""
+
+    function: Callable[[Tensor, Tensor], Tensor]
+    """Takes two batches of images (...,C,H,W) in [0,1] with any C; returns (...)."""
+
+
+METRICS = {"psnr": Metric("PSNR", 2, " dB", psnr), "ssim": Metric("SSIM", 4, "", ssim)}
 """The metrics of validation and evaluation, by their names in logs and JSON."""
+PAIR_FIGURES = {"warp_error": Figure("warp error", 2, "/255")}
+"""Figures of a frame and the one before (see `consistency.py`), by their names in JSON; lower is better."""
 BEST_BY = "psnr"
 """The metric that decides which weights of a run are saved as the best."""
 

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import spikevrt
 from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import one_line, shown
-from spikevrt.restoration.evaluation import Scores, mean_scores, titled
-from spikevrt.restoration.metrics import Metric
+from spikevrt.restoration import consistency
+from spikevrt.restoration.metrics import Figure
 from spikevrt.restoration.protocols import PROTOCOLS, Protocol
+from spikevrt.restoration.scores import Scores, mean_scores, titled
 from spikevrt.table import format_table, markdown_table
 
 FORMAT = 2
@@ -57,6 +58,8 @@ class Report:
     """Data set, split, folders, crop, models."""
     protocol: str = "rgb-float"
     border: int = 0
+    pairs: bool = False
+    """Whether scores have the figures of pairs of frames."""
     clips: dict[str, dict[str, list[Scores]]] = field(default_factory=dict)
     stems: dict[str, list[str]] = field(default_factory=dict)
     """Of the frames of each clip, in their order."""
@@ -71,14 +74,15 @@ class Report:
         return PROTOCOLS[self.protocol]
 
     @property
-    def metrics(self) -> dict[str, Metric]:
+    def metrics(self) -> dict[str, Figure]:
         """The columns by the names of scores."""
-        return titled(self.how.colours)
+        return titled(self.how.colours, self.pairs)
 
     @property
     def protocol_text(self) -> str:
         """How frames were compared, in one line."""
-        return f"{self.how.text(self.border)}; grey: 0.3 R + 0.59 G + 0.11 B in float"
+        compared = f"{self.how.text(self.border)}; grey: 0.3 R + 0.59 G + 0.11 B in float"
+        return f"{compared}; {consistency.ABOUT}" if self.pairs else compared
 
     def add(self, clip: str, stem: str, scores: Mapping[str, Scores]) -> None:
         """Add one frame's scores."""

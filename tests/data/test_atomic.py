@@ -23,8 +23,8 @@ from spikevrt.data.simulation.camera import SpikeCamera
 from spikevrt.data.simulation.recording import record
 from spikevrt.data.spikes.recording import write_packed
 from spikevrt.errors import UserError
-from spikevrt.restoration.evaluation import Scores
 from spikevrt.restoration.report import Report
+from spikevrt.restoration.scores import Scores
 from spikevrt.training.checkpoints import save_checkpoint
 from spikevrt.training.run_log import RunLog
 from tests.small_data import make_tree, moving_frames, small_config

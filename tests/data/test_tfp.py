@@ -6,7 +6,8 @@ import torch
 
 from spikevrt.data.clips.clip import white_rate
 from spikevrt.data.simulation.camera import SpikeSimulator
-from spikevrt.data.spikes.tfp import default_span, enlarged, grey, middle_span, tfp_picture
+from spikevrt.data.spikes.stretch import Stretch
+from spikevrt.data.spikes.tfp import brightness, default_span, enlarged, grey, mean_firing, middle_span
 from spikevrt.errors import UserError
 
 
@@ -14,9 +15,9 @@ from spikevrt.errors import UserError
 def test_brightness_comes_back(theta):
     light = np.linspace(0, 255, 48).reshape(6, 8)
     spikes = SpikeSimulator(6, 8, theta).run(np.repeat(light[None], 400, 0))
-    picture = tfp_picture(spikes, 1 / theta)
-    assert picture.shape == (1, 6, 8)
-    np.testing.assert_allclose(picture[0].numpy(), light / 255, atol=theta / 200)
+    picture = brightness(mean_firing(Stretch.of(spikes[middle_span(400, default_span(400))])), 1 / theta)
+    assert picture.shape == (6, 8)
+    np.testing.assert_allclose(picture, light / 255, atol=theta / 200)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7, 40, 56, 88, 97])

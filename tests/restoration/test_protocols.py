@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from spikevrt.config.train import PROTOCOLS as NAMES
-from spikevrt.restoration.evaluation import score
 from spikevrt.restoration.protocols import PROTOCOLS
 from spikevrt.restoration.report import Report
+from spikevrt.restoration.scores import score
 
 
 def test_every_key_has_its_protocol():

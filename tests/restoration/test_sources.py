@@ -96,12 +96,13 @@ def test_evaluation_decodes_a_frame_once_for_all_methods(tree, tmp_path, counted
     for name, path in models.items():
         alone = scores(tree, f"{name}={path}")
         assert alone[name] == together[name]
-        assert alone["TFP"] == together["TFP"]
+        for other in ("TFP", "TFI", "sharp"):
+            assert alone[other] == together[other]
 
 
 def test_voxels_are_not_computed_for_a_model_without_spikes(tree, tmp_path, counted):
     twin = checkpoint(tmp_path / "twin.pt", small_config(tree, "MODEL.USE_SPIKE=false"))
-    assert list(scores(tree, str(twin))) == ["blurred", "TFP", "restored"]
+    assert list(scores(tree, str(twin))) == ["blurred", "TFP", "TFI", "restored", "sharp"]
     assert not counted["voxels"]
 
 

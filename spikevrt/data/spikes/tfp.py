@@ -41,21 +41,6 @@ def middle_span(frames: int, span: int) -> slice:
     return slice(start, start + span)
 
 
-def tfp_picture(spikes: NDArray[np.uint8], rate: float, span: int | None = None) -> Tensor:
-    """The TFP picture of an exposure: the mean of the spikes around its middle, as brightness.
-
-    Args:
-        spikes: (n,h,w) of 0 and 1, one exposure.
-        rate: firing rate of a white pixel, in spikes per spike frame.
-        span: spike frames that are averaged; None = `default_span`.
-
-    Returns:
-        (1,h,w) float32 in [0,1].
-    """
-    part = spikes[middle_span(len(spikes), span or default_span(len(spikes)))]
-    return torch.from_numpy(brightness(mean_firing(Stretch.of(part)), rate))[None]
-
-
 def mean_firing(stretch: Stretch) -> NDArray[np.float32]:
     """(h,w) float32 spikes per spike frame, in [0,1]: the mean of all frames."""
     counts = voxelize(stretch.packed, 1, 8 * stretch.packed.shape[1], 1, packed=True, flip=False)

@@ -1,0 +1,132 @@
+"""How steady the frames of a clip are: each is compared with the one before, along the flow of the sharp frames.
+
+The flow is found by OpenCV: DIS (Kroeger et al. 2016). Which pixels the frame before did not show is found by following
+the flow there and back (Sundaram et al. 2010). Frames of H x W pixels.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spikevrt.data.spikes.tfp import grey
+from spikevrt.restoration.metrics import PAIR_FIGURES
+from spikevrt.restoration.protocols import BYTE, Protocol
+from spikevrt.restoration.scores import Scores, views
+from spikevrt_kernels.flow_warp import flow_warp, pixel_grid
+
+ABOUT = (
+    "warp error: mean difference from the frame before, moved by the optical flow of the sharp frames, without what "
+    "that frame did not show; lower is better"
+)
+MISSING = "without the warp error, which needs OpenCV (the extra flow): pip install opencv-python-headless"
+LEAST_SIDE = 16
+"""Pixels of the thinnest frame whose flow is asked for: OpenCV refuses thinner ones, or crashes."""
+[WARP_ERROR] = PAIR_FIGURES
+
+FlowFinder = Callable[[Tensor, Tensor], Tensor]
+"""Takes two frames (1,H,W) in [0,1]; returns (1,2,H,W) float32, where each pixel of the first is in the second."""
+
+
+def flow_finder() -> FlowFinder | None:
+    """Optical flow by OpenCV; None where OpenCV is not installed."""
+    try:
+        import cv2
+    except ImportError:
+        return None
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    # The preset stops at half of the resolution, with ten times the error on a moved texture.
+    dis.setFinestScale(0)
+
+    def find(first: Tensor, second: Tensor) -> Tensor:
+        height, width = first.shape[-2:]
+        flow = dis.calc(as_bytes(first), as_bytes(second), np.empty(0, np.float32))
+        return torch.from_numpy(flow[:height, :width]).permute(2, 0, 1)[None]
+
+    return find
+
+
+def as_bytes(picture: Tensor) -> NDArray[np.uint8]:
+    """(1,H,W) in [0,1] -> (H,W) uint8, continued at the right and the bottom where it is thinner than `LEAST_SIDE`."""
+    image = (picture[0] * BYTE).round().to(torch.uint8).numpy()
+    return np.pad(image, [(0, max(LEAST_SIDE - side, 0)) for side in image.shape], "edge")
+
+
+class Track(NamedTuple):
+    """Where the pixels of a frame were in the frame before."""
+
+    flow: Tensor
+    """(1,2,H,W): from each pixel to its place in the frame before."""
+    shown: Tensor
+    """(H,W) bool: whether the frame before shows it."""
+
+
+def find_track(find: FlowFinder, before: Tensor, now: Tensor) -> Track:
+    """Follow a frame (1,H,W) in [0,1] to the frame before."""
+    back, forth = find(now, before), find(before, now)
+    height, width = now.shape[-2:]
+    place = pixel_grid(height, width, like=back) + back[0].permute(1, 2, 0)
+    last = torch.tensor((width - 1, height - 1))
+    inside = ((place >= 0) & (place <= last)).all(-1)
+    forth = flow_warp(forth, back, padding="border")
+    # What was hidden is not found again: following there and back ends elsewhere.
+    off = (back + forth).square().sum(1)[0]
+    allowed = 0.01 * (back.square() + forth.square()).sum(1)[0] + 0.5
+    return Track(back, inside & (off <= allowed))
+
+
+def warp_error(before: Tensor, now: Tensor, track: Track) -> float | None:
+    """Mean absolute difference of a picture (C,H,W) in [0,1] from the one before, in grey levels of 255.
+
+    None if nothing of it was shown before.
+    """
+    moved = flow_warp(before[None], track.flow, padding="border")[0]
+    differences = (now - moved).abs().mean(0)[track.shown].double()
+    return float(differences.mean()) * BYTE if len(differences) else None
+
+
+class Steadiness:
+    """Compares the frames of one clip, which come in their order, each with the one before.
+
+    Args:
+        find: finds optical flow.
+        protocol: in which colours.
+        border: pixels at each side that are left out.
+    """
+
+    def __init__(self, find: FlowFinder, protocol: Protocol, border: int = 0) -> None:
+        self._find = find
+        self._protocol = protocol
+        self._border = border
+        self._before: tuple[Tensor, dict[str, dict[str, Tensor | None]]] | None = None
+
+    def scores(self, sharp: Tensor, pictures: Mapping[str, Tensor]) -> dict[str, Scores]:
+        """`PAIR_FIGURES` of the pictures of the next frame, by method; None in the first frame.
+
+        Args:
+            sharp: the sharp frame (3,H,W) in [0,1].
+            pictures: (3,H,W) or (1,H,W) in [0,1], of the same methods in every frame.
+        """
+        followed = grey(sharp)
+        seen = {name: views(picture, self._protocol) for name, picture in pictures.items()}
+        before, self._before = self._before, (followed, seen)
+        if before is None:
+            return {name: {WARP_ERROR + suffix: None for suffix in of} for name, of in seen.items()}
+        track = self._inner(find_track(self._find, before[0], followed))
+        return {
+            name: {
+                WARP_ERROR + suffix: None if was is None or now is None else warp_error(was, now, track)
+                for (suffix, now), was in zip(of.items(), before[1][name].values(), strict=True)
+            }
+            for name, of in seen.items()
+        }
+
+    def _inner(self, track: Track) -> Track:
+        """Without the border."""
+        inner = slice(self._border, -self._border or None)
+        kept = torch.zeros_like(track.shown)
+        kept[inner, inner] = track.shown[inner, inner]
+        return track._replace(shown=kept)
