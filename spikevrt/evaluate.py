@@ -48,7 +48,7 @@ holds its configuration; --opts changes keys of all of them. Without --checkpoin
 Where OpenCV is installed (pip install opencv-python-headless), the warp error says how steady frames are: how much each
 differs from the one before, moved by the optical flow of the sharp frames, without what that frame did not show. It is
 in grey levels of 255, and lower is better. Compare with the row of the sharp frames, which shows what the flow cannot
-explain; blurred frames are often below it, as they lack the details that could flicker.
+explain; frames without fine detail can be below it.
 
 LPIPS and the like need weights that other tools download. They read what --save writes, clip by clip:
 

@@ -15,11 +15,13 @@ from spikevrt.data.files.images import read_image, write_png
 from spikevrt.data.files.video import read_frames
 from spikevrt.data.files.video_writing import video_writer
 from spikevrt.data.spikes.folder import SpikeFolder
+from spikevrt.data.spikes.playback import firing
+from spikevrt.data.spikes.tfp import enlarged, middle_span
 from spikevrt.deblur import main as deblur
 from spikevrt.errors import UserError
 from spikevrt.models import build_model
 from spikevrt.restoration import sources
-from spikevrt.restoration.evaluation import Methods, compare
+from spikevrt.restoration.evaluation import FROM_SPIKES, Methods, SpikeSettings, compare, from_spikes
 from spikevrt.restoration.sources import clip_source, read_together, recording_source
 from spikevrt.restoration.stream import Restorer
 from tests.small_data import small_config
@@ -112,6 +114,20 @@ def test_evaluation_holds_no_more_frames_than_a_window(tree, counted):
     restorers = {name: Restorer(build_model(config), config, torch.device("cpu")) for name in ("a", "b")}
     for number, _ in enumerate(compare(clip, config.data, Methods(restorers), None), 1):
         assert len(counted["decoded"]) <= min(number + 2, FRAMES)
+
+
+def test_pictures_from_spikes_show_the_middle_of_the_exposure(tree):
+    data = small_config(tree).data
+    clip = find_clips(data, "val")[0]
+    recording = clip.spikes.recording(clip.stems[2])
+    frames = recording.frames
+    pictures = from_spikes(clip, clip.stems[2], data, SpikeSettings(tfp_span=5, rate=0.5))
+    for (name, picture), span in zip(pictures.items(), (5, min(11, frames)), strict=True):
+        [rates] = firing(recording, FROM_SPIKES[name], [middle_span(frames, span)])
+        wanted = enlarged(torch.from_numpy(rates / np.float32(0.5)).clamp(0, 1)[None], clip.frame_size)
+        torch.testing.assert_close(picture, wanted)
+    with pytest.raises(UserError, match=f"--tfp-window {frames + 1}: must be between 1 and the {frames} spike frames"):
+        from_spikes(clip, clip.stems[2], data, SpikeSettings(tfp_span=frames + 1))
 
 
 def test_readers_of_other_pictures_do_not_share_them(own_tree):
