@@ -11,7 +11,7 @@ from spikevrt.restoration.protocols import Protocol
 Scores = dict[str, float | None]
 """Figures of one picture, or means over many, with the names of `titled`.
 
-Grey pictures have no figures in colour, and the first frame of a clip has none of pairs of frames.
+Grey pictures have no figures in colour, and the first frame of a scene has none of pairs of frames.
 """
 GREY_SUFFIX = "_grey"
 
