@@ -111,7 +111,7 @@ def read_together(sources: Sequence[Source]) -> list[Iterator[Frame]]:
 
 def to_tensor(image: NDArray[np.uint8]) -> Tensor:
     """Convert (H,W,3) to (3,H,W)."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())
 
 
 def clip_source(clip: Clip, data: DataConfig, crop: int | None = None) -> Source:

@@ -14,7 +14,8 @@ from spikevrt.config.limits import MULTIPLE
 from spikevrt.data.clips.augmentation import Grid, require_size
 from spikevrt.errors import UserError, warn
 from spikevrt.models import load_trained_model
-from spikevrt.restoration.arrays import Array, Kind, Spikes, frame_in_memory, spikes_of
+from spikevrt.models.vrt import Flows
+from spikevrt.restoration.arrays import Array, Kind, Spikes, frame_in_memory, length_of, pair_of, spikes_of
 from spikevrt.restoration.pipeline import ahead
 from spikevrt.restoration.sources import Frame, Source
 from spikevrt.restoration.time_windows import Blend, time_windows
@@ -52,7 +53,7 @@ class Restorer:
 
         Args:
             path: a checkpoint, for example `runs/first/best.pt`.
-            options: `KEY=VALUE` changes to its configuration, for example `TEST.TILE_SIZE=256`.
+            options: `KEY=VALUE` changes to its configuration, for example `["TEST.TILE_SIZE=256"]`.
             device: `cuda:N` or `cpu`; None = CUDA if there is a GPU.
 
         Raises:
@@ -60,6 +61,7 @@ class Restorer:
         """
         place = choose_device(device)
         settle_float32()
+        options = [options] if isinstance(options, str) else options
         return cls(*load_trained_model(path, options, None, place), place)
 
     @property
@@ -102,13 +104,14 @@ class Restorer:
         Raises:
             UserError: frames or spikes have a wrong shape or type, or do not belong together; memory runs out.
         """
-        if len(frames) == 0:
+        count = length_of("frames", frames)
+        if count == 0:
             return frames
-        if spikes is not None and len(spikes) != len(frames):
-            raise UserError(f"{len(spikes)} exposures of spikes beside {len(frames)} frames; give one for each frame")
-        self.warn_if_short("frames", len(frames))
-        pairs = zip(frames, [None] * len(frames) if spikes is None else spikes, strict=True)
-        restored: list[Any] = list(self._restored(pairs, len(frames)))
+        if spikes is not None and length_of("spikes", spikes) != count:
+            raise UserError(f"{len(spikes)} exposures of spikes beside {count} frames; give one for each frame")
+        pairs = zip(frames, [None] * count if spikes is None else spikes, strict=True)
+        self.warn_if_short("frames", count)
+        restored: list[Any] = list(self._restored(pairs, count))
         return torch.stack(restored) if isinstance(restored[0], Tensor) else np.stack(restored)
 
     def stream(self, frames: Iterable[Array | tuple[Array, Array]]) -> Iterator[Array]:
@@ -117,7 +120,7 @@ class Restorer:
         Args:
             frames: frames (H,W,3) or (3,H,W), or pairs of a frame and its spikes (n,h,w); as in `__call__`.
         """
-        return self._restored((one if isinstance(one, tuple) else (one, None) for one in frames), None)
+        return self._restored(map(pair_of, frames), None)
 
     def _restored(self, pairs: Iterable[tuple[Array, Array | None]], count: int | None) -> Iterator[Array]:
         """Restored frames like those of `pairs`, of which there are `count`, if it is known."""
@@ -128,8 +131,6 @@ class Restorer:
         kind = Kind.of(first[0])
         size, grid, spiking = kind.size(first[0]), Grid(), (0, 0)
         if self.needs_spikes:
-            if first[1] is None:
-                raise UserError("the model needs spikes, and none were given; give those of each exposure, (n,h,w)")
             spiking = spikes_of(first[1]).shape[-2:]
             grid = Grid.of(size, spiking)
 
@@ -137,7 +138,7 @@ class Restorer:
             for number, (picture, spikes) in enumerate(chain([first], pairs)):
                 frame = kind.read(picture)
                 require_size(tuple(frame.shape[-2:]), size, f"frame {number}")
-                exposed = spikes_of(spikes) if self.needs_spikes and spikes is not None else None
+                exposed = spikes_of(spikes) if self.needs_spikes else None
                 require_size(spiking if exposed is None else exposed.shape[-2:], spiking, f"spikes of frame {number}")
                 yield frame_in_memory(frame, exposed)
 
@@ -194,11 +195,11 @@ class Restorer:
     ) -> Iterator[Tensor]:
         length, overlap = self.frames_at_once, self.config.test.clip_overlap
         blend, done, last = Blend(length), 0, None if wanted is None else max(wanted, default=-1)
-        self.window.forget()
+        flows: dict[int, Flows] = {}
         with memory_advice(RESTORATION_ADVICE):
             for window in time_windows(frames, length, overlap, count):
                 if wanted is None or any(i in wanted for i in range(window.start, window.start + length)):
-                    blend.add(window.start, self.window.restore(window.start, window.frames, grid))
+                    blend.add(window.start, self.window.restore(window.start, window.frames, grid, flows))
                 for number in range(done, window.final):
                     frame = blend.take(number)
                     if frame is not None and (wanted is None or number in wanted):

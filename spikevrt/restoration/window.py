@@ -47,18 +47,20 @@ class WindowRestorer:
         self.half = half_type(device, config.train.mixed_precision)
         self.vrt = backbone(model)
         self._tilings: dict[tuple[int, int, Fraction], Tiling] = {}
-        self._flows: dict[int, Flows] = {}
-        """Between a frame of the stream and the next one, by its number."""
         self.last: Tiling | None = None
         """How the last window was cut."""
 
-    def forget(self) -> None:
-        """Forget the flows of a stream, because another one begins."""
-        self._flows.clear()
-
     @torch.no_grad()
-    def restore(self, start: int, frames: Sequence[Frame], grid: Grid) -> Tensor:
-        """Restore T frames, which are known by their numbers from `start` on: (T,3,H,W) float32 on the CPU."""
+    def restore(self, start: int, frames: Sequence[Frame], grid: Grid, known: dict[int, Flows] | None = None) -> Tensor:
+        """Restore T frames, which are known by their numbers from `start` on: (T,3,H,W) float32 on the CPU.
+
+        Args:
+            start: number of the first frame in its stream.
+            frames: the frames.
+            grid: how their pixels and those of their spikes are related.
+            known: the flows between a frame of the same stream and the next one, by its number; those of this window
+                replace them. None = nothing is known. Streams may take turns, each with its own.
+        """
         blur = torch.stack([frame.blur for frame in frames])
         grid = grid if self.config.model.use_spike else Grid()
         padding = plan_padding((blur.shape[-2], blur.shape[-1]), self.config.model.window_size, grid.ratio)
@@ -68,7 +70,7 @@ class WindowRestorer:
             counts, bin_frames = (torch.stack(parts) for parts in zip(*counted, strict=True))
             raw |= {"counts": padding.spikes(counts), "bin_frames": bin_frames}
         with half_precision(self.model, self.device, self.half):
-            flows = self._flows_of(start, raw["blur"])
+            flows = self._flows_of(start, raw["blur"], {} if known is None else known)
             return padding.crop(self._that_fits(raw, flows, padding))
 
     def _that_fits(self, raw: dict[str, Tensor], flows: Flows | None, padding: Padding) -> Tensor:
@@ -103,17 +105,18 @@ class WindowRestorer:
         rgb, voxels = model_input(batch, self.config.data.norm)
         return run_model(self.model, rgb, voxels, flows)[0].float().cpu()
 
-    def _flows_of(self, start: int, blur: Tensor) -> Flows | None:
+    def _flows_of(self, start: int, blur: Tensor, known: dict[int, Flows]) -> Flows | None:
         """The flows of a window of padded frames (T,3,H,W), each pair of frames once for all windows and tiles."""
         if self.vrt is None:
             return None
         pairs = range(start, start + len(blur) - 1)
-        self._flows = {i: flows for i, flows in self._flows.items() if i in pairs}
+        for i in known.keys() - set(pairs):
+            del known[i]
         for i in pairs:
-            if i not in self._flows:
+            if i not in known:
                 pair = unit(blur[i - start : i - start + 2].to(self.device))
-                self._flows[i] = self.vrt.flows(pair[None])
-        backward, forward = zip(*(self._flows[i] for i in pairs), strict=True)
+                known[i] = self.vrt.flows(pair[None])
+        backward, forward = zip(*(known[i] for i in pairs), strict=True)
         return joined(backward), joined(forward)
 
     def tiling(self, padding: Padding) -> Tiling:

@@ -1,5 +1,7 @@
 """`spikevrt.Restorer` on arrays and tensors in memory: any size, any layout, streams."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -61,6 +63,28 @@ def test_layouts_and_types_make_no_difference(restorer, clip):
     assert torch.allclose(found, wanted, atol=1e-6)
 
 
+def test_it_does_not_matter_how_arrays_lie_in_memory(restorer, clip):
+    """As OpenCV's `frame[..., ::-1]`, big-endian files, and what a video decoder shares."""
+    frames, spikes = clip
+    wanted = restorer(frames, spikes)
+    backwards = np.ascontiguousarray(frames[..., ::-1])[..., ::-1]
+    spikes.flags.writeable = backwards.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(restorer(backwards, np.asfortranarray(spikes)), wanted)
+        floats = (frames / np.float32(255)).astype(">f4")
+        assert np.array_equal((restorer(floats, spikes) * 255).round(), wanted)
+
+
+def test_streams_that_take_turns_do_not_mix(restorer, clip):
+    """Frames of both have the same numbers."""
+    frames, spikes = clip
+    pairs = zip(frames, spikes, strict=True), zip(frames[::-1], spikes[::-1], strict=True)
+    turns = zip(*map(restorer.stream, pairs), strict=True)
+    for found, wanted in zip(zip(*turns, strict=True), (clip, (frames[::-1], spikes[::-1])), strict=True):
+        assert np.array_equal(np.stack(found), restorer(*wanted))
+
+
 def test_a_stream_gives_what_arrays_give_as_soon_as_it_can(restorer, clip):
     frames, spikes = clip
     taken = []
@@ -104,12 +128,26 @@ def test_a_model_without_spikes_needs_none(tree, tmp_path):
         (lambda f, s: (f, s.astype(np.float32)), "spikes of shape .* float32: must be"),
         (lambda f, s: (f, 3 * s), "values up to 3: must be 0 and 1"),
         (lambda f, s: (f, s[..., :60]), "differ in shape"),
+        (lambda f, s: (f.tolist(), s), "frame of type list: must be a NumPy array or a tensor"),
+        (lambda f, s: (f[:, :0], s), r"frame of shape \(0, 67, 3\): must be"),
+        (
+            lambda f, s: (iter(f), s),
+            r"frames of type .*iterator: must be an array or a list; stream\(\) takes iterators",
+        ),
+        (lambda f, s: (f, [*s[:2], None, *s[3:]]), "needs spikes, and none were given"),
+        (lambda f, s: (f, s[:, :0]), r"spikes of shape \(0, 45, 67\): an exposure has at least one spike frame"),
         (lambda f, s: ([*f[:4], f[4][:, :60]], s), "frame 4: 45x60 pixels, the clip's first frame 45x67"),
     ],
 )
 def test_what_does_not_fit_is_named(restorer, clip, change, said):
     with pytest.raises(UserError, match=said):
         restorer(*change(*clip))
+
+
+def test_a_stream_holds_frames_or_pairs(restorer, clip):
+    frames, spikes = clip
+    with pytest.raises(UserError, match="3 things for one frame of a stream"):
+        next(restorer.stream([(frames[0], spikes[0], 1)]))
 
 
 def test_tiles_are_said(tree, tmp_path, clip):

@@ -96,10 +96,10 @@ def test_flow_is_that_of_whole_frames_and_computed_once_a_pair(tree, monkeypatch
     plain, forward = model.flows, model.forward
     monkeypatch.setattr(model, "flows", lambda x: asked.append(x.shape) or plain(x))
     monkeypatch.setattr(model, "forward", lambda x, flows: given.append(flows) or forward(x, flows=flows))
-    restorer = WindowRestorer(model, config, CPU)
+    restorer, known = WindowRestorer(model, config, CPU), {}
     with torch.no_grad():
         for start in (0, 1):
-            restorer.restore(start, frames[start : start + 3], Grid())
+            restorer.restore(start, frames[start : start + 3], Grid(), known)
     assert asked == [(1, 2, 3, 104, 136)] * 3
     tiles = restorer.tiling(plan_padding((104, 136), config.model.window_size)).tiles
     assert len(given) == 2 * len(tiles) > 6
