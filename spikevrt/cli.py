@@ -94,15 +94,16 @@ def whole(least: int = 1, most: int = MOST, why: str = "") -> Callable[[str], in
     return parse
 
 
-def measure(most: float = MOST) -> Callable[[str], float]:
-    """A parser of an option's finite number above 0, up to `most`."""
+def measure(most: float = MOST, least: float = 0) -> Callable[[str], float]:
+    """A parser of an option's finite number above 0, from `least` up to `most`."""
 
     def parse(text: str) -> float:
         value = float(text)
         if not 0 < value < math.inf:
             raise ValueError
-        if value > most:
-            raise argparse.ArgumentTypeError(f"{value:g} must be at most {most:g}")
+        if not least <= value <= most:
+            bound = f"at most {most:g}" if value > most else f"at least {least:g}"
+            raise argparse.ArgumentTypeError(f"{value:g} must be {bound}")
         return value
 
     parse.__name__ = "positive number"
@@ -110,6 +111,8 @@ def measure(most: float = MOST) -> Callable[[str], float]:
 
 
 positive, positive_number = whole(), measure()
+frame_rate = measure(1000, 0.001)
+"""Frames a second of a video, within what all containers hold."""
 
 
 def home_path(text: str) -> str:
@@ -155,10 +158,15 @@ def names_video(out: Path, overwrite: bool) -> bool:
     is_video = out.suffix.lower() in VIDEOS
     if not is_video and out.is_file():
         raise UserError(f"{out}: is a file; --out names a folder, or a video ({', '.join(VIDEOS)})")
-    taken = out.exists() if is_video else out.is_dir() and any(out.glob("*.png"))
+    taken = out.exists() if is_video else out.is_dir() and pngs_in(out) > 0
     if taken and not overwrite:
         raise UserError(f"{out}: holds results already; name another --out, or give --overwrite")
     return is_video
+
+
+def pngs_in(folder: Path) -> int:
+    """How many PNGs a folder holds, without those of systems and killed commands, whose names begin with a dot."""
+    return sum(1 for _ in folder.glob("[!.]*.png"))
 
 
 def add_config_arguments(

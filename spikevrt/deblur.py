@@ -13,7 +13,7 @@ from spikevrt.cli import (
     add_tiles,
     command_parser,
     config_options,
-    measure,
+    frame_rate,
     names_video,
     path,
     positive,
@@ -56,9 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--weights", dest="checkpoint", type=path, help="published VRT weights (.pth), or others with --config"
     )
     parser.add_argument("--out", type=path, required=True, help=f"a folder for PNGs, or a file ({', '.join(VIDEOS)})")
-    parser.add_argument(
-        "--fps", type=measure(1000), help="frames per second of --out (default: INPUT's times, else 24)"
-    )
+    parser.add_argument("--fps", type=frame_rate, help="frames per second of a video (default: INPUT's times, else 24)")
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist at --out")
     parser.add_argument("--start", type=positive, metavar="N", help="first frame to restore, counted from 1")
     parser.add_argument("--end", type=positive, metavar="N", help="last frame to restore (default: the last one)")
@@ -117,8 +115,11 @@ def require_fitting_quality(args: argparse.Namespace) -> None:
     of_video = {"--crf": args.crf is not None, "--chroma": args.chroma is not None, "--lossless": args.lossless}
     given = [name for name, used in of_video.items() if used]
     if args.out.suffix.lower() not in VIDEOS:
-        if given:
-            raise UserError(f"{given[0]}: is for a video, and --out is a folder; name a video ({', '.join(VIDEOS)})")
+        if given or args.fps:
+            option = (*given, "--fps")[0]
+            raise UserError(f"{option}: is for a video, and --out is a folder; name a video ({', '.join(VIDEOS)})")
+        if args.overwrite and args.resume:
+            raise UserError("--overwrite: --resume keeps the pictures that are in --out; give one of them")
     elif args.png_depth is not None:
         raise UserError(f"--png-depth {args.png_depth}: is for PNGs, and --out is a video; name a folder")
     elif args.lossless and len(given) > 1:
@@ -146,7 +147,6 @@ def open_results(args: argparse.Namespace, source: Source, share: Share) -> Resu
     from spikevrt.data.files.video_writing import CRF, Quality
     from spikevrt.restoration.results import Results, chosen
 
-    require_unread("--out", args.out, [source.frames])
     # What several processes write is looked at by the first one, before any of them writes.
     if names_video(args.out, args.overwrite or args.resume or share.rank > 0):
         crf = CRF if args.crf is None else args.crf
@@ -155,7 +155,10 @@ def open_results(args: argparse.Namespace, source: Source, share: Share) -> Resu
         quality = None
         warn_of_pixel_aspect(source.frames)
     part, deep = chosen(len(source), args.start, args.end), args.png_depth == 16
-    return Results(args.out, source.names, part, source.frames, quality, args.fps, deep, args.resume, share)
+    results = Results(args.out, source.names, part, source.frames, quality, args.fps, deep, args.resume, share)
+    for written in results.places():
+        require_unread("--out", written, [source.frames])
+    return results
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -167,10 +170,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from spikevrt.restoration.results import Share
     from spikevrt.restoration.stream import Restorer
     from spikevrt.system.device import choose_device, settle_float32
+    from spikevrt.system.process import place_of_process
 
     if args.prove_again:
         forget_choices()
-    share = Share.of_environment()
+    share = Share(*place_of_process())
     device = choose_device(args.device, share.local)
     settle_float32()
     options = [*config_options(args), *tile_options(args)]
@@ -190,7 +194,7 @@ def restore(restorer: Restorer, source: Source, results: Results) -> None:
     """Restore what is missing, and write it."""
     from tqdm import tqdm
 
-    numbers = results.missing()
+    numbers = results.missing(source.size)
     kept = len(results.share.of(results.part)) - len(numbers)
     if kept:
         print(f"{kept} frames are there already, {len(numbers)} are left")

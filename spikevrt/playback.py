@@ -14,9 +14,11 @@ from spikevrt.cli import (
     VIDEOS,
     add_config_arguments,
     command_parser,
+    frame_rate,
     measure,
     names_video,
     path,
+    pngs_in,
     positive,
     require_unread,
     run_command,
@@ -82,7 +84,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--window", type=whole(1, LARGEST_WINDOW), help=f"spike frames that one picture shows (default: {usual})"
     )
     parser.add_argument("--step", type=positive, default=STEP, help="spike frames from one picture to the next")
-    parser.add_argument("--fps", type=measure(1000), help=f"pictures per second of a video (default: {FPS})")
+    parser.add_argument("--fps", type=frame_rate, help=f"pictures per second of a video (default: {FPS})")
     parser.add_argument(
         "--time", action="store_true", help="write the time of its window's middle into each picture, in ms"
     )
@@ -177,7 +179,7 @@ def summary(
     """Lines that say what was made, and what to do where it does not look right."""
     geometry = playback.files[0].geometry
     yield f"{len(playback)} pictures of {geometry.width}x{geometry.height} in {one_line(str(args.out))}"
-    others = 0 if is_video else sum(1 for _ in args.out.glob("*.png")) - len(playback)
+    others = 0 if is_video else pngs_in(args.out) - len(playback)
     if others:
         yield f"that folder also holds {others} PNGs that were there before; remove them if they are of another run"
     yield (

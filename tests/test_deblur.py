@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from spikevrt.cli import names_video
 from spikevrt.config import DataConfig, config_to_tree, config_to_yaml
+from spikevrt.data.files.images import write_png
 from spikevrt.data.files.video import frame_times, read_frames
 from spikevrt.deblur import main, make_parser, open_results
 from spikevrt.errors import UserError
@@ -17,6 +19,7 @@ from spikevrt.models import build_model
 from spikevrt.restoration.results import Share
 from spikevrt.restoration.sources import recording_source
 from spikevrt.restoration.stream import Restorer
+from spikevrt.system.process import place_of_process
 from tests.small_data import small_config
 from tests.small_videos import GAP, display_matrix, packets, pattern, write
 
@@ -133,6 +136,9 @@ def test_results_are_as_near_as_they_are_asked_to_be(tree, tmp_path):
         ("a.mp4", ["--png-depth", "16"], "--png-depth 16: is for PNGs, and --out is a video; name a folder"),
         ("a.mp4", ["--lossless", "--crf", "9"], "--lossless: leaves nothing to --crf; give one of them"),
         ("a.mp4", ["--crf", "fine"], "argument --crf: invalid whole number value: 'fine'"),
+        ("sharp", ["--fps", "9"], "--fps: is for a video, and --out is a folder"),
+        ("a.mp4", ["--fps", "1e-4"], "--fps: 0.0001 must be at least 0.001"),
+        ("sharp", ["--resume", "--overwrite"], "--overwrite: --resume keeps the pictures that are in --out; give one"),
         ("a.mp4", ["--crf", "52"], "argument --crf: 52 must be from 0 to 51"),
     ],
 )
@@ -217,6 +223,57 @@ def test_what_was_killed_goes_on_where_it_was(deblurred, tmp_path, monkeypatch, 
         assert [path.name for path in target.parent.iterdir()] == [out]
         assert deblurred(target, "--resume") == 0
         assert "is complete" in capsys.readouterr().out
+
+
+def test_only_whole_pictures_of_this_run_are_kept(deblurred, tmp_path):
+    out = tmp_path / "sharp"
+    assert deblurred(out) == 0
+    whole = pictures(out)
+    first, second, *_ = sorted(out.iterdir())
+    first.write_bytes(whole[first.name][:-20])
+    with pytest.warns(UserWarning, match=f"{first.name}: is damaged; this frame is restored again"):
+        assert deblurred(out, "--resume") == 0
+    assert pictures(out) == whole
+    with pytest.raises(UserError, match=r"has 48x64 pixels of 8 bits where this run makes 48x64 of 16; remove"):
+        deblurred(out, "--resume", "--png-depth", "16")
+    write_png(second, np.zeros((5, 7, 3), np.uint8))
+    with pytest.raises(UserError, match=f"{second.name}: has 5x7 pixels of 8 bits where this run makes 48x64 of 8"):
+        deblurred(out, "--resume")
+
+
+def test_frames_of_a_video_that_are_kept_are_no_input_and_nothing_else_goes_with_them(tree, deblurred, tmp_path):
+    out, folder = tmp_path / "a.mp4", tmp_path / "a.mp4.frames"
+    shutil.copytree(tree / "val" / "held" / "blur", folder)
+    args = make_parser().parse_args([str(folder), "--checkpoint", "a.pt", "--out", str(out), "--resume"])
+    with pytest.raises(UserError, match=r"a\.mp4\.frames: is an input, which would be lost"):
+        open_results(args, recording_source(folder, None, DataConfig()), Share())
+    (folder / "notes.txt").write_text("mine")
+    assert deblurred(out, "--resume") == 0
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def test_a_picture_is_not_replaced_by_its_own_result(tmp_path):
+    picture = tmp_path / "one.png"
+    write_png(picture, pattern((48, 64)))
+    args = make_parser().parse_args([str(picture), "--checkpoint", "a.pt", "--out", str(tmp_path), "--overwrite"])
+    with pytest.raises(UserError, match=r"one\.png: is an input, which would be lost"):
+        open_results(args, recording_source(picture, None, DataConfig()), Share())
+
+
+def test_leftovers_of_systems_are_no_results(tmp_path):
+    for name in ("._a.png", ".spikevrt-abcdefgh.png"):
+        (tmp_path / name).touch()
+    assert not names_video(tmp_path, overwrite=False)
+
+
+@pytest.mark.parametrize(
+    "group", [{"RANK": "x"}, {"RANK": "2", "WORLD_SIZE": "2"}, {"WORLD_SIZE": "0"}, {"RANK": "0", "WORLD_SIZE": "2"}]
+)
+def test_a_group_that_torchrun_did_not_make_is_refused(monkeypatch, group):
+    for name, value in group.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=r"(RANK|WORLD_SIZE)=.*: are not as torchrun sets them; start by torchrun, or"):
+        place_of_process()
 
 
 def test_part_of_a_video_starts_with_its_first_frame(tree, tmp_path):

@@ -1,9 +1,7 @@
 """Writes restored frames: PNGs in a folder, or a video; what was written before a kill is kept where it is wanted."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, distributed
 
-from spikevrt.data.files.images import read_image, write_png
+from spikevrt.data.files.atomic import remove_leftovers
+from spikevrt.data.files.images import checked_size, png_depth, read_image, write_png
 from spikevrt.data.files.video_writing import Quality, Writer, video_writer
-from spikevrt.errors import UserError
+from spikevrt.errors import UserError, warn
 from spikevrt.restoration.comparison import to_bytes
 from spikevrt.restoration.pipeline import behind
 
@@ -26,7 +25,6 @@ WAITING = 4
 Write = Callable[[Tensor], None]
 
 
-RANKS = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
 PATIENCE = timedelta(days=30)
 """How long a process waits for the others."""
 
@@ -38,11 +36,6 @@ class Share(NamedTuple):
     world: int = 1
     local: int = 0
     """Its number on this machine, and that of its GPU."""
-
-    @classmethod
-    def of_environment(cls) -> "Share":
-        """From RANK, WORLD_SIZE and LOCAL_RANK; a process by itself without them."""
-        return cls(*(int(os.environ.get(name, default)) for name, default in RANKS.items()))
 
     def of(self, numbers: range) -> range:
         """Its part of successive frames: neighbours share windows of time, so parts are not interleaved."""
@@ -108,16 +101,49 @@ class Results:
         assert self.folder is not None
         return self.folder / f"{self.names[number]}.png"
 
+    def places(self) -> Iterator[Path]:
+        """All that is replaced or removed; a single picture may be restored into its own folder."""
+        yield self.out
+        if self.folder is not None:
+            yield self.folder
+            yield self.picture(self.part[0])
+
     def begin(self) -> None:
         """Remove what another run has left of a video's frames, unless it is kept; all processes are here then."""
         if self.share.rank == 0 and self.quality is not None and self.folder is not None and not self.keep:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._remove_frames()
         self.share.wait()
 
-    def missing(self) -> list[int]:
-        """The frames that this process has to restore."""
+    def missing(self, size: tuple[int, int]) -> list[int]:
+        """The frames that this process has to restore.
+
+        Args:
+            size: (H,W) of the frames.
+
+        Raises:
+            UserError: a picture that should be kept is of another run.
+        """
         mine = self.share.of(self.part)
-        return [i for i in mine if not (self.keep and self.folder is not None and self.picture(i).is_file())]
+        return [i for i in mine if not (self.keep and self.folder is not None and self._is_there(i, size))]
+
+    def _is_there(self, number: int, size: tuple[int, int]) -> bool:
+        """Whether the PNG of a frame is there and whole, with `size` (H,W)."""
+        file = self.picture(number)
+        if not file.is_file():
+            return False
+        try:
+            found = *checked_size(file), png_depth(file)
+        except UserError:
+            warn(file, "is damaged; this frame is restored again")
+            return False
+        wanted = *size, 16 if self.deep else 8
+        if found != wanted:
+            (height, width, bits), (H, W, depth) = found, wanted
+            raise UserError(
+                f"{file}: has {height}x{width} pixels of {bits} bits where this run makes {H}x{W} of {depth}; remove "
+                "what is of another run, or name another --out"
+            )
+        return True
 
     @contextmanager
     def writing(self, numbers: Sequence[int]) -> Iterator[Write]:
@@ -155,7 +181,18 @@ class Results:
         with self._video() as add:
             for i in self.part:
                 add(read_image(self.picture(i)))
-        shutil.rmtree(self.folder)
+        self._remove_frames()
+
+    def _remove_frames(self) -> None:
+        """Remove the folder of a video's frames, unless it holds something else."""
+        assert self.folder is not None
+        if not self.folder.is_dir():
+            return
+        for number in range(len(self.names)):
+            self.picture(number).unlink(missing_ok=True)
+        remove_leftovers(self.folder)
+        with suppress(OSError):
+            self.folder.rmdir()
 
 
 def chosen(count: int, first: int | None, last: int | None) -> range:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from spikevrt.errors import UserError, shown
+
 
 def signals(*names: str) -> tuple[signal.Signals, ...]:
     """The signals of these names that this system knows."""
@@ -22,6 +24,10 @@ ENDING = (signal.SIGTERM, *HANGUP)
 """Signals that end a command as Ctrl-C does: batch systems send the first, a closed terminal the second."""
 STOPPING = (signal.SIGINT, *ENDING)
 """Those and Ctrl-C itself."""
+RANKS = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+"""What torchrun sets, and what a process by itself has."""
+NEEDED = {"RANK", "MASTER_ADDR", "MASTER_PORT"}
+"""What several processes need to find each other."""
 Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
@@ -36,6 +42,23 @@ class EndingSignal(KeyboardInterrupt):
         super().__init__(f"ended by {signal.Signals(number).name}")
         self.code = 128 + number
         """Exit code, as shells report it."""
+
+
+def place_of_process() -> tuple[int, int, int]:
+    """This process among those that torchrun starts: its number, how many there are, its number on this machine.
+
+    Raises:
+        UserError: the variables that torchrun sets are incomplete or wrong.
+    """
+    set_here = {name: os.environ[name] for name in RANKS if name in os.environ}
+    try:
+        rank, world, local = (int(set_here.get(name, default)) for name, default in RANKS.items())
+    except ValueError:
+        rank, world, local = -1, 0, 0
+    if not 0 <= rank < world or (world > 1 and not os.environ.keys() >= NEEDED):
+        told = ", ".join(f"{name}={shown(value)}" for name, value in set_here.items())
+        raise UserError(f"{told}: are not as torchrun sets them; start by torchrun, or unset these variables")
+    return rank, world, local
 
 
 @contextmanager

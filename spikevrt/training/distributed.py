@@ -1,6 +1,5 @@
 """Training in one process, or in several under torchrun."""
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from spikevrt.errors import EXIT_USER_ERROR, UserError
 from spikevrt.system.device import choose_device
 from spikevrt.system.failures import system_line
-from spikevrt.system.process import STOPPING, handled
+from spikevrt.system.process import STOPPING, handled, place_of_process
 from spikevrt.training.peers import Peers
 
 T = TypeVar("T")
@@ -163,8 +162,7 @@ def accumulating(model: nn.Module, last: bool) -> AbstractContextManager[None]:
 @contextmanager
 def joined_processes(device: str | None = None) -> Iterator[Processes]:
     """Join torchrun's group if there is one, and leave it at the end; the device is a CUDA device if there is one."""
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    local = int(os.environ.get("LOCAL_RANK", 0))
+    rank, world, local = place_of_process()
     chosen = choose_device(device, local)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)

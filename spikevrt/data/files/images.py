@@ -28,6 +28,8 @@ WHITE_IS_ZERO = 0
 SMALLEST_TEXT, TEXT_LINES = 10, 20
 """Height of a text in a picture: at least so many pixels, and a picture as high as so many lines."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+DEPTH_AT = 24
+"""Where a PNG says how many bits a channel has."""
 COLOURED = 2
 """A PNG's type of RGB without transparency."""
 
@@ -150,6 +152,12 @@ def checked_size(path: Path) -> tuple[int, int]:
     with opened(path) as image:
         image.verify()
     return size
+
+
+def png_depth(path: Path) -> int:
+    """Bits a channel of a PNG that can be read; its header says so after the size."""
+    with path.open("rb") as file:
+        return file.read(DEPTH_AT + 1)[DEPTH_AT]
 
 
 def write_png(path: Path, image: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
