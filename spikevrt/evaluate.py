@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Collection, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spikevrt.cli import (
@@ -19,7 +17,6 @@ from spikevrt.cli import (
     measure,
     path,
     positive,
-    require_unread,
     run_command,
     tile_options,
     whole,
@@ -119,51 +116,6 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def named_files(option: str, arguments: Sequence[str], one: str = "restored") -> dict[str, Path]:
-    """Files or folders by name: `NAME=PATH`, or `PATH`, which is called `one` or, among several, by its folder.
-
-    An equals sign inside the path of a file ends no name: `runs/lr=1e-4/best.pt` is a path.
-    """
-    from spikevrt.restoration.evaluation import TAKEN
-
-    named: dict[str, Path] = {}
-    for argument in arguments:
-        file = Path(argument)
-        name, equals, below = argument.partition("=")
-        if equals and os.sep not in name and not file.exists():
-            file = Path(os.path.expanduser(below))
-        else:
-            name, below = one if len(arguments) == 1 else file.resolve().parent.name, argument
-        if not name or not below:
-            raise UserError(f"{option} {shown(argument)}: without a name or a path; write NAME=PATH")
-        if name in TAKEN:
-            raise UserError(f"{option} {shown(argument)}: {name} is {TAKEN[name]}; write another NAME=PATH")
-        if name in named:
-            raise UserError(f"{option} {shown(argument)}: two are called {shown(name)}; write NAME=PATH")
-        named[name] = file
-    return named
-
-
-def named_checkpoints(arguments: Sequence[str]) -> dict[str, Path]:
-    """Checkpoints by name."""
-    return named_files("--checkpoint", arguments)
-
-
-def named_folders(arguments: Sequence[str], taken: Collection[str]) -> dict[str, Path]:
-    """Folders of pictures by name; no checkpoint is called so.
-
-    Raises:
-        UserError: one is not there.
-    """
-    named = named_files("--pictures", arguments, "pictures")
-    for name, folder in named.items():
-        if name in taken:
-            raise UserError(f"--pictures {shown(name)}: a checkpoint is called so too; write another NAME=DIR")
-        if not folder.is_dir():
-            raise UserError(f"--pictures {folder}: no such folder; it holds CLIP/STEM.png")
-    return named
-
-
 def pictured(wanted: str | None, clips: dict[str, tuple[str, ...]]) -> tuple[str, str]:
     """Clip and stem of the frame to draw: the requested one, or the middle of the first clip."""
     if wanted is None:
@@ -185,6 +137,7 @@ def open_all(args: argparse.Namespace) -> Setting:
     from spikevrt.restoration.evaluation import Methods, SpikeSettings
     from spikevrt.restoration.measuring import Setting
     from spikevrt.restoration.metrics import require_window
+    from spikevrt.restoration.named import named_checkpoints, named_folders, require_apart, require_distinct
     from spikevrt.restoration.report import Report
     from spikevrt.restoration.stream import Restorer
     from spikevrt.system.device import choose_device, settle_float32
@@ -195,11 +148,9 @@ def open_all(args: argparse.Namespace) -> Setting:
     folders = named_folders(args.pictures, paths)
     if not paths and not folders:
         raise UserError("nothing to compare: name models by --checkpoint, or folders by --pictures")
-    for name in ("json", "csv", "markdown", "report"):
-        if file := getattr(args, name):
-            require_unread(f"--{name}", file, paths.values())
-    if args.save:
-        require_unread("--save", args.save, folders.values())
+    names = ("json", "csv", "markdown", "report", "picture")
+    files = {f"--{name}": file for name in names if (file := getattr(args, name))}
+    require_distinct(files, [*paths.values(), *folders.values()])
     options = [*config_options(args), *tile_options(args)]
     options += [f"TEST.PROTOCOL={args.protocol}"] if args.protocol else []
     loaded = {name: load_trained_model(path, options, args.config, device) for name, path in paths.items()}
@@ -208,6 +159,7 @@ def open_all(args: argparse.Namespace) -> Setting:
     clips = find_clips(data, data.val_split, need_spikes=need_spikes)
     if not need_spikes and all((clip.folder / data.spike_dir).is_dir() for clip in clips):
         clips = find_clips(data, data.val_split)
+    require_apart(files, args.save, [*paths, *folders], [*(clip.folder.parent for clip in clips), *folders.values()])
     for clip in clips:
         require_window(tuple(side - 2 * args.border for side in clip.frame_size), str(clip.folder))
     about: dict[str, object] = {"root": data.root, "split": data.val_split, "blur": data.blur_dir}

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from safetensors.torch import save_file
 
     from spikevrt.data.files.atomic import replacing
-    from spikevrt.models.checkpoint import unwrap
+    from spikevrt.models.checkpoint import check_finite, unwrap
     from spikevrt.models.weights.exported import as_stored, metadata_of
     from spikevrt.models.weights.files import read_state
     from spikevrt.models.weights.origin import check_format, check_weights_are_there, step_of, stored_config
@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = stored_config(state, args.checkpoint)
     check_weights_are_there(state, config, args.checkpoint)
     weights, ema = unwrap(state, str(args.checkpoint))
+    check_finite(weights, str(args.checkpoint))
     step = step_of(state)
     stored = {name: as_stored(name, x, args.half) for name, x in weights.items()}
     with replacing(args.out) as temporary:

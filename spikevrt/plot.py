@@ -12,6 +12,7 @@ from spikevrt.errors import UserError, one_line, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
     Rows = Sequence[Mapping[str, Any]]
 
@@ -24,7 +25,7 @@ DESCRIPTION = """Draw loss, validation and speed of one or several runs over the
 A run is the folder of TRAIN.OUTPUT_DIR, while it runs or afterwards. Needs matplotlib: pip install spikevrt[plot]
 """
 VALUES = ("loss", "psnr", "ssim", "seconds")
-BLURRED_STYLE = {"linestyle": ":", "alpha": 0.7}
+BLURRED_STYLE: dict[str, Any] = {"linestyle": ":", "alpha": 0.7}
 """The blurred input, beside the model that has to surpass it."""
 TITLES = {
     "loss": "loss",
@@ -88,15 +89,18 @@ def draw(axes: Axes, value: str, runs: Mapping[str, Rows]) -> None:
     axes.set_title(TITLES[value], fontsize=10)
     axes.set_xlabel("step", fontsize=9)
     axes.grid(alpha=0.3)
+    lines: dict[str, Line2D] = {}
     for number, (name, rows) in enumerate(runs.items()):
         colour = f"C{number}"
-        for key, style in ((value, {"label": shown(name)}), (BLURRED + value, BLURRED_STYLE)):
+        for key, style in ((BLURRED + value, BLURRED_STYLE), (value, {})):
             points = [(row["step"], row[key]) for row in rows if isinstance(row.get(key), int | float)]
             if points:
                 marker = "." if len(points) < 30 else None
-                axes.plot(*zip(*points, strict=True), color=colour, marker=marker, **style)
-    if axes.has_data():
-        axes.legend(fontsize=8)
+                (lines[name],) = axes.plot(*zip(*points, strict=True), color=colour, marker=marker, **style)
+    if lines:
+        # Names are no formulas, and may begin with an underscore, which would hide a label.
+        for text in axes.legend(list(lines.values()), list(map(shown, lines)), fontsize=8).get_texts():
+            text.set_parse_math(False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

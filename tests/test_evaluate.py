@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from spikevrt.errors import UserError
-from spikevrt.evaluate import main, make_parser, named_checkpoints
+from spikevrt.evaluate import main, make_parser
+from spikevrt.restoration.named import named_checkpoints, require_apart, require_distinct
+from spikevrt.restoration.report import Report
 
 
 def test_an_equals_sign_in_a_path_ends_no_name(tmp_path, monkeypatch):
@@ -44,6 +46,8 @@ def test_home_folders_of_checkpoints(monkeypatch):
         (["TFI=a.pt"], "--checkpoint TFI=a.pt: TFI is a row of every table"),
         (["reference=a.pt"], "--checkpoint reference=a.pt: reference is the sharp frames' folder; write another"),
         (["blurred/a.pt", "x=b.pt"], "--checkpoint blurred/a.pt: blurred is a row of every table"),
+        (["stems=a.pt"], "stems is the list of frames; write another NAME=PATH"),
+        (["..=a.pt"], r"\.\. is no name of a folder"),
         (["x=a.pt", "x=b.pt"], "--checkpoint x=b.pt: two are called x; write NAME=PATH"),
     ],
 )
@@ -79,6 +83,32 @@ def test_a_checkpoint_is_not_replaced_by_the_figures(tmp_path):
         with pytest.raises(UserError, match="is an input, which would be lost"):
             main(["--checkpoint", str(checkpoint), "--json", str(name), "--device", "cpu"])
     assert checkpoint.read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize(
+    ("save", "said"),
+    [("data/val", "reference"), ("data", "val"), ("out", "theirs")],
+)
+def test_results_lie_apart_from_what_is_read(tmp_path, save, said):
+    read, names = [tmp_path / "data" / "val", tmp_path / "out" / "theirs"], ["val", "theirs"]
+    with pytest.raises(UserError, match=rf"--save .*{said}: lies among the pictures that are read; name another place"):
+        require_apart({}, tmp_path / save, names, read)
+    with pytest.raises(UserError, match=r"--json .*clip\.json: lies among"):
+        require_apart({"--json": read[0] / "held" / "clip.json"}, None, names, read)
+    require_apart({"--json": tmp_path / "a"}, tmp_path / "saved", names, read)
+
+
+def test_two_results_are_two_files(tmp_path):
+    with pytest.raises(UserError, match=r"--csv .*x: --json names this file too; name another one"):
+        require_distinct({"--json": tmp_path / "x", "--csv": tmp_path / "y" / ".." / "x"}, [])
+
+
+def test_names_of_clips_that_are_no_text_are_written_escaped(tmp_path):
+    report = Report({})
+    scores = dict.fromkeys(report.metrics, 1.0)
+    report.add("bad\udcff", "a", {"blurred": scores})
+    report.write_csv(tmp_path / "scores.csv")
+    assert "bad\\udcff,a,blurred" in (tmp_path / "scores.csv").read_text()
 
 
 @pytest.fixture

@@ -69,6 +69,10 @@ def test_what_cannot_be_exported_is_named(trained, tree, tmp_path):
     with pytest.raises(UserError, match=rf"{name}: holds values above 65504"):
         main([str(tmp_path / "large.pt"), "--out", str(out), "--half", "--overwrite"])
     assert out.read_bytes() == b"mine"
+    failed = {"params": ema, "params_ema": ema | {name: ema[name] * float("nan")}, "training": {"step": 1}}
+    save_checkpoint(tmp_path / "failed.pt", config, failed)
+    with pytest.raises(UserError, match=rf"failed\.pt: NaN or infinity in 1 of .* entries \({name}\)"):
+        main([str(tmp_path / "failed.pt"), "--out", str(out), "--overwrite"])
     torch.save(ema, tmp_path / "bare.pth")
     with pytest.raises(UserError, match="config is missing"):
         main([str(tmp_path / "bare.pth"), "--out", str(tmp_path / "c.safetensors")])

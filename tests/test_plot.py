@@ -3,10 +3,11 @@
 import json
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from spikevrt.errors import UserError
-from spikevrt.plot import main, named
+from spikevrt.plot import draw, main, named, read_run
 
 
 def run(folder, steps):
@@ -41,6 +42,15 @@ def test_runs_are_compared_in_their_own_colours(tmp_path):
     both = drawn(out)
     assert main([str(runs[0]), "--out", str(out), "--values", "loss", "psnr", "lr"]) == 0
     assert len(drawn(out)) < len(both)
+
+
+def test_names_of_runs_are_no_formulas_and_none_is_hidden(tmp_path):
+    folders = [run(tmp_path / name, 3) for name in ("_a$\\frac$", "_b")]
+    figure = Figure()
+    axes = figure.subplots()
+    draw(axes, "loss", {folder.name: read_run(folder) for folder in folders})
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["_a$\\frac$", "_b"]
+    figure.savefig(tmp_path / "curves.png")
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path):

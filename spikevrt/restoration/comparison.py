@@ -28,7 +28,7 @@ def comparison(pictures: Mapping[str, Tensor]) -> NDArray[np.uint8]:
     """
     first, *_, last = pictures.values()
     H, W = last.shape[-2:]
-    height = round(PANEL_WIDTH * H / W)
+    height = max(1, round(PANEL_WIDTH * H / W))
     box = busiest_box(first, last, max(H // ZOOM, 1), max(W // ZOOM, 1))
     canvas = Image.new(
         "RGB", (len(pictures) * (PANEL_WIDTH + GAP) + GAP, CAPTION_HEIGHT + 2 * (height + GAP)), (255, 255, 255)

@@ -24,7 +24,14 @@ FROM_SPIKES = {"TFP": TFP, "TFI": TFI}
 """Captions of the pictures from spikes alone, and by which method they are made."""
 REFERENCE = "reference"
 """The folder in which the sharp frames are saved."""
-TAKEN = dict.fromkeys((BLURRED, *FROM_SPIKES, SHARP), "a row of every table") | {REFERENCE: "the sharp frames' folder"}
+STEMS = "stems"
+"""Key of the frames' names, beside the methods, in the JSON document."""
+TAKEN = {
+    **dict.fromkeys((BLURRED, *FROM_SPIKES, SHARP), "a row of every table"),
+    REFERENCE: "the sharp frames' folder",
+    STEMS: "the list of frames",
+    **dict.fromkeys((".", ".."), "no name of a folder"),
+}
 """Names that no model and no folder of pictures may have, and what they mean."""
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
@@ -19,6 +20,8 @@ from spikevrt.restoration.report import Report, Table, write
 from spikevrt.restoration.scores import Scores
 
 TITLE = "spikevrt evaluation"
+NO_TEXT = re.compile("[\ud800-\udfff]")
+"""What Python puts for bytes of a file name that are not UTF-8; some browsers end when they meet it."""
 
 
 @dataclass
@@ -82,10 +85,15 @@ def write_html(path: Path, report: Report, album: Album) -> None:
         "title": TITLE,
         "about": "".join(f"<dt>{escape(key)}</dt><dd>{told(value)}</dd>" for key, value in about.items() if value),
         "tables": "".join(table(report, one) for one in report.tables()),
-        # A text that ends the script must not be in it.
-        "data": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
+        "data": as_json(data),
     }
     write(path, template.substitute(values))
+
+
+def as_json(data: object) -> str:
+    """Data for a script inside a page: nothing in it ends the script, and bytes of names that are no text are shown."""
+    text = NO_TEXT.sub(lambda found: rf"\\u{ord(found[0]):04x}", json.dumps(data, allow_nan=False, ensure_ascii=False))
+    return text.replace("<", "\\u003c")
 
 
 def told(value: Any) -> str:

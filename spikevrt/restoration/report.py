@@ -13,6 +13,7 @@ import spikevrt
 from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import one_line, shown
 from spikevrt.restoration import consistency
+from spikevrt.restoration.evaluation import STEMS
 from spikevrt.restoration.metrics import Figure
 from spikevrt.restoration.protocols import PROTOCOLS, Protocol
 from spikevrt.restoration.scores import Scores, mean_scores, titled
@@ -159,7 +160,7 @@ class Report:
             "clips": {name: means_tree(self.clip_table(name)) for name in self.clips},
             "all": means_tree(overall),
             "frames": {
-                clip: {"stems": stems, **{m: columns(scores) for m, scores in self.clips[clip].items()}}
+                clip: {STEMS: stems, **{m: columns(scores) for m, scores in self.clips[clip].items()}}
                 for clip, stems in self.stems.items()
             },
         }
@@ -189,9 +190,9 @@ class Report:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a text file, completely or not at all."""
+    """Write a text file, completely or not at all; bytes of file names that are not UTF-8 are escaped."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def finite(value: float | None) -> float | None:

@@ -65,7 +65,7 @@ def test_layouts_and_types_make_no_difference(restorer, clip):
 
 def test_it_does_not_matter_how_arrays_lie_in_memory(restorer, clip):
     """As OpenCV's `frame[..., ::-1]`, big-endian files, and what a video decoder shares."""
-    frames, spikes = clip
+    frames, spikes = (x[:2].copy() for x in clip)
     wanted = restorer(frames, spikes)
     backwards = np.ascontiguousarray(frames[..., ::-1])[..., ::-1]
     spikes.flags.writeable = backwards.flags.writeable = False
@@ -78,7 +78,7 @@ def test_it_does_not_matter_how_arrays_lie_in_memory(restorer, clip):
 
 def test_streams_that_take_turns_do_not_mix(restorer, clip):
     """Frames of both have the same numbers."""
-    frames, spikes = clip
+    frames, spikes = clip = tuple(x[:3] for x in clip)
     pairs = zip(frames, spikes, strict=True), zip(frames[::-1], spikes[::-1], strict=True)
     turns = zip(*map(restorer.stream, pairs), strict=True)
     for found, wanted in zip(zip(*turns, strict=True), (clip, (frames[::-1], spikes[::-1])), strict=True):

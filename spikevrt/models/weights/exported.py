@@ -30,7 +30,7 @@ def metadata_of(config: Config, step: int | None) -> dict[str, str]:
 
 
 def as_stored(name: str, x: Tensor, half: bool) -> Tensor:
-    """A weight as it is stored, in float16 if wanted.
+    """A weight, which is finite, as it is stored, in float16 if wanted.
 
     Raises:
         UserError: it holds values that are too large for float16.
@@ -38,7 +38,7 @@ def as_stored(name: str, x: Tensor, half: bool) -> Tensor:
     x = x.detach().contiguous().clone()
     if not half or not x.is_floating_point():
         return x
-    if not bool((x.half().isfinite() | ~x.isfinite()).all()):
+    if not bool(x.half().isfinite().all()):
         raise UserError(f"{name}: holds values above {torch.finfo(torch.float16).max:g}; export without --half")
     return x.half()
 
