@@ -20,7 +20,7 @@ STDOUT = Path("-")
 DESCRIPTION = """Predict what a configuration needs: parameters, work and memory of a training step, memory of deblur.
 
 No GPU is needed and no memory is taken: everything runs on tensors without storage. The chosen backend takes some 20
-seconds, the others half a minute more, on two cores.
+seconds, the others as long again, on two cores.
 
   python -m spikevrt.plan --config default
   python -m spikevrt.plan --config default --gpu-memory 24    # and what fits a GPU of 24 GB, with the lines to set
