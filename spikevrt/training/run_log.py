@@ -109,7 +109,8 @@ class RunLog:
 def progress(step: int, steps: int, values: Mapping[str, float]) -> str:
     """What a bar would show, in one line."""
     left = timedelta(seconds=round((steps - step) * values["seconds"]))
-    return f"step {step} of {steps}: loss {values['loss']:.4f}, {values['seconds']:.3g} s a step, {left} left"
+    skipped = f", {values['skipped']} skipped" if values.get("skipped") else ""
+    return f"step {step} of {steps}: loss {values['loss']:.4f}, {values['seconds']:.3g} s a step, {left} left{skipped}"
 
 
 def read_rows(path: Path) -> tuple[list[tuple[dict[str, Any], str]], list[bytes]]:
