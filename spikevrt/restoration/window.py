@@ -180,6 +180,8 @@ def joined(flows: Sequence[Sequence[Tensor]]) -> list[Tensor]:
 
 
 def cut_flows(flows: Flows, tile: Tile) -> Flows:
-    """The flows of a tile; it starts at whole pixels of every scale."""
-    backward, forward = ([tile.cut(x, Fraction(1, 2**level)) for level, x in enumerate(side)] for side in flows)
+    """The flows of a tile, as contiguous as a model makes them; it starts at whole pixels of every scale."""
+    backward, forward = (
+        [tile.cut(x, Fraction(1, 2**level)).contiguous() for level, x in enumerate(side)] for side in flows
+    )
     return backward, forward
