@@ -148,6 +148,11 @@ VIDEOS = (".mp4", ".mkv", ".mov", ".avi")
 """Endings by which the `--out` of a command that writes frames names a video; others name a folder of PNGs."""
 
 
+def is_video(out: Path) -> bool:
+    """Whether `--out` names a video, by its ending."""
+    return out.suffix.lower() in VIDEOS
+
+
 def names_video(out: Path, overwrite: bool) -> bool:
     """Whether `--out` names a video.
 
@@ -155,13 +160,13 @@ def names_video(out: Path, overwrite: bool) -> bool:
         UserError: there are results already which `--overwrite` does not allow to replace, or a file is in the way of
             a folder.
     """
-    is_video = out.suffix.lower() in VIDEOS
-    if not is_video and out.is_file():
+    video = is_video(out)
+    if not video and out.is_file():
         raise UserError(f"{out}: is a file; --out names a folder, or a video ({', '.join(VIDEOS)})")
-    taken = out.exists() if is_video else out.is_dir() and pngs_in(out) > 0
+    taken = out.exists() if video else out.is_dir() and pngs_in(out) > 0
     if taken and not overwrite:
         raise UserError(f"{out}: holds results already; name another --out, or give --overwrite")
-    return is_video
+    return video
 
 
 def pngs_in(folder: Path) -> int:

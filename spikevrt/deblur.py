@@ -14,6 +14,7 @@ from spikevrt.cli import (
     command_parser,
     config_options,
     frame_rate,
+    is_video,
     names_video,
     path,
     positive,
@@ -114,7 +115,7 @@ def require_fitting_quality(args: argparse.Namespace) -> None:
     """Raise a `UserError` for an option of quality that --out, or another of them, leaves without a meaning."""
     of_video = {"--crf": args.crf is not None, "--chroma": args.chroma is not None, "--lossless": args.lossless}
     given = [name for name, used in of_video.items() if used]
-    if args.out.suffix.lower() not in VIDEOS:
+    if not is_video(args.out):
         if given or args.fps:
             option = (*given, "--fps")[0]
             raise UserError(f"{option}: is for a video, and --out is a folder; name a video ({', '.join(VIDEOS)})")
@@ -180,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = [*config_options(args), *tile_options(args)]
     model, config = load_trained_model(args.checkpoint, options, args.config, device)
     source = open_source(args, config.data, config.model.use_spike)
-    if args.resume and args.out.suffix.lower() in VIDEOS and args.out.exists() and not args.overwrite:
+    if args.resume and is_video(args.out) and args.out.exists() and not args.overwrite:
         print(f"{one_line(str(args.out))}: is complete; nothing is left to do")
         return 0
     results = open_results(args, source, share)

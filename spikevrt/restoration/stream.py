@@ -138,12 +138,13 @@ class Restorer:
             for number, (picture, spikes) in enumerate(chain([first], pairs)):
                 frame = kind.read(picture)
                 require_size(tuple(frame.shape[-2:]), size, f"frame {number}")
-                exposed = spikes_of(spikes) if self.needs_spikes else None
-                require_size(spiking if exposed is None else exposed.shape[-2:], spiking, f"spikes of frame {number}")
+                exposed = None
+                if self.needs_spikes:
+                    exposed = spikes_of(spikes)
+                    require_size(exposed.shape[-2:], spiking, f"spikes of frame {number}")
                 yield frame_in_memory(frame, exposed)
 
-        frames = read()
-        for frame in self._restore(frames, grid, None, count):
+        for frame in self._restore(read(), grid, None, count):
             yield kind.write(frame)
 
     def restore(
