@@ -8,6 +8,8 @@ WHEEL_VENV := .venv-wheel
 PIP := -m pip --disable-pip-version-check --quiet
 # Two test processes on two cores: threads of their own would only wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+# Proofs of their own targets may take longer than any test of `make test`.
+UNLIMITED := --timeout 0 --override-ini faulthandler_timeout=0
 
 .PHONY: help install test lint types unit interpreter runs binaries wheel demo demo-long selftest gpu-report bench kernels-report \
 	bounds conformance-kernels kills plans quick-reference fuzz memory-spikes memory-training seeds clean
@@ -44,7 +46,7 @@ interpreter: $(STAMP)  ## the kernels in Triton's interpreter: a process of its 
 	TRITON_INTERPRET=1 $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal tests/interpreter
 
 conformance-kernels: $(STAMP)  ## the published numbers by the kernels in the interpreter: whole models, gradients (an hour)
-	TRITON_INTERPRET=1 $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal tests/conformance
+	TRITON_INTERPRET=1 $(ONE_THREAD) $(BIN)/python -m pytest $(UNLIMITED) -n 2 --dist worksteal tests/conformance
 
 wheel: $(STAMP)  ## build the wheel, install it elsewhere, run a command outside the checkout
 	rm -rf dist build/lib build/bdist.*
@@ -78,18 +80,18 @@ bounds: $(STAMP)  ## predicted least time of a whole forward and step on every G
 	$(ONE_THREAD) $(BIN)/python -m bench.bounds --config default --by-work --opts TRAIN.BATCH_SIZE=1
 
 kills: $(STAMP)  ## 60 kills of a training, 20 of one process of two: each ends as if nothing had happened (15 minutes)
-	SPIKEVRT_KILLS=60 SPIKEVRT_RANK_KILLS=20 $(ONE_THREAD) $(BIN)/python -m pytest -n 2 tests/training/test_kills.py
-	$(ONE_THREAD) $(BIN)/python -m pytest -m slow tests/training/test_equal_processes.py
+	SPIKEVRT_KILLS=60 SPIKEVRT_RANK_KILLS=20 $(ONE_THREAD) $(BIN)/python -m pytest $(UNLIMITED) -n 2 tests/training/test_kills.py
+	$(ONE_THREAD) $(BIN)/python -m pytest $(UNLIMITED) -m slow tests/training/test_equal_processes.py
 
 plans: $(STAMP)  ## 200 steps under three plans of memory, killed, resumed, in two processes: the same bits (an hour)
-	SPIKEVRT_PLAN_STEPS=200 $(ONE_THREAD) $(BIN)/python -m pytest tests/training/test_planned_runs.py
+	SPIKEVRT_PLAN_STEPS=200 $(ONE_THREAD) $(BIN)/python -m pytest $(UNLIMITED) tests/training/test_planned_runs.py
 
 quick-reference: $(STAMP)  ## docs/quick_reference*.md, memory predicted anew (half an hour)
 	$(ONE_THREAD) $(BIN)/python -m bench.quick_reference
 
 fuzz: $(STAMP)  ## mutated configurations, data files, checkpoints and logs: each is read right or refused in one line
 	SPIKEVRT_FUZZ_CONFIGS=500 SPIKEVRT_FUZZ_FILES=500 SPIKEVRT_FUZZ_CHECKPOINTS=300 SPIKEVRT_FUZZ_LOGS=200 \
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal tests/config/test_mutated.py \
+	$(ONE_THREAD) $(BIN)/python -m pytest $(UNLIMITED) -n 2 --dist worksteal tests/config/test_mutated.py \
 	tests/data/test_damaged_files.py tests/data/test_written_elsewhere.py tests/training/test_mutated_checkpoints.py \
 	tests/training/test_run_log.py
 
