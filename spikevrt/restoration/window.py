@@ -1,7 +1,8 @@
 """Restores one temporal window of frames of any size: padded, with optical flow of whole frames, in tiles."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,8 @@ FLOW_BYTES = 2 * 2 * 4 * 4 // 3 + 1
 """A pixel of a pair of frames: two flows of two float32 at 1, 1/4, 1/16 and 1/64 of the pixels."""
 FRAME_BYTES = 3 * (1 + 3 * 4)
 """A pixel of a frame: three colours as uint8, and as float32 in a tile's result, the sum, and the frame's mean."""
+INPUTS = ("blur", "counts", "bin_frames")
+"""What a model is given of a sample; without spikes the first alone."""
 
 
 class WindowRestorer:
@@ -63,12 +66,26 @@ class WindowRestorer:
         """
         blur = torch.stack([frame.blur for frame in frames])
         grid = grid if self.config.model.use_spike else Grid()
-        padding = plan_padding((blur.shape[-2], blur.shape[-1]), self.config.model.window_size, grid.ratio)
-        raw = {"blur": padding.frames(blur)}
+        raw = {"blur": blur}
         if self.config.model.use_spike:
             counted = [frame.voxels(self.config.data) for frame in frames]
             counts, bin_frames = (torch.stack(parts) for parts in zip(*counted, strict=True))
-            raw |= {"counts": padding.spikes(counts), "bin_frames": bin_frames}
+            raw |= {"counts": counts, "bin_frames": bin_frames}
+        return self._restore(start, raw, grid.ratio, known)
+
+    @torch.no_grad()
+    def restore_sample(self, raw: Mapping[str, Any]) -> Tensor:
+        """Restore the frames of a collated sample of the data set: (1,T,3,H,W) float32 on the CPU."""
+        spikes = raw.get("counts", raw["blur"])
+        ratio = Fraction(spikes.shape[-1], raw["blur"].shape[-1])
+        return self._restore(0, {name: raw[name][0] for name in INPUTS if name in raw}, ratio, None)[None]
+
+    def _restore(self, start: int, raw: dict[str, Tensor], ratio: Fraction, known: dict[int, Flows] | None) -> Tensor:
+        H, W = raw["blur"].shape[-2:]
+        padding = plan_padding((H, W), self.config.model.window_size, ratio)
+        raw = raw | {"blur": padding.frames(raw["blur"])}
+        if "counts" in raw:
+            raw |= {"counts": padding.spikes(raw["counts"])}
         with half_precision(self.model, self.device, self.half):
             flows = self._flows_of(start, raw["blur"], {} if known is None else known)
             return padding.crop(self._that_fits(raw, flows, padding))

@@ -1,6 +1,8 @@
 """Training checkpoints: written whole or not at all, read without running code, checked against the configuration."""
 
 import re
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,18 @@ from spikevrt.data.files.atomic import replacing
 from spikevrt.errors import UserError, one_line
 from spikevrt.models.weights.digest import DamagedFileError, seal
 from spikevrt.models.weights.files import read_state
-from spikevrt.models.weights.origin import FORMAT, check_format, stored_config
+from spikevrt.models.weights.origin import FORMAT, WEIGHTS_ALONE, check_format, stored_config
 from spikevrt.training.checkpoint_entries import check_entries
 from spikevrt.training.origin import differences
 
 LAST, BEST = "last.pt", "best.pt"
 NUMBERED = re.compile(r"step_(\d{8,})\.pt")
 """Names of numbered checkpoints; a copy with another name, as `step_00001000_good.pt`, is not touched."""
+
+NOT_RESUMED = (
+    "holds weights alone, from which no run continues; resume from last.pt or a numbered checkpoint, or start a new "
+    "run from them with MODEL.VRT.PRETRAINED and another TRAIN.OUTPUT_DIR"
+)
 
 
 def save_checkpoint(path: Path, config: Config, state: dict[str, Any]) -> None:
@@ -31,12 +38,24 @@ def save_checkpoint(path: Path, config: Config, state: dict[str, Any]) -> None:
         seal(temporary)
 
 
+def weights_alone(state: dict[str, Any]) -> dict[str, Any]:
+    """What `best.pt` keeps of the state of a run: the weights that are validated, with their step and score.
+
+    Returns:
+        The EMA of the weights if the run has one, otherwise the weights; a run cannot be resumed from it.
+    """
+    name = "params" if state["params_ema"] is None else "params_ema"
+    training = {key: state["training"][key] for key in ("step", "best")}
+    return {WEIGHTS_ALONE: True, name: state[name], "training": training}
+
+
 def read_checkpoint(path: Path, config: Config) -> dict[str, Any]:
     """Read a training checkpoint that fits `config`: every entry has its type, its shapes and finite values.
 
     Raises:
         DamagedFileError: the file is damaged or no training checkpoint; the message names the entry.
-        UserError: the file is missing, a newer spikevrt wrote it, or its configuration differs (names the key).
+        UserError: the file is missing, holds weights alone, a newer spikevrt wrote it, or its configuration differs
+            (names the key).
     """
     state = read_state(path)
     if not {"format", "training", "versions"} & state.keys():
@@ -44,6 +63,8 @@ def read_checkpoint(path: Path, config: Config) -> dict[str, Any]:
             f"checkpoint {path}: not a training checkpoint; use MODEL.VRT.PRETRAINED for bare weights"
         )
     check_format(state, path)
+    if state.get(WEIGHTS_ALONE):
+        raise UserError(f"checkpoint {path}: {NOT_RESUMED}")
     stored = stored_config(state, path)
     free = free_keys()
     for name, there, here in differences(config_to_tree(stored), config_to_tree(config)):
@@ -57,16 +78,18 @@ def read_checkpoint(path: Path, config: Config) -> dict[str, Any]:
 
 
 def newest_whole(folder: Path, config: Config) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint of a run that is whole, with its state; None in a folder without checkpoints.
+    """The newest checkpoint of a run that is whole, with its state; None in a folder without one to continue from.
 
-    Newest is the one of the highest step among `last.pt`, the numbered ones and `best.pt`. One that is damaged is
-    passed over, and a printed line says so.
+    Newest is the one of the highest step among `last.pt`, the numbered ones and a `best.pt` that holds a whole state,
+    as older versions wrote it. One that is damaged is passed over, and a printed line says so.
 
     Raises:
         UserError: a checkpoint is of another configuration, or there are checkpoints but none is whole.
     """
     passed: list[DamagedFileError] = []
     for path in by_step(folder):
+        if told(path, WEIGHTS_ALONE):
+            continue
         try:
             state = read_checkpoint(path, config)
         except DamagedFileError as error:
@@ -91,14 +114,14 @@ def by_step(folder: Path) -> list[Path]:
 
 def told_step(path: Path) -> float:
     """The step that a checkpoint names; infinity if it names none."""
-    step = told(path, "step")
+    step = told(path, "training", "step")
     return float(step) if type(step) is int else float("inf")
 
 
-def told(path: Path, name: str) -> Any:
-    """A counter of a checkpoint, read without its tensors; None if it has none."""
+def told(path: Path, *names: str) -> Any:
+    """An entry of a checkpoint by the names of its levels, read without its tensors; None if it has none."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["training"][name]
+        return reduce(getitem, names, torch.load(path, map_location="cpu", weights_only=True, mmap=True))
     except Exception:  # A damaged file can raise almost any exception; reading it tells which.
         return None
 

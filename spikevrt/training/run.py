@@ -11,7 +11,7 @@ from spikevrt.training.distributed import joined_processes
 from spikevrt.training.dry_run import dry_run
 from spikevrt.training.options import RunOptions
 from spikevrt.training.profiling import profile_steps
-from spikevrt.training.run_folder import find_resume, locked
+from spikevrt.training.run_folder import find_resume, locked, start_over
 from spikevrt.training.trainer import Trainer
 
 
@@ -40,6 +40,8 @@ def train(config: Config, options: RunOptions) -> int:
             return 0 if ended else EXIT_INTERRUPTED
         processes.decide(lambda: stack.enter_context(locked(folder)))
         resume = processes.decide(lambda: find_resume(options.resume, folder, config))
+        if resume is None:
+            processes.decide(lambda: start_over(folder))
         trainer = Trainer(config, processes, resume, options)
         if processes.first:
             print(first_line(trainer))

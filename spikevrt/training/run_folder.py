@@ -109,15 +109,21 @@ def find_resume(resume: str | None, folder: Path, config: Config) -> Path | None
     for path in (folder / LAST, folder / BEST):
         if path.is_dir():
             raise UserError(f"{path}: is a folder where a run writes its checkpoint; rename or remove it")
+    there = by_step(folder)
     if resume == "auto":
         found = newest_whole(folder, config)
         return found[0] if found is not None else None
-    there = by_step(folder)
     if resume is None and there:
         raise UserError(
             f"{there[0]}: holds a run already; continue it with --resume auto, or set another TRAIN.OUTPUT_DIR"
         )
     return Path(resume).expanduser() if resume is not None else None
+
+
+def start_over(folder: Path) -> None:
+    """Move the weights out of the way that a run left which was killed before its first save."""
+    if there := by_step(folder):
+        move_aside(folder, there, 0)
 
 
 def set_aside(folder: Path, resumed: Path, training: dict[str, Any]) -> bool:
@@ -131,17 +137,21 @@ def set_aside(folder: Path, resumed: Path, training: dict[str, Any]) -> bool:
     Returns:
         Whether the folder still holds `best.pt`.
     """
-    old = outdated(folder, resumed, training)
-    if old:
-        aside = unused(folder / SUPERSEDED)
-        aside.mkdir()
-        for path in old:
-            os.replace(path, aside / path.name)
-        if (folder / LOG_NAME).is_file():
-            shutil.copy2(folder / LOG_NAME, aside / LOG_NAME)
-        names, step = ", ".join(path.name for path in old), training["step"]
-        print(one_line(f"{folder}: {names}: not what step {step} continues, so it is in {aside.name}/ now"))
+    if old := outdated(folder, resumed, training):
+        move_aside(folder, old, training["step"])
     return (folder / BEST).is_file()
+
+
+def move_aside(folder: Path, old: list[Path], step: int) -> None:
+    """Move checkpoints, and copy the log, out of the way of a run that continues from `step`; prints a line."""
+    aside = unused(folder / SUPERSEDED)
+    aside.mkdir()
+    for path in old:
+        os.replace(path, aside / path.name)
+    if (folder / LOG_NAME).is_file():
+        shutil.copy2(folder / LOG_NAME, aside / LOG_NAME)
+    names = ", ".join(path.name for path in old)
+    print(one_line(f"{folder}: {names}: not what step {step} continues, so it is in {aside.name}/ now"))
 
 
 def outdated(folder: Path, resumed: Path, training: dict[str, Any]) -> list[Path]:
@@ -154,7 +164,7 @@ def outdated(folder: Path, resumed: Path, training: dict[str, Any]) -> list[Path
     paths, best, step = by_step(folder), folder / BEST, training["step"]
     inside = any(path.samefile(resumed) for path in paths)
     again = training.get("validated", step) < step and best.is_file() and told_step(best) == step
-    strange = best.is_file() and told(best, "best") != training["best"] and not (inside and again)
+    strange = best.is_file() and told(best, "training", "best") != training["best"] and not (inside and again)
     if strange and not inside:
         return paths
     return [

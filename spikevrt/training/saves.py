@@ -18,7 +18,7 @@ class Saves:
 
     Args:
         config: configuration of the run.
-        processes: all of them call `write` and `save` together; the first one writes.
+        processes: all of them call `write_best` and `save` together; the first one writes.
         state: returns what the rest of the run depends on, as it is now.
         sound: returns whether the weights give finite values, as a bool (0-d) on the device.
     """
@@ -112,8 +112,9 @@ class Saves:
             return "nothing had been saved yet"
         return f"{path} holds the last good state, of step {step}"
 
-    def write(self, path: Path) -> None:
-        """Write a checkpoint; all processes wait until it is whole."""
+    def write_best(self) -> None:
+        """Write the weights of `best.pt`; all processes wait until it is whole."""
         if self.processes.first:
-            checkpoints.save_checkpoint(path, self.config, self.state())
+            best = checkpoints.weights_alone(self.state())
+            checkpoints.save_checkpoint(self.folder / checkpoints.BEST, self.config, best)
         self.processes.barrier()

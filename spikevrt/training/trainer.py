@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from spikevrt.config import Config, config_to_yaml
+from spikevrt.config.keys import AUTO
 from spikevrt.data.clips.batches import Feed
 from spikevrt.data.clips.dataset import collate
 from spikevrt.data.files.atomic import replacing
@@ -78,9 +79,8 @@ class Trainer:
             require_c_compiler(processes.device, "TRAIN.COMPILE")
         torch.manual_seed(config.train.seed)
         self.dataset = training_samples(config)
-        self.validation = validation_samples(config)
-        # In memory, because a state can be saved after the data set has vanished.
-        self.probe = collate([self.validation[0]])
+        self.validation = validation_samples(config, config.train.val_crop)
+        self.probe = collate([validation_samples(config, AUTO)[0]])  # The data set may vanish before a save.
         backends, half = agreed_backends(config, processes), half_type(processes.device, config.train.mixed_precision)
         planned = agreed_plan(config, backends, half, processes)
         self.memory = MemoryWatch(config, backends, half, processes.device, planned)
@@ -242,7 +242,7 @@ class Trainer:
         self.validated, self.best = self.step, max(self.best, scores[BEST_BY])
         if self.best > before[1]:
             try:
-                self.saves.write(self.folder / checkpoints.BEST)
+                self.saves.write_best()
             except Exception:
                 # What is saved now must say that the file is missing, so that the resumed run makes it.
                 self.validated, self.best = before

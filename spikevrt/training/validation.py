@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler, Subset
 
 from spikevrt.config import Config
+from spikevrt.config.keys import AUTO
 from spikevrt.data.clips.batches import to_device
 from spikevrt.data.clips.dataset import ClipDataset, Sample
 from spikevrt.data.clips.loading import Loader, worker_options
 from spikevrt.models import run_model
 from spikevrt.models.half_weights import half_precision
 from spikevrt.restoration.metrics import BLURRED, METRICS
-from spikevrt.system.device import half_type
+from spikevrt.restoration.window import WindowRestorer
 from spikevrt.training.distributed import Processes
 
 
@@ -56,9 +57,11 @@ def training_samples(config: Config) -> ClipDataset:
     )
 
 
-def validation_samples(config: Config) -> Subset:
-    """The validation samples: centre crops of at most `MOST_SAMPLES` samples."""
-    data = ClipDataset(config.data, config.data.val_split, False, config.model.use_spike, crop=config.data.crop_size)
+def validation_samples(config: Config, val_crop: str | None) -> Subset:
+    """At most `MOST_SAMPLES` validation samples: centre crops, or whole frames, as `val_crop` says (TRAIN.VAL_CROP)."""
+    side = None if val_crop is None else config.data.crop_size if val_crop == AUTO else int(val_crop)
+    name = f"{'DATA.CROP_SIZE' if val_crop == AUTO else 'TRAIN.VAL_CROP'} ="
+    data = ClipDataset(config.data, config.data.val_split, False, config.model.use_spike, crop=side, crop_name=name)
     count = min(MOST_SAMPLES, len(data))
     return Subset(data, [i * len(data) // count for i in range(count)])
 
@@ -81,16 +84,14 @@ def validate(
     the first sample's middle frame: blurred, restored and sharp side by side.
     """
     mine = Subset(samples, range(processes.rank, len(samples), processes.world))
-    half = half_type(processes.device, config.train.mixed_precision)
+    restorer = WindowRestorer(model, config, processes.device)
     names = [prefix + name for prefix in ("", BLURRED) for name in METRICS]
     totals = torch.zeros(len(names) + 1, dtype=torch.float64, device=processes.device)
     model.eval()
     for number, raw in enumerate(load(mine, processes.device)):
         batch = to_device(raw, processes.device, config.data.norm)
-        with half_precision(model, processes.device, half):
-            out = run_model(model, batch.blur, batch.voxels)
+        out = restorer.restore_sample(raw).to(processes.device)
         # Infinite values become NaN, which no metric and no comparison can take for a result.
-        out = out.float()
         out = torch.where(out.isinf(), math.nan, out).clamp(0, 1)
         if number == 0:
             show(torch.cat([x[0, len(x[0]) // 2] for x in (batch.blur, out, batch.sharp)], -1).clamp(0, 1))

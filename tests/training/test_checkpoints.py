@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from spikevrt.errors import UserError
+from spikevrt.models.trained import load_trained_model
 from spikevrt.training import checkpoints
 from spikevrt.training.checkpoints import (
     all_numbered,
@@ -16,6 +17,7 @@ from spikevrt.training.checkpoints import (
     numbered,
     read_checkpoint,
     save_checkpoint,
+    weights_alone,
 )
 from tests.training.checkpoint_states import tiny_config, trained_state
 
@@ -121,6 +123,23 @@ def test_the_newest_whole_checkpoint_is_found(saved, tmp_path, capsys):
     path, state = newest_whole(tmp_path, CONFIG)
     assert (path.name, state["training"]["step"]) == ("best.pt", 3)
     assert capsys.readouterr().out.count("is used instead") == 2
+
+
+def test_the_best_weights_alone_are_small_and_no_run_continues_from_them(saved, state, tmp_path, capsys):
+    whole = saved("last.pt", 2)
+    best = tmp_path / "best.pt"
+    save_checkpoint(best, CONFIG, weights_alone(state))
+    assert best.stat().st_size < 0.3 * whole.stat().st_size
+    assert torch.load(best, weights_only=True)["training"] == {key: state["training"][key] for key in ("step", "best")}
+    assert newest_whole(tmp_path, CONFIG)[0] == whole
+    whole.unlink()
+    assert newest_whole(tmp_path, CONFIG) is None
+    assert capsys.readouterr().out == ""
+    with pytest.raises(UserError, match=r"best\.pt: holds weights alone, .*resume from last\.pt"):
+        read_checkpoint(best, CONFIG)
+    model, _ = load_trained_model(best)
+    key, value = next(iter(model.named_parameters()))
+    assert torch.equal(value, state["params_ema"][key])
 
 
 @pytest.mark.parametrize(("keep", "kept"), [(1, [10]), (2, [8, 10]), (3, [6, 8, 10]), (9, [2, 4, 6, 8, 10])])

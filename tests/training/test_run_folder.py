@@ -12,7 +12,7 @@ import torch
 from spikevrt.config import config_to_tree, load_config
 from spikevrt.errors import UserError
 from spikevrt.training.origin import Origin
-from spikevrt.training.run_folder import LOCK_NAME, SUPERSEDED, find_resume, locked, set_aside
+from spikevrt.training.run_folder import LOCK_NAME, SUPERSEDED, find_resume, locked, set_aside, start_over
 
 HOLD = """
 import sys, time
@@ -105,6 +105,15 @@ def test_files_of_later_steps_are_set_aside_and_nothing_is_lost(tmp_path, capsys
     saved(tmp_path / "best.pt", 3)
     assert set_aside(tmp_path, four, {"step": 4, "best": 9.0})
     assert capsys.readouterr().out == ""
+
+
+def test_a_run_that_was_killed_before_its_first_save_starts_again_and_its_best_weights_stay(tmp_path, capsys):
+    torch.save({"weights_alone": True, "training": {"step": 2, "best": 9.0}}, tmp_path / "best.pt")
+    assert find_resume("auto", tmp_path, load_config("demo")) is None
+    assert (tmp_path / "best.pt").is_file()
+    start_over(tmp_path)
+    assert [path.name for path in (tmp_path / SUPERSEDED).iterdir()] == ["best.pt"]
+    assert "best.pt: not what step 0 continues, so it is in superseded/ now" in capsys.readouterr().out
 
 
 def test_what_was_set_aside_before_stays(tmp_path):

@@ -269,17 +269,33 @@ def test_a_run_continues_from_a_numbered_checkpoint_if_the_last_one_is_damaged(t
     assert torch.load(tmp_path / "last.pt", weights_only=True)["training"]["step"] == 3
 
 
+def test_whole_frames_are_validated_in_tiles(tree, tmp_path, capsys):
+    """Frames of 64x80 in tiles of 64 that are blended, and whole, and in the centre crop: three different scores."""
+    scores = {}
+    for crop, tile in (("none", "64"), ("none", "none"), ("auto", "none"), ("48", "none")):
+        folder = tmp_path / f"{crop}_{tile}"
+        options = f"TRAIN.VAL_CROP={crop}", f"TEST.TILE_SIZE={tile}", "TEST.TILE_OVERLAP=32", "TRAIN.MAX_STEPS=1"
+        assert start(tree, folder, *options).run()
+        [row] = rows(folder, "val")
+        scores[crop, tile] = row["blurred_psnr"], row["psnr"]
+    assert scores["none", "64"][0] == scores["none", "none"][0]
+    assert len({blurred for blurred, _ in scores.values()}) == 3
+    assert scores["none", "64"][1] == pytest.approx(scores["none", "none"][1], abs=0.05)
+    with pytest.raises(UserError, match=r"^TRAIN\.VAL_CROP = 4096: larger than the frames"):
+        start(tree, tmp_path / "large", "TRAIN.VAL_CROP=4096")
+
+
 def test_a_best_checkpoint_that_cannot_be_written_is_made_up_for(tree, tmp_path, monkeypatch):
     """The state that is saved after the error must neither claim the new best score nor leave its row twice."""
     run = start(tree, tmp_path, "TRAIN.MAX_STEPS=2", "TRAIN.VAL_EVERY=1")
-    write = run.saves.write
+    write = run.saves.write_best
 
-    def full(path):
-        if path.name == "best.pt" and run.step == 2:
+    def full():
+        if run.step == 2:
             raise UserError("No space left")
-        write(path)
+        write()
 
-    monkeypatch.setattr(run.saves, "write", full)
+    monkeypatch.setattr(run.saves, "write_best", full)
     monkeypatch.setattr(trainer_module, "validate", lambda *_: {"psnr": 10.0 + run.step, "ssim": 0.5})
     with pytest.raises(UserError, match="No space left"):
         run.run()

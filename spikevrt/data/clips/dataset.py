@@ -34,6 +34,7 @@ class ClipDataset(Dataset[Sample]):
         use_spike: whether spikes are read.
         seed: seed of the augmentation.
         crop: side in RGB pixels; None = whole frames (only without augmentation).
+        crop_name: what a message calls it.
 
     Raises:
         UserError: the split is missing or incomplete, or the crop does not fit.
@@ -47,6 +48,7 @@ class ClipDataset(Dataset[Sample]):
         use_spike: bool,
         seed: int = 0,
         crop: int | None = None,
+        crop_name: str = "DATA.CROP_SIZE =",
     ) -> None:
         self.data = data
         self.augment = augment
@@ -56,7 +58,7 @@ class ClipDataset(Dataset[Sample]):
         self.clips = find_clips(data, split, need_spikes=use_spike)
         if crop is not None:
             for clip in self.clips:
-                check_crop(crop, clip.frame_size, clip.grid.step)
+                check_crop(crop, clip.frame_size, clip.grid.step, crop_name)
         self.caches = [VoxelCache(clip.folder, clip.spikes, data) for clip in self.clips if clip.spikes is not None]
         self.ram = picture_cache(self.clips, data) if augment and data.ram_cache_gb else None
         self.samples = [

@@ -16,6 +16,8 @@ from spikevrt.models.weights.files import described, read_state
 
 FORMAT = 1
 """Number of the layout that `spikevrt.training.checkpoints` writes."""
+WEIGHTS_ALONE = "weights_alone"
+"""Entry of a checkpoint without the state of training: it holds the EMA of the weights, or the weights without one."""
 OWN_ENTRIES = {"training", "versions"}
 """Entries that tell a checkpoint of this project from another file with an entry `format`."""
 
@@ -60,10 +62,11 @@ def stored_config(state: Mapping[str, Any], path: str | Path, options: Sequence[
 
 
 def check_weights_are_there(state: Mapping[str, Any], config: Config, path: str | Path) -> None:
-    """Raise a `DamagedFileError` for a checkpoint of this project without its weights, or without the EMA of them."""
+    """Raise a `DamagedFileError` for a checkpoint of this project without weights that it should hold."""
     if not OWN_ENTRIES & state.keys():
         return
-    for name in ("params", "params_ema") if config.train.ema_decay else ("params",):
+    names = ("params", "params_ema") if config.train.ema_decay else ("params",)
+    for name in names[-1:] if state.get(WEIGHTS_ALONE) else names:
         if not isinstance(state.get(name), Mapping):
             held = f"holds {described(state[name])}" if name in state else "is missing"
             raise DamagedFileError(f"checkpoint {path}: damaged: {name} {held}; use another checkpoint")
