@@ -53,7 +53,7 @@ OPTIONS = (
 
 def make_data(root: Path) -> None:
     """Write one training clip and one that is held out, of a random texture that moves."""
-    recipe = Recipe(exposure=2, stride=2, camera=SpikeCamera(scale=2, factor=4))
+    recipe = Recipe(exposure=2, stride=2, camera=SpikeCamera(scale=2, factor=4, interpolate="linear"))
     H, W = SIZE
     texture = np.random.default_rng(0).integers(0, 256, (H, W + FRAMES, 3), dtype=np.uint8)
     for split in ("train", "val"):

@@ -131,9 +131,9 @@ def open_all(args: argparse.Namespace) -> Setting:
     """Load models and look at the data set, so that what is wrong is found before anything is computed."""
     from spikevrt.config import load_config
     from spikevrt.data.clips.clip import find_clips
+    from spikevrt.data.simulation.optical_flow import flow_finder
     from spikevrt.models import load_trained_model
     from spikevrt.models.weights.origin import described_file
-    from spikevrt.restoration.consistency import flow_finder
     from spikevrt.restoration.evaluation import Methods, SpikeSettings
     from spikevrt.restoration.measuring import Setting
     from spikevrt.restoration.metrics import require_window

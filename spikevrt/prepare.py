@@ -17,6 +17,7 @@ from spikevrt.cli import (
 from spikevrt.config import DataConfig, load_config
 from spikevrt.data.preparation.names import DATASET_NAMES
 from spikevrt.data.preparation.recipe import Recipe
+from spikevrt.data.simulation.arguments import add_interpolation, factor_of
 from spikevrt.data.simulation.settings import MOST_SCALE, SpikeCamera
 from spikevrt.errors import require_between
 
@@ -33,6 +34,9 @@ VIDEO = """Turn sharp video into blurred frames, sharp frames and simulated spik
 
 SOURCE is a video file or a folder of consecutive sharp frames; its clip has the same name. Frames are cropped to
 multiples of 8 pixels. With --split-by clip, each source is used either for training or for validation.
+
+Blur and spikes come from the same sub-frames, which are rendered along the optical flow between two source frames. A
+line says how long an exposure is and how fast the fastest motion; a warning, where it leaves gaps between sub-frames.
 """
 PHOTOS = """Add training clips of moving photos: every sub-frame is rendered, none is interpolated.
 
@@ -73,7 +77,6 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     recipe = Recipe()
     camera = recipe.camera
     parser.add_argument("--out", type=path, required=True, help="folder of the data set to write")
-    parser.add_argument("--factor", type=int, default=camera.factor, help="sub-frames per source frame")
     parser.add_argument("--exposure", type=int, default=recipe.exposure, help="source frames per blurred frame")
     parser.add_argument("--stride", type=int, default=recipe.stride, help="source frames between starts of exposures")
     parser.add_argument("--theta", type=float, default=camera.theta, help="threshold of the spike camera")
@@ -86,15 +89,17 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
-    """The recipe from the options that `add_recipe` adds."""
+    """The recipe from the options that `add_recipe` and `add_interpolation` add."""
     require_between(1, MOST_SCALE, "--spike-scale", args.scale)
-    return from_arguments(Recipe, args, camera=from_arguments(SpikeCamera, args, flip=True))
+    factor = factor_of(args, Recipe().camera)
+    return from_arguments(Recipe, args, camera=from_arguments(SpikeCamera, args, flip=True, factor=factor))
 
 
 def add_video(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `video`."""
     parser.add_argument("sources", nargs="+", type=path, metavar="SOURCE", help="a video file or a folder of frames")
     add_recipe(parser)
+    add_interpolation(parser, Recipe().camera)
     parser.add_argument(
         "--split-by", choices=("time", "clip"), default="time", help="split each source, or the sources"
     )
@@ -115,6 +120,9 @@ def add_photos(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `photos`."""
     parser.add_argument("names", nargs="*", metavar="NAME", help="a photo (default: all of them)")
     add_recipe(parser)
+    camera = Recipe().camera
+    parser.add_argument("--factor", type=int, help=f"spike frames per frame of a video (default: {camera.factor})")
+    parser.set_defaults(interpolate=camera.interpolate)  # Only the rate matters: every sub-frame is rendered.
     parser.add_argument("--split", help="split to add the clips to (default: the training split)")
 
 

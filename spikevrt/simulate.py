@@ -4,14 +4,15 @@ import argparse
 from collections.abc import Sequence
 
 from spikevrt.cli import command_parser, from_arguments, path, run_command
+from spikevrt.data.simulation.arguments import add_interpolation, factor_of
 from spikevrt.data.simulation.settings import SpikeCamera
-from spikevrt.errors import one_line
+from spikevrt.errors import one_line, warn
 
 DESCRIPTION = """Simulate a spike camera that watches a video: A += I / 255; fire where A >= theta; A -= theta.
 
   python -m spikevrt.simulate video.mp4 --out spikes                    # 8 spike frames per video frame
   python -m spikevrt.simulate frames/ --out spikes --scale 2 --theta 1  # half the resolution, twice the spikes
-  python -m spikevrt.simulate fast/ --out spikes --factor 1 --noise     # SOURCE has a spike camera's frame rate
+  python -m spikevrt.simulate fast/ --out spikes --interpolate none     # SOURCE has a spike camera's frame rate
 
 SOURCE is a video file or a folder of sharp frames. The folder --out receives one packed recording.dat, its config.yaml
 (spike_h, spike_w) and a windows.csv with the spike frames of every video frame, as deblur --spikes reads them. The
@@ -30,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--noise", action="store_true", help="add spurious spikes at Gaussian intervals (140, 50)")
     parser.add_argument("--scale", type=int, default=camera.scale, help="RGB pixels per spike pixel, along each axis")
     parser.add_argument("--linear-light", action="store_true", help="integrate light (gamma 2.2), not pixel values")
-    parser.add_argument("--factor", type=int, default=camera.factor, help="spike frames per video frame")
+    add_interpolation(parser, camera)
     parser.add_argument("--seed", type=int, default=camera.seed, help="seed of the initial charge and the noise")
     parser.add_argument(
         "--no-flip",
@@ -44,17 +45,21 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments, simulate, and print the firing rate next to the expected one."""
     args = make_parser().parse_args(argv)
-    camera = from_arguments(SpikeCamera, args)
+    camera = from_arguments(SpikeCamera, args, factor=factor_of(args, SpikeCamera()))
     from tqdm import tqdm
 
     from spikevrt.data.files.video import count_frames, exactly, frame_names, read_frames
+    from spikevrt.data.simulation.motion import Motion
     from spikevrt.data.simulation.recording import record
 
     count, stems = count_frames(args.source), frame_names(args.source)
     read = exactly(read_frames(args.source), count, args.source)
+    motion = Motion()
     with tqdm(read, "simulate", count, unit="frame") as frames:
-        made = record(frames, lambda i: stems[i] if stems else f"{i + 1:06}", args.out, camera)
-    print(f"{one_line(str(args.out))}: {made.frames} spike frames of {made.size[0]}x{made.size[1]}")
+        made = record(frames, lambda i: stems[i] if stems else f"{i + 1:06}", args.out, camera, motion)
+    print(f"{one_line(str(args.out))}: {made.frames} spike frames of {made.size[0]}x{made.size[1]}{motion.line()}")
+    if warning := motion.warning(camera):
+        warn(args.source, warning)
     note = " (without the noise)" if camera.noise else ""
     print(f"firing rate {made.rate:.6f}, from the brightness {made.expected:.6f}{note}")
     return 0

@@ -10,7 +10,7 @@ from spikevrt.data.preparation.make import Target, make_clips
 from spikevrt.data.preparation.recipe import Recipe
 from spikevrt.data.simulation.camera import SpikeCamera
 
-RECIPE = Recipe(exposure=2, stride=2, camera=SpikeCamera(scale=2, factor=4))
+RECIPE = Recipe(exposure=2, stride=2, camera=SpikeCamera(scale=2, factor=4, interpolate="linear"))
 SIZE = (48, 64)
 FRAMES = 14
 

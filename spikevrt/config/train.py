@@ -100,7 +100,7 @@ class TrainConfig(Section):
     output_dir: str = key("runs", "Folder for checkpoints, config.yaml and logs of one run.", PATH, path=True)
     log_every: int = key(20, "Steps from one line of the log to the next.", count(1, ENDLESS))
     val_every: int = key(1000, "Steps from one validation to the next.", count(1, ENDLESS))
-    val_crop: str | None = key(
+    val_crop_size: str | None = key(
         AUTO,
         "Side in pixels of the centre crops that are validated. auto = DATA.CROP_SIZE. none = whole frames, in tiles "
         "as TEST.TILE_SIZE says.",

@@ -1,17 +1,16 @@
 """How steady the frames of a clip are: each is compared with the one before, along the flow of the sharp frames.
 
-The flow is found by OpenCV: DIS (Kroeger et al. 2016). Which pixels the frame before did not show is found by following
+Which pixels the frame before did not show is found by following
 the flow there and back (Sundaram et al. 2010). Frames of H x W pixels.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from spikevrt.data.simulation.optical_flow import LEAST_SHOWN, NEEDS_OPENCV, FlowFinder
 from spikevrt.data.spikes.tfp import grey
 from spikevrt.restoration.metrics import PAIR_FIGURES
 from spikevrt.restoration.protocols import BYTE, Protocol
@@ -22,43 +21,14 @@ ABOUT = (
     "warp error: mean difference from the frame before, moved by the optical flow of the sharp frames, without what "
     "that frame did not show; lower is better"
 )
-MISSING = "without the warp error, which needs OpenCV (the extra flow): pip install opencv-python-headless"
-LEAST_SIDE = 16
-"""Pixels of the thinnest frame whose flow is asked for: OpenCV refuses thinner ones, or crashes."""
-LEAST_SHOWN = 0.2
-"""Share of a frame that the frame before shows, unless the scene was cut.
-
-In videos of 640x272 at most 0.05 was found again by chance at cuts, and at least 0.3 in fast motion; in much smaller
-frames chance finds more, and a cut may be taken for motion.
-"""
+MISSING = f"without the warp error, which {NEEDS_OPENCV}"
 [WARP_ERROR] = PAIR_FIGURES
 
-FlowFinder = Callable[[Tensor, Tensor], Tensor]
-"""Takes two frames (1,H,W) in [0,1]; returns (1,2,H,W) float32, where each pixel of the first is in the second."""
 
-
-def flow_finder() -> FlowFinder | None:
-    """Optical flow by OpenCV; None where OpenCV is not installed."""
-    try:
-        import cv2
-    except ImportError:
-        return None
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    # The preset stops at half of the resolution, with ten times the error on a moved texture.
-    dis.setFinestScale(0)
-
-    def find(first: Tensor, second: Tensor) -> Tensor:
-        height, width = first.shape[-2:]
-        flow = dis.calc(as_bytes(first), as_bytes(second), np.empty(0, np.float32))
-        return torch.from_numpy(flow[:height, :width]).permute(2, 0, 1)[None]
-
-    return find
-
-
-def as_bytes(picture: Tensor) -> NDArray[np.uint8]:
-    """(1,H,W) in [0,1] -> (H,W) uint8, continued at the right and the bottom where it is thinner than `LEAST_SIDE`."""
-    image = (picture[0] * BYTE).round().to(torch.uint8).numpy()
-    return np.pad(image, [(0, max(LEAST_SIDE - side, 0)) for side in image.shape], "edge")
+def flow_between(find: FlowFinder, first: Tensor, second: Tensor) -> Tensor:
+    """(1,2,H,W): from each pixel of a picture (1,H,W) in [0,1] to its place in another."""
+    first, second = ((picture[0] * BYTE).round().to(torch.uint8) for picture in (first, second))
+    return torch.from_numpy(find(first.numpy(), second.numpy())).permute(2, 0, 1)[None]
 
 
 class Track(NamedTuple):
@@ -72,7 +42,7 @@ class Track(NamedTuple):
 
 def find_track(find: FlowFinder, before: Tensor, now: Tensor) -> Track | None:
     """Follow a frame (1,H,W) in [0,1] to the frame before; None where the scene was cut between them."""
-    back, forth = find(now, before), find(before, now)
+    back, forth = flow_between(find, now, before), flow_between(find, before, now)
     height, width = now.shape[-2:]
     place = pixel_grid(height, width, like=back) + back[0].permute(1, 2, 0)
     last = torch.tensor((width - 1, height - 1))

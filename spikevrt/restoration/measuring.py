@@ -7,8 +7,9 @@ from typing import NamedTuple
 from spikevrt.config import DataConfig
 from spikevrt.data.clips.clip import Clip
 from spikevrt.data.files.images import write_png
+from spikevrt.data.simulation.optical_flow import FlowFinder
 from spikevrt.restoration.comparison import to_bytes
-from spikevrt.restoration.consistency import FlowFinder, Steadiness
+from spikevrt.restoration.consistency import Steadiness
 from spikevrt.restoration.evaluation import REFERENCE, SHARP, Compared, Methods, compare
 from spikevrt.restoration.html_report import Album
 from spikevrt.restoration.report import Report, Speed

@@ -79,7 +79,7 @@ class Trainer:
             require_c_compiler(processes.device, "TRAIN.COMPILE")
         torch.manual_seed(config.train.seed)
         self.dataset = training_samples(config)
-        self.validation = validation_samples(config, config.train.val_crop)
+        self.validation = validation_samples(config, config.train.val_crop_size)
         self.probe = collate([validation_samples(config, AUTO)[0]])  # The data set may vanish before a save.
         backends, half = agreed_backends(config, processes), half_type(processes.device, config.train.mixed_precision)
         planned = agreed_plan(config, backends, half, processes)

@@ -57,10 +57,10 @@ def training_samples(config: Config) -> ClipDataset:
     )
 
 
-def validation_samples(config: Config, val_crop: str | None) -> Subset:
-    """At most `MOST_SAMPLES` validation samples: centre crops, or whole frames, as `val_crop` says (TRAIN.VAL_CROP)."""
-    side = None if val_crop is None else config.data.crop_size if val_crop == AUTO else int(val_crop)
-    name = f"{'DATA.CROP_SIZE' if val_crop == AUTO else 'TRAIN.VAL_CROP'} ="
+def validation_samples(config: Config, val_crop_size: str | None) -> Subset:
+    """At most `MOST_SAMPLES` validation samples: centre crops or whole frames, as TRAIN.VAL_CROP_SIZE says."""
+    side = None if val_crop_size is None else config.data.crop_size if val_crop_size == AUTO else int(val_crop_size)
+    name = f"{'DATA.CROP_SIZE' if val_crop_size == AUTO else 'TRAIN.VAL_CROP_SIZE'} ="
     data = ClipDataset(config.data, config.data.val_split, False, config.model.use_spike, crop=side, crop_name=name)
     count = min(MOST_SAMPLES, len(data))
     return Subset(data, [i * len(data) // count for i in range(count)])

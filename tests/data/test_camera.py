@@ -102,7 +102,7 @@ def test_the_command_writes_a_recording_that_the_reader_reads(tmp_path, capsys):
     for i, frame in enumerate(frames):
         write_png(tmp_path / "frames" / f"f{i}.png", frame)
     out = tmp_path / "spikes"
-    arguments = [str(tmp_path / "frames"), "--scale", "2", "--factor", "20", "--seed", "3"]
+    arguments = [str(tmp_path / "frames"), "--scale", "2", "--factor", "20", "--seed", "3", "--interpolate", "linear"]
     assert simulate([*arguments, "--out", str(out)]) == 0
     rate, expected = (float(v) for v in capsys.readouterr().out.split("rate ")[1].split(", from the brightness "))
     assert rate == pytest.approx(expected, rel=0.01)

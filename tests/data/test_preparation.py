@@ -56,6 +56,7 @@ def test_a_clip_says_how_it_was_made(tmp_path):
         "source": "test",
         "centres": RECIPE.centres(0, FRAMES),
         "factor": 4,
+        "interpolate": "linear",
         "exposure": 2,
         "stride": 2,
         "theta": 2.0,

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from spikevrt.restoration.consistency import Steadiness, find_track, flow_finder
+from spikevrt.data.simulation.optical_flow import flow_finder
+from spikevrt.restoration.consistency import Steadiness, find_track
 from spikevrt.restoration.protocols import PROTOCOLS
 from spikevrt.restoration.report import Report
 from spikevrt.restoration.scores import titled

@@ -274,15 +274,15 @@ def test_whole_frames_are_validated_in_tiles(tree, tmp_path, capsys):
     scores = {}
     for crop, tile in (("none", "64"), ("none", "none"), ("auto", "none"), ("48", "none")):
         folder = tmp_path / f"{crop}_{tile}"
-        options = f"TRAIN.VAL_CROP={crop}", f"TEST.TILE_SIZE={tile}", "TEST.TILE_OVERLAP=32", "TRAIN.MAX_STEPS=1"
+        options = f"TRAIN.VAL_CROP_SIZE={crop}", f"TEST.TILE_SIZE={tile}", "TEST.TILE_OVERLAP=32", "TRAIN.MAX_STEPS=1"
         assert start(tree, folder, *options).run()
         [row] = rows(folder, "val")
         scores[crop, tile] = row["blurred_psnr"], row["psnr"]
     assert scores["none", "64"][0] == scores["none", "none"][0]
     assert len({blurred for blurred, _ in scores.values()}) == 3
     assert scores["none", "64"][1] == pytest.approx(scores["none", "none"][1], abs=0.05)
-    with pytest.raises(UserError, match=r"^TRAIN\.VAL_CROP = 4096: larger than the frames"):
-        start(tree, tmp_path / "large", "TRAIN.VAL_CROP=4096")
+    with pytest.raises(UserError, match=r"^TRAIN\.VAL_CROP_SIZE = 4096: larger than the frames"):
+        start(tree, tmp_path / "large", "TRAIN.VAL_CROP_SIZE=4096")
 
 
 def test_a_best_checkpoint_that_cannot_be_written_is_made_up_for(tree, tmp_path, monkeypatch):

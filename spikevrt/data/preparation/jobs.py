@@ -11,13 +11,14 @@ from spikevrt.config import DataConfig
 from spikevrt.data.clips.clip import all_clips, open_clip
 from spikevrt.data.clips.voxel_cache import VoxelCache
 from spikevrt.data.files.stems import name_of
-from spikevrt.data.files.video import count_frames, exactly, read_frames, warn_of_pixel_aspect
+from spikevrt.data.files.video import count_frames, exactly, frame_times, pictures_of, read_frames, warn_of_pixel_aspect
 from spikevrt.data.preparation.check import problems
 from spikevrt.data.preparation.downloads import DATASETS, link_clip
 from spikevrt.data.preparation.make import Target, make_clips, split_by_clip, split_by_time, whole_clip
 from spikevrt.data.preparation.moving_photos import moving_photo, scikit_image_photos
 from spikevrt.data.preparation.recipe import Recipe
-from spikevrt.errors import UserError, one_line, shown
+from spikevrt.data.simulation.motion import Motion
+from spikevrt.errors import UserError, one_line, shown, warn
 from spikevrt_kernels.core.processes import cores
 
 PHOTO_SIZE = (160, 160)
@@ -49,20 +50,33 @@ def prepare_videos(
             targets = [whole_clip(out / splits[name in held_out] / name, count, recipe)]
         read = exactly(read_frames(source), count, source)
         with tqdm(read, f"prepare {shown(name)}", count, unit="frame") as frames:
-            make_clips(frames, targets, recipe, source.name or name)
+            motion = Motion()
+            make_clips(frames, targets, recipe, source.name or name, motion)
         report(targets)
+        print(one_line(f"{shown(name)}: {exposure_line(recipe, source)}{motion.line()}"))
+        if warning := motion.warning(recipe.camera):
+            warn(source, warning)
 
 
 def prepare_photos(out: Path, names: Sequence[str], recipe: Recipe, split: str) -> None:
     """Make clips of moving photos; every sub-frame is rendered, none is interpolated."""
-    exposure, stride = recipe.subframes, recipe.stride * recipe.camera.factor
-    frames = exposure + 1 + stride * (PHOTO_EXPOSURES - 1)
+    rendered = recipe.rendered
+    frames = rendered.exposure + 1 + rendered.stride * (PHOTO_EXPOSURES - 1)
     with tqdm(scikit_image_photos(names), "prepare photos", unit="clip") as paths:
         for number, path in enumerate(paths):
             seed = recipe.camera.seed + number
-            fast = Recipe(exposure=exposure, stride=stride, camera=replace(recipe.camera, factor=1, seed=seed))
+            fast = replace(rendered, camera=replace(rendered.camera, seed=seed))
             target = Target(out / split / f"photo-{path.stem}", fast.centres(0, frames))
             make_clips(moving_photo(path, PHOTO_SIZE, frames, seed), [target], fast, path.name)
+
+
+def exposure_line(recipe: Recipe, source: Path) -> str:
+    """Text: how long an exposure is."""
+    length = f"an exposure is {recipe.exposure} frames, {recipe.subframes} spike frames"
+    if pictures_of(source) is not None:
+        return length
+    rate = frame_times(source).rate
+    return f"{length}, {float(1000 * recipe.exposure / rate):.4g} ms at {float(rate):.5g} frames a second"
 
 
 def report(targets: list[Target]) -> None:

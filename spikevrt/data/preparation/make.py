@@ -16,6 +16,9 @@ from spikevrt.data.files.images import write_png
 from spikevrt.data.files.video import Frame, of_one_size
 from spikevrt.data.preparation.recipe import Recipe, average
 from spikevrt.data.simulation.camera import simulated, with_last_twice, write_geometry
+from spikevrt.data.simulation.interpolation import subframes
+from spikevrt.data.simulation.motion import Motion, measured
+from spikevrt.data.simulation.settings import FLOW
 from spikevrt.errors import UserError
 
 
@@ -32,25 +35,34 @@ def make_clips(
     targets: list[Target],
     recipe: Recipe,
     source: str,
+    motion: Motion | None = None,
 ) -> None:
     """Make clips in one pass over a sequence of sharp frames (H,W,3); each clip appears completely or not at all.
 
+    `motion` notes how fast what the frames show moves.
+
     Raises:
-        UserError: a clip exists already, or the frames differ in size.
+        UserError: a clip exists already, the frames differ in size, or OpenCV, which is needed, is not installed.
     """
     for target in targets:
         if target.folder.exists():
             raise UserError(f"{target.folder}: exists already; remove it, or choose another --out")
     with ExitStack() as stack:
         workplaces = [stack.enter_context(new_folder(target.folder)) for target in targets]
-        size = write_exposures(frames, targets, workplaces, recipe)
+        whole, camera = whole_blocks(frames, recipe.multiple), recipe.camera
+        if camera.factor > 1 and camera.interpolate == FLOW:
+            centres = [[centre * camera.factor for centre in target.centres] for target in targets]
+            size = write_exposures(subframes(whole, camera.factor, motion), centres, workplaces, recipe.rendered)
+        else:
+            centres = [target.centres for target in targets]
+            size = write_exposures(measured(whole, motion), centres, workplaces, recipe)
         for target, workplace in zip(targets, workplaces, strict=True):
             write_notes(workplace, size, target, recipe, source)
 
 
 def write_exposures(
     frames: Iterable[Frame],
-    targets: list[Target],
+    centres: list[list[int]],
     workplaces: list[Path],
     recipe: Recipe,
 ) -> tuple[int, int]:
@@ -58,13 +70,13 @@ def write_exposures(
     factor = recipe.camera.factor
     waiting = sorted(
         (centre, number, workplace)
-        for target, workplace in zip(targets, workplaces, strict=True)
-        for number, centre in enumerate(target.centres, 1)
+        for own, workplace in zip(centres, workplaces, strict=True)
+        for number, centre in enumerate(own, 1)
     )
     sources: dict[int, Frame] = {}
     spikes: dict[int, NDArray[np.uint8]] = {}
     size = (0, 0)
-    shots = simulated(with_last_twice(whole_blocks(frames, recipe.multiple)), recipe.camera)
+    shots = simulated(with_last_twice(frames), recipe.camera)
     for index, shot in enumerate(shots):
         sources[index] = shot.frame
         size = shot.light.shape[0], shot.light.shape[1]

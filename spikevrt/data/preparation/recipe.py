@@ -3,14 +3,14 @@
 There are `factor` sub-frames per source frame; sub-frame j shows the time j / factor, in source frames.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikevrt.config.limits import MULTIPLE
-from spikevrt.data.simulation.settings import GAMMA, SpikeCamera
+from spikevrt.data.simulation.settings import GAMMA, NONE, SpikeCamera
 from spikevrt.errors import require_between
 
 MOST_SOURCES = 100_000
@@ -27,7 +27,7 @@ class Recipe:
     stride: int = 3
     """Source frames from one blurred frame to the next."""
     camera: SpikeCamera = HALF_RESOLUTION
-    """The spike camera; its `linear_light` also applies to the blurred frames. Use factor 1 if the source is fast."""
+    """The spike camera; its `linear_light` also applies to the blurred frames."""
 
     def __post_init__(self) -> None:
         require_between(1, MOST_SOURCES, "--exposure", self.exposure)
@@ -37,6 +37,12 @@ class Recipe:
     def subframes(self) -> int:
         """Number of sub-frames, and therefore of spike frames, of one exposure."""
         return self.exposure * self.camera.factor
+
+    @property
+    def rendered(self) -> "Recipe":
+        """The same exposures of a source that holds all sub-frames."""
+        camera = replace(self.camera, factor=1, interpolate=NONE)
+        return Recipe(self.subframes, self.stride * self.camera.factor, camera)
 
     @property
     def multiple(self) -> int:
@@ -62,6 +68,7 @@ class Recipe:
         """All settings, by their names in `clip.json`."""
         return {
             "factor": self.camera.factor,
+            "interpolate": self.camera.interpolate,
             "exposure": self.exposure,
             "stride": self.stride,
             "theta": self.camera.theta,

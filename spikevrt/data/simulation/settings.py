@@ -10,6 +10,14 @@ MOST_SCALE, MOST_FACTOR, MOST_THETA = 1024, 10_000, 10_000
 """Bounds of the settings below; a camera of 30 frames a second and 300,000 spike frames has factor 10,000."""
 MOST_SEED = 2**63 - 1
 
+FLOW, LINEAR, NONE = "flow", "linear", "none"
+INTERPOLATIONS = {
+    FLOW: "what moves is carried along its optical flow, so that it draws a streak; needs OpenCV (the extra flow)",
+    LINEAR: "frames fade into each other, so that what moves fast becomes a row of ghosts",
+    NONE: "the source has the frame rate of the spike camera",
+}
+"""Ways to make the sub-frames between two frames of a source."""
+
 
 @dataclass(frozen=True)
 class SpikeCamera:
@@ -24,7 +32,9 @@ class SpikeCamera:
     linear_light: bool = False
     """Whether light (gamma 2.2) is integrated instead of pixel values."""
     factor: int = 8
-    """Spike frames per video frame; the brightness between video frames is interpolated linearly."""
+    """Spike frames per video frame."""
+    interpolate: str = FLOW
+    """How the sub-frames between two video frames are made; see `INTERPOLATIONS`."""
     seed: int = 0
     """Seed of the initial charge and of the noise."""
     flip: bool = True
@@ -34,6 +44,10 @@ class SpikeCamera:
         require_between(1, MOST_SCALE, "--scale", self.scale)
         require_between(1, MOST_FACTOR, "--factor", self.factor)
         require_between(0, MOST_SEED, "--seed", self.seed)
+        if self.interpolate not in INTERPOLATIONS:
+            raise UserError(f"--interpolate {shown(self.interpolate)}: must be {', '.join(INTERPOLATIONS)}")
+        if self.interpolate == NONE and self.factor != 1:
+            raise UserError(f"--factor {self.factor}: must be 1 with --interpolate none, where no frame is made")
         require_threshold(self.theta)
 
 

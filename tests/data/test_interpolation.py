@@ -1,0 +1,199 @@
+"""Sub-frames along optical flow: streaks as they would be, held to scenes that are known at every moment."""
+
+import builtins
+import json
+
+import numpy as np
+import pytest
+
+from spikevrt.cli import run_command
+from spikevrt.config.data import RecordingConfig
+from spikevrt.data.files.images import read_image, write_png
+from spikevrt.data.preparation.make import Target, make_clips
+from spikevrt.data.preparation.recipe import Recipe
+from spikevrt.data.simulation.camera import SpikeSensor
+from spikevrt.data.simulation.interpolation import subframes
+from spikevrt.data.simulation.motion import MEASURED_EVERY, Motion, measured
+from spikevrt.data.simulation.settings import SpikeCamera
+from spikevrt.data.spikes.exposures import exposures_for
+from spikevrt.data.spikes.geometry import SpikeGeometry
+from spikevrt.data.spikes.recording import SpikeFile
+from spikevrt.errors import UserError
+from spikevrt.prepare import main as prepare
+from spikevrt.simulate import main as simulate
+
+pytest.importorskip("cv2")
+H, W, MARGIN, FACTOR = 96, 160, 100, 8
+
+
+def texture(seed, smooth=8):
+    """(H+2M,W+2M,3) of smooth noise, 0..255."""
+    coarse = np.random.default_rng(seed).uniform(
+        0, 255, ((H + 2 * MARGIN) // smooth + 2, (W + 2 * MARGIN) // smooth + 2, 3)
+    )
+    rows, columns = (np.arange(size) / smooth for size in (H + 2 * MARGIN, W + 2 * MARGIN))
+    i, j = rows.astype(int), columns.astype(int)
+    a, b = (rows - i)[:, None, None], (columns - j)[None, :, None]
+    upper = coarse[i][:, j] * (1 - b) + coarse[i][:, j + 1] * b
+    lower = coarse[i + 1][:, j] * (1 - b) + coarse[i + 1][:, j + 1] * b
+    return upper * (1 - a) + lower * a
+
+
+BEHIND, FRONT = texture(1), texture(2)
+
+
+def moved(x, right, down):
+    """The middle (H,W,3) of a texture that was moved by fractions of a pixel."""
+    i, j = int(np.floor(down)), int(np.floor(right))
+    a, b = down - i, right - j
+
+    def at(di, dj):
+        top, left = MARGIN - i - di, MARGIN - j - dj
+        return x[top : top + H, left : left + W]
+
+    return (1 - a) * ((1 - b) * at(0, 0) + b * at(0, 1)) + a * ((1 - b) * at(1, 0) + b * at(1, 1))
+
+
+def scene(kind, flat, time):
+    """An edge or a disc (H,W,3) that moves before a background that stands still, with soft borders of a pixel."""
+    y, x = np.mgrid[:H, :W].astype(float)
+    speed = (9, 0) if kind == "edge" else (11, 4)
+    right, down = speed[0] * time, speed[1] * time
+    away = x - 30 - right if kind == "edge" else np.hypot(x - 40 - right, y - 40 - down) - 16
+    behind, front = (
+        (np.full((H, W, 3), g) for g in (60.0, 220.0)) if flat else (moved(BEHIND, 0, 0), moved(FRONT, right, down))
+    )
+    return behind + (front - behind) * np.clip(0.5 - away, 0, 1)[..., None]
+
+
+def psnr(a, b):
+    return 10 * np.log10(255**2 / np.mean((np.float64(a) - b) ** 2))
+
+
+@pytest.mark.parametrize(
+    ("kind", "flat", "least", "gained"),
+    [("edge", True, 42, 6), ("edge", False, 44, 5), ("disc", True, 55, 15), ("disc", False, 44, 4)],
+)
+def test_what_moves_draws_a_streak(kind, flat, least, gained):
+    frames = [np.rint(scene(kind, flat, i)).astype(np.uint8) for i in range(6)]
+    exact = np.mean([scene(kind, flat, j / FACTOR) for j in range(40)], 0)
+    rendered = np.mean([np.float64(x) for x in subframes(frames, FACTOR)][:40], 0)
+    faded = np.mean([frames[j // 8] * (1 - j % 8 / 8) + frames[j // 8 + 1] * (j % 8 / 8) for j in range(40)], 0)
+    assert psnr(rendered, exact) > max(least, psnr(faded, exact) + gained)
+
+
+def test_source_frames_stay_and_what_stands_still_stays():
+    frames = [np.rint(scene("disc", False, i)).astype(np.uint8) for i in (0, 1, 1)]
+    made = list(subframes(frames, 5))
+    assert len(made) == 11
+    for i in range(3):
+        np.testing.assert_array_equal(made[5 * i], frames[i])
+    assert np.abs(np.array(made[6:10]) - np.float64(frames[1])).max() <= 1
+    assert [len(list(subframes(frames[:n], 3))) for n in (0, 1, 2)] == [0, 1, 4]
+    for x, y in zip(subframes(frames, 1), frames, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_a_cut_of_the_scene_is_not_faded():
+    first, second = (np.random.default_rng(seed).integers(0, 256, (240, 320, 3), dtype=np.uint8) for seed in (3, 4))
+    motion = Motion()
+    made = list(subframes([first, second], 4, motion))
+    for frame, wanted in zip(made, (first, first, second, second, second), strict=True):
+        np.testing.assert_array_equal(frame, wanted)
+    assert motion.fastest is None
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 200), (17, 23)])
+def test_small_frames(size):
+    frames = [np.full((*size, 3), value, np.uint8) for value in (10, 12)]
+    made = list(subframes(frames, 2))
+    assert made[1].shape == (*size, 3)
+    assert 10 <= made[1].min() <= made[1].max() <= 12
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_blur_and_spikes_come_from_the_same_sub_frames(tmp_path, linear):
+    camera = SpikeCamera(scale=2, factor=4, linear_light=linear)
+    recipe = Recipe(exposure=2, stride=2, camera=camera)
+    frames = [np.rint(scene("disc", False, i)).astype(np.uint8) for i in range(8)]
+    clip = tmp_path / "clip"
+    make_clips(frames, [Target(clip, recipe.centres(0, 8))], recipe, "test")
+    notes = json.loads((clip / "clip.json").read_text())
+    assert (notes["interpolate"], notes["factor"]) == ("flow", 4)
+    assert (notes["exposure"], notes["centres"]) == (2, recipe.centres(0, 8))
+    made = list(subframes(frames, 4))
+    gamma = 2.2 if linear else 1
+    for number, centre in enumerate(notes["centres"], 1):
+        own = [np.float64(made[4 * centre - 4 + j]) for j in range(8)]
+        mean = 255 * np.mean([(x / 255) ** gamma for x in own], 0) ** (1 / gamma)
+        np.testing.assert_allclose(read_image(clip / "blur" / f"{number:06}.png"), mean, atol=0.51)
+        np.testing.assert_array_equal(read_image(clip / "sharp" / f"{number:06}.png"), frames[centre])
+        spikes = SpikeFile(clip / "spike" / f"{number:06}.dat", SpikeGeometry(H // 2, W // 2))
+        light = np.sum([SpikeSensor(2, linear)(np.uint8(x)) for x in own], 0)
+        # The brightness of a spike frame is that of its start, and half a step of change.
+        assert np.abs(spikes.read().sum(0) - light / 255 / camera.theta).max() < 1.2
+
+
+def test_a_recording_has_the_sub_frames_of_each_frame(tmp_path, capsys):
+    frames = [np.rint(scene("disc", True, i)).astype(np.uint8) for i in range(3)]
+    for i, frame in enumerate(frames):
+        write_png(tmp_path / "frames" / f"f{i}.png", frame)
+    with pytest.warns(UserWarning, match=r"is 1\.\d pixels from one sub-frame to the next, .* give --factor 1\d"):
+        assert simulate([str(tmp_path / "frames"), "--out", str(tmp_path / "out"), "--factor", "8"]) == 0
+    out = capsys.readouterr().out
+    assert f"24 spike frames of {H}x{W}; the fastest motion is 1" in out
+    rate, expected = (float(v) for v in out.split("rate ")[1].split(", from the brightness "))
+    assert rate == pytest.approx(expected, rel=0.01)
+    exposures = exposures_for(tmp_path / "out", ["f0", "f1", "f2"], RecordingConfig("continuous"))
+    file = SpikeFile(tmp_path / "out" / "recording.dat", SpikeGeometry(H, W), exposures["f1"])
+    assert (file.frames, file.exposure(0)) == (24, slice(8, 16))
+    light = np.sum([SpikeSensor(1)(x) for x in list(subframes(frames, 8))[8:16]], 0)
+    assert np.abs(file.voxels(1)[0] - light / 255 / 2).max() < 1.2
+
+
+def test_motion_is_measured_now_and_then_where_nothing_is_interpolated():
+    frames = [np.rint(scene("disc", False, 0.2 * i)).astype(np.uint8) for i in range(MEASURED_EVERY + 2)]
+    motion = Motion()
+    assert [x.tobytes() for x in measured(frames, motion)] == [x.tobytes() for x in frames]
+    assert motion.fastest == pytest.approx(0.2 * np.hypot(11, 4), rel=0.1)
+    found = f"the fastest motion is {motion.fastest:.2g} pixels a frame"
+    assert motion.line() == f"; {found}"
+    ghosts = f"{found}, so that blur is a row of ghosts: give --interpolate flow --factor 3"
+    assert motion.warning(SpikeCamera(interpolate="linear")) == ghosts
+    assert motion.warning(SpikeCamera(interpolate="none", factor=1)) == ghosts
+    assert motion.warning(SpikeCamera(factor=4)) is None
+    assert "give --factor 3" in (motion.warning(SpikeCamera(factor=2)) or "")
+    assert (Motion().line(), Motion().warning(SpikeCamera())) == ("", None)
+
+
+@pytest.mark.parametrize("command", [simulate, lambda arguments: prepare(["video", *arguments])])
+def test_without_opencv_one_line_says_what_to_do(tmp_path, monkeypatch, command, capsys):
+    for i in range(40):
+        write_png(tmp_path / "frames" / f"{i:02}.png", np.full((16, 16, 3), i, np.uint8))
+    imported = builtins.__import__
+
+    def without(name, *rest):
+        if name == "cv2":
+            raise ImportError
+        return imported(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    arguments = [str(tmp_path / "frames"), "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as ended:
+        run_command(lambda _: command(arguments))
+    assert ended.value.code == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "--interpolate flow: needs OpenCV (the extra flow): pip install opencv-python-headless" in line
+    assert not list(tmp_path.glob("out/**/*.png"))
+    assert command([*arguments, "--interpolate", "linear"]) == 0
+
+
+def test_with_none_nothing_lies_between_source_frames(tmp_path):
+    with pytest.raises(UserError, match="--factor 4: must be 1 with --interpolate none"):
+        SpikeCamera(interpolate="none", factor=4)
+    with pytest.raises(UserError, match="--interpolate cubic: must be flow, linear, none"):
+        SpikeCamera(interpolate="cubic")
+    for i in range(12):
+        write_png(tmp_path / "frames" / f"{i:02}.png", np.full((16, 16, 3), 9 * i, np.uint8))
+    assert simulate([str(tmp_path / "frames"), "--out", str(tmp_path / "out"), "--interpolate", "none"]) == 0
+    assert SpikeFile(tmp_path / "out" / "recording.dat", SpikeGeometry(16, 16)).frames == 12
