@@ -35,6 +35,9 @@ RESTORING_STEPS = 100
 """Restoring and evaluating take as long as this many steps (measured)."""
 GAINS = {450: 1.65, 650: 1.8, 920: 2.0}
 """Training steps -> dB gained over the blurred input on the held-out part (measured)."""
+FADED = "--interpolate", "linear"
+SHIFTED = "--layers", 0, "--rotation", 0, "--zoom", 0, "--shake", 0
+"""The kinds of motion with which these gains were measured."""
 TWINS = {"VRT": "vrt", "VRT+Spike": "vrt_spike"}
 """Name in the table -> folder of the run."""
 CROP_SIDE = 256
@@ -55,12 +58,11 @@ def prepare(out: Path) -> None:
     """Make training clips, the held-out part of the video and a held-out photo; existing clips are kept."""
     data = out / "data"
     if not (data / "val").is_dir():
-        # Faded frames: the gains above were measured with them.
-        call(Command("prepare", ("video", bikes_video(), "--out", data, "--interpolate", "linear")))
+        call(Command("prepare", ("video", bikes_video(), "--out", data, *FADED)))
     if not list(data.glob("train/photo-*")):
-        call(Command("prepare", ("photos", *PHOTOS, "--out", data)))
+        call(Command("prepare", ("photos", *PHOTOS, "--out", data, *SHIFTED)))
     if not (data / "photo").is_dir():
-        call(Command("prepare", ("photos", HELD_OUT_PHOTO, "--split", "photo", "--out", data)))
+        call(Command("prepare", ("photos", HELD_OUT_PHOTO, "--split", "photo", "--out", data, *SHIFTED)))
 
 
 class Plan(NamedTuple):

@@ -16,7 +16,7 @@ from spikevrt.cli import (
 )
 from spikevrt.config import DataConfig, load_config
 from spikevrt.data.preparation.names import DATASET_NAMES
-from spikevrt.data.preparation.recipe import Recipe
+from spikevrt.data.preparation.recipe import Movement, Recipe
 from spikevrt.data.simulation.arguments import add_interpolation, factor_of
 from spikevrt.data.simulation.settings import MOST_SCALE, SpikeCamera
 from spikevrt.errors import require_between
@@ -41,8 +41,11 @@ line says how long an exposure is and how fast the fastest motion; a warning, wh
 PHOTOS = """Add training clips of moving photos: every sub-frame is rendered, none is interpolated.
 
   python -m spikevrt.prepare photos astronaut rocket --out data
+  python -m spikevrt.prepare photos holiday/ portrait.jpg --out data
 
-The photos come with the scikit-image package (pip install scikit-image); without NAME, all of them are used.
+A photo is shifted, turned and zoomed along smooth paths; pieces of the other photos move before it, each on its own,
+and hide it and each other; the camera shakes. NAME is a picture, a folder of pictures, or a photo of the scikit-image
+package (pip install scikit-image); without NAME, all photos of that package are used.
 """
 IMPORT = """Link a downloaded data set that was unpacked in FOLDER into the unified layout, and check it.
 
@@ -118,11 +121,16 @@ def video(args: argparse.Namespace, data: DataConfig) -> int:
 
 def add_photos(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `photos`."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a photo (default: all of them)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a picture, a folder or a photo's name")
     add_recipe(parser)
     camera = Recipe().camera
     parser.add_argument("--factor", type=int, help=f"spike frames per frame of a video (default: {camera.factor})")
     parser.set_defaults(interpolate=camera.interpolate)  # Only the rate matters: every sub-frame is rendered.
+    usual = Movement()
+    parser.add_argument("--layers", type=int, default=usual.layers, help="pieces of other photos that move before it")
+    parser.add_argument("--rotation", type=float, default=usual.rotation, help="largest angle in degrees")
+    parser.add_argument("--zoom", type=float, default=usual.zoom, help="largest share by which things change in size")
+    parser.add_argument("--shake", type=float, default=usual.shake, help="typical shaking of the camera in pixels")
     parser.add_argument("--split", help="split to add the clips to (default: the training split)")
 
 
@@ -130,7 +138,9 @@ def photos(args: argparse.Namespace, data: DataConfig) -> int:
     """Run `photos`."""
     from spikevrt.data.preparation.jobs import prepare_photos
 
-    prepare_photos(args.out, args.names, recipe_of(args), args.split or data.train_split)
+    prepare_photos(
+        args.out, args.names, recipe_of(args), args.split or data.train_split, from_arguments(Movement, args)
+    )
     return 0
 
 

@@ -11,8 +11,8 @@ from spikevrt.data.files.images import read_image, write_png
 from spikevrt.data.files.stems import name_of
 from spikevrt.data.files.video_writing import video_writer
 from spikevrt.data.preparation.make import Target, make_clips, split_by_clip, split_by_time
-from spikevrt.data.preparation.moving_photos import moving_photo
-from spikevrt.data.preparation.recipe import GAMMA, Recipe, subframe
+from spikevrt.data.preparation.moving_photos import find_photos, moving_photo
+from spikevrt.data.preparation.recipe import GAMMA, Movement, Recipe, subframe
 from spikevrt.data.simulation.camera import SpikeCamera
 from spikevrt.data.spikes.geometry import SpikeGeometry
 from spikevrt.data.spikes.recording import SpikeFile
@@ -20,6 +20,9 @@ from spikevrt.errors import UserError
 from spikevrt.prepare import JOBS
 from spikevrt.prepare import main as prepare
 from tests.small_data import FRAMES, RECIPE, SIZE, moving_frames
+
+STILL = Movement(layers=0, rotation=0, zoom=0, shake=0)
+"""A photo that is only shifted."""
 
 
 def made(folder, recipe=RECIPE, frames=None):
@@ -103,11 +106,66 @@ def test_clips_are_split_by_name():
 def test_moved_photos_move_by_fractions_of_a_pixel(tmp_path):
     ramp = np.broadcast_to(np.arange(0, 200, 2, dtype=np.uint8)[None, :, None], (80, 100, 3))
     write_png(tmp_path / "ramp.png", np.ascontiguousarray(ramp))
-    places = [float(view[0, 0, 0]) for view in moving_photo(tmp_path / "ramp.png", (40, 40), 60, 1)]
+    places = [float(view[0, 0, 0]) for view in moving_photo(tmp_path / "ramp.png", (40, 40), 60, 1, STILL)]
     steps = np.abs(np.diff(places))
     assert 0 < steps.max() <= 2
     with pytest.raises(UserError, match="too few for views of 90x90"):
-        next(moving_photo(tmp_path / "ramp.png", (90, 90), 2, 0))
+        next(moving_photo(tmp_path / "ramp.png", (90, 90), 2, 0, STILL))
+
+
+def test_a_photo_turns_and_grows_as_far_as_it_may(tmp_path):
+    """Two dots on black: their distance and direction tell zoom and angle."""
+    photo = np.zeros((400, 400, 3), np.uint8)
+    photo[200, 200], photo[200, 230, 0] = 255, 255
+    write_png(tmp_path / "dots.png", photo)
+    seen = []
+    for view in moving_photo(tmp_path / "dots.png", (160, 160), 300, 3, Movement(0, 20, 0.2, 0)):
+        light = view.astype(float) ** 2
+        places = [np.array([(light[..., c] * axis).sum() for axis in np.mgrid[:160, :160]]) for c in (0, 1)]
+        both, one = light[..., 0].sum(), light[..., 1].sum()
+        if one > 1e4 and both > 1.5 * one:
+            way = (places[0] - places[1]) / (both - one) - places[1] / one
+            seen.append((np.hypot(*way) / 30, np.degrees(np.arctan2(way[0], way[1]))))
+    zooms, angles = np.array(seen).T
+    assert len(seen) > 20
+    assert 1 / 1.25 < zooms.min() < zooms.max() < 1 / 0.77
+    assert np.abs(angles).max() < 23
+    assert np.ptp(angles) > 5
+
+
+def test_pieces_of_other_photos_move_before_it(tmp_path):
+    for name, value in (("behind", 0), ("front", 200)):
+        write_png(tmp_path / f"{name}.png", np.full((240, 240, 3), value, np.uint8))
+    photos = find_photos([str(tmp_path)])
+    assert [path.stem for path in photos] == ["behind", "front"]
+
+    def views(seed):
+        return np.array(list(moving_photo(photos[0], (100, 100), 80, seed, Movement(layers=2), photos[1:])))
+
+    covered = views(0)[..., 0] / 200
+    shares = covered.mean((1, 2))
+    assert 0.01 < shares.max() < 0.8
+    assert np.abs(np.diff(shares)).max() < 0.1
+    assert 0 < ((covered > 0.02) & (covered < 0.98)).mean() < 0.1  # Outlines are soft, but only outlines.
+    np.testing.assert_array_equal(views(0), views(0))
+    assert (views(0) != views(1)).any()
+
+
+def test_photos_that_share_a_name_are_refused(tmp_path):
+    for folder in ("a", "b"):
+        write_png(tmp_path / folder / "x.png", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(UserError, match=r"photos share a name \(x\)"):
+        find_photos([str(tmp_path / "a"), str(tmp_path / "b")])
+    for wrong, name in ((Movement, "layers"), (Movement, "rotation"), (Movement, "zoom"), (Movement, "shake")):
+        with pytest.raises(UserError, match=f"--{name}"):
+            wrong(**{name: -1})
+
+
+def test_large_photos_are_made_smaller(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (800, 900, 3), dtype=np.uint8)
+    write_png(tmp_path / "noise.png", noise)
+    view = next(moving_photo(tmp_path / "noise.png", (100, 100), 1, 0, STILL))
+    assert view.std() < 0.7 * noise.std()
 
 
 def test_a_video_becomes_a_tree_that_is_whole(tmp_path, capsys):
@@ -168,7 +226,7 @@ def test_a_failure_leaves_nothing_half_written(tmp_path):
         (["voxels", "x", "--workers", "100000000"], "--workers 100000000: must be at most 1024"),
         (["check", "x", "--out", "y"], "unrecognized arguments: --out y"),
         (["video", "nowhere.mp4", "--out", "x"], r"nowhere\.mp4: no such video"),
-        (["photos", "mona-lisa", "--out", "x"], "mona-lisa: no such photo; there are astronaut"),
+        (["photos", "mona-lisa", "--out", "x"], "mona-lisa: no such photo, picture or folder; there are astronaut"),
         (["video", "a.mp4", "b/a.mp4", "c.mp4", "--out", "x"], r"sources share a name \(a\): rename"),
         (["video", "/", "--out", "x"], "/: its name is that of its results, but it has none"),
         (["video", ".a.mp4", "--out", "x"], r"\.a\.mp4: its name .* begins with a dot"),
@@ -248,3 +306,16 @@ def test_clips_are_called_as_their_folders_whatever_stands_behind_a_dot(tmp_path
 )
 def test_a_file_is_called_without_its_ending(path, name):
     assert name_of(Path(path)) == name
+
+
+def test_a_folder_of_photos_becomes_training_clips(tmp_path, capsys):
+    for seed, name in enumerate(("one", "two")):
+        noise = np.random.default_rng(seed).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+        write_png(tmp_path / "photos" / f"{name}.png", noise)
+    out, given = tmp_path / "data", ["--exposure", "1", "--stride", "1", "--factor", "4", "--layers", "1"]
+    assert prepare(["photos", str(tmp_path / "photos"), "--out", str(out), *given]) == 0
+    assert sorted(path.name for path in (out / "train").iterdir()) == ["photo-one", "photo-two"]
+    notes = json.loads((out / "train" / "photo-one" / "clip.json").read_text())
+    assert notes["movement"] == {"layers": 1, "rotation": 10.0, "zoom": 0.1, "shake": 0.5}
+    assert (notes["interpolate"], notes["factor"], notes["exposure"]) == ("none", 1, 4)
+    assert "photo-two: 12 blurred frames" in capsys.readouterr().out

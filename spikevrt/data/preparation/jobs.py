@@ -15,8 +15,8 @@ from spikevrt.data.files.video import count_frames, exactly, frame_times, pictur
 from spikevrt.data.preparation.check import problems
 from spikevrt.data.preparation.downloads import DATASETS, link_clip
 from spikevrt.data.preparation.make import Target, make_clips, split_by_clip, split_by_time, whole_clip
-from spikevrt.data.preparation.moving_photos import moving_photo, scikit_image_photos
-from spikevrt.data.preparation.recipe import Recipe
+from spikevrt.data.preparation.moving_photos import find_photos, moving_photo
+from spikevrt.data.preparation.recipe import Movement, Recipe
 from spikevrt.data.simulation.motion import Motion
 from spikevrt.errors import UserError, one_line, shown, warn
 from spikevrt_kernels.core.processes import cores
@@ -58,16 +58,19 @@ def prepare_videos(
             warn(source, warning)
 
 
-def prepare_photos(out: Path, names: Sequence[str], recipe: Recipe, split: str) -> None:
-    """Make clips of moving photos; every sub-frame is rendered, none is interpolated."""
+def prepare_photos(out: Path, names: Sequence[str], recipe: Recipe, split: str, movement: Movement) -> None:
+    """Make a clip of each photo; every sub-frame is rendered, none is interpolated."""
     rendered = recipe.rendered
     frames = rendered.exposure + 1 + rendered.stride * (PHOTO_EXPOSURES - 1)
-    with tqdm(scikit_image_photos(names), "prepare photos", unit="clip") as paths:
+    photos = find_photos(names)
+    with tqdm(photos, "prepare photos", unit="clip") as paths:
         for number, path in enumerate(paths):
             seed = recipe.camera.seed + number
             fast = replace(rendered, camera=replace(rendered.camera, seed=seed))
             target = Target(out / split / f"photo-{path.stem}", fast.centres(0, frames))
-            make_clips(moving_photo(path, PHOTO_SIZE, frames, seed), [target], fast, path.name)
+            others = [*photos[number + 1 :], *photos[:number]]
+            views = moving_photo(path, PHOTO_SIZE, frames, seed, movement, others)
+            make_clips(views, [target], fast, path.name, movement=movement)
 
 
 def exposure_line(recipe: Recipe, source: Path) -> str:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from spikevrt.data.clips.clip import NOTES_NAME
 from spikevrt.data.files.atomic import new_folder, write_array
 from spikevrt.data.files.images import write_png
 from spikevrt.data.files.video import Frame, of_one_size
-from spikevrt.data.preparation.recipe import Recipe, average
+from spikevrt.data.preparation.recipe import Movement, Recipe, average
 from spikevrt.data.simulation.camera import simulated, with_last_twice, write_geometry
 from spikevrt.data.simulation.interpolation import subframes
 from spikevrt.data.simulation.motion import Motion, measured
@@ -36,10 +36,11 @@ def make_clips(
     recipe: Recipe,
     source: str,
     motion: Motion | None = None,
+    movement: Movement | None = None,
 ) -> None:
     """Make clips in one pass over a sequence of sharp frames (H,W,3); each clip appears completely or not at all.
 
-    `motion` notes how fast what the frames show moves.
+    `motion` notes how fast what the frames show moves; `movement` is how they were rendered, for the clip's notes.
 
     Raises:
         UserError: a clip exists already, the frames differ in size, or OpenCV, which is needed, is not installed.
@@ -57,7 +58,7 @@ def make_clips(
             centres = [target.centres for target in targets]
             size = write_exposures(measured(whole, motion), centres, workplaces, recipe)
         for target, workplace in zip(targets, workplaces, strict=True):
-            write_notes(workplace, size, target, recipe, source)
+            write_notes(workplace, size, target, recipe, source, movement)
 
 
 def write_exposures(
@@ -119,10 +120,19 @@ def whole_blocks(frames: Iterable[Frame], multiple: int) -> Iterator[Frame]:
         yield frame[:H, :W]
 
 
-def write_notes(folder: Path, spike_size: tuple[int, int], target: Target, recipe: Recipe, source: str) -> None:
+def write_notes(
+    folder: Path,
+    spike_size: tuple[int, int],
+    target: Target,
+    recipe: Recipe,
+    source: str,
+    movement: Movement | None,
+) -> None:
     """Write the geometry of the recordings in SpikeCV's format, and how the clip was made."""
     write_geometry(folder / "spike", "spike", spike_size)
     notes: dict[str, Any] = {"source": source, "centres": target.centres, **recipe.settings()}
+    if movement is not None:
+        notes |= {"movement": asdict(movement)}
     (folder / NOTES_NAME).write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spikevrt.config.limits import MULTIPLE
 from spikevrt.data.simulation.settings import GAMMA, NONE, SpikeCamera
-from spikevrt.errors import require_between
+from spikevrt.errors import UserError, require_between, shown
 
 MOST_SOURCES = 100_000
 """Source frames of the longest exposure and stride."""
@@ -78,6 +78,27 @@ class Recipe:
             "seed": self.camera.seed,
             "light": "linear" if self.camera.linear_light else "gamma",
         }
+
+
+@dataclass(frozen=True)
+class Movement:
+    """How a photo and the pieces before it move, beside being shifted."""
+
+    layers: int = 2
+    """Pieces of other photos, each with a movement of its own, before each other and before the photo."""
+    rotation: float = 10.0
+    """Largest angle in degrees, to either side."""
+    zoom: float = 0.1
+    """Largest share by which things become larger or smaller."""
+    shake: float = 0.5
+    """Standard deviation in pixels of the shaking of the camera, which moves all layers."""
+
+    def __post_init__(self) -> None:
+        require_between(0, 100, "--layers", self.layers)
+        for name, most in (("rotation", 180), ("zoom", 0.9), ("shake", 100)):
+            value = getattr(self, name)
+            if not 0 <= value <= most:
+                raise UserError(f"--{name} {shown(value)}: must be between 0 and {most}")
 
 
 def average(sources: dict[int, NDArray[np.uint8]], exposure: range, recipe: Recipe) -> NDArray[np.uint8]:
