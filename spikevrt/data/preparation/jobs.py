@@ -62,15 +62,16 @@ def prepare_photos(out: Path, names: Sequence[str], recipe: Recipe, split: str, 
     """Make a clip of each photo; every sub-frame is rendered, none is interpolated."""
     rendered = recipe.rendered
     frames = rendered.exposure + 1 + rendered.stride * (PHOTO_EXPOSURES - 1)
-    photos = find_photos(names)
+    photos, targets = find_photos(names), []
     with tqdm(photos, "prepare photos", unit="clip") as paths:
         for number, path in enumerate(paths):
             seed = recipe.camera.seed + number
             fast = replace(rendered, camera=replace(rendered.camera, seed=seed))
-            target = Target(out / split / f"photo-{path.stem}", fast.centres(0, frames))
+            targets.append(Target(out / split / f"photo-{path.stem}", fast.centres(0, frames)))
             others = [*photos[number + 1 :], *photos[:number]]
             views = moving_photo(path, PHOTO_SIZE, frames, seed, movement, others)
-            make_clips(views, [target], fast, path.name, movement=movement)
+            make_clips(views, targets[-1:], fast, path.name, movement=movement)
+    report(targets)
 
 
 def exposure_line(recipe: Recipe, source: Path) -> str:
