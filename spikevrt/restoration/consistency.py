@@ -1,7 +1,7 @@
 """How steady the frames of a clip are: each is compared with the one before, along the flow of the sharp frames.
 
-Which pixels the frame before did not show is found by following
-the flow there and back (Sundaram et al. 2010). Frames of H x W pixels.
+Which pixels the frame before did not show is found by following the flow there and back (Sundaram et al. 2010). Frames
+of H x W pixels.
 """
 
 from collections.abc import Mapping

@@ -14,6 +14,7 @@ from spikevrt.data.preparation.recipe import Recipe
 from spikevrt.data.simulation.camera import SpikeSensor
 from spikevrt.data.simulation.interpolation import subframes
 from spikevrt.data.simulation.motion import MEASURED_EVERY, Motion, measured
+from spikevrt.data.simulation.optical_flow import Tracks, compare_colours, compare_flows
 from spikevrt.data.simulation.settings import SpikeCamera
 from spikevrt.data.spikes.exposures import exposures_for
 from spikevrt.data.spikes.geometry import SpikeGeometry
@@ -100,6 +101,19 @@ def test_a_cut_of_the_scene_is_not_faded():
     made = list(subframes([first, second], 4, motion))
     for frame, wanted in zip(made, (first, first, second, second, second), strict=True):
         np.testing.assert_array_equal(frame, wanted)
+    assert motion.fastest is None
+
+
+def test_flow_that_leads_nowhere_is_shown_by_nothing():
+    frame = np.zeros((8, 9, 3), np.uint8)
+    for value in (np.nan, np.inf, -np.inf, 1e30, 100):
+        flow, shown = np.full((8, 9, 2), value, np.float32), np.ones((8, 9), np.uint8)
+        compare_flows(flow, flow, shown)
+        assert not shown.any()
+        compare_colours(frame, frame, flow, np.empty((8, 9), np.float32), shown)
+        assert not shown.any()
+    motion = Motion()
+    motion.add(Tracks([flow, flow], np.stack([shown, shown + 1])))
     assert motion.fastest is None
 
 

@@ -11,7 +11,7 @@ from spikevrt.data.files.images import read_image, write_png
 from spikevrt.data.files.stems import name_of
 from spikevrt.data.files.video_writing import video_writer
 from spikevrt.data.preparation.make import Target, make_clips, split_by_clip, split_by_time
-from spikevrt.data.preparation.moving_photos import find_photos, moving_photo
+from spikevrt.data.preparation.moving_photos import find_photos, moving_photo, turned_reach
 from spikevrt.data.preparation.recipe import GAMMA, Movement, Recipe, subframe
 from spikevrt.data.simulation.camera import SpikeCamera
 from spikevrt.data.spikes.geometry import SpikeGeometry
@@ -159,6 +159,16 @@ def test_photos_that_share_a_name_are_refused(tmp_path):
     for wrong, name in ((Movement, "layers"), (Movement, "rotation"), (Movement, "zoom"), (Movement, "shake")):
         with pytest.raises(UserError, match=f"--{name}"):
             wrong(**{name: -1})
+
+
+@pytest.mark.parametrize("rotation", [0, 10, 50, 90, 180])
+def test_a_turned_view_stays_inside_its_photo(rotation):
+    half = np.array([40.0, 80.0])
+    seen = np.zeros(2)
+    for angle in np.radians(np.linspace(0, rotation, 1000)):
+        cos, sin = abs(np.cos(angle)), abs(np.sin(angle))
+        seen = np.maximum(seen, [half[0] * cos + half[1] * sin, half[1] * cos + half[0] * sin])
+    np.testing.assert_allclose(turned_reach(half, rotation, 0.1), 1.1 * seen, rtol=1e-4)
 
 
 def test_large_photos_are_made_smaller(tmp_path):

@@ -179,9 +179,10 @@ class Piece:
 
 def turned_reach(half: NDArray[np.float64], rotation: float, zoom: float) -> NDArray[np.float64]:
     """How far (y,x) from its middle a view of half the size `half` sees at most."""
-    angle = np.radians(min(rotation, 90))
-    sides = np.array([half @ [np.cos(angle), np.sin(angle)], half @ [np.sin(angle), np.cos(angle)]])
-    return np.minimum(np.maximum(sides, half), np.hypot(*half)) * (1 + zoom)
+    across = half[::-1]
+    # Turned further than its diagonal lies, a view sees no further.
+    angle = np.minimum(np.radians(rotation), np.arctan2(across, half))
+    return (half * np.cos(angle) + across * np.sin(angle)) * (1 + zoom)
 
 
 def turning(frames: int, rotation: float, zoom: float, random: np.random.Generator) -> NDArray[np.float64]:

@@ -1,8 +1,8 @@
 """Renders sub-frames between the frames of a video along dense optical flow, so that what moves draws a streak.
 
 Both frames are carried to the time of a sub-frame along their own flow, and averaged where they meet. What only one of
-them shows (following the flow there and back ends elsewhere: Sundaram et al. 2010) is carried along with what surrounds
-it and has its colour, and yields to what both show. Frames of H x W pixels.
+them shows is carried along with what surrounds it and has its colour, and yields to what both show. Frames of H x W
+pixels.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,28 +25,20 @@ FADED_SHARE = np.float32(1e-6)
 @compiled()
 def find_near(
     marked: NDArray[np.uint8],  # (H, W)
-    near: NDArray[np.int32],  # (4, H, W) column of the nearest marked pixel left and right, row above and below; or -1
+    left: NDArray[np.int32],  # (H, W) column of the nearest marked pixel of the row, from here to the left; -1 = none
+    right: NDArray[np.int32],  # (H, W) from here to the right
 ) -> None:
-    """Find for every pixel the marked ones that are nearest in its row and in its column."""
+    """Find for every pixel the marked ones that are nearest in its row."""
     height, width = marked.shape
     for y in range(height):
         last = -1
         for x in range(width):
             last = x if marked[y, x] else last
-            near[0, y, x] = last
+            left[y, x] = last
         last = -1
         for x in range(width - 1, -1, -1):
             last = x if marked[y, x] else last
-            near[1, y, x] = last
-    for x in range(width):
-        last = -1
-        for y in range(height):
-            last = y if marked[y, x] else last
-            near[2, y, x] = last
-        last = -1
-        for y in range(height - 1, -1, -1):
-            last = y if marked[y, x] else last
-            near[3, y, x] = last
+            right[y, x] = last
 
 
 @compiled()
@@ -54,11 +46,12 @@ def carry_hidden(
     frame: NDArray[np.uint8],  # (H, W, 3)
     flow: NDArray[np.float32],  # (H, W, 2) changed in place where `shown` is 0
     shown: NDArray[np.uint8],  # (H, W)
-    near: NDArray[np.int32],  # (4, H, W) scratch
+    near: NDArray[np.int32],  # (4, H, W) scratch: the nearest shown pixel to the left and right, above and below
 ) -> None:
     """Give hidden pixels the flow of the shown pixel to the left, right, above or below whose colour is most alike."""
     height, width = shown.shape
-    find_near(shown, near)
+    find_near(shown, near[0], near[1])
+    find_near(shown.T, near[2].T, near[3].T)
     for y in range(height):
         for x in range(width):
             if shown[y, x]:

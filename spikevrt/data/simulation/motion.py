@@ -28,9 +28,9 @@ class Motion:
 
     def add(self, tracks: Tracks) -> None:
         """Note the flow between two frames where they show the same; none where the scene was cut."""
-        if tracks.cut:
-            return
         flow, shown = tracks.flows[0], tracks.shown[0]
+        if tracks.cut or not shown.any():
+            return
         speeds = np.hypot(flow[..., 0], flow[..., 1])[shown > 0]
         self._speeds.append(float(np.percentile(speeds, FASTEST)))
 

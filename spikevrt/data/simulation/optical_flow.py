@@ -76,7 +76,7 @@ def compare_flows(
             dx, dy = flow[y, x, 0], flow[y, x, 1]
             px, py = x + dx, y + dy
             shown[y, x] = 0
-            if px < 0 or py < 0 or px > width - 1 or py > height - 1:
+            if not (0 <= px <= width - 1 and 0 <= py <= height - 1):
                 continue
             left, top = int(px), int(py)
             right, below = min(left + 1, width - 1), min(top + 1, height - 1)
@@ -104,8 +104,10 @@ def compare_colours(
     height, width = shown.shape
     for y in range(height):
         for x in range(width):
-            px = min(max(x + flow[y, x, 0], np.float32(0)), np.float32(width - 1))
-            py = min(max(y + flow[y, x, 1], np.float32(0)), np.float32(height - 1))
+            px, py = x + flow[y, x, 0], y + flow[y, x, 1]
+            unlike[y, x] = 255
+            if not (0 <= px <= width - 1 and 0 <= py <= height - 1):
+                continue
             left, top = int(px), int(py)
             right, below = min(left + 1, width - 1), min(top + 1, height - 1)
             a, b = px - np.float32(left), py - np.float32(top)
@@ -114,8 +116,7 @@ def compare_colours(
                 upper = (1 - a) * np.float32(other[top, left, c]) + a * np.float32(other[top, right, c])
                 lower = (1 - a) * np.float32(other[below, left, c]) + a * np.float32(other[below, right, c])
                 total += abs((1 - b) * upper + b * lower - np.float32(frame[y, x, c]))
-            inside = 0 <= x + flow[y, x, 0] <= width - 1 and 0 <= y + flow[y, x, 1] <= height - 1
-            unlike[y, x] = total / 3 if inside else np.float32(255)
+            unlike[y, x] = total / 3
     for y in range(height):
         for x in range(width):
             total, count = np.float32(0), 0
