@@ -34,6 +34,7 @@ BENCH_COMMANDS = {
     "quick_reference",
     "report",
     "seeds",
+    "streaks",
     "structure",
     "training_step",
     "tune",

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from bench.streaks import H, W, exact_blur, faded_blur, frames_of, ghosts, psnr, rendered_blur, scene
 from spikevrt.cli import run_command
 from spikevrt.config.data import RecordingConfig
 from spikevrt.data.files.images import read_image, write_png
@@ -24,51 +25,6 @@ from spikevrt.prepare import main as prepare
 from spikevrt.simulate import main as simulate
 
 pytest.importorskip("cv2")
-H, W, MARGIN, FACTOR = 96, 160, 100, 8
-
-
-def texture(seed, smooth=8):
-    """(H+2M,W+2M,3) of smooth noise, 0..255."""
-    coarse = np.random.default_rng(seed).uniform(
-        0, 255, ((H + 2 * MARGIN) // smooth + 2, (W + 2 * MARGIN) // smooth + 2, 3)
-    )
-    rows, columns = (np.arange(size) / smooth for size in (H + 2 * MARGIN, W + 2 * MARGIN))
-    i, j = rows.astype(int), columns.astype(int)
-    a, b = (rows - i)[:, None, None], (columns - j)[None, :, None]
-    upper = coarse[i][:, j] * (1 - b) + coarse[i][:, j + 1] * b
-    lower = coarse[i + 1][:, j] * (1 - b) + coarse[i + 1][:, j + 1] * b
-    return upper * (1 - a) + lower * a
-
-
-BEHIND, FRONT = texture(1), texture(2)
-
-
-def moved(x, right, down):
-    """The middle (H,W,3) of a texture that was moved by fractions of a pixel."""
-    i, j = int(np.floor(down)), int(np.floor(right))
-    a, b = down - i, right - j
-
-    def at(di, dj):
-        top, left = MARGIN - i - di, MARGIN - j - dj
-        return x[top : top + H, left : left + W]
-
-    return (1 - a) * ((1 - b) * at(0, 0) + b * at(0, 1)) + a * ((1 - b) * at(1, 0) + b * at(1, 1))
-
-
-def scene(kind, flat, time):
-    """An edge or a disc (H,W,3) that moves before a background that stands still, with soft borders of a pixel."""
-    y, x = np.mgrid[:H, :W].astype(float)
-    speed = (9, 0) if kind == "edge" else (11, 4)
-    right, down = speed[0] * time, speed[1] * time
-    away = x - 30 - right if kind == "edge" else np.hypot(x - 40 - right, y - 40 - down) - 16
-    behind, front = (
-        (np.full((H, W, 3), g) for g in (60.0, 220.0)) if flat else (moved(BEHIND, 0, 0), moved(FRONT, right, down))
-    )
-    return behind + (front - behind) * np.clip(0.5 - away, 0, 1)[..., None]
-
-
-def psnr(a, b):
-    return 10 * np.log10(255**2 / np.mean((np.float64(a) - b) ** 2))
 
 
 @pytest.mark.parametrize(
@@ -76,11 +32,14 @@ def psnr(a, b):
     [("edge", True, 42, 6), ("edge", False, 44, 5), ("disc", True, 55, 15), ("disc", False, 44, 4)],
 )
 def test_what_moves_draws_a_streak(kind, flat, least, gained):
-    frames = [np.rint(scene(kind, flat, i)).astype(np.uint8) for i in range(6)]
-    exact = np.mean([scene(kind, flat, j / FACTOR) for j in range(40)], 0)
-    rendered = np.mean([np.float64(x) for x in subframes(frames, FACTOR)][:40], 0)
-    faded = np.mean([frames[j // 8] * (1 - j % 8 / 8) + frames[j // 8 + 1] * (j % 8 / 8) for j in range(40)], 0)
-    assert psnr(rendered, exact) > max(least, psnr(faded, exact) + gained)
+    frames, exact = frames_of(kind, flat), exact_blur(kind, flat)
+    assert psnr(rendered_blur(frames), exact) > max(least, psnr(faded_blur(frames), exact) + gained)
+
+
+def test_who_walks_far_away_is_one_streak():
+    frames = frames_of("walker", False)
+    assert ghosts("walker", exact_blur("walker", False)) == ghosts("walker", rendered_blur(frames)) == 1
+    assert ghosts("walker", faded_blur(frames)) > 2
 
 
 def test_source_frames_stay_and_what_stands_still_stays():
