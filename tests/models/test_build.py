@@ -118,8 +118,13 @@ def test_triton_by_name_says_why_it_cannot_run():
         build_model(load_config("demo", ["MODEL.ATTN_BACKEND=triton"]))
 
 
+MINUTES = pytest.mark.runs
+"""Steps of `default` and of the small presets are taken in every test run, those of the others with whole runs."""
+
+
 @pytest.mark.parametrize(
-    "preset", [pytest.param(name, marks=pytest.mark.runs if "gopro" in name else ()) for name in distinct_presets()]
+    "preset",
+    [pytest.param(name, marks=() if name in ("default", "demo", "fast") else MINUTES) for name in distinct_presets()],
 )
 def test_one_training_step_of_every_preset_at_a_reduced_crop(preset):
     """The preset's own model, whole; only crop, batch and frames are reduced."""
