@@ -7,15 +7,16 @@ of H x W pixels.
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from spikevrt.data.simulation.optical_flow import LEAST_SHOWN, NEEDS_OPENCV, FlowFinder
+from spikevrt.data.simulation.optical_flow import LEAST_SHOWN, NEEDS_OPENCV, FlowFinder, compare_flows
 from spikevrt.data.spikes.tfp import grey
 from spikevrt.restoration.metrics import PAIR_FIGURES
 from spikevrt.restoration.protocols import BYTE, Protocol
 from spikevrt.restoration.scores import Scores, views
-from spikevrt_kernels.flow_warp import flow_warp, pixel_grid
+from spikevrt_kernels.flow_warp import flow_warp
 
 ABOUT = (
     "warp error: mean difference from the frame before, moved by the optical flow of the sharp frames, without what "
@@ -23,12 +24,6 @@ ABOUT = (
 )
 MISSING = f"without the warp error, which {NEEDS_OPENCV}"
 [WARP_ERROR] = PAIR_FIGURES
-
-
-def flow_between(find: FlowFinder, first: Tensor, second: Tensor) -> Tensor:
-    """(1,2,H,W): from each pixel of a picture (1,H,W) in [0,1] to its place in another."""
-    first, second = ((picture[0] * BYTE).round().to(torch.uint8) for picture in (first, second))
-    return torch.from_numpy(find(first.numpy(), second.numpy())).permute(2, 0, 1)[None]
 
 
 class Track(NamedTuple):
@@ -42,17 +37,13 @@ class Track(NamedTuple):
 
 def find_track(find: FlowFinder, before: Tensor, now: Tensor) -> Track | None:
     """Follow a frame (1,H,W) in [0,1] to the frame before; None where the scene was cut between them."""
-    back, forth = flow_between(find, now, before), flow_between(find, before, now)
-    height, width = now.shape[-2:]
-    place = pixel_grid(height, width, like=back) + back[0].permute(1, 2, 0)
-    last = torch.tensor((width - 1, height - 1))
-    inside = ((place >= 0) & (place <= last)).all(-1)
-    forth = flow_warp(forth, back, padding="border")
-    # What was hidden is not found again: following there and back ends elsewhere.
-    off = (back + forth).square().sum(1)[0]
-    allowed = 0.01 * (back.square() + forth.square()).sum(1)[0] + 0.5
-    shown = inside & (off <= allowed)
-    return Track(back, shown) if shown.float().mean() >= LEAST_SHOWN else None
+    first, second = ((picture[0] * BYTE).round().to(torch.uint8).numpy() for picture in (now, before))
+    back, forth = find(first, second), find(second, first)
+    shown = np.empty(first.shape, np.uint8)
+    compare_flows(back, forth, shown)
+    if shown.mean() < LEAST_SHOWN:
+        return None
+    return Track(torch.from_numpy(back).permute(2, 0, 1)[None], torch.from_numpy(shown > 0))
 
 
 def warp_error(before: Tensor, now: Tensor, track: Track) -> float | None:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from spikevrt.config import Config, config_to_yaml
-from spikevrt.config.keys import AUTO
 from spikevrt.data.clips.batches import Feed
 from spikevrt.data.clips.dataset import collate
 from spikevrt.data.files.atomic import replacing
@@ -47,7 +46,7 @@ from spikevrt.training.run_folder import set_aside
 from spikevrt.training.run_log import RunLog
 from spikevrt.training.saves import Saves
 from spikevrt.training.skipped_steps import SkippedSteps
-from spikevrt.training.validation import is_sound, training_samples, validate, validation_samples
+from spikevrt.training.validation import is_sound, probe_sample, training_samples, validate, validation_samples
 
 DEFAULTS = RunOptions()
 
@@ -80,7 +79,7 @@ class Trainer:
         torch.manual_seed(config.train.seed)
         self.dataset = training_samples(config)
         self.validation = validation_samples(config, config.train.val_crop_size)
-        self.probe = collate([validation_samples(config, AUTO)[0]])  # The data set may vanish before a save.
+        self.probe = collate([probe_sample(config, self.validation)])  # The data set may vanish before a save.
         backends, half = agreed_backends(config, processes), half_type(processes.device, config.train.mixed_precision)
         planned = agreed_plan(config, backends, half, processes)
         self.memory = MemoryWatch(config, backends, half, processes.device, planned)

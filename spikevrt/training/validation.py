@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, Sampler, Subset
 
 from spikevrt.config import Config
 from spikevrt.config.keys import AUTO
-from spikevrt.data.clips.batches import to_device
+from spikevrt.data.clips.batches import to_device, unit
 from spikevrt.data.clips.dataset import ClipDataset, Sample
 from spikevrt.data.clips.loading import Loader, worker_options
 from spikevrt.models import run_model
@@ -66,6 +66,11 @@ def validation_samples(config: Config, val_crop_size: str | None) -> Subset:
     return Subset(data, [i * len(data) // count for i in range(count)])
 
 
+def probe_sample(config: Config, samples: Subset) -> Sample:
+    """The first validation sample at the size of training, which tells whether weights are sound."""
+    return (samples if config.train.val_crop_size == AUTO else validation_samples(config, AUTO))[0]
+
+
 def unseen(picture: Tensor) -> None:
     """Nobody looks at pictures."""
 
@@ -89,14 +94,14 @@ def validate(
     totals = torch.zeros(len(names) + 1, dtype=torch.float64, device=processes.device)
     model.eval()
     for number, raw in enumerate(load(mine, processes.device)):
-        batch = to_device(raw, processes.device, config.data.norm)
+        blur, sharp = (unit(raw[name].to(processes.device)) for name in ("blur", "sharp"))
         out = restorer.restore_sample(raw).to(processes.device)
         # Infinite values become NaN, which no metric and no comparison can take for a result.
         out = torch.where(out.isinf(), math.nan, out).clamp(0, 1)
         if number == 0:
-            show(torch.cat([x[0, len(x[0]) // 2] for x in (batch.blur, out, batch.sharp)], -1).clamp(0, 1))
-        pictures = (out, batch.blur)
-        values = torch.stack([m.function(x, batch.sharp).sum() for x in pictures for m in METRICS.values()])
+            show(torch.cat([x[0, len(x[0]) // 2] for x in (blur, out, sharp)], -1).clamp(0, 1))
+        pictures = (out, blur)
+        values = torch.stack([m.function(x, sharp).sum() for x in pictures for m in METRICS.values()])
         totals[:-1] += values.to(totals)
         totals[-1] += out.shape[0] * out.shape[1]
     model.train()

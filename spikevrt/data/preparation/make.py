@@ -18,7 +18,6 @@ from spikevrt.data.preparation.recipe import Movement, Recipe, average
 from spikevrt.data.simulation.camera import simulated, with_last_twice, write_geometry
 from spikevrt.data.simulation.interpolation import subframes
 from spikevrt.data.simulation.motion import Motion, measured
-from spikevrt.data.simulation.settings import FLOW
 from spikevrt.errors import UserError
 
 
@@ -51,7 +50,7 @@ def make_clips(
     with ExitStack() as stack:
         workplaces = [stack.enter_context(new_folder(target.folder)) for target in targets]
         whole, camera = whole_blocks(frames, recipe.multiple), recipe.camera
-        if camera.factor > 1 and camera.interpolate == FLOW:
+        if camera.follows_flow:
             centres = [[centre * camera.factor for centre in target.centres] for target in targets]
             size = write_exposures(subframes(whole, camera.factor, motion), centres, workplaces, recipe.rendered)
         else:

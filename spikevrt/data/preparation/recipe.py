@@ -3,14 +3,14 @@
 There are `factor` sub-frames per source frame; sub-frame j shows the time j / factor, in source frames.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikevrt.config.limits import MULTIPLE
-from spikevrt.data.simulation.settings import GAMMA, NONE, SpikeCamera
+from spikevrt.data.simulation.settings import GAMMA, SpikeCamera
 from spikevrt.errors import UserError, require_between, shown
 
 MOST_SOURCES = 100_000
@@ -41,8 +41,7 @@ class Recipe:
     @property
     def rendered(self) -> "Recipe":
         """The same exposures of a source that holds all sub-frames."""
-        camera = replace(self.camera, factor=1, interpolate=NONE)
-        return Recipe(self.subframes, self.stride * self.camera.factor, camera)
+        return Recipe(self.subframes, self.stride * self.camera.factor, self.camera.rendered)
 
     @property
     def multiple(self) -> int:

@@ -1,7 +1,7 @@
 """Turns sharp frames into one continuous spike recording, and notes which spike frames belong to which frame."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from spikevrt.data.files.video import Frame
 from spikevrt.data.simulation.camera import simulated, with_last_twice, write_geometry
 from spikevrt.data.simulation.interpolation import subframes
 from spikevrt.data.simulation.motion import Motion, measured
-from spikevrt.data.simulation.settings import FLOW, NONE, SpikeCamera
+from spikevrt.data.simulation.settings import SpikeCamera
 from spikevrt.data.spikes.exposures import write_exposure_table
 from spikevrt.errors import UserError
 
@@ -58,9 +58,8 @@ def record(
     with new_folder(out) as folder:
         with (folder / RECORDING).open("wb") as file:
             held = with_last_twice(frames)
-            if camera.factor > 1 and camera.interpolate == FLOW:
-                fast = replace(camera, factor=1, interpolate=NONE)
-                recorded = write_spikes(subframes(held, camera.factor, motion), file.write, fast)
+            if camera.follows_flow:
+                recorded = write_spikes(subframes(held, camera.factor, motion), file.write, camera.rendered)
             else:
                 recorded = write_spikes(measured(held, motion), file.write, camera)
         if recorded.frames <= camera.factor:

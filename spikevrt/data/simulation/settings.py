@@ -1,6 +1,6 @@
 """Settings of a simulated spike camera."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spikevrt.errors import UserError, require_between, shown
 
@@ -39,6 +39,16 @@ class SpikeCamera:
     """Seed of the initial charge and of the noise."""
     flip: bool = True
     """Whether rows are stored upside down, as cameras do."""
+
+    @property
+    def follows_flow(self) -> bool:
+        """Whether there are sub-frames, which are rendered along optical flow."""
+        return self.factor > 1 and self.interpolate == FLOW
+
+    @property
+    def rendered(self) -> "SpikeCamera":
+        """The same camera before a source that holds all sub-frames."""
+        return replace(self, factor=1, interpolate=NONE)
 
     def __post_init__(self) -> None:
         require_between(1, MOST_SCALE, "--scale", self.scale)
