@@ -17,7 +17,7 @@ from spikevrt.cli import (
 from spikevrt.config import DataConfig, load_config
 from spikevrt.data.preparation.names import DATASET_NAMES
 from spikevrt.data.preparation.recipe import Movement, Recipe
-from spikevrt.data.simulation.arguments import add_interpolation, factor_of
+from spikevrt.data.simulation.arguments import add_interpolation, add_light, factor_of
 from spikevrt.data.simulation.settings import MOST_SCALE, SpikeCamera
 from spikevrt.errors import require_between
 
@@ -86,8 +86,15 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spike-scale", dest="scale", type=int, default=camera.scale, help="RGB pixels per spike pixel"
     )
-    parser.add_argument("--linear-light", action="store_true", help="average light (gamma 2.2), not pixel values")
+    add_light(parser, camera)
     parser.add_argument("--noise", action="store_true", help="add spurious spikes")
+    parser.add_argument(
+        "--frame-noise",
+        type=float,
+        default=recipe.frame_noise,
+        metavar="SIGMA",
+        help="add Gaussian noise to the blurred frames: its standard deviation in grey levels (default: 0)",
+    )
     parser.add_argument("--seed", type=int, default=camera.seed, help="seed of the camera, the motion and the split")
 
 
@@ -128,6 +135,7 @@ def add_photos(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(interpolate=camera.interpolate)  # Only the rate matters: every sub-frame is rendered.
     usual = Movement()
     parser.add_argument("--layers", type=int, default=usual.layers, help="pieces of other photos that move before it")
+    parser.add_argument("--speed", type=float, default=usual.speed, help="typical pixels from a sub-frame to the next")
     parser.add_argument("--rotation", type=float, default=usual.rotation, help="largest angle in degrees")
     parser.add_argument("--zoom", type=float, default=usual.zoom, help="largest share by which things change in size")
     parser.add_argument("--shake", type=float, default=usual.shake, help="typical shaking of the camera in pixels")

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from spikevrt.cli import command_parser, from_arguments, path, run_command
-from spikevrt.data.simulation.arguments import add_interpolation, factor_of
+from spikevrt.data.simulation.arguments import add_interpolation, add_light, factor_of
 from spikevrt.data.simulation.settings import SpikeCamera
 from spikevrt.errors import one_line, warn
 
@@ -30,7 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--theta", type=float, default=camera.theta, help="threshold; white fires once per theta steps")
     parser.add_argument("--noise", action="store_true", help="add spurious spikes at Gaussian intervals (140, 50)")
     parser.add_argument("--scale", type=int, default=camera.scale, help="RGB pixels per spike pixel, along each axis")
-    parser.add_argument("--linear-light", action="store_true", help="integrate light (gamma 2.2), not pixel values")
+    add_light(parser, camera)
     add_interpolation(parser, camera)
     parser.add_argument("--seed", type=int, default=camera.seed, help="seed of the initial charge and the noise")
     parser.add_argument(

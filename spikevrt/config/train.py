@@ -24,6 +24,7 @@ from spikevrt.config.limits import MOST_PIXELS
 
 PROTOCOLS = ("rgb-float", "y-uint8", "kair-gopro")
 PRECISIONS = ("auto", "bf16", "fp16", "none")
+CHARBONNIER, PSNR = "charbonnier", "psnr"
 DEFAULT_OVERLAP = 2
 
 
@@ -66,6 +67,12 @@ class TrainConfig(Section):
         0.999,
         "Decay of the EMA (exponential moving average) of the weights, which is validated and saved; 0 = no EMA.",
         SHARE,
+    )
+    loss: str = key(
+        CHARBONNIER,
+        "charbonnier, as published; or psnr = minus the mean PSNR of the frames in dB, in which frames of little blur "
+        "count as much as others.",
+        one_of((CHARBONNIER, PSNR)),
     )
     charbonnier_eps: float = key(
         1e-3,

@@ -12,7 +12,7 @@ from spikevrt.data.files.stems import name_of
 from spikevrt.data.files.video_writing import video_writer
 from spikevrt.data.preparation.make import Target, make_clips, split_by_clip, split_by_time
 from spikevrt.data.preparation.moving_photos import find_photos, moving_photo, turned_reach
-from spikevrt.data.preparation.recipe import GAMMA, Movement, Recipe, subframe
+from spikevrt.data.preparation.recipe import Movement, Recipe, subframe
 from spikevrt.data.simulation.camera import SpikeCamera
 from spikevrt.data.spikes.geometry import SpikeGeometry
 from spikevrt.data.spikes.recording import SpikeFile
@@ -30,18 +30,51 @@ def made(folder, recipe=RECIPE, frames=None):
     return folder
 
 
-@pytest.mark.parametrize("linear", [False, True], ids=["gamma", "linear"])
-def test_a_blurred_frame_is_the_mean_of_its_exposure(tmp_path, linear):
-    recipe = replace(RECIPE, camera=replace(RECIPE.camera, linear_light=linear))
+@pytest.mark.parametrize("gamma", [1.0, 2.2, 1.5])
+def test_a_blurred_frame_is_the_mean_of_its_exposure(tmp_path, gamma):
+    recipe = replace(RECIPE, camera=replace(RECIPE.camera, gamma=gamma))
     clip = made(tmp_path / "clip", recipe)
     sharp = [f.astype(np.float64) for f in moving_frames()]
     centre = json.loads((clip / "clip.json").read_text())["centres"][2]
     times = [centre - 1 + j / 4 for j in range(8)]
     subframes = [sharp[int(t)] * (1 - t % 1) + (sharp[int(t) + 1] * (t % 1) if t % 1 else 0) for t in times]
-    gamma = GAMMA if linear else 1
     mean = 255 * np.mean([(f / 255) ** gamma for f in subframes], 0) ** (1 / gamma)
     np.testing.assert_allclose(read_image(clip / "blur" / "000003.png"), mean, atol=0.51)
     np.testing.assert_array_equal(read_image(clip / "sharp" / "000003.png"), sharp[centre])
+
+
+def test_noise_of_blurred_frames_has_its_strength_and_leaves_the_rest_alone(tmp_path):
+    clean, noisy, again = (
+        made(tmp_path / name, replace(RECIPE, frame_noise=sigma))
+        for name, sigma in (("clean", 0.0), ("noisy", 4.0), ("again", 4.0))
+    )
+
+    def frames(clip, folder):
+        return np.array([read_image(file).astype(float) for file in sorted((clip / folder).glob("*.png"))])
+
+    noise = frames(noisy, "blur") - frames(clean, "blur")
+    inside = (frames(clean, "blur") > 30) & (frames(clean, "blur") < 225)
+    assert inside.mean() > 0.3
+    assert noise[inside].std() == pytest.approx(4, rel=0.03)
+    assert abs(noise[inside].mean()) < 0.05
+    assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.05
+    np.testing.assert_array_equal(frames(noisy, "blur"), frames(again, "blur"))
+    np.testing.assert_array_equal(frames(noisy, "sharp"), frames(clean, "sharp"))
+    for name in ("000001.dat", "000002.dat"):
+        assert (noisy / "spike" / name).read_bytes() == (clean / "spike" / name).read_bytes()
+
+
+def test_a_photo_moves_as_fast_as_it_is_told(tmp_path):
+    ramp = np.broadcast_to(np.arange(0, 200, dtype=np.uint8)[None, :, None], (120, 200, 3))
+    write_png(tmp_path / "ramp.png", np.ascontiguousarray(ramp))
+
+    def typical(speed):
+        movement = replace(STILL, speed=speed)
+        views = np.array([v[0].mean() for v in moving_photo(tmp_path / "ramp.png", (40, 40), 200, 1, movement)])
+        return np.sqrt(np.mean((views[20:] - views[:-20]) ** 2))
+
+    assert typical(0.2) == pytest.approx(2 * typical(0.1), rel=0.1)
+    assert typical(0) == 0
 
 
 def test_spikes_count_the_light_of_the_exposure(tmp_path):
@@ -64,7 +97,8 @@ def test_a_clip_says_how_it_was_made(tmp_path):
         "stride": 2,
         "theta": 2.0,
         "spike_scale": 2,
-        "linear_light": False,
+        "gamma": 1.0,
+        "frame_noise": 0.0,
         "noise": False,
         "seed": 0,
         "light": "gamma",
@@ -119,7 +153,9 @@ def test_a_photo_turns_and_grows_as_far_as_it_may(tmp_path):
     photo[200, 200], photo[200, 230, 0] = 255, 255
     write_png(tmp_path / "dots.png", photo)
     seen = []
-    for view in moving_photo(tmp_path / "dots.png", (160, 160), 300, 3, Movement(0, 20, 0.2, 0)):
+    for view in moving_photo(
+        tmp_path / "dots.png", (160, 160), 300, 3, Movement(layers=0, rotation=20, zoom=0.2, shake=0)
+    ):
         light = view.astype(float) ** 2
         places = [np.array([(light[..., c] * axis).sum() for axis in np.mgrid[:160, :160]]) for c in (0, 1)]
         both, one = light[..., 0].sum(), light[..., 1].sum()
@@ -156,9 +192,13 @@ def test_photos_that_share_a_name_are_refused(tmp_path):
         write_png(tmp_path / folder / "x.png", np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(UserError, match=r"photos share a name \(x\)"):
         find_photos([str(tmp_path / "a"), str(tmp_path / "b")])
-    for wrong, name in ((Movement, "layers"), (Movement, "rotation"), (Movement, "zoom"), (Movement, "shake")):
+    for name in ("layers", "speed", "rotation", "zoom", "shake"):
         with pytest.raises(UserError, match=f"--{name}"):
-            wrong(**{name: -1})
+            Movement(**{name: -1})
+    with pytest.raises(UserError, match="--frame-noise nan"):
+        Recipe(frame_noise=float("nan"))
+    with pytest.raises(UserError, match="--gamma 0"):
+        SpikeCamera(gamma=0)
 
 
 @pytest.mark.parametrize("rotation", [0, 10, 50, 90, 180])
@@ -326,6 +366,6 @@ def test_a_folder_of_photos_becomes_training_clips(tmp_path, capsys):
     assert prepare(["photos", str(tmp_path / "photos"), "--out", str(out), *given]) == 0
     assert sorted(path.name for path in (out / "train").iterdir()) == ["photo-one", "photo-two"]
     notes = json.loads((out / "train" / "photo-one" / "clip.json").read_text())
-    assert notes["movement"] == {"layers": 1, "rotation": 10.0, "zoom": 0.1, "shake": 0.5}
+    assert notes["movement"] == {"layers": 1, "rotation": 10.0, "zoom": 0.1, "shake": 0.5, "speed": 0.25}
     assert (notes["interpolate"], notes["factor"], notes["exposure"]) == ("none", 1, 4)
     assert "photo-two: 12 blurred frames" in capsys.readouterr().out

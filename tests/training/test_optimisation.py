@@ -11,7 +11,7 @@ from torch import nn
 from spikevrt.config import TrainConfig
 from spikevrt.models import build_model
 from spikevrt.training.checkpoints import drop_old, numbered
-from spikevrt.training.loss import charbonnier
+from spikevrt.training.loss import charbonnier, make_loss
 from spikevrt.training.optimisation import (
     WeightEMA,
     freeze_flow,
@@ -32,6 +32,20 @@ def test_charbonnier_is_computed_in_float32():
         loss = charbonnier(a.to(dtype), b.to(dtype), 1e-3)
         assert loss.dtype == torch.float32
         assert float(loss) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_the_psnr_loss_is_the_mean_over_frames_and_ends_at_rounding():
+    loss = make_loss(TrainConfig(loss="psnr"))
+    sharp = torch.rand(1, 3, 3, 8, 8)
+    blurred = sharp.clone()
+    blurred[0, 0] += 0.1
+    blurred[0, 1] += 0.001
+    wanted = -(20 + 10 * math.log10(1 / (1e-6 + 1 / (12 * 255**2))) + 10 * math.log10(12 * 255**2)) / 3
+    assert float(loss(blurred, sharp)) == pytest.approx(wanted, rel=1e-3)
+    half = loss(blurred.bfloat16(), sharp)
+    assert half.dtype == torch.float32
+    assert torch.isfinite(half)
+    assert float(make_loss(TrainConfig())(blurred, sharp)) == pytest.approx(float(charbonnier(blurred, sharp, 1e-3)))
 
 
 def test_the_rate_warms_up_and_ends_at_the_least():

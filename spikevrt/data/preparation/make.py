@@ -14,7 +14,7 @@ from spikevrt.data.clips.clip import NOTES_NAME
 from spikevrt.data.files.atomic import new_folder, write_array
 from spikevrt.data.files.images import write_png
 from spikevrt.data.files.video import Frame, of_one_size
-from spikevrt.data.preparation.recipe import Movement, Recipe, average
+from spikevrt.data.preparation.recipe import Movement, Recipe, exposed
 from spikevrt.data.simulation.camera import simulated, with_last_twice, write_geometry
 from spikevrt.data.simulation.interpolation import subframes
 from spikevrt.data.simulation.motion import Motion, measured
@@ -103,7 +103,7 @@ def write_exposure(
 ) -> None:
     """Write the blurred frame, the sharp middle frame and all spikes of one exposure."""
     exposure = recipe.exposure_at(centre)
-    write_png(folder / "blur" / f"{number:06}.png", average(sources, exposure, recipe))
+    write_png(folder / "blur" / f"{number:06}.png", exposed(sources, exposure, recipe, centre))
     write_png(folder / "sharp" / f"{number:06}.png", sources[centre])
     write_array(folder / "spike" / f"{number:06}.dat", np.stack([spikes[j] for j in exposure]))
 

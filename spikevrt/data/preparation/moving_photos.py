@@ -18,8 +18,6 @@ from spikevrt_kernels.core.numba_jit import compiled
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 """Colour photos that are part of the scikit-image package."""
 WAVES = 3
-SPEED = 0.25
-"""Typical speed in pixels per sub-frame: an exposure of 40 sub-frames blurs over some 10 pixels, like a cyclist."""
 SLOW, FAST = (60.0, 240.0), (8.0, 24.0)
 """Periods of waves in sub-frames: of things that move, and of a hand that shakes."""
 LARGEST = 4
@@ -139,7 +137,7 @@ def moving_photo(
     if (np.array(photo.shape[:2]) - 2 * reach < 2).any():  # A small photo is only shifted.
         rotation, zoom, reach = 0.0, 0.0, middle
     room = np.maximum(np.array(photo.shape[:2]) - 2 * reach - 2, 0)
-    anchors = reach + smooth_path(frames, room, random)
+    anchors = reach + smooth_path(frames, room, random, movement.speed)
     turns = turning(frames, rotation, zoom, random)
     shake = movement.shake * np.stack([waves(frames, FAST, random) for _ in range(2)], -1)
     pieces = []
@@ -173,7 +171,7 @@ class Piece:
         self.outline[0, 0] = radius
         self.outline[1:] = random.normal(0, 0.15 * radius, (CORNERS, 2)) / order[:, None]
         self.anchor = random.uniform(0.3, 0.7, 2) * np.array(photo.shape[:2])
-        self.path = smooth_path(frames, np.array(size, float), random, speed=2 * SPEED)
+        self.path = smooth_path(frames, np.array(size, float), random, 2 * movement.speed)
         self.turns = turning(frames, movement.rotation, movement.zoom, random)
 
 
@@ -201,7 +199,7 @@ def waves(frames: int, periods: tuple[float, float], random: np.random.Generator
     return np.sqrt(2 / WAVES) * np.sin(2 * np.pi * time / period + phase).sum(-1)
 
 
-def smooth_path(frames: int, room: NDArray, random: np.random.Generator, speed: float = SPEED) -> NDArray[np.float64]:
+def smooth_path(frames: int, room: NDArray, random: np.random.Generator, speed: float) -> NDArray[np.float64]:
     """(frames,2) positions (y,x) in [0,room]: a sum of slow waves with a typical speed."""
     time = np.arange(frames)[:, None, None]
     period = random.uniform(*SLOW, (1, 2, WAVES))

@@ -3,18 +3,19 @@
 There are `factor` sub-frames per source frame; sub-frame j shows the time j / factor, in source frames.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikevrt.config.limits import MULTIPLE
-from spikevrt.data.simulation.settings import GAMMA, SpikeCamera
+from spikevrt.data.simulation.settings import SpikeCamera
 from spikevrt.errors import UserError, require_between, shown
 
 MOST_SOURCES = 100_000
 """Source frames of the longest exposure and stride."""
+MOST_NOISE = 255
 HALF_RESOLUTION = SpikeCamera(scale=2)
 
 
@@ -27,11 +28,14 @@ class Recipe:
     stride: int = 3
     """Source frames from one blurred frame to the next."""
     camera: SpikeCamera = HALF_RESOLUTION
-    """The spike camera; its `linear_light` also applies to the blurred frames."""
+    """The spike camera; its `gamma` also applies to the blurred frames."""
+    frame_noise: float = 0.0
+    """Standard deviation in grey levels of Gaussian noise in the blurred frames."""
 
     def __post_init__(self) -> None:
         require_between(1, MOST_SOURCES, "--exposure", self.exposure)
         require_between(1, MOST_SOURCES, "--stride", self.stride)
+        require_share_of("--frame-noise", self.frame_noise, MOST_NOISE)
 
     @property
     def subframes(self) -> int:
@@ -41,7 +45,8 @@ class Recipe:
     @property
     def rendered(self) -> "Recipe":
         """The same exposures of a source that holds all sub-frames."""
-        return Recipe(self.subframes, self.stride * self.camera.factor, self.camera.rendered)
+        stride, camera = self.stride * self.camera.factor, self.camera.rendered
+        return replace(self, exposure=self.subframes, stride=stride, camera=camera)
 
     @property
     def multiple(self) -> int:
@@ -72,10 +77,11 @@ class Recipe:
             "stride": self.stride,
             "theta": self.camera.theta,
             "spike_scale": self.camera.scale,
-            "linear_light": self.camera.linear_light,
+            "gamma": self.camera.gamma,
             "noise": self.camera.noise,
+            "frame_noise": self.frame_noise,
             "seed": self.camera.seed,
-            "light": "linear" if self.camera.linear_light else "gamma",
+            "light": "gamma" if self.camera.gamma == 1 else "linear",
         }
 
 
@@ -85,6 +91,8 @@ class Movement:
 
     layers: int = 2
     """Pieces of other photos, each with a movement of its own, before each other and before the photo."""
+    speed: float = 0.25
+    """Typical speed in pixels per sub-frame, twice that of pieces: 40 sub-frames blur over some 10 pixels."""
     rotation: float = 10.0
     """Largest angle in degrees, to either side."""
     zoom: float = 0.1
@@ -94,20 +102,34 @@ class Movement:
 
     def __post_init__(self) -> None:
         require_between(0, 100, "--layers", self.layers)
-        for name, most in (("rotation", 180), ("zoom", 0.9), ("shake", 100)):
-            value = getattr(self, name)
-            if not 0 <= value <= most:
-                raise UserError(f"--{name} {shown(value)}: must be between 0 and {most}")
+        for name, most in (("speed", 100), ("rotation", 180), ("zoom", 0.9), ("shake", 100)):
+            require_share_of(f"--{name}", getattr(self, name), most)
 
 
-def average(sources: dict[int, NDArray[np.uint8]], exposure: range, recipe: Recipe) -> NDArray[np.uint8]:
-    """The blurred frame (H,W,3): the rounded mean of an exposure's sub-frames, in pixel values or in linear light."""
+def require_share_of(option: str, value: float, most: float) -> None:
+    """Raise a `UserError` unless `value` lies in [0, most]."""
+    if not 0 <= value <= most:
+        raise UserError(f"{option} {shown(value)}: must be between 0 and {most}")
+
+
+def exposed(sources: dict[int, NDArray[np.uint8]], exposure: range, recipe: Recipe, seed: int) -> NDArray[np.uint8]:
+    """The blurred frame (H,W,3): the mean of an exposure's sub-frames with noise; `seed` is its own, of the noise."""
+    light = average(sources, exposure, recipe)
+    if recipe.frame_noise:
+        random = np.random.default_rng((recipe.camera.seed, seed))
+        light += random.normal(0, recipe.frame_noise, light.shape)
+    return np.rint(light).clip(0, 255).astype(np.uint8)
+
+
+def average(sources: dict[int, NDArray[np.uint8]], exposure: range, recipe: Recipe) -> NDArray[np.float64]:
+    """The mean (H,W,3) of an exposure's sub-frames in 0..255, of pixel values or of light."""
     total = np.zeros(next(iter(sources.values())).shape, np.float64)
     factor = recipe.camera.factor
-    if recipe.camera.linear_light:
+    gamma = recipe.camera.gamma
+    if gamma != 1:
         for j in exposure:
-            total += (subframe(sources, j, factor) / np.float32(255)) ** np.float32(GAMMA)
-        return np.rint(255.0 * (total / len(exposure)) ** (1 / GAMMA)).astype(np.uint8)
+            total += (subframe(sources, j, factor) / np.float32(255)) ** np.float32(gamma)
+        return 255.0 * (total / len(exposure)) ** (1 / gamma)
     # Interpolation is linear, so the mean of all sub-frames is a weighted mean of a few source frames.
     weights: dict[int, float] = {}
     for j in exposure:
@@ -117,7 +139,7 @@ def average(sources: dict[int, NDArray[np.uint8]], exposure: range, recipe: Reci
     for source, weight in weights.items():
         if weight:
             total += sources[source] * weight
-    return np.rint(total / len(exposure)).astype(np.uint8)
+    return total / len(exposure)
 
 
 def subframe(sources: dict[int, NDArray[np.uint8]], j: int, factor: int) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from spikevrt.data.simulation.settings import INTERPOLATIONS, NONE, SpikeCamera
+from spikevrt.data.simulation.settings import GAMMA, INTERPOLATIONS, NONE, SpikeCamera
 
 
 def add_interpolation(parser: argparse.ArgumentParser, camera: SpikeCamera) -> None:
@@ -17,6 +17,20 @@ def add_interpolation(parser: argparse.ArgumentParser, camera: SpikeCamera) -> N
         help=f"between source frames; {'; '.join(f'{name}: {what}' for name, what in INTERPOLATIONS.items())} "
         f"(default: {camera.interpolate})",
     )
+
+
+def add_light(parser: argparse.ArgumentParser, camera: SpikeCamera) -> None:
+    """Add `--linear-light` and `--gamma`; `camera` has the default."""
+    light = parser.add_mutually_exclusive_group()
+    light.add_argument(
+        "--linear-light",
+        dest="gamma",
+        action="store_const",
+        const=GAMMA,
+        default=camera.gamma,
+        help=f"add up light, not pixel values: --gamma {GAMMA}",
+    )
+    light.add_argument("--gamma", type=float, help=f"add up pixel values to this power (default: {camera.gamma:g})")
 
 
 def factor_of(args: argparse.Namespace, camera: SpikeCamera) -> int:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from spikevrt.data.files.images import GREY_WEIGHTS
 from spikevrt.data.files.video import Frame, of_one_size
-from spikevrt.data.simulation.settings import GAMMA, SpikeCamera, require_threshold
+from spikevrt.data.simulation.settings import SpikeCamera, require_threshold
 from spikevrt.errors import UserError
 from spikevrt_kernels.core.numba_jit import compiled
 
@@ -143,12 +143,12 @@ class SpikeSensor:
 
     Args:
         scale: RGB pixels per spike pixel, along each axis.
-        linear_light: whether every channel is first converted to light, 255 (value / 255)^2.2.
+        gamma: every channel is first converted to light, 255 (value / 255)^gamma.
     """
 
-    def __init__(self, scale: int, linear_light: bool = False) -> None:
+    def __init__(self, scale: int, gamma: float = 1.0) -> None:
         values = np.arange(256, dtype=np.float32)
-        light = 255 * (values / 255) ** np.float32(GAMMA) if linear_light else values
+        light = values if gamma == 1 else 255 * (values / 255) ** np.float32(gamma)
         self.scale = scale
         self._weights = GREY_WEIGHTS[:, None] * light.astype(np.float32)
 
@@ -185,7 +185,7 @@ def simulated(frames: Iterable[Frame], camera: SpikeCamera) -> Iterator[Shot]:
     Raises:
         UserError: the frames differ in size, or do not fit the camera's scale.
     """
-    sensor = SpikeSensor(camera.scale, camera.linear_light)
+    sensor = SpikeSensor(camera.scale, camera.gamma)
     simulator: SpikeSimulator | None = None
     before = np.empty((0, 0), np.float32)
     for frame in of_one_size(frames):

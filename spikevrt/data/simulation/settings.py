@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from spikevrt.errors import UserError, require_between, shown
 
 GAMMA = 2.2
-"""Exponent of linear light: light = value^2.2."""
+"""Exponent of linear light: light = value^2.2, about the curve of sRGB."""
+GAMMAS = 0.1, 10
+"""Bounds of exponents."""
 MOST_SCALE, MOST_FACTOR, MOST_THETA = 1024, 10_000, 10_000
 """Bounds of the settings below; a camera of 30 frames a second and 300,000 spike frames has factor 10,000."""
 MOST_SEED = 2**63 - 1
@@ -29,8 +31,8 @@ class SpikeCamera:
     """Whether spurious spikes are added."""
     scale: int = 1
     """RGB pixels per spike pixel, along each axis."""
-    linear_light: bool = False
-    """Whether light (gamma 2.2) is integrated instead of pixel values."""
+    gamma: float = 1.0
+    """What is integrated is light, value^gamma; 1 = pixel values."""
     factor: int = 8
     """Spike frames per video frame."""
     interpolate: str = FLOW
@@ -54,6 +56,8 @@ class SpikeCamera:
         require_between(1, MOST_SCALE, "--scale", self.scale)
         require_between(1, MOST_FACTOR, "--factor", self.factor)
         require_between(0, MOST_SEED, "--seed", self.seed)
+        if not GAMMAS[0] <= self.gamma <= GAMMAS[1]:
+            raise UserError(f"--gamma {shown(self.gamma)}: must be between {GAMMAS[0]} and {GAMMAS[1]}")
         if self.interpolate not in INTERPOLATIONS:
             raise UserError(f"--interpolate {shown(self.interpolate)}: must be {', '.join(INTERPOLATIONS)}")
         if self.interpolate == NONE and self.factor != 1:
