@@ -11,7 +11,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 # Proofs of their own targets may take longer than any test of `make test`.
 UNLIMITED := --timeout 0 --override-ini faulthandler_timeout=0
 
-.PHONY: help install test lint types unit interpreter runs binaries wheel demo demo-long selftest gpu-report bench kernels-report \
+.PHONY: help install test lint types unit interpreter runs binaries wheel demo demo-train demo-long weights selftest gpu-report bench kernels-report \
 	bounds conformance-kernels kills plans quick-reference fuzz memory-spikes memory-training seeds clean
 
 help:  ## this list
@@ -57,11 +57,18 @@ wheel: $(STAMP)  ## build the wheel, install it elsewhere, run a command outside
 	cd / && $(CURDIR)/$(WHEEL_VENV)/bin/spikevrt plan --config demo > /dev/null
 	@echo "the wheel works outside the checkout"
 
-demo: $(STAMP)  ## the main job on CPU: prepare, train with and without spikes, evaluate, deblur
+demo: $(STAMP)  ## the whole job on two cores in three minutes: prepare, fine-tune, evaluate, deblur
 	$(BIN)/python -m spikevrt.demo
 
-demo-long: $(STAMP)  ## the same for an hour
-	$(BIN)/python -m spikevrt.demo --minutes 60 --out demo-long
+demo-train: $(STAMP)  ## the same from nothing in ten minutes: train with and without spikes
+	$(BIN)/python -m spikevrt.demo --from-scratch
+
+demo-long: $(STAMP)  ## from nothing in an hour
+	$(BIN)/python -m spikevrt.demo --from-scratch --minutes 60 --out demo-long
+
+weights: $(STAMP)  ## train the weights that come with the package, and measure them (two hours; goes on where it stopped)
+	$(BIN)/python $(PIP) install --constraint constraints.txt --editable '.[weights]'
+	$(BIN)/python -m bench.weights
 
 selftest: $(STAMP)  ## every kernel against float64 on this machine
 	$(BIN)/python -m spikevrt.selftest

@@ -14,7 +14,7 @@ from bench.results.chart import GREY, INK, TEXT_SIZE, text_width, write
 from spikevrt.cli import command_parser, positive, run_command
 from spikevrt.config import ATTN_BACKENDS
 from spikevrt.data.files.images import write_png
-from spikevrt.demo import prepare
+from spikevrt.demo import PHOTOS, bikes_video
 from spikevrt.system.subprocesses import Command, call
 from spikevrt.table import format_table
 from spikevrt.training.run_log import LOG_NAME, read_rows
@@ -31,6 +31,10 @@ TWINS = {"VRT": False, "VRT+Spike": True}
 """Name in the table -> whether the model uses spikes."""
 COLOURS = {False: "#7a7a7a", True: "#3a9a5c"}
 """Of the curves, by whether the model uses spikes."""
+FADED = "--interpolate", "linear"
+SHIFTED = "--layers", 0, "--rotation", 0, "--zoom", 0, "--shake", 0
+LEARNING = "TRAIN.LOSS=charbonnier", "TRAIN.CHARBONNIER_EPS=0.03", "TRAIN.CLIP_GRAD_NORM=0"
+"""The data and the loss with which the figures of docs/cases.md were measured."""
 SIZE, MARGIN = (960, 420), 64
 """Width and height of a backend's panel in pixels, and the space for its axes."""
 Curve = list[tuple[int, float]]
@@ -50,6 +54,14 @@ class Key(NamedTuple):
         return f"{self.backend}-{self.seed}-{'spikes' if self.spikes else 'rgb'}"
 
 
+def prepare(out: Path) -> None:
+    """Make the clips to train on and to validate, unless they are there."""
+    if not (out / "data" / "val").is_dir():
+        call(Command("prepare", ("video", bikes_video(), "--out", out / "data", *FADED)))
+    if not list(out.glob("data/train/photo-*")):
+        call(Command("prepare", ("photos", *PHOTOS, "--out", out / "data", *SHIFTED)))
+
+
 def training(key: Key, args: argparse.Namespace) -> Command:
     """The command of one training."""
     options = (
@@ -59,6 +71,7 @@ def training(key: Key, args: argparse.Namespace) -> Command:
         f"TRAIN.VAL_EVERY={max(1, args.steps // 10)}",
         f"TRAIN.SEED={key.seed}",
         "TRAIN.KEEP_LAST=0",
+        *LEARNING,
         f"MODEL.USE_SPIKE={str(key.spikes).lower()}",
     )
     where = ("--attn-backend", key.backend, *(("--device", args.device) if args.device else ()))

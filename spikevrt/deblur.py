@@ -23,6 +23,7 @@ from spikevrt.cli import (
     tile_options,
 )
 from spikevrt.errors import UserError, one_line, quoted
+from spikevrt.weights import SHIPPED
 
 if TYPE_CHECKING:
     from spikevrt.config import DataConfig
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Restore a clip of any length and size.
 
-  python -m spikevrt.deblur clip/ --checkpoint runs/first/best.pt --out sharp/        # a clip of the unified layout
+  python -m spikevrt.deblur clip/ --weights tiny --out sharp/           # a clip of the unified layout, no training
+  python -m spikevrt.deblur clip/ --checkpoint runs/first/best.pt --out sharp/
   python -m spikevrt.deblur frames/ --spikes spikes/ --checkpoint best.pt --out sharp/
   python -m spikevrt.deblur blurred.mp4 --spikes spikes/ --checkpoint best.pt --out sharp.mp4
   torchrun --nproc-per-node 4 -m spikevrt.deblur long.mp4 --spikes spikes/ --checkpoint best.pt --out sharp.mp4 --resume
@@ -52,9 +54,16 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("input", type=path, metavar="INPUT", help="pictures, a video, or a clip of a data set")
     parser.add_argument("--spikes", type=path, help="spike files, one per frame, in a folder; or one recording")
     trained = parser.add_mutually_exclusive_group(required=True)
-    trained.add_argument("--checkpoint", type=path, help="a model trained by this project")
     trained.add_argument(
-        "--weights", dest="checkpoint", type=path, help="published VRT weights (.pth), or others with --config"
+        "--checkpoint",
+        type=path,
+        help=f"a model trained by spikevrt, or one that comes with it ({', '.join(SHIPPED)})",
+    )
+    trained.add_argument(
+        "--weights",
+        dest="checkpoint",
+        type=path,
+        help="the same; published VRT weights (.pth); others with --config",
     )
     parser.add_argument("--out", type=path, required=True, help=f"a folder for PNGs, or a file ({', '.join(VIDEOS)})")
     parser.add_argument("--fps", type=frame_rate, help="frames per second of a video (default: INPUT's times, else 24)")
@@ -144,9 +153,9 @@ def open_results(args: argparse.Namespace, source: Source, share: Share) -> Resu
     Raises:
         UserError: results are there already, or a part of the clip is named that it does not have.
     """
-    from spikevrt.data.files.video import warn_of_pixel_aspect
+    from spikevrt.data.files.video import chosen, warn_of_pixel_aspect
     from spikevrt.data.files.video_writing import CRF, Quality
-    from spikevrt.restoration.results import Results, chosen
+    from spikevrt.restoration.results import Results
 
     # What several processes write is looked at by the first one, before any of them writes.
     if names_video(args.out, args.overwrite or args.resume or share.rank > 0):

@@ -24,6 +24,7 @@ from spikevrt.cli import (
 from spikevrt.config.limits import MOST_PIXELS, SSIM_SIDE
 from spikevrt.config.train import PROTOCOLS
 from spikevrt.errors import UserError, one_line, shown
+from spikevrt.weights import SHIPPED
 
 if TYPE_CHECKING:
     from spikevrt.restoration.html_report import Album
@@ -62,7 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=home_path,
         default=[],
         metavar="[NAME=]PATH",
-        help="models to compare, also published VRT weights; NAME labels the table",
+        help=f"models to compare, also {', '.join(SHIPPED)} and published VRT weights; NAME labels the table",
     )
     parser.add_argument(
         "--pictures",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from spikevrt.cli import command_parser, file_to_write, path, require_unread, run_command
 from spikevrt.errors import UserError, one_line, shown
+from spikevrt.weights import SUFFIX
 
-SUFFIX = ".safetensors"
 DESCRIPTION = """Write the weights of a checkpoint, with its configuration, and nothing of the training.
 
   python -m spikevrt.export runs/first/best.pt --out weights.safetensors
@@ -25,6 +25,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("checkpoint", type=path, metavar="CHECKPOINT", help="for example runs/first/best.pt")
     parser.add_argument("--out", type=file_to_write, required=True, metavar="FILE", help=f"a {SUFFIX} file to write")
     parser.add_argument("--half", action="store_true", help="store float16: half the size, errors of 0.05%%")
+    parser.add_argument(
+        "--opts",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change keys of the configuration, for those who train on, for example TRAIN.LR=2e-4",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists at --out")
     return parser
 
@@ -47,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--out {args.out}: exists already; name another file, or give --overwrite")
     state = read_state(args.checkpoint)
     check_format(state, args.checkpoint)
-    config = stored_config(state, args.checkpoint)
+    config = stored_config(state, args.checkpoint, args.opts)
     check_weights_are_there(state, config, args.checkpoint)
     weights, ema = unwrap(state, str(args.checkpoint))
     check_finite(weights, str(args.checkpoint))

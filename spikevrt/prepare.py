@@ -12,6 +12,7 @@ from spikevrt.cli import (
     command_parser,
     from_arguments,
     path,
+    positive,
     run_command,
 )
 from spikevrt.config import DataConfig, load_config
@@ -108,6 +109,8 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
 def add_video(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `video`."""
     parser.add_argument("sources", nargs="+", type=path, metavar="SOURCE", help="a video file or a folder of frames")
+    parser.add_argument("--start", type=positive, metavar="N", help="first frame of SOURCE to use, counted from 1")
+    parser.add_argument("--end", type=positive, metavar="N", help="last frame of SOURCE to use (default: the last one)")
     add_recipe(parser)
     add_interpolation(parser, Recipe().camera)
     parser.add_argument(
@@ -122,7 +125,8 @@ def video(args: argparse.Namespace, data: DataConfig) -> int:
     from spikevrt.data.preparation.jobs import prepare_videos
 
     splits = data.train_split, data.val_split
-    prepare_videos(args.sources, args.out, recipe_of(args), args.split_by, args.train, args.val, splits)
+    recipe, shares = recipe_of(args), (args.train, args.val)
+    prepare_videos(args.sources, args.out, recipe, args.split_by, *shares, splits, args.start, args.end)
     return 0
 
 

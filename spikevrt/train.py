@@ -1,26 +1,35 @@
 """`python -m spikevrt.train`: trains VRT+Spike, or plain VRT."""
 
+from __future__ import annotations
+
 import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from spikevrt.cli import (
     add_config_arguments,
     add_prove_again,
     command_parser,
-    config_from_arguments,
+    config_options,
     from_arguments,
     home_path,
     positive,
     run_command,
 )
+from spikevrt.weights import SHIPPED
 
+if TYPE_CHECKING:
+    from spikevrt.config import Config
+
+DEFAULT = "default"
 PROFILED_STEPS = 5
 DESCRIPTION = """Train on a data set in the unified layout (spikevrt.prepare makes one).
 
   python -m spikevrt.train --config default --opts DATA.ROOT=data TRAIN.OUTPUT_DIR=runs/first
   python -m spikevrt.train --config default --opts DATA.ROOT=data TRAIN.OUTPUT_DIR=runs/first --resume auto
+  python -m spikevrt.train --init tiny --opts DATA.ROOT=data TRAIN.OUTPUT_DIR=runs/mine   # start from trained weights
   python -m spikevrt.train --processes 4 --config default --opts DATA.ROOT=data
   torchrun --nproc-per-node 4 -m spikevrt.train --config default --opts DATA.ROOT=data
   python -m spikevrt.train --config default --opts DATA.ROOT=data --dry-run    # does it fit, how long will it take?
@@ -32,7 +41,14 @@ Ctrl-C finishes the current step, saves and exits; --resume auto continues where
 def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = command_parser("spikevrt.train", DESCRIPTION)
-    add_config_arguments(parser)
+    add_config_arguments(parser, default=None)
+    parser.add_argument(
+        "--init",
+        type=home_path,
+        metavar="NAME|PATH",
+        help=f"start a new run from weights that come with spikevrt ({', '.join(SHIPPED)}) or from a checkpoint, "
+        "without --config with their configuration too (default: fresh weights, and the configuration default)",
+    )
     parser.add_argument(
         "--resume", type=home_path, metavar="auto|PATH", help="continue from the run's last checkpoint, or from PATH"
     )
@@ -83,10 +99,24 @@ def add_trials(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def config_of(args: argparse.Namespace) -> Config:
+    """The configuration of the run: of --config, else that of --init, else `default`."""
+    from spikevrt.config import load_config
+
+    options = config_options(args)
+    if args.init is None:
+        return load_config(args.config or DEFAULT, options)
+    from spikevrt.training.initial import config_of_weights, require_one_start
+
+    config = load_config(args.config, options) if args.config else config_of_weights(args.init, options)
+    require_one_start(config, args.init)
+    return config
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments and train."""
     args = make_parser().parse_args(argv)
-    config = config_from_arguments(args)
+    config = config_of(args)
     if args.processes > 1 and "RANK" not in os.environ:
         from spikevrt.system.subprocesses import Command, call_together
 

@@ -37,6 +37,11 @@ def small_config(root: Path, *options: str) -> Config:
     return load_config("demo", [f"DATA.ROOT={root}", *SMALL, *options])
 
 
+def small_options(root: Path) -> list[str]:
+    """The same as arguments of a command; further `KEY=VALUE` may follow."""
+    return ["--config", "demo", "--opts", f"DATA.ROOT={root}", *SMALL]
+
+
 SMALL = (
     "DATA.CLIP_LEN=2",
     "DATA.CROP_SIZE=40",

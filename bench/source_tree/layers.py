@@ -38,11 +38,12 @@ BENCH_COMMANDS = {
     "structure",
     "training_step",
     "tune",
+    "weights",
 }
 BENCHMARKS = {"around", "dataset", "deblur", "model", "simulator", "temporal", "voxelize", "window_attention"}
 LAYERS: dict[str, tuple[set[str], ...]] = {
     "spikevrt": (
-        {"errors", "table"},
+        {"errors", "table", "weights"},
         {"config"},
         {"cli", "system"},
         {"data"},

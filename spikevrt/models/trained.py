@@ -25,8 +25,8 @@ def load_trained_model(
     """Load a trained model in eval mode on the CPU; it gets the EMA of the weights if the file has one.
 
     Args:
-        path: a checkpoint of this project, the published weights of VRT for deblurring, or other weights together
-            with `config`.
+        path: a checkpoint of this project, a name of `spikevrt.weights`, the published weights of VRT for deblurring,
+            or other weights together with `config`.
         options: `KEY=VALUE` changes to the file's configuration.
         config: a preset or YAML file for weights alone; ignored for a checkpoint of this project.
         device: device for which attention backends are chosen.

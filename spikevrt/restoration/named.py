@@ -7,10 +7,12 @@ from pathlib import Path
 from spikevrt.cli import require_unread
 from spikevrt.errors import UserError, shown
 from spikevrt.restoration.evaluation import BLURRED, FROM_SPIKES, REFERENCE, TAKEN
+from spikevrt.weights import SHIPPED
 
 
 def named_files(option: str, arguments: Sequence[str], one: str = "restored") -> dict[str, Path]:
-    """Files or folders by name: `NAME=PATH`, or `PATH`, which is called `one` or, among several, by its folder.
+    """Files or folders by name: `NAME=PATH`, or `PATH`, which is called `one` or, among several, by its
+    folder, and weights that come with the package by their name.
 
     An equals sign inside the path of a file ends no name: `runs/lr=1e-4/best.pt` is a path.
     """
@@ -21,7 +23,8 @@ def named_files(option: str, arguments: Sequence[str], one: str = "restored") ->
         if equals and os.sep not in name and not file.exists():
             file = Path(os.path.expanduser(below))
         else:
-            name, below = one if len(arguments) == 1 else file.resolve().parent.name, argument
+            own = argument if argument in SHIPPED else file.resolve().parent.name
+            name, below = one if len(arguments) == 1 else own, argument
         if not name or not below:
             raise UserError(f"{option} {shown(argument)}: without a name or a path; write NAME=PATH")
         if name in TAKEN:

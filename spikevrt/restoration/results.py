@@ -195,21 +195,6 @@ class Results:
             self.folder.rmdir()
 
 
-def chosen(count: int, first: int | None, last: int | None) -> range:
-    """Numbers from 0 of the frames `first` to `last`, which people count from 1.
-
-    Raises:
-        UserError: the clip of `count` frames has no such part.
-    """
-    first, last = first or 1, last or count
-    if first > count or last > count:
-        option, value = ("--start", first) if first > count else ("--end", last)
-        raise UserError(f"{option} {value}: the clip has {count} frames; give at most {count}")
-    if last < first:
-        raise UserError(f"--end {last}: lies before --start {first}")
-    return range(first - 1, last)
-
-
 def to_words(frame: Tensor) -> NDArray[np.uint16]:
     """Convert (3,H,W) in [0,1] to uint16 (H,W,3), rounded."""
     return (frame.clamp(0, 1) * 65535).round().permute(1, 2, 0).numpy().astype("uint16")

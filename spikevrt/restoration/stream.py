@@ -52,7 +52,7 @@ class Restorer:
         """A restorer with the weights of a file.
 
         Args:
-            path: a checkpoint, for example `runs/first/best.pt`.
+            path: a checkpoint, for example `runs/first/best.pt`, or a name of `spikevrt.weights`, as `tiny`.
             options: `KEY=VALUE` changes to its configuration, for example `["TEST.TILE_SIZE=256"]`.
             device: `cuda:N` or `cpu`; None = CUDA if there is a GPU.
 

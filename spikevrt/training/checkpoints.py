@@ -24,7 +24,7 @@ NUMBERED = re.compile(r"step_(\d{8,})\.pt")
 
 NOT_RESUMED = (
     "holds weights alone, from which no run continues; resume from last.pt or a numbered checkpoint, or start a new "
-    "run from them with MODEL.VRT.PRETRAINED and another TRAIN.OUTPUT_DIR"
+    "run from them with --init and another TRAIN.OUTPUT_DIR"
 )
 
 

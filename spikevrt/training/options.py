@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The command's options; none of them changes the weights of a run that ends well."""
+    """The command's options; none but `init` changes the weights of a run that ends well."""
 
     resume: str | None = None
     """`auto`, the path of a checkpoint, or None for a new run."""
+    init: str | None = None
+    """A file of weights, or a name of `spikevrt.weights`, from which a new run starts; None = fresh weights."""
     device: str | None = None
     """`cuda:N` or `cpu`; None = CUDA if there is a GPU."""
     prove_again: bool = False

@@ -30,11 +30,11 @@ from spikevrt.training.agreed import agreed_backends, agreed_plan
 from spikevrt.training.anomalies import anomalies_named
 from spikevrt.training.bad_samples import BadSamples
 from spikevrt.training.distributed import Processes
+from spikevrt.training.initial import initialise
 from spikevrt.training.memory_watch import MemoryWatch
 from spikevrt.training.optimisation import (
     draws_per_step,
     freeze_flow,
-    hold_flow_still,
     learning_rate,
     set_learning_rate,
     total_steps,
@@ -84,7 +84,7 @@ class Trainer:
         planned = agreed_plan(config, backends, half, processes)
         self.memory = MemoryWatch(config, backends, half, processes.device, planned)
         self.model = build_model(config, backends=backends).to(processes.device)
-        hold_flow_still(self.model, config)
+        initialise(self.model, config, options.init if resume is None else None)
         self.optimiser_step = OptimiserStep(self.model, config.train, processes.device, half)
         self.optimiser_step.plan = self.memory.plan
         if resume is not None:

@@ -218,6 +218,29 @@ def test_large_photos_are_made_smaller(tmp_path):
     assert view.std() < 0.7 * noise.std()
 
 
+def test_a_stretch_of_a_video_is_prepared_as_if_it_were_all(tmp_path):
+    frames = list(moving_frames(30, (48, 64)))
+    for folder, some in (("all", frames), ("stretch", frames[9:24])):
+        for i, frame in enumerate(some):
+            write_png(tmp_path / folder / "walk" / f"{i:03}.png", frame)
+    usual = ["--interpolate", "linear", "--train", "0.5", "--val", "0.5"]
+    for folder, part in (("all", ["--start", "10", "--end", "24"]), ("stretch", [])):
+        out = tmp_path / f"{folder}-out"
+        assert prepare(["video", str(tmp_path / folder / "walk"), "--out", str(out), *usual, *part]) == 0
+    made, wanted = (
+        {file.relative_to(root): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
+        for root in (tmp_path / "all-out", tmp_path / "stretch-out")
+    )
+    assert made == wanted
+    assert len(made) > 10
+    for part, message in (
+        (["--start", "31"], "--start 31: the clip has 30 frames"),
+        (["--end", "2", "--start", "3"], "--end 2: lies before --start 3"),
+    ):
+        with pytest.raises(UserError, match=message):
+            prepare(["video", str(tmp_path / "all" / "walk"), "--out", str(tmp_path / "none"), *usual, *part])
+
+
 def test_a_video_becomes_a_tree_that_is_whole(tmp_path, capsys):
     video = tmp_path / "street.mp4"
     with video_writer(video, 24) as write:

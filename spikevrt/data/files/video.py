@@ -159,6 +159,21 @@ def exactly(items: Iterable[Item], count: int, path: Path) -> Iterator[Item]:
         raise UserError(f"{path}: had {count} frames when it was read first, and not now; {remedy}")
 
 
+def chosen(count: int, first: int | None, last: int | None) -> range:
+    """Numbers from 0 of the frames `first` to `last`, which people count from 1.
+
+    Raises:
+        UserError: the clip of `count` frames has no such part.
+    """
+    first, last = first or 1, last or count
+    if first > count or last > count:
+        option, value = ("--start", first) if first > count else ("--end", last)
+        raise UserError(f"{option} {value}: the clip has {count} frames; give at most {count}")
+    if last < first:
+        raise UserError(f"--end {last}: lies before --start {first}")
+    return range(first - 1, last)
+
+
 def of_one_size(frames: Iterable[Frame]) -> Iterator[Frame]:
     """Pass frames (H,W,3) on; raises a `UserError` for a frame whose size differs from the first one's."""
     first: tuple[int, ...] | None = None

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from tqdm import tqdm
@@ -11,7 +12,15 @@ from spikevrt.config import DataConfig
 from spikevrt.data.clips.clip import all_clips, open_clip
 from spikevrt.data.clips.voxel_cache import VoxelCache
 from spikevrt.data.files.stems import name_of
-from spikevrt.data.files.video import count_frames, exactly, frame_times, pictures_of, read_frames, warn_of_pixel_aspect
+from spikevrt.data.files.video import (
+    chosen,
+    count_frames,
+    exactly,
+    frame_times,
+    pictures_of,
+    read_frames,
+    warn_of_pixel_aspect,
+)
 from spikevrt.data.preparation.check import problems
 from spikevrt.data.preparation.downloads import DATASETS, link_clip
 from spikevrt.data.preparation.make import Target, make_clips, split_by_clip, split_by_time, whole_clip
@@ -34,21 +43,28 @@ def prepare_videos(
     train: float,
     val: float,
     splits: tuple[str, str],
+    start: int | None = None,
+    end: int | None = None,
 ) -> None:
-    """Make clips from each source: one per split (split by time), or one in a single split (split by clip)."""
+    """Make clips from each source: one per split (split by time), or one in a single split (split by clip).
+
+    Of each source the frames from `start` to `end` are taken, counted from 1; None = from the first, to the last.
+    """
     names = [name_of(source) for source in sources]
     shared = sorted(name for name, times in Counter(names).items() if times > 1)
     if shared:
         raise UserError(f"sources share a name ({shown(', '.join(shared))}): rename them, clips are named by source")
     held_out = split_by_clip(names, val, recipe.camera.seed) if split_by == "clip" else set()
     for source, name in zip(sources, names, strict=True):
-        count = count_frames(source)
+        whole = count_frames(source)
+        part = chosen(whole, start, end)
+        count = len(part)
         warn_of_pixel_aspect(source)
         if split_by == "time":
             targets = split_by_time(out, name, count, recipe, train, val, splits)
         else:
             targets = [whole_clip(out / splits[name in held_out] / name, count, recipe)]
-        read = exactly(read_frames(source), count, source)
+        read = islice(exactly(read_frames(source), whole, source), part.start, part.stop)
         with tqdm(read, f"prepare {shown(name)}", count, unit="frame") as frames:
             motion = Motion()
             make_clips(frames, targets, recipe, source.name or name, motion)

@@ -13,6 +13,7 @@ import torch
 from spikevrt.errors import UserError, reason_of
 from spikevrt.models.weights.digest import ZIP_START, DamagedFileError, check_content
 from spikevrt.models.weights.exported import state_of
+from spikevrt.weights import SHIPPED, weights_file
 
 SAVE_AGAIN = "save it again with torch.save(model.state_dict(), ...)"
 PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd", b"7z\xbc\xaf": "7z"}
@@ -28,17 +29,20 @@ NUMPY_SCALARS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"
 def read_state(path: str | Path) -> dict[str, Any]:
     """Read the dictionary in a `.pth`, `.pt` or `.safetensors` file to the CPU; the content, not the name, decides.
 
+    The name of weights of `SHIPPED` stands for their file.
+
     Objects of classes that PyTorch does not know to be safe are replaced by a `StandIn`, NumPy numbers by plain ones.
 
     Raises:
         DamagedFileError: the content is not what was written, or is no file of weights.
         UserError: the file is missing or may not be read.
     """
-    path = Path(path)
+    path = weights_file(path)
     if path.is_dir():
         raise UserError(f"checkpoint {path}: is a folder; name a .pt, .pth or .safetensors file in it")
     if not path.is_file():
-        raise UserError(f"checkpoint {path}: no such file; give the path of a .pt, .pth or .safetensors file")
+        names = " or ".join(SHIPPED)
+        raise UserError(f"checkpoint {path}: no such file; give a .pt, .pth or .safetensors file, or {names}")
     try:
         state = read_known(path)
     except OSError as error:

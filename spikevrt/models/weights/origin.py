@@ -13,6 +13,7 @@ from spikevrt.config import Config, apply_option, config_from_tree
 from spikevrt.errors import UserError, quoted, reason_of, shown
 from spikevrt.models.weights.digest import DamagedFileError
 from spikevrt.models.weights.files import described, read_state
+from spikevrt.weights import weights_file
 
 FORMAT = 1
 """Number of the layout that `spikevrt.training.checkpoints` writes."""
@@ -97,7 +98,7 @@ def check_size(weights: Mapping[str, Any], config: Config, path: str | Path) -> 
 
 def described_file(path: Path) -> dict[str, Any]:
     """What tells a file of weights apart from others: its place, its SHA-256 and, in a checkpoint, the step."""
-    with path.open("rb") as file:
+    with weights_file(path).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"path": str(path), "sha256": digest, "step": step_of(read_state(path))}
 
