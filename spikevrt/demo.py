@@ -72,13 +72,15 @@ def short(out: Path) -> Path:
     options = f"DATA.ROOT={data}", f"TRAIN.OUTPUT_DIR={run}", f"TRAIN.MAX_STEPS={STEPS}", *fine_tuning()
     call(Command("train", ("--init", TINY, "--resume", "auto", "--opts", *options)))
     call(Command("plot", (run, "--values", "loss", "seconds", "--out", out / "loss.png")))
-    say("3 of 4: how near to the sharp frames, on a stretch that training never saw")
     last = run / "last.pt"
-    models = f"twin={TINY_RGB}", TINY, f"fine-tuned={last}"
-    evaluate(out, data, models, "scores.json", "compare.png", "--report", out / "report.html")
-    say(f"4 of 4: {SHOWN} whole frames to look at")
+    say(f"3 of 4: {SHOWN} frames are restored, to look at")
     restore = ("--checkpoint", last, "--out", out / "restored", "--overwrite", "--end", SHOWN)
     call(Command("deblur", (data / "val" / "bikes", *restore, "--opts", "TEST.CLIP_OVERLAP=0")))
+    say("4 of 4: how near to the sharp frames, on a stretch that training never saw")
+    models = f"twin={TINY_RGB}", TINY, f"fine-tuned={last}"
+    files = ("--json", out / "scores.json", "--picture", out / "compare.png", "--report", out / "report.html")
+    options = "--opts", f"DATA.ROOT={data}", "TEST.CLIP_OVERLAP=0"
+    call(Command("evaluate", ("--checkpoint", *models, "--crop", CROP_SIDE, *files, *options)))
     return out / "scores.json"
 
 
@@ -91,13 +93,6 @@ def fine_tuning() -> tuple[str, ...]:
         f"TRAIN.VAL_EVERY={STEPS}",
         f"TRAIN.SAVE_EVERY={STEPS}",
     )
-
-
-def evaluate(out: Path, data: Path, models: Sequence[str], scores: str, picture: str, *more: object) -> None:
-    """Compare models on the held-out stretch, with figures and a picture."""
-    files = "--json", out / scores, "--picture", out / picture, *more
-    options = f"DATA.ROOT={data}", "TEST.CLIP_OVERLAP=0"
-    call(Command("evaluate", ("--checkpoint", *models, "--crop", CROP_SIDE, *files, "--opts", *options)))
 
 
 def prepare(out: Path) -> None:

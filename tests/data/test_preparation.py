@@ -187,6 +187,14 @@ def test_pieces_of_other_photos_move_before_it(tmp_path):
     assert (views(0) != views(1)).any()
 
 
+def test_a_photo_that_is_too_small_is_named_before_any_clip_is_made(tmp_path):
+    for name, side in (("large", 200), ("small", 160)):
+        write_png(tmp_path / "photos" / f"{name}.png", np.zeros((side, 200, 3), np.uint8))
+    with pytest.raises(UserError, match=r"small.png: 160x200 pixels are too few for views of 160x160; leave it out"):
+        prepare(["photos", str(tmp_path / "photos"), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
 def test_photos_that_share_a_name_are_refused(tmp_path):
     for folder in ("a", "b"):
         write_png(tmp_path / folder / "x.png", np.zeros((8, 8, 3), np.uint8))

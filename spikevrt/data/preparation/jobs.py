@@ -11,6 +11,7 @@ from tqdm import tqdm
 from spikevrt.config import DataConfig
 from spikevrt.data.clips.clip import all_clips, open_clip
 from spikevrt.data.clips.voxel_cache import VoxelCache
+from spikevrt.data.files.images import image_size
 from spikevrt.data.files.stems import name_of
 from spikevrt.data.files.video import (
     chosen,
@@ -24,7 +25,7 @@ from spikevrt.data.files.video import (
 from spikevrt.data.preparation.check import problems
 from spikevrt.data.preparation.downloads import DATASETS, link_clip
 from spikevrt.data.preparation.make import Target, make_clips, split_by_clip, split_by_time, whole_clip
-from spikevrt.data.preparation.moving_photos import find_photos, moving_photo
+from spikevrt.data.preparation.moving_photos import find_photos, moving_photo, require_room
 from spikevrt.data.preparation.recipe import Movement, Recipe
 from spikevrt.data.simulation.motion import Motion
 from spikevrt.errors import UserError, one_line, shown, warn
@@ -79,6 +80,8 @@ def prepare_photos(out: Path, names: Sequence[str], recipe: Recipe, split: str, 
     rendered = recipe.rendered
     frames = rendered.exposure + 1 + rendered.stride * (PHOTO_EXPOSURES - 1)
     photos, targets = find_photos(names), []
+    for path in photos:  # Before the first clip is made.
+        require_room(path, image_size(path), PHOTO_SIZE)
     with tqdm(photos, "prepare photos", unit="clip") as paths:
         for number, path in enumerate(paths):
             seed = recipe.camera.seed + number

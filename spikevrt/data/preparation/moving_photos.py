@@ -106,11 +106,18 @@ def read_photo(path: Path, size: tuple[int, int]) -> NDArray[np.float32]:
     """
     photo = read_image(path).astype(np.float32)
     height, width = photo.shape[:2]
-    if height <= size[0] or width <= size[1]:
-        raise UserError(f"{path}: {height}x{width} pixels are too few for views of {size[0]}x{size[1]}")
+    require_room(path, (height, width), size)
     times = max(1, min(height, width) // (LARGEST * min(size)))
     H, W = height // times, width // times
     return photo[: H * times, : W * times].reshape(H, times, W, times, 3).mean((1, 3))
+
+
+def require_room(path: Path, photo: tuple[int, int], size: tuple[int, int]) -> None:
+    """Raise a `UserError` for a photo of (H,W) pixels that is not larger than a view of `size`."""
+    if photo[0] <= size[0] or photo[1] <= size[1]:
+        raise UserError(
+            f"{path}: {photo[0]}x{photo[1]} pixels are too few for views of {size[0]}x{size[1]}; leave it out"
+        )
 
 
 def moving_photo(
