@@ -115,9 +115,8 @@ def read_photo(path: Path, size: tuple[int, int]) -> NDArray[np.float32]:
 def require_room(path: Path, photo: tuple[int, int], size: tuple[int, int]) -> None:
     """Raise a `UserError` for a photo of (H,W) pixels that is not larger than a view of `size`."""
     if photo[0] <= size[0] or photo[1] <= size[1]:
-        raise UserError(
-            f"{path}: {photo[0]}x{photo[1]} pixels are too few for views of {size[0]}x{size[1]}; leave it out"
-        )
+        sides, view = (f"{H}x{W}" for H, W in (photo, size))
+        raise UserError(f"{path}: {sides} pixels are too few for views of {view}; leave it out")
 
 
 def moving_photo(
