@@ -9,16 +9,19 @@ from spikevrt.config import Config
 from spikevrt.models.backends.trials import spike_shapes, stage_shapes
 from spikevrt.models.build import build_model
 from spikevrt.table import format_table
+from spikevrt_kernels.core.names import Backends
 
 MIB = 2**20
+PLAIN = "sdpa"
+"""A backend that every machine has; shapes are the same with all."""
 Row = tuple[str, tuple[int, ...]]
 """Name and shape of a feature."""
 
 
 def model_without_storage(config: Config) -> nn.Module:
-    """The model on the meta device: shapes only, without memory or initialisation."""
+    """The model on the meta device: shapes only, without memory or initialisation, on any machine."""
     with torch.device("meta"):
-        return build_model(config, pretrained=False)
+        return build_model(config, pretrained=False, backends=Backends.of(PLAIN))
 
 
 def parameter_rows(config: Config) -> list[tuple[str, int]]:

@@ -143,6 +143,16 @@ def test_a_backend_that_cannot_run_says_so(load):
     assert one.step is None
 
 
+def test_a_report_needs_no_gpu_whatever_the_backend(load, found, gpu):
+    """The kernels cannot run here, but what they need is known."""
+    for backend in ("triton", "naive"):
+        config = f"MODEL.ATTN_BACKEND={backend}"
+        made = report.report_of(lambda options, own=config: load([own, *options]), "small", [], gpu, found)
+        assert sum(made.parameters.values()) > 1000
+        assert made.fit.point is not None
+        assert made.fit.largest
+
+
 @pytest.fixture
 def command(predicted, monkeypatch):
     """Runs the command on the prediction that is there."""

@@ -29,6 +29,13 @@ def state():
     return trained_state(CONFIG)
 
 
+def test_a_checkpoint_of_a_gpu_is_continued_without_one(tmp_path):
+    """The kernels with which it was trained cannot run here."""
+    there = tiny_config("MODEL.ATTN_BACKEND=triton")
+    save_checkpoint(tmp_path / "last.pt", there, trained_state(CONFIG))
+    assert read_checkpoint(tmp_path / "last.pt", CONFIG)["training"]["step"] > 0
+
+
 @pytest.fixture
 def saved(state, tmp_path):
     """A function that saves the state as if it were of a step."""
