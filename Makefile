@@ -55,6 +55,7 @@ wheel: $(STAMP)  ## build the wheel, install it elsewhere, run a command outside
 	$(PYTHON) -m venv $(WHEEL_VENV)
 	$(WHEEL_VENV)/bin/python $(PIP) install --constraint constraints.txt dist/*.whl
 	cd / && $(CURDIR)/$(WHEEL_VENV)/bin/spikevrt plan --config demo > /dev/null
+	cd / && $(CURDIR)/$(WHEEL_VENV)/bin/python -c "import spikevrt; spikevrt.Restorer.from_pretrained('tiny')"
 	@echo "the wheel works outside the checkout"
 
 demo: $(STAMP)  ## the whole job on two cores in three minutes: prepare, fine-tune, evaluate, deblur
