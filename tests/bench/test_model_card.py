@@ -52,8 +52,10 @@ def test_bias_and_chroma_are_those_of_the_pictures(held_out):
 
 
 def test_a_correction_that_swings_with_the_window_has_a_period():
-    steady = np.ones((6, SIDE, SIDE, 3))
-    swinging = steady * np.array([1, 3, 1, 3, 1, 3])[:, None, None, None]
-    assert period(steady) == 0
-    assert period(swinging) == pytest.approx(1)
+    random = np.random.default_rng(0).normal(1, 0.1, 1000)
+    swing, chance = period(random)
+    assert 0 < swing < 5 * chance < 0.05
+    swing, chance = period(random * np.tile([1, 3], 500))
+    assert swing == pytest.approx(1, abs=0.02)
+    assert period(np.ones(7)) == (0, 0)
     assert psnr(np.full((2, 2), 25.5)) == pytest.approx(20)
