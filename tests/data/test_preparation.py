@@ -195,6 +195,15 @@ def test_a_photo_that_is_too_small_is_named_before_any_clip_is_made(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("options", "gamma"), [([], 1.0), (["--linear-light"], 2.2), (["--gamma", "1.5"], 1.5)])
+def test_light_is_what_the_options_say(tmp_path, options, gamma):
+    write_png(tmp_path / "photo.png", np.random.default_rng(0).integers(0, 256, (170, 170, 3), dtype=np.uint8))
+    arguments = ["photos", str(tmp_path / "photo.png"), "--out", str(tmp_path / "out"), "--exposure", "1", *options]
+    assert prepare(arguments) == 0
+    notes = json.loads((tmp_path / "out" / "train" / "photo-photo" / "clip.json").read_text())
+    assert (notes["gamma"], notes["light"]) == (gamma, "gamma" if gamma == 1 else "linear")
+
+
 def test_photos_that_share_a_name_are_refused(tmp_path):
     for folder in ("a", "b"):
         write_png(tmp_path / folder / "x.png", np.zeros((8, 8, 3), np.uint8))

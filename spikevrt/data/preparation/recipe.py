@@ -35,7 +35,7 @@ class Recipe:
     def __post_init__(self) -> None:
         require_between(1, MOST_SOURCES, "--exposure", self.exposure)
         require_between(1, MOST_SOURCES, "--stride", self.stride)
-        require_share_of("--frame-noise", self.frame_noise, MOST_NOISE)
+        require_up_to("--frame-noise", self.frame_noise, MOST_NOISE)
 
     @property
     def subframes(self) -> int:
@@ -103,10 +103,10 @@ class Movement:
     def __post_init__(self) -> None:
         require_between(0, 100, "--layers", self.layers)
         for name, most in (("speed", 100), ("rotation", 180), ("zoom", 0.9), ("shake", 100)):
-            require_share_of(f"--{name}", getattr(self, name), most)
+            require_up_to(f"--{name}", getattr(self, name), most)
 
 
-def require_share_of(option: str, value: float, most: float) -> None:
+def require_up_to(option: str, value: float, most: float) -> None:
     """Raise a `UserError` unless `value` lies in [0, most]."""
     if not 0 <= value <= most:
         raise UserError(f"{option} {shown(value)}: must be between 0 and {most}")
