@@ -71,6 +71,7 @@ PHOTO = {
     "photo": ("--seed", 0),
     "photo, only shifted": ("--seed", 0, *ONLY_SHIFTED),
     "photo, slow": ("--seed", 0, "--speed", 0.05, "--shake", 0.1),
+    "photo, hardly moving": ("--speed", 0.01, "--shake", 0, "--rotation", 0.2, "--zoom", 0.002),
 }
 """The held-out photo, and how it moves."""
 SHOWN, PICTURE = "photo, slow", Path(__file__).parents[1] / "docs" / "images" / "photo.png"
