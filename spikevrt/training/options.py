@@ -9,8 +9,6 @@ class RunOptions:
 
     resume: str | None = None
     """`auto`, the path of a checkpoint, or None for a new run."""
-    init: str | None = None
-    """A file of weights, or a name of `spikevrt.weights`, from which a new run starts; None = fresh weights."""
     device: str | None = None
     """`cuda:N` or `cpu`; None = CUDA if there is a GPU."""
     prove_again: bool = False
@@ -23,3 +21,5 @@ class RunOptions:
     """Whether a step is tried and the whole run predicted, instead of training."""
     profile: int | None = None
     """Steps to profile instead of training; None = train."""
+    init: str | None = None
+    """A file of weights, or a name of `spikevrt.weights`, from which a new run starts; None = fresh weights."""
