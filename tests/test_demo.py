@@ -22,32 +22,27 @@ def video(tmp_path_factory):
     return video
 
 
+def made(video, out, *options, **settings):
+    """Run a demo on the short video, with other settings of the module; returns its folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"bikes_video": lambda: video, "CROP_SIDE": 48, **settings}.items():
+            patch.setattr(demo, name, value)
+        assert demo.main(["--out", str(out), *options]) == 0
+    return out
+
+
 @pytest.fixture(scope="module")
 def tuned(video, tmp_path_factory):
     """Folder of a short demo, of two steps."""
-    out = tmp_path_factory.mktemp("demo") / "out"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "bikes_video", lambda: video)
-        patch.setattr(demo, "CROP_SIDE", 48)
-        patch.setattr(demo, "STRETCH", ("--start", 5, "--train", 0.4, "--val", 0.5))
-        patch.setattr(demo, "STEPS", 2)
-        patch.setattr(demo, "SHOWN", 2)
-        assert demo.main(["--out", str(out)]) == 0
-    return out
+    stretch = "--start", 5, "--train", 0.4, "--val", 0.5
+    return made(video, tmp_path_factory.mktemp("demo") / "out", STRETCH=stretch, STEPS=2, SHOWN=2)
 
 
 @pytest.fixture(scope="module")
 def finished(video, tmp_path_factory):
     """Folder of a demo from scratch, of two steps."""
-    out = tmp_path_factory.mktemp("scratch") / "out"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "bikes_video", lambda: video)
-        patch.setattr(demo, "CROP_SIDE", 48)
-        patch.setattr(demo, "PHOTOS", ("rocket",))
-        patch.setattr(demo, "TRIAL_STEPS", 3)
-        patch.setattr(demo, "WARM_STEPS", 1)
-        assert demo.main(["--out", str(out), "--from-scratch", "--steps", "2"]) == 0
-    return out
+    options, settings = ("--from-scratch", "--steps", "2"), {"PHOTOS": ("rocket",), "TRIAL_STEPS": 3, "WARM_STEPS": 1}
+    return made(video, tmp_path_factory.mktemp("scratch") / "out", *options, **settings)
 
 
 def test_it_leaves_a_run_pictures_a_page_and_restored_frames(tuned):
@@ -78,9 +73,9 @@ def test_from_scratch_it_leaves_runs_pictures_and_restored_frames(finished):
     assert sorted(path.name for path in (finished / "restored").iterdir()) == blurred
 
 
-@pytest.mark.parametrize(("made", "ours"), [("tuned", "fine-tuned"), ("finished", "VRT+Spike")])
-def test_its_gains_are_those_of_the_table(request, made, ours):
-    scores = request.getfixturevalue(made) / "scores.json"
+@pytest.mark.parametrize(("folder", "ours"), [("tuned", "fine-tuned"), ("finished", "VRT+Spike")])
+def test_its_gains_are_those_of_the_table(request, folder, ours):
+    scores = request.getfixturevalue(folder) / "scores.json"
     every = json.loads(scores.read_text())["all"]
     assert [name for name in every if name in ("blurred", "TFP", "twin", ours)] == ["blurred", "TFP", "twin", ours]
     assert len({method["frames"] for method in every.values()}) == 1

@@ -47,4 +47,4 @@ def test_what_is_held_out_is_not_trained_on():
 def test_a_missing_package_names_the_remedy(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"china.jpg of the package sklearn is missing: pip install"):
-        weights.packaged("sklearn", "china.jpg")
+        weights.carried("sklearn", "china.jpg")
