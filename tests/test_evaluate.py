@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -122,6 +123,22 @@ def evaluated(tree, tmp_path, checkpoint, capsys):
         return json.loads(out.read_text()), capsys.readouterr().out
 
     return run
+
+
+def test_further_metrics_have_columns_everywhere(evaluated, tmp_path, checkpoint, monkeypatch):
+    library = ModuleType("piq")
+    library.gmsd = lambda a, b: (a - b).square().mean()
+    monkeypatch.setitem(sys.modules, "piq", library)
+    table, rows, report = (tmp_path / name for name in ("scores.md", "scores.csv", "report.html"))
+    files = "--csv", str(rows), "--markdown", str(table), "--report", str(report)
+    scores, said = evaluated("--checkpoint", f"ours={checkpoint}", "--metrics", "gmsd", *files)
+    assert scores["all"]["TFP"]["gmsd"] is None
+    for method in ("blurred", "ours"):
+        assert scores["all"][method]["gmsd"] == pytest.approx(10 ** (-scores["all"][method]["psnr"] / 10), rel=0.3)
+    assert "GMSD: lower is better (piq, RGB in float)" in said
+    assert "| GMSD |" in table.read_text().splitlines()[-7]
+    assert "gmsd" in rows.read_text().splitlines()[0]
+    assert "GMSD" in report.read_text()
 
 
 def test_pictures_of_another_program_are_scored_like_those_of_a_checkpoint(evaluated, tmp_path, checkpoint):

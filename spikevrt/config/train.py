@@ -24,7 +24,7 @@ from spikevrt.config.limits import MOST_PIXELS
 
 PROTOCOLS = ("rgb-float", "y-uint8", "kair-gopro")
 PRECISIONS = ("auto", "bf16", "fp16", "none")
-CHARBONNIER, PSNR = "charbonnier", "psnr"
+CHARBONNIER, PSNR, COLOUR_PSNR = "charbonnier", "psnr", "colour-psnr"
 DEFAULT_OVERLAP = 2
 
 
@@ -71,8 +71,8 @@ class TrainConfig(Section):
     loss: str = key(
         CHARBONNIER,
         "charbonnier, as published; or psnr = minus the mean PSNR of the frames in dB, in which frames of little blur "
-        "count as much as others.",
-        one_of((CHARBONNIER, PSNR)),
+        "count as much as others; or colour-psnr, in which errors of chroma and of the mean of areas count more.",
+        one_of((CHARBONNIER, PSNR, COLOUR_PSNR)),
     )
     charbonnier_eps: float = key(
         1e-3,

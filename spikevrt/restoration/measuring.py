@@ -13,7 +13,7 @@ from spikevrt.restoration.consistency import Steadiness
 from spikevrt.restoration.evaluation import REFERENCE, SHARP, Compared, Methods, compare
 from spikevrt.restoration.html_report import Album
 from spikevrt.restoration.report import Report, Speed
-from spikevrt.restoration.scores import Scores, score, titled
+from spikevrt.restoration.scores import Scores, score
 from spikevrt.system.memory import memory_in_use
 
 
@@ -57,9 +57,12 @@ def measured(setting: Setting, album: Album, folder: Path | None) -> Iterator[No
 def scores_of(frame: Compared, report: Report, steadiness: Steadiness | None) -> dict[str, Scores]:
     """The figures of a frame by every method; those of pairs of frames also of the sharp one."""
     scores = {name: score(picture, frame.sharp, report.how, report.border) for name, picture in frame.pictures.items()}
+    if report.perceptual:
+        for name, picture in frame.pictures.items():
+            scores[name] |= report.perceptual.scores(picture, frame.sharp, report.border)
     if steadiness is None:
         return scores
-    scores[SHARP] = dict.fromkeys(titled(report.how.colours))
+    scores[SHARP] = dict.fromkeys(report.metrics)
     pairs = steadiness.scores(frame.sharp, frame.pictures | {SHARP: frame.sharp})
     return {name: of | pairs[name] for name, of in scores.items()}
 

@@ -15,6 +15,7 @@ from spikevrt.errors import one_line, shown
 from spikevrt.restoration import consistency
 from spikevrt.restoration.evaluation import STEMS
 from spikevrt.restoration.metrics import Figure
+from spikevrt.restoration.perceptual import Perceptual
 from spikevrt.restoration.protocols import PROTOCOLS, Protocol
 from spikevrt.restoration.scores import Scores, mean_scores, titled
 from spikevrt.table import format_table, markdown_table
@@ -61,6 +62,8 @@ class Report:
     border: int = 0
     pairs: bool = False
     """Whether scores have the figures of pairs of frames."""
+    perceptual: Perceptual | None = None
+    """What computes further figures."""
     clips: dict[str, dict[str, list[Scores]]] = field(default_factory=dict)
     stems: dict[str, list[str]] = field(default_factory=dict)
     """Of the frames of each clip, in their order."""
@@ -77,13 +80,16 @@ class Report:
     @property
     def metrics(self) -> dict[str, Figure]:
         """The columns by the names of scores."""
-        return titled(self.how.colours, self.pairs)
+        further = self.perceptual.figures if self.perceptual else {}
+        return titled(self.how.colours, self.pairs) | further
 
     @property
     def protocol_text(self) -> str:
         """How frames were compared, in one line."""
-        compared = f"{self.how.text(self.border)}; grey: 0.3 R + 0.59 G + 0.11 B in float"
-        return f"{compared}; {consistency.ABOUT}" if self.pairs else compared
+        compared = [self.how.text(self.border), "grey: 0.3 R + 0.59 G + 0.11 B in float"]
+        compared += [consistency.ABOUT] if self.pairs else []
+        compared += [self.perceptual.about] if self.perceptual else []
+        return "; ".join(compared)
 
     def add(self, clip: str, stem: str, scores: Mapping[str, Scores]) -> None:
         """Add one frame's scores."""

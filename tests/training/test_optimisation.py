@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -46,6 +47,33 @@ def test_the_psnr_loss_is_the_mean_over_frames_and_ends_at_rounding():
     assert half.dtype == torch.float32
     assert torch.isfinite(half)
     assert float(make_loss(TrainConfig())(blurred, sharp)) == pytest.approx(float(charbonnier(blurred, sharp, 1e-3)))
+
+
+def test_errors_of_colour_and_of_areas_count_more_in_the_colour_loss():
+    loss = make_loss(TrainConfig(loss="colour-psnr"))
+    random = np.random.default_rng(0)
+    sharp, error = random.random((2, 1, 3, 20, 37)), random.normal(0, 0.1, (2, 1, 3, 20, 37))
+    error[0] += 0.1  # All of the frame is too bright.
+    squares = []
+    for frame in error[:, 0]:
+        red, green, blue = frame
+        light = 0.299 * red + 0.587 * green + 0.114 * blue
+        chroma = np.stack([(blue - light) / 1.772, (red - light) / 1.402])
+        areas = [frame[:, y : y + 16, x : x + 16].mean((1, 2)) for y in (0, 16) for x in (0, 16, 32)]
+        whole = frame.mean((1, 2))
+        parts = 4 * (chroma**2).mean() + 4 * np.square(areas).mean() + 16 * (whole**2).mean()
+        squares.append((frame**2).mean() + parts + 1 / (12 * 255**2))
+    output = torch.tensor(sharp + error, dtype=torch.float32, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss(output, torch.tensor(sharp, dtype=torch.float32))
+    assert found.item() == pytest.approx(10 * np.log10(squares).mean(), rel=1e-5)
+    found.backward()
+    assert output.grad is not None
+    assert torch.isfinite(output.grad).all()
+    grey = torch.full((1, 1, 3, 16, 16), 0.1)
+    coloured = grey * torch.tensor([1.0, -1.0, 1.0])[:, None, None]
+    checks = grey * (1 - 2 * (torch.arange(256).view(16, 16) % 2))
+    assert float(loss(coloured, 0 * grey)) > float(loss(grey, 0 * grey)) > float(loss(checks, 0 * grey)) + 10
 
 
 def test_the_rate_warms_up_and_ends_at_the_least():
