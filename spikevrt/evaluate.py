@@ -48,7 +48,7 @@ differs from the one before, moved by the optical flow of the sharp frames, with
 in grey levels of 255, and lower is better. Compare with the row of the sharp frames, which shows what the flow cannot
 explain; frames without fine detail can be below it.
 
-LPIPS and the like are those of the piq library (pip install 'spikevrt[metrics]'): --metrics lpips dists fsim. It
+LPIPS and the like are those of the piq library (pip install piq torchvision): --metrics lpips dists fsim. It
 downloads the weights of lpips and dists when they are first used. Other tools read what --save writes.
 """
 

@@ -13,7 +13,7 @@ from spikevrt.errors import UserError, one_line
 from spikevrt.restoration.metrics import Figure
 from spikevrt.restoration.scores import Scores
 
-NEEDS_PIQ = "needs piq and torchvision: pip install 'spikevrt[metrics]'"
+NEEDS_PIQ = "needs piq and torchvision: pip install piq torchvision"
 LEAST_SIDE = 32
 """Of smaller pictures nothing is left at the coarsest scale of some metrics."""
 
