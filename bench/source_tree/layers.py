@@ -35,6 +35,7 @@ BENCH_COMMANDS = {
     "report",
     "seeds",
     "streaks",
+    "streams",
     "structure",
     "training_step",
     "tune",
