@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from bench.results.model_card import model_card
 from spikevrt.cli import command_parser, path, positive, run_command
-from spikevrt.data.preparation.jobs import PHOTO_SIZE
+from spikevrt.data.preparation.recipe import PHOTO_SIDE
 from spikevrt.demo import packaged
 from spikevrt.errors import UserError
 from spikevrt.system.subprocesses import Command, call
@@ -116,7 +116,7 @@ OPTIONS = (
     "TRAIN.EMA_DECAY=0.995",
     "TRAIN.WARMUP_STEPS=100",
     "TRAIN.VAL_EVERY=500",
-    f"TRAIN.VAL_CROP_SIZE={PHOTO_SIZE[0]}",
+    f"TRAIN.VAL_CROP_SIZE={PHOTO_SIDE}",
     "TRAIN.SAVE_EVERY=250",
     "TRAIN.KEEP_LAST=0",
     "TRAIN.LOG_EVERY=50",

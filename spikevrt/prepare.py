@@ -14,10 +14,12 @@ from spikevrt.cli import (
     path,
     positive,
     run_command,
+    whole,
 )
 from spikevrt.config import DataConfig, load_config
+from spikevrt.config.limits import LEAST_PIXELS, MOST_PIXELS
 from spikevrt.data.preparation.names import DATASET_NAMES
-from spikevrt.data.preparation.recipe import Movement, Recipe
+from spikevrt.data.preparation.recipe import PHOTO_SIDE, Movement, Recipe
 from spikevrt.data.simulation.arguments import add_interpolation, add_light, factor_of
 from spikevrt.data.simulation.settings import MOST_SCALE, SpikeCamera
 from spikevrt.errors import require_between
@@ -143,6 +145,12 @@ def add_photos(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rotation", type=float, default=usual.rotation, help="largest angle in degrees")
     parser.add_argument("--zoom", type=float, default=usual.zoom, help="largest share by which things change in size")
     parser.add_argument("--shake", type=float, default=usual.shake, help="typical shaking of the camera in pixels")
+    parser.add_argument(
+        "--size",
+        type=whole(LEAST_PIXELS, MOST_PIXELS),
+        default=PHOTO_SIDE,
+        help="height and width of the clips in pixels",
+    )
     parser.add_argument("--split", help="split to add the clips to (default: the training split)")
 
 
@@ -150,9 +158,8 @@ def photos(args: argparse.Namespace, data: DataConfig) -> int:
     """Run `photos`."""
     from spikevrt.data.preparation.jobs import prepare_photos
 
-    prepare_photos(
-        args.out, args.names, recipe_of(args), args.split or data.train_split, from_arguments(Movement, args)
-    )
+    split, movement = args.split or data.train_split, from_arguments(Movement, args)
+    prepare_photos(args.out, args.names, recipe_of(args), split, movement, args.size)
     return 0
 
 

@@ -34,6 +34,7 @@ BENCH_COMMANDS = {
     "quick_reference",
     "report",
     "seeds",
+    "seams",
     "streaks",
     "streams",
     "structure",

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spikevrt.data.files.images import write_png
+from spikevrt.data.files.images import image_size, write_png
 from spikevrt.data.preparation.moving_photos import find_photos, moving_photo, turned_reach
 from spikevrt.data.preparation.recipe import Movement, Recipe
 from spikevrt.data.simulation.camera import SpikeCamera
@@ -86,6 +86,9 @@ def test_a_photo_that_is_too_small_is_named_before_any_clip_is_made(tmp_path):
     with pytest.raises(UserError, match=r"small.png: 160x200 pixels are too few for views of 160x160; leave it out"):
         prepare(["photos", str(tmp_path / "photos"), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+    assert prepare(["photos", str(tmp_path / "photos"), "--out", str(tmp_path / "out"), "--size", "70"]) == 0
+    # Whole blocks of the model, as of videos.
+    assert image_size(tmp_path / "out" / "train" / "photo-small" / "sharp" / "000001.png") == (64, 64)
 
 
 @pytest.mark.parametrize(("options", "gamma"), [([], 1.0), (["--linear-light"], 2.2), (["--gamma", "1.5"], 1.5)])

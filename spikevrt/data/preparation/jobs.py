@@ -31,7 +31,6 @@ from spikevrt.data.simulation.motion import Motion
 from spikevrt.errors import UserError, one_line, shown, warn
 from spikevrt_kernels.core.processes import cores
 
-PHOTO_SIZE = (160, 160)
 PHOTO_EXPOSURES = 12
 """Blurred frames per moving photo."""
 
@@ -75,20 +74,20 @@ def prepare_videos(
             warn(source, warning)
 
 
-def prepare_photos(out: Path, names: Sequence[str], recipe: Recipe, split: str, movement: Movement) -> None:
-    """Make a clip of each photo; every sub-frame is rendered, none is interpolated."""
+def prepare_photos(out: Path, names: Sequence[str], recipe: Recipe, split: str, movement: Movement, side: int) -> None:
+    """Make a clip of `side` x `side` pixels of each photo; every sub-frame is rendered, none is interpolated."""
     rendered = recipe.rendered
-    frames = rendered.exposure + 1 + rendered.stride * (PHOTO_EXPOSURES - 1)
+    frames, size = rendered.exposure + 1 + rendered.stride * (PHOTO_EXPOSURES - 1), (side, side)
     photos, targets = find_photos(names), []
     for path in photos:  # Before the first clip is made.
-        require_room(path, image_size(path), PHOTO_SIZE)
+        require_room(path, image_size(path), size)
     with tqdm(photos, "prepare photos", unit="clip") as paths:
         for number, path in enumerate(paths):
             seed = recipe.camera.seed + number
             fast = replace(rendered, camera=replace(rendered.camera, seed=seed))
             targets.append(Target(out / split / f"photo-{path.stem}", fast.centres(0, frames)))
             others = [*photos[number + 1 :], *photos[:number]]
-            views = moving_photo(path, PHOTO_SIZE, frames, seed, movement, others)
+            views = moving_photo(path, size, frames, seed, movement, others)
             make_clips(views, targets[-1:], fast, path.name, movement=movement)
     report(targets)
 

@@ -116,7 +116,7 @@ def require_room(path: Path, photo: tuple[int, int], size: tuple[int, int]) -> N
     """Raise a `UserError` for a photo of (H,W) pixels that is not larger than a view of `size`."""
     if photo[0] <= size[0] or photo[1] <= size[1]:
         sides, view = (f"{H}x{W}" for H, W in (photo, size))
-        raise UserError(f"{path}: {sides} pixels are too few for views of {view}; leave it out")
+        raise UserError(f"{path}: {sides} pixels are too few for views of {view}; leave it out, or lower --size")
 
 
 def moving_photo(

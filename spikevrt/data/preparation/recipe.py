@@ -16,6 +16,8 @@ from spikevrt.errors import UserError, require_between, shown
 MOST_SOURCES = 100_000
 """Source frames of the longest exposure and stride."""
 MOST_NOISE = 255
+PHOTO_SIDE = 160
+"""Height and width in pixels of clips of moving photos, unless another is asked for."""
 HALF_RESOLUTION = SpikeCamera(scale=2)
 
 
