@@ -32,10 +32,10 @@ restorer = spikevrt.Restorer.from_pretrained("tiny")
 
 **What they are for:** to try everything without training, to start from, to compare with. **What they are not for:**
 the best results: `default` is much larger and wants data of your camera. They know simulated spikes (40 spike frames
-an exposure, half the resolution of the frames, theta 2, no noise) of two videos and eight photos; real recordings
-differ. A camera that fires twice as often (theta 1) gains nothing, and nearly still frames of 45 dB lose up to 2 dB.
-Their optical flow is zero, so that frames are aligned by attention alone. Nothing about people,
-places or text was checked.
+an exposure, half the resolution of the frames) of two videos and eight photos; real recordings differ. In the dark,
+where spikes are few, they gain less (theta 6: 1.5 dB on photos that gain 4 at theta 1). Frames that stand quite still
+come back within 51 to 55 dB, not as they were. Their optical flow is zero, so that frames are aligned by attention
+alone. Nothing about people, places or text was checked.
 
 ## Training
 
