@@ -67,7 +67,7 @@ demo-train: $(STAMP)  ## the same from nothing in ten minutes: train with and wi
 demo-long: $(STAMP)  ## from nothing in an hour
 	$(BIN)/python -m spikevrt.demo --from-scratch --minutes 60 --out demo-long
 
-weights: $(STAMP)  ## train the weights that come with the package, and measure them (two hours; goes on where it stopped)
+weights: $(STAMP)  ## train the weights that come with the package, and measure them (three hours; goes on where it stopped)
 	$(BIN)/python $(PIP) install --constraint constraints.txt --editable '.[weights]'
 	$(BIN)/python -m bench.weights
 

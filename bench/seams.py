@@ -13,6 +13,7 @@ from spikevrt import Restorer
 from spikevrt.cli import command_parser, path, positive, run_command
 from spikevrt.data.clips.clip import open_clip
 from spikevrt.data.files.images import as_png, write_png
+from spikevrt.errors import UserError
 from spikevrt.restoration.sources import clip_source
 from spikevrt.table import markdown_table
 from spikevrt.weights import TINY
@@ -74,7 +75,8 @@ def measured(clip: Path, args: argparse.Namespace) -> tuple[Seams, NDArray[np.ui
         clip, args.frames, args.weights, [f"TEST.TILE_SIZE={args.tile}", f"TEST.TILE_OVERLAP={args.tile_overlap}"]
     )
     tiling = restorer.window.last
-    assert tiling is not None
+    if tiling is None or tiling.whole:
+        raise UserError(f"{clip}: its frames are not larger than --tile {args.tile}; give a smaller one")
     places = [
         sorted({place for before, after in pairwise(spans) for place in (before.end, after.start)})
         for spans in (tiling.rows, tiling.columns)

@@ -218,14 +218,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do all that is not done yet, and measure."""
     args = make_parser().parse_args(argv)
     prepare(args.out)
-    before = None
-    for stage in STAGES:
+    stages = tuple(STAGES)
+    for before, stage in zip((None, *stages), stages, strict=False):
         train(args.out, stage, before, args.steps)
-        before = stage
     for name in MODELS:
         file = FOLDER / f"{name}{SUFFIX}"
         options = "--half", "--overwrite", "--opts", *FOR_OTHERS
-        call(Command("export", (args.out / stage / name / "last.pt", "--out", file, *options)))
+        call(Command("export", (args.out / stages[-1] / name / "last.pt", "--out", file, *options)))
     measure(args.out)
     card = FOLDER / "README.md"
     card.write_text(model_card(args.out / "held_out", (*HELD_OUT, *PHOTO), args.steps), encoding="utf-8")

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from spikevrt.data.files.images import picture_files, read_image
 from spikevrt.table import markdown_table
+from spikevrt.training.loss import CHROMA
 from spikevrt.weights import FOLDER, SUFFIX, TINY, TINY_RGB
 
-CHROMA = np.array([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
-"""From RGB to Cb and Cr of JPEG, without their offset."""
 WINDOW = 2
 """DATA.CLIP_LEN of the models."""
 HEAD = """# Weights that come with the package
@@ -110,7 +109,7 @@ def pictures_row(name: str, folder: Path) -> tuple[str, ...]:
     """Bias, chroma and period of one clip, from the pictures that `evaluate --save` wrote."""
     sharp, blurred, ours = (read_all(folder / method) for method in ("reference", "blurred", TINY))
     bias = (f"{np.abs((x - sharp).mean((0, 1, 2))).max():.3f}" for x in (blurred, ours))
-    chroma = (f"{psnr((x - sharp) @ CHROMA.T):.2f}" for x in (blurred, ours))
+    chroma = (f"{psnr((x - sharp) @ np.transpose(CHROMA)):.2f}" for x in (blurred, ours))
     swings = (f"{value:.3f}" for value in period(size_of(ours - blurred) / size_of(sharp - blurred)))
     return name, *bias, *chroma, *swings
 

@@ -5,6 +5,7 @@ import pytest
 
 from bench.seams import across_seams, compared, main
 from spikevrt.data.files.images import write_png
+from spikevrt.errors import UserError
 
 
 def test_a_step_at_a_seam_is_seen():
@@ -31,3 +32,5 @@ def test_tiles_of_the_small_model_hardly_show(tmp_path, capsys):
     assert difference < 0.5
     assert ratio == pytest.approx(1, abs=0.1)
     assert (tmp_path / "seams.png").is_file()
+    with pytest.raises(UserError, match="its frames are not larger than --tile 512; give a smaller one"):
+        main([str(tmp_path / "clip"), "--weights", "tiny-rgb", "--tile", "512"])
