@@ -1,6 +1,7 @@
 """Draws pictures side by side, to look at."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,8 +61,16 @@ def to_image(picture: Tensor) -> Image.Image:
 
 def to_bytes(picture: Tensor) -> NDArray[np.uint8]:
     """Convert (3,H,W) or (1,H,W) in [0,1] to uint8 (H,W,3), rounded."""
-    values = (picture.clamp(0, 1) * 255).round().to(torch.uint8)
-    return values.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
+    return np.ascontiguousarray(to_levels(picture, 255, np.uint8).repeat(3 // len(picture), 2))
+
+
+def to_levels(picture: Tensor, white: int, dtype: type[np.unsignedinteger[Any]]) -> NDArray[Any]:
+    """Convert (C,H,W) in [0,1] to whole numbers (H,W,C) from 0 to `white`, rounded.
+
+    In NumPy: PyTorch in a thread that writes would get worker threads of its own, which spin beside the model's.
+    """
+    with np.errstate(invalid="ignore"):  # A result that is not finite is written all the same.
+        return np.rint(picture.float().cpu().numpy().clip(0, 1).transpose(1, 2, 0) * np.float32(white)).astype(dtype)
 
 
 def framed(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:

@@ -15,7 +15,7 @@ from spikevrt.data.files.atomic import remove_leftovers
 from spikevrt.data.files.images import checked_size, png_depth, read_image, write_png
 from spikevrt.data.files.video_writing import Quality, Writer, video_writer
 from spikevrt.errors import UserError, warn
-from spikevrt.restoration.comparison import to_bytes
+from spikevrt.restoration.comparison import to_bytes, to_levels
 from spikevrt.restoration.pipeline import behind
 
 FRAMES = ".frames"
@@ -197,4 +197,4 @@ class Results:
 
 def to_words(frame: Tensor) -> NDArray[np.uint16]:
     """Convert (3,H,W) in [0,1] to uint16 (H,W,3), rounded."""
-    return (frame.clamp(0, 1) * 65535).round().permute(1, 2, 0).numpy().astype("uint16")
+    return to_levels(frame, 65535, np.uint16)
