@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from spikevrt.training.memory_budget import StepMemory
+from spikevrt.training.run_folder import SUPERSEDED
 from tests.small_data import small_config
 
 OPTIONS = (
@@ -124,9 +125,12 @@ class Run:
 
 
 def what_is_left(folder: Path) -> dict[str, Any]:
-    """Everything that a run leaves, without times."""
+    """Everything that a run leaves, without times.
+
+    A kill between best.pt and the save that follows leaves a best.pt of a step that is trained again: it is set aside.
+    """
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    names = sorted(p.name for p in folder.iterdir() if p.name != "tensorboard")
+    names = sorted(p.name for p in folder.iterdir() if p.name != "tensorboard" and not p.name.startswith(SUPERSEDED))
     states = {name: torch.load(folder / name, weights_only=True) for name in names if name.endswith(".pt")}
     for state in states.values():
         for key in ("OUTPUT_DIR", "MEMORY_BUDGET_GB"):
