@@ -174,8 +174,8 @@ def open_all(args: argparse.Namespace) -> Setting:
     require_apart(files, args.save, [*paths, *folders], [*(clip.folder.parent for clip in clips), *folders.values()])
     perceptual = Perceptual(args.metrics, device) if args.metrics else None
     for clip in clips:
-        side = args.crop or MOST_PIXELS
-        compared = tuple(min(side, whole) - 2 * args.border for whole in clip.frame_size)
+        most = args.crop or MOST_PIXELS
+        compared = tuple(min(side, most) - 2 * args.border for side in clip.frame_size)
         require_window(compared, str(clip.folder))
         if perceptual:
             perceptual.require_room(compared, str(clip.folder))

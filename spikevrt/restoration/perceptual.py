@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spikevrt.errors import UserError, one_line
 from spikevrt.restoration.metrics import Figure
-from spikevrt.restoration.scores import Scores
+from spikevrt.restoration.scores import Scores, inside
 
 NEEDS_PIQ = "needs piq and torchvision: pip install piq torchvision"
 LEAST_SIDE = 32
@@ -87,8 +87,7 @@ class Perceptual:
         """
         if picture.shape[0] == 1:
             return dict.fromkeys(self.functions)
-        inner = slice(border, -border or None)
-        a, b = (x[None, :, inner, inner].float().clamp(0, 1).to(self.device) for x in (picture, sharp))
+        a, b = (inside(x, border)[None].float().clamp(0, 1).to(self.device) for x in (picture, sharp))
         return {name: float(function(a, b)) for name, function in self.functions.items()}
 
 

@@ -33,12 +33,17 @@ def views(picture: Tensor, protocol: Protocol) -> dict[str, Tensor | None]:
     return {"": protocol.prepare(picture), GREY_SUFFIX: grey(picture)}
 
 
+def inside(picture: Tensor, border: int) -> Tensor:
+    """A picture (C,H,W) without `border` pixels at each side."""
+    inner = slice(border, -border or None)
+    return picture[:, inner, inner]
+
+
 def score(picture: Tensor, sharp: Tensor, protocol: Protocol, border: int = 0) -> Scores:
     """Score a picture (3,H,W) or (1,H,W) against the sharp frame (3,H,W), without `border` pixels at each side."""
-    inner = slice(border, -border or None)
-    wanted = views(sharp[:, inner, inner], protocol).values()
+    wanted = views(inside(sharp, border), protocol).values()
     scores: Scores = {}
-    for (suffix, a), b in zip(views(picture[:, inner, inner], protocol).items(), wanted, strict=True):
+    for (suffix, a), b in zip(views(inside(picture, border), protocol).items(), wanted, strict=True):
         for name, metric in METRICS.items():
             scores[name + suffix] = None if a is None or b is None else float(metric.function(a, b))
     return scores

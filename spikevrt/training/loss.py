@@ -32,8 +32,7 @@ def negative_psnr(output: Tensor, target: Tensor) -> Tensor:
 
     Source: the PSNR loss of NAFNet (Chen et al. 2022); there the small term is 1e-8.
     """
-    squares = (output.float() - target.float()).square().mean((-3, -2, -1))
-    return 10 * (squares + ROUNDING).log10().mean()
+    return 10 * (mean_square(output.float() - target.float()) + ROUNDING).log10().mean()
 
 
 def negative_colour_psnr(output: Tensor, target: Tensor) -> Tensor:
@@ -47,13 +46,12 @@ def negative_colour_psnr(output: Tensor, target: Tensor) -> Tensor:
     chroma = (difference.new_tensor(CHROMA)[..., None, None] * difference[:, None]).sum(-3)
     areas = F.avg_pool2d(difference, AREA, ceil_mode=True)
     whole = difference.mean((-2, -1), keepdim=True)
-    squares = ROUNDING + square(difference)
-    squares = squares + CHROMA_WEIGHT * square(chroma) + AREA_WEIGHT * square(areas) + FRAME_WEIGHT * square(whole)
-    return 10 * squares.log10().mean()
+    colours = CHROMA_WEIGHT * mean_square(chroma) + AREA_WEIGHT * mean_square(areas) + FRAME_WEIGHT * mean_square(whole)
+    return 10 * (mean_square(difference) + colours + ROUNDING).log10().mean()
 
 
-def square(difference: Tensor) -> Tensor:
-    """The mean square (N,) of each of the differences (N,C,H,W)."""
+def mean_square(difference: Tensor) -> Tensor:
+    """The mean square (...) of each of the differences (...,C,H,W)."""
     return difference.square().mean((-3, -2, -1))
 
 

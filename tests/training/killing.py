@@ -127,8 +127,10 @@ class Run:
 def what_is_left(folder: Path) -> dict[str, Any]:
     """Everything that a run leaves, without times.
 
-    A kill between best.pt and the save that follows leaves a best.pt of a step that is trained again: it is set aside.
+    A kill between best.pt and the save that follows leaves a best.pt of a step that is trained again: it is set aside
+    with the log, and nothing else is.
     """
+    assert {path.name for path in folder.glob(f"{SUPERSEDED}*/*")} <= {"best.pt", "log.jsonl"}
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     names = sorted(p.name for p in folder.iterdir() if p.name != "tensorboard" and not p.name.startswith(SUPERSEDED))
     states = {name: torch.load(folder / name, weights_only=True) for name in names if name.endswith(".pt")}
