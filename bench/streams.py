@@ -105,7 +105,9 @@ def measured(frames: int, model: str, options: Sequence[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         write_clip(Path(folder), frames)
         line = [sys.executable, "-m", "bench.streams", "--inside", folder, "--model", model]
-        done = subprocess.run([*line, *(("--opts", *options) if options else ())], stdout=subprocess.PIPE, check=True)
+        done = subprocess.run([*line, *(("--opts", *options) if options else ())], stdout=subprocess.PIPE)
+    if done.returncode:
+        sys.exit(done.returncode)  # It has said why.
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
